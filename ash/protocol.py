@@ -1,0 +1,204 @@
+"""What daemon and bridge say to each other: one JSON object a line over a Unix socket.
+
+Adding a field or a message is fine, renaming one breaks bridges in older images. Fields that
+a reader does not know are ignored.
+"""
+
+from typing import Any, TypeAlias
+
+import msgspec
+from msgspec import Raw, Struct
+
+# A line may carry a 50 MB request body as JSON string, escapes included.
+MAX_LINE = 128 * 1024 * 1024
+
+
+class Settings(Struct, kw_only=True, rename="camel", omit_defaults=True):
+    """What an engine is started with. None means: as the agent or the engine has it."""
+
+    model: str | None = None
+    system_prompt: str | None = None
+    mcp_servers: dict[str, Any] | None = None
+    permission_mode: str | None = None
+    allowed_tools: list[str] | None = None
+    disallowed_tools: list[str] | None = None
+    betas: list[str] | None = None
+    subagents: dict[str, Any] | None = None
+    initial_agent: str | None = None
+
+
+class Open(Settings, tag_field="cmd", tag="open"):
+    """Boots the engine for a new conversation, before the first query. Answer: `opened`."""
+
+    session_id: str
+    id: str = ""
+
+
+class Resume(Settings, tag_field="cmd", tag="resume"):
+    """Boots the engine on a conversation that exists. Answer: `opened`."""
+
+    session_id: str
+    id: str = ""
+
+
+class Query(Struct, kw_only=True, rename="camel", omit_defaults=True, tag_field="cmd", tag="query"):
+    """One turn. Answers: `message` …, then `done`; an `error` may come before the `done`.
+
+    `prompt` is a JSON string or a list of content blocks. Settings that are None stay as the
+    conversation was opened with. Budgets hold for this turn alone.
+    """
+
+    prompt: Raw
+    session_id: str
+    id: str = ""
+    include_partial_messages: bool = False
+    model: str | None = None
+    max_turns: int | None = None
+    max_budget_usd: float | None = None
+    effort: str | None = None
+    thinking: dict[str, Any] | None = None
+    output_format: dict[str, Any] | None = None
+    allowed_tools: list[str] | None = None
+    disallowed_tools: list[str] | None = None
+    betas: list[str] | None = None
+    subagents: dict[str, Any] | None = None
+    initial_agent: str | None = None
+    trace_context: dict[str, str] | None = None
+
+
+class Interrupt(Struct, rename="camel", tag_field="cmd", tag="interrupt"):
+    """Ends the running turn; its `done` follows. Without a running turn nothing happens."""
+
+    id: str = ""
+
+
+class Exec(Struct, kw_only=True, rename="camel", tag_field="cmd", tag="exec"):
+    """Runs a shell command beside the turn. `timeout` is in milliseconds."""
+
+    command: str
+    id: str = ""
+    timeout: int = 30_000
+
+
+class Shutdown(Struct, rename="camel", tag_field="cmd", tag="shutdown"):
+    """Closes the engine; then the bridge exits."""
+
+    id: str = ""
+
+
+Command: TypeAlias = Open | Resume | Query | Interrupt | Exec | Shutdown
+
+
+class Ready(Struct, rename="camel", tag_field="ev", tag="ready"):
+    """The bridge takes commands; the engine has not been started."""
+
+    pid: int = 0
+
+
+class Opened(Struct, rename="camel", tag_field="ev", tag="opened"):
+    id: str = ""
+
+
+class Message(Struct, rename="camel", tag_field="ev", tag="message"):
+    """One SDK message, byte for byte as the CLI wrote it."""
+
+    data: Raw
+
+
+class Failed(Struct, rename="camel", tag_field="ev", tag="error"):
+    """What went wrong with the request `id`; with the turn, if that is what `id` names."""
+
+    error: str
+    id: str = ""
+
+
+class Done(Struct, rename="camel", tag_field="ev", tag="done"):
+    session_id: str
+    id: str = ""
+
+
+class ExecResult(Struct, kw_only=True, rename="camel", tag_field="ev", tag="exec_result"):
+    exit_code: int
+    stdout: str
+    stderr: str
+    id: str = ""
+    timed_out: bool = False
+    truncated: bool = False
+
+
+class Log(Struct, rename="camel", tag_field="ev", tag="log"):
+    """`level` is stdout, stderr or system; `ts` is Unix time in seconds."""
+
+    level: str
+    text: str
+    ts: float = 0.0
+
+
+Event: TypeAlias = Ready | Opened | Message | Failed | Done | ExecResult | Log
+
+decode_command = msgspec.json.Decoder(Command).decode
+decode_event = msgspec.json.Decoder(Event).decode
+_encoder = msgspec.json.Encoder()
+
+
+def encode(thing: Command | Event) -> bytes:
+    """The thing as one line, its line feed included."""
+    line = bytearray()
+    _encoder.encode_into(thing, line)
+    line += b"\n"
+    return bytes(line)
+
+
+def message_line(raw: bytes | memoryview) -> bytes:
+    """`encode(Message(Raw(raw)))` without taking the raw JSON into an object."""
+    return b"".join((b'{"ev":"message","data":', raw, b"}\n"))
+
+
+class LineTooLong(ValueError):
+    """A line grew past the limit without an end."""
+
+
+class Lines:
+    """Splits a byte stream into lines, wherever its chunks are cut.
+
+    Sans-IO: feed it what was received, get the lines that became complete, without their
+    line feed, blank ones left out. A line inside one chunk is a view of it, not a copy.
+    """
+
+    def __init__(self, limit: int = MAX_LINE) -> None:
+        self._limit = limit
+        self._parts: list[bytes | memoryview] = []
+        self._pending = 0
+
+    def feed(self, chunk: bytes) -> list[memoryview]:
+        """Raises LineTooLong; what was pending is dropped then."""
+        lines: list[memoryview] = []
+        view = memoryview(chunk)
+        start = 0
+        while (end := chunk.find(b"\n", start)) >= 0:
+            self._keep(view[start:end])
+            if line := self._take():
+                lines.append(line)
+            start = end + 1
+        self._keep(view[start:])
+        return lines
+
+    @property
+    def pending(self) -> int:
+        """Bytes of the line that has not ended."""
+        return self._pending
+
+    def _keep(self, part: memoryview) -> None:
+        self._pending += len(part)
+        if self._pending > self._limit:
+            self._parts.clear()
+            self._pending = 0
+            raise LineTooLong(f"a line is longer than {self._limit} bytes")
+        if part:
+            self._parts.append(part)
+
+    def _take(self) -> memoryview | None:
+        parts, self._parts, self._pending = self._parts, [], 0
+        if not parts:
+            return None
+        return memoryview(parts[0] if len(parts) == 1 else b"".join(parts))

@@ -1,0 +1,331 @@
+"""Settings from `ash.toml` < environment < flags.
+
+`Settings` is the one table of options: each field carries its environment variable and its
+help. Parsing, the flags of `ashd`, `ash.toml.example` and docs/configuration.md are all made
+from it; `python -m ash.config_reference` writes the last two.
+"""
+
+import ipaddress
+import math
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct, inspect
+
+from ash.errors import ConfigError
+
+Isolation = Literal["strict", "best-effort", "none"]
+
+Seconds = Annotated[float, Meta(ge=0, le=86_400)]
+Text = Annotated[str, Meta(min_length=1)]
+Url = Annotated[str, Meta(pattern=r"^https?://[^\s/]+", description="an http:// or https:// URL")]
+Origin = Annotated[
+    str,
+    Meta(
+        pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^\s/,]+)$",
+        description="an origin such as https://app.example.com, or *",
+    ),
+]
+
+
+class Doc(Struct, frozen=True):
+    """What a field of `Settings` does not say by itself."""
+
+    env: str
+    help: str
+    secret: bool = False
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """All that the daemon can be told. Durations are in seconds unless the name says ms.
+
+    Made by `load`, which checks every value; a Settings made by hand is not checked.
+    Secrets are left out of its repr.
+    """
+
+    host: Annotated[Text, Doc("ASH_HOST", "Address to listen on.")] = "127.0.0.1"
+    port: Annotated[
+        int,
+        Meta(ge=0, le=65_535),
+        Doc("ASH_PORT", "Port to listen on; 0 takes a free one, which the start line tells."),
+    ] = 4100
+    data_dir: Annotated[
+        Path,
+        Doc("ASH_DATA_DIR", "Folder for the database, agents, sessions and sandboxes."),
+    ] = Path("data")
+    engine: Annotated[
+        Literal["claude-agent", "claude-code", "scripted"],
+        Doc("ASH_ENGINE", "What thinks in a session; `scripted` needs no model."),
+    ] = "claude-agent"
+    isolation: Annotated[
+        Isolation | None,
+        Doc(
+            "ASH_ISOLATION",
+            "How sandboxes are closed off. Not set: best-effort while listening on loopback"
+            " only, else strict.",
+        ),
+    ] = None
+    api_key: Annotated[
+        Text | None,
+        Doc(
+            "ASH_API_KEY",
+            "The key that clients send. Not set: one is made on first start and written to"
+            " <data_dir>/initial-api-key.",
+            secret=True,
+        ),
+    ] = None
+    permission_mode: Annotated[
+        Literal["bypassPermissions", "permissionsByAgent", "default"],
+        Doc("ASH_PERMISSION_MODE", "Which tools run unasked, where a session does not say."),
+    ] = "bypassPermissions"
+    max_sandboxes: Annotated[
+        int, Meta(ge=1), Doc("ASH_MAX_SANDBOXES", "How many sandboxes may live at a time.")
+    ] = 1000
+    grace_seconds: Annotated[
+        Seconds,
+        Doc("ASH_GRACE_SECONDS", "How long running turns may take to end at shutdown."),
+    ] = 10.0
+    turn_silence_timeout: Annotated[
+        Seconds,
+        Doc("ASH_TURN_SILENCE_TIMEOUT", "A turn that says nothing for so long ends; 0 = never."),
+    ] = 600.0
+    engine_start_timeout: Annotated[
+        Seconds,
+        Doc("ASH_ENGINE_START_TIMEOUT", "How long a sandbox may take to get its engine ready."),
+    ] = 60.0
+    allowed_origins: Annotated[
+        tuple[Origin, ...],
+        Doc("ALLOWED_ORIGINS", "Web origins that browsers may call from."),
+    ] = ()
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Doc("ASH_LOG_LEVEL", "The least severe level that is logged."),
+    ] = "info"
+    log_format: Annotated[
+        Literal["auto", "json", "console"],
+        Doc("ASH_LOG_FORMAT", "`auto` is readable on a terminal and JSON lines otherwise."),
+    ] = "auto"
+    anthropic_api_key: Annotated[
+        Text | None, Doc("ANTHROPIC_API_KEY", "The key for the model endpoint.", secret=True)
+    ] = None
+    anthropic_base_url: Annotated[
+        Url | None, Doc("ANTHROPIC_BASE_URL", "Another model endpoint than Anthropic's.")
+    ] = None
+    anthropic_custom_headers: Annotated[
+        Text | None,
+        Doc(
+            "ANTHROPIC_CUSTOM_HEADERS",
+            "Headers for every model call, one `Name: value` a line.",
+            secret=True,
+        ),
+    ] = None
+    claude_code_executable: Annotated[
+        Path | None,
+        Doc("CLAUDE_CODE_EXECUTABLE", "Another `claude` than the one that comes with the SDK."),
+    ] = None
+
+    @property
+    def effective_isolation(self) -> Isolation:
+        """The isolation to use: what was set, else what the listening address calls for."""
+        if self.isolation is not None:
+            return self.isolation
+        return "best-effort" if is_loopback(self.host) else "strict"
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{o.field}={'***' if o.secret and value is not None else repr(value)}"
+            for o in OPTIONS
+            for value in (getattr(self, o.field),)
+        )
+        return f"Settings({', '.join(shown)})"
+
+
+class Option(Struct, frozen=True):
+    """One row of the table. `field` is also the key in ash.toml; `rule` says what may be set."""
+
+    field: str
+    env: str
+    type: Any
+    default: Any
+    help: str
+    rule: str
+    secret: bool
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.field.replace("_", "-")
+
+    @property
+    def is_list(self) -> bool:
+        return get_origin(_bare(self.type)) is tuple
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address; names other than localhost are not."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def find_toml(flag: Path | None, env: Mapping[str, str], folder: Path) -> Path | None:
+    """The file to load: `--config`, ASH_CONFIG, or `ash.toml` in the folder if it is there."""
+    if flag is not None:
+        return flag
+    if named := env.get("ASH_CONFIG"):
+        return Path(named)
+    default = folder / "ash.toml"
+    return default if default.exists() else None
+
+
+def load(toml_path: Path | None, env: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
+    """Settings from the file, over it the environment, over it the flags that are not None.
+
+    `flags` has field names as keys and texts or typed values. An empty environment variable
+    counts as not set. Raises ConfigError with the key, where its value is from and the rule.
+    """
+    values: dict[str, Any] = {}
+    if toml_path is not None:
+        written = _read_toml(toml_path)
+        _refuse_unknown(written, str(toml_path))
+        values |= {k: _checked(_BY_FIELD[k], v, str(toml_path)) for k, v in written.items()}
+    for option in OPTIONS:
+        if text := env.get(option.env):
+            values[option.field] = _checked(option, _from_text(option, text), option.env)
+    given = {key: value for key, value in flags.items() if value is not None}
+    _refuse_unknown(given, "flags")
+    for key, value in given.items():
+        option = _BY_FIELD[key]
+        typed = _from_text(option, value) if isinstance(value, str) else value
+        values[key] = _checked(option, typed, option.flag)
+    return Settings(**values)
+
+
+def unknown_environment(env: Mapping[str, str]) -> list[str]:
+    """A sentence for each `ASH_…` variable that means nothing here.
+
+    Warnings and not errors: other programs may use the prefix too.
+    """
+    # Not settings of the daemon: where the client looks, and where the file is.
+    known = {o.env for o in OPTIONS} | {"ASH_SERVER_URL", "ASH_CONFIG"}
+    strangers = sorted(name for name in env if name.startswith("ASH_") and name not in known)
+    return [f"{name} is not a setting of ash{_nearest(name, known)}" for name in strangers]
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+
+
+def _refuse_unknown(keys: Mapping[str, Any], source: str) -> None:
+    for key in keys:
+        if key not in _BY_FIELD:
+            raise ConfigError(f"unknown key {key!r} in {source}{_nearest(key, _BY_FIELD)}")
+
+
+def _nearest(name: str, known: Mapping[str, Any] | set[str]) -> str:
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _from_text(option: Option, text: str) -> Any:
+    """The text of a variable or flag as the type it stands for; as it is if it does not fit."""
+    if option.is_list:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    # Only these: the lax mode would also read the text "null" as no value at all.
+    if (bare := _bare(option.type)) not in {int, float, bool}:
+        return text
+    try:
+        return msgspec.convert(text, bare, strict=False)
+    except msgspec.ValidationError:
+        return text
+
+
+def _checked(option: Option, value: Any, source: str) -> Any:
+    plain = str(value) if isinstance(value, Path) else value
+    try:
+        typed = msgspec.convert(plain, option.type, dec_hook=_to_path)
+    except msgspec.ValidationError:
+        typed = None
+    if typed is None or (isinstance(typed, float) and not math.isfinite(typed)):
+        got = "" if option.secret else f", not {plain!r}"
+        raise ConfigError(f"{option.field} (from {source}) must be {option.rule}{got}")
+    return typed
+
+
+def _to_path(kind: type, value: Any) -> Any:
+    if kind is Path and isinstance(value, str) and value:
+        return Path(value).expanduser()
+    raise msgspec.ValidationError
+
+
+def _bare(kind: Any) -> Any:
+    """The type without Annotated and without the None of an optional one."""
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    if get_origin(kind) in {Union, UnionType}:
+        return _bare(next(arm for arm in get_args(kind) if arm is not type(None)))
+    return kind
+
+
+def _rule(kind: Any) -> str:
+    bare = _bare(kind)
+    if get_origin(bare) is Literal:
+        return "one of " + ", ".join(get_args(bare))
+    return "a path" if bare is Path else _rule_of(inspect.type_info(kind))
+
+
+def _rule_of(info: inspect.Type) -> str:
+    match info:
+        case inspect.Metadata(type=inner, extra_json_schema=extra):
+            return str((extra or {}).get("description") or _rule_of(inner))
+        case inspect.UnionType(types=arms):
+            return _rule_of(next(arm for arm in arms if not isinstance(arm, inspect.NoneType)))
+        case inspect.VarTupleType(item_type=item):
+            return f"a list, each {_rule_of(item)}"
+        case inspect.IntType(ge=low, le=high):
+            return f"a whole number{_span(low, high)}"
+        case inspect.FloatType(ge=low, le=high):
+            return f"a number{_span(low, high)}"
+    return "a text that is not empty"
+
+
+def _span(low: float | None, high: float | None) -> str:
+    if high is None:
+        return f" of {low:g} or more"
+    return f" from {low:g} to {high:g}"
+
+
+def _options() -> tuple[Option, ...]:
+    hints = get_type_hints(Settings, include_extras=True)
+    rows = []
+    for field in msgspec.structs.fields(Settings):
+        kind = hints[field.name]
+        doc = next(extra for extra in get_args(kind) if isinstance(extra, Doc))
+        rows.append(
+            Option(
+                field=field.name,
+                env=doc.env,
+                type=kind,
+                default=field.default,
+                help=doc.help,
+                rule=_rule(kind),
+                secret=doc.secret,
+            )
+        )
+    return tuple(rows)
+
+
+OPTIONS: tuple[Option, ...] = _options()
+_BY_FIELD = {option.field: option for option in OPTIONS}

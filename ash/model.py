@@ -1,0 +1,152 @@
+"""The things ash keeps, as the API shows them.
+
+A field that the API promises is always there, null when empty; one that is UNSET is left out.
+Times are ISO 8601 in UTC with milliseconds and `Z`.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from msgspec import UNSET, Struct, UnsetType, field
+
+SessionStatus = Literal["starting", "active", "paused", "stopped", "ended", "error"]
+Role = Literal["user", "assistant"]
+LogLevel = Literal["stdout", "stderr", "system"]
+TurnReason = Literal["completed", "interrupted", "stopped", "error", "shutdown", "lost", "budget"]
+EventType = Literal[
+    "text",
+    "tool_start",
+    "tool_result",
+    "reasoning",
+    "error",
+    "turn_complete",
+    "lifecycle",
+    "mcp_status",
+]
+
+DEFAULT_TENANT = "default"
+MASK = "***"
+
+
+def iso(timestamp: float) -> str:
+    """Unix time in seconds as the API writes times."""
+    moment = datetime.fromtimestamp(timestamp, UTC)
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+class Agent(Struct, kw_only=True, rename="camel"):
+    """`env` never shows a value: the real ones are in `StoredAgent`."""
+
+    id: str
+    name: str
+    tenant_id: str
+    version: int
+    path: str
+    created_at: str
+    updated_at: str
+    slug: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    model: str | UnsetType = UNSET
+    status: str | UnsetType = UNSET
+    config: dict[str, Any] | UnsetType = UNSET
+    env: dict[str, str] | UnsetType = UNSET
+
+
+class StoredAgent(Struct, kw_only=True):
+    """`source` is the folder with this version's files, below the data directory."""
+
+    agent: Agent
+    source: str
+    env: dict[str, str] = field(default_factory=dict)
+
+
+class Session(Struct, kw_only=True, rename="camel"):
+    id: str
+    tenant_id: str
+    agent_name: str
+    sandbox_id: str
+    status: SessionStatus
+    created_at: str
+    last_active_at: str
+    runner_id: str | None = None
+    parent_session_id: str | None = None
+    model: str | None = None
+    config: dict[str, Any] | None = None
+
+
+class SessionSettings(Struct, kw_only=True, rename="camel", omit_defaults=True):
+    """What the session was created with and its engine needs again at each start. Private."""
+
+    system_prompt: str | None = None
+    mcp_servers: dict[str, Any] | None = None
+    permission_mode: str | None = None
+    extra_env: dict[str, str] = field(default_factory=dict)
+    credential_id: str | None = None
+
+
+class StoredSession(Struct, kw_only=True):
+    """A session and what only the daemon may see of it.
+
+    `owner` may write as long as `generation` is the row's; frame ids from `next_frame` on have
+    never been given out.
+    """
+
+    session: Session
+    settings: SessionSettings
+    agent_version: int
+    owner: str
+    generation: int = 1
+    next_frame: int = 1
+
+
+class Message(Struct, kw_only=True, rename="camel"):
+    id: str
+    session_id: str
+    tenant_id: str
+    role: Role
+    content: str
+    sequence: int
+    created_at: str
+
+
+class SessionEvent(Struct, kw_only=True, rename="camel"):
+    id: str
+    session_id: str
+    tenant_id: str
+    type: EventType
+    data: str | None
+    sequence: int
+    created_at: str
+
+
+class LogLine(Struct, kw_only=True, rename="camel"):
+    index: int
+    level: LogLevel
+    text: str
+    ts: str
+
+
+class ApiKey(Struct, kw_only=True, rename="camel"):
+    """`key_prefix` is what a list shows of the key; the key itself is not kept."""
+
+    id: str
+    tenant_id: str
+    label: str | None
+    key_prefix: str
+    created_at: str
+
+
+class PoolStats(Struct, kw_only=True, rename="camel"):
+    max_capacity: int
+    total: int = 0
+    cold: int = 0
+    warming: int = 0
+    warm: int = 0
+    waiting: int = 0
+    running: int = 0
+    resume_warm_hits: int = 0
+    resume_cold_hits: int = 0
+    resume_cold_local_hits: int = 0
+    resume_cold_cloud_hits: int = 0
+    resume_cold_fresh_hits: int = 0
+    pre_warm_hits: int = 0

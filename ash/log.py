@@ -1,0 +1,109 @@
+"""Structured logs on stderr: readable on a terminal, JSON lines otherwise.
+
+An event's name is a fixed word, its `action`: `log.info("session.created", session_id=…)`.
+Logs are an interface, so what varies goes into the fields.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import structlog
+from structlog.typing import Processor
+
+_HIDDEN = "***"
+# The last word of a name decides: `api_key` and `Authorization` are secret, `key_prefix` and
+# `input_tokens` are not.
+_SECRET_NAME = re.compile(
+    r"(^|[_-])(key|secret|token|ticket|password|authorization|cookie|custom_headers)$",
+    re.IGNORECASE,
+)
+_SECRET_TEXT = re.compile(
+    r"(?P<before>\bbearer\s+|\bsk-ant-|[?&]ticket=)[^\s\"'&,;]+", re.IGNORECASE
+)
+
+
+def configure(level: str, form: str, stream: TextIO | None = None) -> None:
+    """Sets structlog up, and routes the standard library's logging through it.
+
+    `level` and `form` are `log_level` and `log_format` of the settings. Hypercorn takes part
+    when its config's `errorlog` is `logging.getLogger("hypercorn.error")`: from a name it
+    would make a handler of its own.
+    """
+    out = stream or sys.stderr
+    terminal = out.isatty()
+    readable = form == "console" or (form == "auto" and terminal)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            _add_time,
+            structlog.processors.format_exc_info,
+            redact,
+            *_render(readable=readable, colors=terminal),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=out),
+        cache_logger_on_first_use=False,
+    )
+    logging.root.handlers = [_ToStructlog()]
+    logging.root.setLevel(level.upper())
+
+
+def redact(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Hides what a name or the text itself gives away as a secret, at any depth."""
+    return {name: _clean(name, value) for name, value in event.items()}
+
+
+def _clean(name: str, value: Any) -> Any:
+    if isinstance(value, str | bytes) and _SECRET_NAME.search(name):
+        return _HIDDEN
+    if isinstance(value, str):
+        return _SECRET_TEXT.sub(rf"\g<before>{_HIDDEN}", value)
+    if isinstance(value, Mapping):
+        return {key: _clean(str(key), inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(name, inner) for inner in value]
+    return value
+
+
+def _add_time(
+    logger: Any, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    event["timestamp"] = now.replace("+00:00", "Z")
+    return event
+
+
+def _render(*, readable: bool, colors: bool) -> list[Processor]:
+    if readable:
+        # Values are quoted: what an agent printed must not write to the terminal by itself.
+        return [
+            structlog.dev.ConsoleRenderer(
+                colors=colors,
+                repr_native_str=True,
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
+    return [_head_first, structlog.processors.JSONRenderer()]
+
+
+def _head_first(
+    logger: Any, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    head = {"timestamp": event.pop("timestamp"), "level": event.pop("level")}
+    return {**head, "action": event.pop("event"), **event}
+
+
+class _ToStructlog(logging.Handler):
+    """Brings records of other packages into the pipeline; their logger's name is the action."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            log = structlog.get_logger()
+            log.log(record.levelno, record.name, text=record.getMessage(), exc_info=record.exc_info)
+        except Exception:  # noqa: BLE001 - a record that can't be shown must not end its caller
+            self.handleError(record)

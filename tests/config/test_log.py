@@ -1,0 +1,138 @@
+"""What a log line looks like, and what never stands in one."""
+
+import io
+import json
+import logging
+import re
+
+import pytest
+import structlog
+
+from ash.log import configure
+
+
+@pytest.fixture
+def stream():
+    """Takes what is logged; logging is as before after the test."""
+    handlers, level = logging.root.handlers, logging.root.level
+    yield io.StringIO()
+    logging.root.handlers = handlers
+    logging.root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def lines(stream):
+    """Logs as JSON; gives a function that returns the lines so far."""
+    configure("info", "json", stream)
+    return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_json_line(lines):
+    """An event is one line: time in UTC with milliseconds, level, action, then its fields."""
+    structlog.get_logger().info("session.created", session_id="s1")
+
+    (line,) = lines()
+    assert list(line) == ["timestamp", "level", "action", "session_id"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["timestamp"])
+    assert (line["level"], line["action"], line["session_id"]) == ("info", "session.created", "s1")
+
+
+def test_level_below_the_configured_one(lines):
+    """What is less severe than the level is left out, from us and from others."""
+    structlog.get_logger().debug("noise")
+    logging.getLogger("other").debug("noise")
+
+    assert lines() == []
+
+
+def test_exception_is_one_line(lines):
+    """A traceback is a field, not lines of its own."""
+    structlog.get_logger().error("turn.failed", exc_info=ValueError("boom"))
+
+    (line,) = lines()
+    assert line["exception"].endswith("ValueError: boom")
+
+
+def test_standard_library_record(lines):
+    """A record of another package has its logger's name as action and its message as text."""
+    logging.getLogger("hypercorn.error").warning("Running on %s", "x")
+
+    (line,) = lines()
+    assert (
+        line["level"],
+        line["action"],
+        line["text"],
+    ) == ("warning", "hypercorn.error", "Running on x")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("api_key", "topsecret"),
+        ("key", b"topsecret"),
+        ("Authorization", "Basic topsecret"),
+        ("x-api-key", "topsecret"),
+        ("headers", {"authorization": "topsecret", "Cookie": "topsecret"}),
+        ("tokens", [{"refresh_token": "topsecret"}]),
+        ("text", "sent Authorization: Bearer topsecret to it"),
+        ("text", "used sk-ant-topsecret"),
+        ("path", "/api/sessions/1/stream?after=3&ticket=topsecret"),
+    ],
+)
+def test_secret_by_its_name_or_its_looks(lines, stream, field, value):
+    """A secret is hidden wherever it stands; that there was one is shown."""
+    structlog.get_logger().info("request", **{field: value})
+
+    assert "topsecret" not in stream.getvalue()
+    assert "***" in stream.getvalue()
+
+
+def test_secret_in_an_exception(lines, stream):
+    """A traceback that quotes a key does not show it."""
+    logging.getLogger("other").error("x", exc_info=ValueError("Bearer topsecret"))
+
+    assert "ValueError: Bearer ***" in lines()[0]["exception"]
+
+
+def test_fields_that_only_sound_like_secrets(lines):
+    """Counts and prefixes stay readable."""
+    structlog.get_logger().info("usage", input_tokens=3, key_prefix="ash_1234")
+
+    assert lines()[0]["input_tokens"] == 3
+    assert lines()[0]["key_prefix"] == "ash_1234"
+
+
+@pytest.mark.parametrize(
+    ("form", "out", "is_json"),
+    [
+        ("auto", io.StringIO, True),
+        ("auto", Terminal, False),
+        ("json", Terminal, True),
+        ("console", io.StringIO, False),
+    ],
+)
+def test_format(stream, form, out, is_json):
+    """`auto` is readable on a terminal and JSON otherwise; the others say what they are."""
+    target = out()
+    configure("info", form, target)
+
+    structlog.get_logger().info("session.created")
+
+    assert target.getvalue().startswith("{") == is_json
+    assert "session.created" in target.getvalue()
+
+
+def test_console_quotes_control_characters(stream):
+    """What an agent printed can't steer the terminal that shows the log."""
+    configure("info", "console", stream)
+
+    structlog.get_logger().info("sandbox.log", text="\x1b[2Jgone\nfake line")
+
+    assert "\x1b[2J" not in stream.getvalue()
+    assert stream.getvalue().count("\n") == 1

@@ -1,0 +1,32 @@
+"""`python -m ash.testing`: the stub model on its own, until it is interrupted."""
+
+import argparse
+import sys
+from contextlib import suppress
+
+import trio
+
+from ash.testing import StubModel
+
+
+async def _serve(port: int) -> None:
+    async with StubModel(port=port) as model:
+        print(model.url, flush=True)  # noqa: T201 - the URL is this command's output
+        await trio.sleep_forever()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m ash.testing",
+        description="A Messages API endpoint on loopback that answers by a small script.",
+    )
+    parser.add_argument("--port", type=int, default=0, help="default: a free one")
+    port = parser.parse_args().port
+    try:
+        with suppress(KeyboardInterrupt):
+            trio.run(_serve, port)
+    except OSError as error:
+        sys.exit(f"can't listen on port {port}: {error.strerror}")
+
+
+main()

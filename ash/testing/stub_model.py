@@ -1,0 +1,207 @@
+"""A Messages API endpoint on loopback that answers by rule, at once and always the same."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from hmac import compare_digest
+from queue import SimpleQueue
+from threading import Thread
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+import h11
+import msgspec
+import trio
+
+from ash.testing.connection import Connection
+from ash.testing.messages import Request, Turn, error_body, tool_output
+from bridge import script
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+# A rule says what is answered; None leaves it to the script.
+Rule: TypeAlias = Callable[[Request], script.Answer | str | None]
+
+# Ends the CLI from inside its own Bash tool, which is a child of it, at whatever depth: the
+# nearest process above the shell that is no shell. Inside a pid namespace /proc is the inner one.
+_KILL_THE_CLI = """\
+pid=$$
+while read -r _ name _ parent _ < "/proc/$pid/stat"; do
+  case $name in (*sh\\)) pid=$parent ;; (*) kill -9 "$pid"; exit ;; esac
+done
+"""
+
+
+class StubModel:
+    """Serves until its context is left; what it was asked is in `requests`, oldest first.
+
+    `answer` is a rule of your own: it gets each request for a message and returns a text, an
+    answer of `ash.testing`, or None for what the script says. `expect_key` turns away all who
+    do not bring that API key. `url` is what ANTHROPIC_BASE_URL must be.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        answer: Rule | None = None,
+        expect_key: str | None = None,
+    ) -> None:
+        self.requests: list[Request] = []
+        self._host, self._port = host, port
+        self._rule = answer
+        self._key = expect_key
+        self._serving: AbstractAsyncContextManager[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """Without a slash at its end; known once the context has been entered."""
+        return f"http://{self._host}:{self._port}"
+
+    async def __aenter__(self) -> Self:
+        self._serving = self._serve()
+        await self._serving.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        assert self._serving is not None
+        try:
+            return await self._serving.__aexit__(kind, error, traceback)
+        except BaseExceptionGroup as group:
+            # What the body raised shall look as if there were no nursery around it.
+            if group.exceptions == (error,):
+                return False
+            raise
+
+    @classmethod
+    @contextmanager
+    def in_thread(cls, **options: Any) -> "Iterator[StubModel]":
+        """The same for programs without trio: served by a thread that ends with the context."""
+        model = cls(**options)
+        started: SimpleQueue[tuple[trio.lowlevel.TrioToken, trio.CancelScope] | BaseException]
+        started = SimpleQueue()
+
+        async def serve() -> None:
+            with trio.CancelScope() as scope:
+                async with model:
+                    started.put((trio.lowlevel.current_trio_token(), scope))
+                    await trio.sleep_forever()
+
+        def run() -> None:
+            try:
+                trio.run(serve)
+            except BaseException as error:  # noqa: BLE001 - it is raised by the thread that waits
+                started.put(error)
+
+        thread = Thread(target=run, name="stub-model", daemon=True)
+        thread.start()
+        outcome = started.get()
+        if isinstance(outcome, BaseException):
+            raise outcome
+        token, scope = outcome
+        try:
+            yield model
+        finally:
+            token.run_sync_soon(scope.cancel)
+            thread.join()
+
+    @asynccontextmanager
+    async def _serve(self) -> "AsyncIterator[None]":
+        listeners = await trio.open_tcp_listeners(self._port, host=self._host)
+        self._port = listeners[0].socket.getsockname()[1]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.serve_listeners, self._converse, listeners)
+            yield
+            nursery.cancel_scope.cancel()
+
+    async def _converse(self, stream: trio.SocketStream) -> None:
+        async with stream:
+            connection = Connection(stream)
+            try:
+                while (received := await connection.request()) is not None:
+                    await self._respond(connection, *received)
+            except (trio.BrokenResourceError, h11.RemoteProtocolError):
+                return  # the client went away, or speaks something else
+
+    async def _respond(self, connection: Connection, head: h11.Request, payload: bytes) -> None:
+        request = _recorded(head, payload)
+        self.requests.append(request)
+        route = (request.method, request.path.partition("?")[0])
+        if request.method in {"GET", "HEAD"}:
+            await connection.send(200, b"{}")
+        elif not self._knows(request):
+            await connection.send(401, error_body(401, "invalid x-api-key"))
+        elif route == ("POST", "/v1/messages/count_tokens"):
+            await connection.send(200, _counted(request))
+        elif route == ("POST", "/v1/messages"):
+            await self._answer(connection, request)
+        else:
+            await connection.send(404, error_body(404, f"no {route[0]} {route[1]} here"))
+
+    async def _answer(self, connection: Connection, request: Request) -> None:
+        answer = self._decide(request)
+        if isinstance(answer, script.Fail):
+            await connection.send(answer.code, error_body(answer.code, answer.text))
+        elif not request.body.get("stream"):
+            await connection.send(200, Turn(request, answer).whole())
+        else:
+            await connection.stream(Turn(request, answer).events())
+
+    def _knows(self, request: Request) -> bool:
+        if self._key is None:
+            return True
+        bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+        given = request.headers.get("x-api-key", bearer)
+        return compare_digest(given.encode(), self._key.encode())
+
+    def _decide(self, request: Request) -> script.Say | script.Use | script.Fail:
+        try:
+            ruled = self._rule(request) if self._rule else None
+        except Exception as error:  # noqa: BLE001 - the rule's author reads it where it is asked
+            return script.Fail(500, f"the rule failed: {error!r}")
+        if isinstance(ruled, str):
+            ruled = script.say(ruled)
+        return _possible(request, ruled or _scripted(request))
+
+
+def _recorded(head: h11.Request, payload: bytes) -> Request:
+    try:
+        body = msgspec.json.decode(payload) if payload else {}
+    except msgspec.DecodeError:
+        body = None
+    return Request(
+        method=head.method.decode(),
+        path=head.target.decode(),
+        headers={name.decode(): value.decode("latin-1") for name, value in head.headers},
+        body=body if isinstance(body, dict) else {},
+    )
+
+
+def _counted(request: Request) -> bytes:
+    return msgspec.json.encode({"input_tokens": script.tokens(*request.texts)})
+
+
+def _scripted(request: Request) -> script.Answer:
+    if result := request.tool_result:
+        return script.after_tool(tool_output(result), is_error=bool(result.get("is_error")))
+    return script.answer(request.texts)
+
+
+def _possible(request: Request, answer: script.Answer) -> script.Say | script.Use | script.Fail:
+    """The answer as this client can carry it out."""
+    if isinstance(answer, script.Crash):
+        answer = script.Use("Bash", {"command": _KILL_THE_CLI})
+    if not isinstance(answer, script.Use):
+        return answer
+    if answer.tool not in request.tools:
+        return script.not_offered(answer.tool)
+    path = answer.input.get("file_path")
+    if path is None or path.startswith("/"):
+        return answer
+    return script.Use(answer.tool, {**answer.input, "file_path": f"{request.cwd or ''}/{path}"})

@@ -1,0 +1,154 @@
+"""The small language that the scripted engine and the stub model both speak.
+
+The last text of the user says what is answered, so that tests and demos are the same with and
+without the real CLI. The table is in docs/testing.md.
+"""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+# Five digits hold every sensible count, and a typo can't eat the machine.
+_COUNT = r"([1-9]\d{0,4})"
+# How the CLI begins the texts that it adds to a conversation by itself.
+_NOT_THE_USER = ("<system-reminder>", "[Request interrupted by user")
+
+
+class Say(Struct, frozen=True):
+    """Text in pieces, each a delta, `pause` seconds after each; thinking comes before it."""
+
+    pieces: tuple[str, ...]
+    pause: float = 0.0
+    thinking: str = ""
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+
+class Use(Struct, frozen=True):
+    """A call of one of the engine's tools. Its paths are relative to the working directory."""
+
+    tool: str
+    input: dict[str, str]
+
+
+class Fail(Struct, frozen=True):
+    """The model's endpoint answers with this HTTP status."""
+
+    code: int
+    text: str = "the script asked for this error"
+
+
+class Crash(Struct, frozen=True):
+    """The engine's process dies in the middle of the turn."""
+
+
+Answer: TypeAlias = Say | Use | Fail | Crash
+
+
+def said_by_user(text: str) -> bool:
+    """False for what the CLI itself puts between the user's texts."""
+    return not text.startswith(_NOT_THE_USER)
+
+
+def answer(texts: Sequence[str]) -> Answer:
+    """What the conversation's last text asks for; `texts` are all that its user has said."""
+    last = texts[-1] if texts else ""
+    if last.strip() == "CRASH":
+        return Crash()
+    if last.strip() == "RECALL":
+        return say(msgspec.json.encode(texts).decode())
+    for pattern, ask in _COMMANDS:
+        if match := pattern.fullmatch(last):
+            return ask(*match.groups())
+    return say(f"echo: {last}")
+
+
+def after_tool(output: str, *, is_error: bool = False) -> Say:
+    """The text that ends a turn in which a tool was used."""
+    return say(f"{'failed' if is_error else 'done'}: {output}")
+
+
+def say(text: str) -> Say:
+    """A text in two pieces, if it has more than one word: clients shall see that it streams."""
+    head, space, tail = text.partition(" ")
+    return Say((head + space, tail) if tail else (text,))
+
+
+def not_offered(tool: str) -> Say:
+    """The text in place of a call of a tool that the engine was not given."""
+    return say(f"tool {tool} is not offered")
+
+
+def tokens(*texts: str) -> int:
+    """A count that anyone can check: four characters a token, each text rounded up."""
+    return sum(math.ceil(len(text) / 4) for text in texts)
+
+
+# Every kind of character that has broken a JSON, a line or a UTF-8 reader somewhere: quotes and
+# escapes, controls, line ends that are none in JSON, combining marks, right-to-left,
+# non-characters, and one to four bytes in UTF-8.
+_UNICODE = (
+    'plain " \\ / \b\f\t\r \x00\x01\x1f\x7f \x85\u2028\u2029\ufeff naïve e\u0301 ß Ω Ж '
+    "שלום مرحبا हिन्दी 漢字 かな 한글 \ufffd\ufffe\uffff 😀 👩\u200d👩\u200d👧 🇩🇪 𐍈 \U0010ffff"
+)
+
+
+def big(kib: int) -> Say:
+    """Exactly `kib` KiB in UTF-8, always the same, its numbered lines full of odd characters."""
+    size = kib * 1024
+    line_size = len(f"{0:06d} {_UNICODE}\n".encode())
+    lines = [f"{number:06d} {_UNICODE}\n" for number in range(size // line_size)]
+    lines.append("." * (size - line_size * len(lines)))
+    # A delta of about 16 KiB: as many events as a fast model sends, not one for each line.
+    step = max(1, 16 * 1024 // line_size)
+    return Say(tuple("".join(lines[at : at + step]) for at in range(0, len(lines), step)))
+
+
+def _bash(command: str) -> Answer:
+    return Use("Bash", {"command": command})
+
+
+def _write(path: str, text: str | None) -> Answer:
+    return Use("Write", {"file_path": path, "content": text or ""})
+
+
+def _ticks(count: str, seconds: float = 0.0) -> Say:
+    pieces = tuple(f"tick{number} " for number in range(int(count)))
+    return Say(pieces, pause=seconds / len(pieces))
+
+
+def _slow(count: str, seconds: str | None) -> Answer:
+    return _ticks(count, 0.2 * int(count) if seconds is None else float(seconds))
+
+
+def _burst(count: str) -> Answer:
+    return _ticks(count)
+
+
+def _big(kib: str) -> Answer:
+    return big(int(kib))
+
+
+def _think(text: str) -> Answer:
+    return Say(say(f"thought: {text}").pieces, thinking=text)
+
+
+def _fail(code: str) -> Answer:
+    return Fail(int(code))
+
+
+_COMMANDS: tuple[tuple[re.Pattern[str], Callable[..., Answer]], ...] = (
+    (re.compile(r"BASH:\s*(\S.*)", re.DOTALL), _bash),
+    (re.compile(r"WRITE:\s*(\S+)(?:\s(.*))?", re.DOTALL), _write),
+    (re.compile(rf"SLOW:\s*{_COUNT}(?:\s+(\d{{1,5}}(?:\.\d+)?))?\s*", re.ASCII), _slow),
+    (re.compile(rf"BURST:\s*{_COUNT}\s*", re.ASCII), _burst),
+    (re.compile(rf"BIG:\s*{_COUNT}\s*", re.ASCII), _big),
+    (re.compile(r"THINK:\s*(\S.*)", re.DOTALL), _think),
+    (re.compile(r"FAIL:\s*([45]\d\d)\s*", re.ASCII), _fail),
+)

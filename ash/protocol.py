@@ -136,9 +136,19 @@ class Log(Struct, rename="camel", tag_field="ev", tag="log"):
 
 Event: TypeAlias = Ready | Opened | Message | Failed | Done | ExecResult | Log
 
-decode_command = msgspec.json.Decoder(Command).decode
-decode_event = msgspec.json.Decoder(Event).decode
+_command_decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
+_event_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 _encoder = msgspec.json.Encoder()
+
+
+def decode_command(line: bytes | memoryview) -> Command:
+    """Raises msgspec.DecodeError, of which ValidationError tells what does not fit."""
+    return _command_decoder.decode(line)
+
+
+def decode_event(line: bytes | memoryview) -> Event:
+    """Raises msgspec.DecodeError. Raw fields are views of `line`."""
+    return _event_decoder.decode(line)
 
 
 def encode(thing: Command | Event) -> bytes:

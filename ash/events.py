@@ -1,0 +1,236 @@
+"""Reads SDK messages: which frames a client is sent for one, and what the timeline keeps of it.
+
+The message itself is never rebuilt. What is taken out of it stays `msgspec.Raw`, the bytes the
+CLI wrote, wherever a JSON value goes into another one whole.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType, field
+
+from ash.model import EventType, TurnReason
+
+NULL = Raw(b"null")
+_encode = msgspec.json.encode
+
+
+class Frame(Struct, frozen=True):
+    """One SSE event before it has its id. `data` is one line of JSON."""
+
+    event: str
+    data: bytes | memoryview
+
+
+class Ending(Struct, frozen=True):
+    """How a `result` message ends its turn. `error` is None unless reason is `error`."""
+
+    reason: TurnReason
+    error: str | None = None
+
+
+class Reading(Struct):
+    """What one SDK message means: frames in the order to be sent, the message last.
+
+    A message that is not `durable` (a delta) is not stored: the complete one follows.
+    """
+
+    frames: list[Frame]
+    timeline: list[tuple[EventType, str]]
+    durable: bool
+    ending: Ending | None = None
+
+
+class _Delta(Struct):
+    text: Raw | None = None
+    thinking: Raw | None = None
+
+
+class _StreamEvent(Struct):
+    delta: _Delta | None = None
+
+
+class _Block(Struct):
+    type: str = ""
+    id: Raw = NULL
+    name: Raw = NULL
+    input: Raw = NULL
+    text: Raw = NULL
+    thinking: Raw = NULL
+    tool_use_id: Raw = NULL
+    content: Raw = NULL
+    is_error: bool | None = None
+
+
+class _Body(Struct):
+    content: list[_Block] | str = ""
+
+
+class _Head(Struct):
+    type: str = ""
+    subtype: str = ""
+    event: _StreamEvent | None = None
+    message: _Body | None = None
+    tool_use_result: Raw | UnsetType = UNSET
+    num_turns: int = 0
+    result: Raw = NULL
+    is_error: bool = False
+    errors: list[Any] = field(default_factory=list)
+    mcp_servers: list[Any] = field(default_factory=list)
+
+
+class _ToolOutput(Struct):
+    stdout: str | UnsetType = UNSET
+    stderr: str | UnsetType = UNSET
+
+
+_decode_head = msgspec.json.Decoder(_Head).decode
+_decode_output = msgspec.json.Decoder(_ToolOutput).decode
+
+# Results by which the CLI says that a limit of the request was reached: not a failure.
+_BUDGETS = {"error_max_turns", "error_max_budget_usd"}
+
+
+def read(raw: bytes | memoryview) -> Reading:
+    """Reads one SDK message. An unknown shape is passed on as it is."""
+    reading = Reading([], [], durable=True)
+    try:
+        head = _decode_head(raw)
+    except msgspec.ValidationError:
+        head = _Head()
+    if reader := _READERS.get(head.type):
+        reader(head, reading)
+    reading.frames.append(Frame("message", raw))
+    return reading
+
+
+def _object(**values: Raw | bool | None) -> bytes:
+    """A JSON object of the values that are there, each as it was written."""
+    return _encode({name: value for name, value in values.items() if value is not None})
+
+
+def _read_stream_event(head: _Head, reading: Reading) -> None:
+    reading.durable = False
+    delta = head.event.delta if head.event else None
+    if delta is None:
+        return
+    if delta.text is not None:
+        reading.frames.append(Frame("text_delta", _object(delta=delta.text)))
+    if delta.thinking is not None:
+        reading.frames.append(Frame("thinking_delta", _object(delta=delta.thinking)))
+
+
+def _blocks(head: _Head) -> list[_Block]:
+    content = head.message.content if head.message else ""
+    return content if isinstance(content, list) else []
+
+
+def _read_assistant(head: _Head, reading: Reading) -> None:
+    for block in _blocks(head):
+        match block.type:
+            case "text":
+                reading.timeline.append(("text", _object(text=block.text).decode()))
+            case "thinking":
+                data = _object(thinking=block.thinking).decode()
+                reading.timeline.append(("reasoning", data))
+            case "tool_use":
+                call = _object(id=block.id, name=block.name, input=block.input)
+                reading.frames.append(Frame("tool_use", call))
+                start = _object(toolName=block.name, toolId=block.id, input=block.input)
+                reading.timeline.append(("tool_start", start.decode()))
+
+
+def _read_user(head: _Head, reading: Reading) -> None:
+    for block in _blocks(head):
+        if block.type != "tool_result":
+            continue
+        frame = _object(
+            tool_use_id=block.tool_use_id, content=block.content, is_error=block.is_error
+        )
+        reading.frames.append(Frame("tool_result", frame))
+        row = {
+            "toolId": block.tool_use_id,
+            **_tool_output(head.tool_use_result),
+            "content": block.content,
+            **({} if block.is_error is None else {"isError": block.is_error}),
+        }
+        reading.timeline.append(("tool_result", _encode(row).decode()))
+
+
+def _tool_output(result: Raw | UnsetType) -> dict[str, str]:
+    """What went to stdout and stderr, where the tool told them apart."""
+    if result is UNSET:
+        return {}
+    try:
+        output = _decode_output(result)
+    except msgspec.ValidationError:
+        return {}
+    found = {"stdout": output.stdout, "stderr": output.stderr}
+    return {name: text for name, text in found.items() if text is not UNSET}
+
+
+def _read_system(head: _Head, reading: Reading) -> None:
+    if head.subtype == "init" and head.mcp_servers:
+        data = _encode({"servers": head.mcp_servers}).decode()
+        reading.timeline.append(("mcp_status", data))
+
+
+def _read_result(head: _Head, reading: Reading) -> None:
+    data = _encode({"numTurns": head.num_turns, "result": head.result})
+    reading.frames.append(Frame("turn_complete", data))
+    reading.timeline.append(("turn_complete", data.decode()))
+    reading.ending = _ending(head)
+
+
+def _ending(head: _Head) -> Ending:
+    if head.subtype in _BUDGETS:
+        return Ending("budget")
+    if head.is_error or head.subtype.startswith("error"):
+        return Ending("error", _error_text(head))
+    return Ending("completed")
+
+
+def _error_text(head: _Head) -> str:
+    """The words of the CLI: `errors` when it raised them, `result` when the API did."""
+    if texts := [text for text in head.errors if isinstance(text, str) and text]:
+        return "; ".join(texts)
+    result = msgspec.json.decode(head.result)
+    return result if isinstance(result, str) and result else head.subtype or "unknown error"
+
+
+_READERS = {
+    "assistant": _read_assistant,
+    "result": _read_result,
+    "stream_event": _read_stream_event,
+    "system": _read_system,
+    "user": _read_user,
+}
+
+
+def session_start(session_id: str, version: str) -> Frame:
+    return Frame("session_start", _encode({"sessionId": session_id, "version": version}))
+
+
+def error(text: str, **more: Any) -> Frame:
+    return Frame("error", _encode({"error": text, **more}))
+
+
+def done(session_id: str, reason: TurnReason) -> Frame:
+    return Frame("done", _encode({"sessionId": session_id, "reason": reason}))
+
+
+def sse(frame_id: int, frame: Frame) -> bytes:
+    """The frame as it goes over the wire.
+
+    A carriage return would end the data line for an SSE reader: JSON knows it only as white
+    space between tokens, so a message that has one is written anew.
+    """
+    line = _sse_line(frame_id, frame.event, frame.data)
+    if b"\r" in line:
+        line = _sse_line(frame_id, frame.event, _encode(msgspec.json.decode(frame.data)))
+    return line
+
+
+def _sse_line(frame_id: int, event: str, data: bytes | memoryview) -> bytes:
+    head = f"id: {frame_id}\nevent: {event}\ndata: ".encode()
+    return b"".join((head, data, b"\n\n"))

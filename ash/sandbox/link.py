@@ -1,0 +1,163 @@
+"""The daemon's end of the socket to a bridge."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+
+import msgspec
+import trio
+
+from ash.errors import EngineFailed
+from ash.protocol import (
+    Command,
+    Done,
+    Event,
+    Failed,
+    Lines,
+    LineTooLong,
+    Log,
+    Message,
+    Open,
+    Opened,
+    Ready,
+    Resume,
+    decode_event,
+    encode,
+)
+
+CHUNK = 64 * 1024
+
+TurnEvent = Message | Failed | Done
+
+
+class Link:
+    """Sends commands and hands each answer to whom it is for.
+
+    `run` is the one reader and belongs into the sandbox's nursery. At most one turn at a time
+    takes `message`, `error` and `done`; it is given what was received together together, and
+    while it is busy nothing more is read: the bridge waits.
+    """
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._sending = trio.StrictFIFOLock()
+        self._ids = count(1)
+        self._answers: dict[str, _Answer] = {}
+        self._turn: trio.MemorySendChannel[list[TurnEvent]] | None = None
+        self.ready = trio.Event()
+        self.closed = trio.Event()
+
+    async def run(self) -> None:
+        """Reads until the bridge is gone; then everything that waits is told so."""
+        lines = Lines()
+        try:
+            async with self._stream:
+                while chunk := await self._stream.receive_some(CHUNK):
+                    await self._dispatch(_decode(lines, bytes(chunk)))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        finally:
+            self._close()
+
+    async def send(self, command: Command) -> None:
+        """Raises EngineFailed if the bridge is gone."""
+        data = encode(command)
+        try:
+            async with self._sending:
+                await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise EngineFailed("The agent's process is gone") from None
+
+    async def open(self, command: Open | Resume) -> None:
+        """Boots the engine. Raises EngineFailed with what the bridge says is wrong."""
+        await self._ask(command)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[trio.MemoryReceiveChannel[list[TurnEvent]]]:
+        """The events of the turn that is about to be sent, in the batches they came in.
+
+        The channel ends when the bridge is gone.
+        """
+        assert self._turn is None
+        send, receive = trio.open_memory_channel[list[TurnEvent]](0)
+        self._turn = send
+        if self.closed.is_set():
+            send.close()
+        try:
+            yield receive
+        finally:
+            self._turn = None
+            send.close()
+            receive.close()
+
+    def next_id(self) -> str:
+        return str(next(self._ids))
+
+    async def _ask(self, command: Open | Resume) -> Event:
+        command.id = self.next_id()
+        answer = self._answers[command.id] = _Answer()
+        try:
+            await self.send(command)
+            return await answer.wait()
+        finally:
+            del self._answers[command.id]
+
+    async def _dispatch(self, events: list[Event]) -> None:
+        batch: list[TurnEvent] = []
+        for event in events:
+            match event:
+                case Ready():
+                    self.ready.set()
+                case Opened() | Failed() if event.id in self._answers:
+                    self._answers[event.id].give(event)
+                case Message() | Failed() | Done():
+                    batch.append(event)
+                case Log() | _:
+                    pass
+        if batch and self._turn is not None:
+            # A turn that was given up on no longer listens; what comes late is not its.
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self._turn.send(batch)
+
+    def _close(self) -> None:
+        self.closed.set()
+        self.ready.set()
+        if self._turn is not None:
+            self._turn.close()
+        for answer in self._answers.values():
+            answer.give(Failed("The agent's process ended while it was starting"))
+
+
+class _Answer:
+    """One answer that somebody waits for."""
+
+    def __init__(self) -> None:
+        self._came = trio.Event()
+        self._event: Event | None = None
+
+    def give(self, event: Event) -> None:
+        self._event = event
+        self._came.set()
+
+    async def wait(self) -> Event:
+        await self._came.wait()
+        assert self._event is not None
+        if isinstance(self._event, Failed):
+            raise EngineFailed(self._event.error)
+        return self._event
+
+
+def _decode(lines: Lines, chunk: bytes) -> list[Event]:
+    """A line that can't be read is an error of the turn it came in, and of nothing else."""
+    try:
+        ready = lines.feed(chunk)
+    except LineTooLong as error:
+        return [Failed(f"The bridge sent too much: {error}")]
+    return [_decode_line(line) for line in ready]
+
+
+def _decode_line(line: memoryview) -> Event:
+    try:
+        return decode_event(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Failed("The bridge sent a line that can't be read")

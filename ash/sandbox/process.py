@@ -1,0 +1,94 @@
+"""Starts processes so that they die with the scope that owns them."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+import trio
+
+# After SIGKILL only a process in an uninterruptible system call is left; it is init's then.
+REAP_SECONDS = 5
+
+
+class Spawner:
+    """Starts processes from one thread that lives as long as the daemon.
+
+    The kernel's parent-death signal follows the *thread* that forked, and trio's worker
+    threads end after ten idle seconds: a child of one would be killed with it.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
+
+    async def start(
+        self, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, pass_fds: Sequence[int]
+    ) -> "Process":
+        """Raises OSError if the program can't be started."""
+        token = trio.lowlevel.current_trio_token()
+        started = trio.Event()
+        future = self._thread.submit(
+            subprocess.Popen,
+            argv,
+            env=env,
+            cwd=cwd,
+            pass_fds=pass_fds,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        future.add_done_callback(lambda _: token.run_sync_soon(started.set))
+        # Shielded, or a cancelled caller would leave a process that nobody owns.
+        with trio.CancelScope(shield=True):
+            await started.wait()
+        return Process(future.result())
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
+
+class Process:
+    """A started process with its group. `stdout` and `stderr` are byte streams."""
+
+    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+        self._popen = popen
+        self._pidfd = os.pidfd_open(popen.pid)
+        self.pid = popen.pid
+        self.stdout = _take(popen.stdout)
+        self.stderr = _take(popen.stderr)
+
+    async def wait(self) -> int:
+        """The exit status once it has ended; -N if signal N ended it."""
+        while (status := self._popen.poll()) is None:
+            await trio.lowlevel.wait_readable(self._pidfd)
+        return status
+
+    def kill(self) -> None:
+        """SIGKILL to the process and its group; a no-op when it has been reaped."""
+        if self._popen.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    async def aclose(self) -> None:
+        """Kills and reaps it; takes no longer than REAP_SECONDS."""
+        self.kill()
+        with trio.CancelScope(shield=True):
+            with trio.move_on_after(REAP_SECONDS):
+                await self.wait()
+            await self.stdout.aclose()
+            await self.stderr.aclose()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+
+def _take(pipe: IO[bytes] | None) -> trio.lowlevel.FdStream:
+    assert pipe is not None
+    stream = trio.lowlevel.FdStream(os.dup(pipe.fileno()))
+    pipe.close()
+    return stream

@@ -1,0 +1,98 @@
+"""One sandbox: a bridge process, apart from the host, for as long as its scope lasts."""
+
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import trio
+from msgspec import Struct
+
+from ash.sandbox.environment import environment
+from ash.sandbox.isolation import Isolation, Place
+from ash.sandbox.link import Link
+from ash.sandbox.logs import LogSink, pump
+from ash.sandbox.process import Process, Spawner
+
+# How long what a dead sandbox still had to say is waited for.
+LAST_WORDS_SECONDS = 2
+
+
+class Runtime(Struct, frozen=True):
+    """What all sandboxes of a daemon share. `model` tells the engine how to reach it."""
+
+    spawner: Spawner
+    isolation: Isolation
+    engine: str
+    model: dict[str, str]
+
+
+class Sandbox:
+    """`nursery` is for the work done in it and ends with it; `died` is set when it is gone."""
+
+    def __init__(self, link: Link, process: Process, nursery: trio.Nursery) -> None:
+        self.link = link
+        self.nursery = nursery
+        self.died = link.closed
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        """The outermost process on the host."""
+        return self._process.pid
+
+    def kill(self) -> None:
+        """Ends every process in it, now."""
+        self._process.kill()
+
+    async def epitaph(self) -> str:
+        """How the process ended, for the error that its session gets."""
+        with trio.move_on_after(LAST_WORDS_SECONDS):
+            status = await self._process.wait()
+            how = f"signal {-status}" if status < 0 else f"exit code {status}"
+            return f"The agent's process ended ({how})"
+        return "The agent's process closed its connection"
+
+
+@asynccontextmanager
+async def open_sandbox(
+    runtime: Runtime, place: Place, env: Mapping[str, str], log: LogSink
+) -> AsyncIterator[Sandbox]:
+    """Starts a bridge; `sandbox.link.ready` is set once it takes commands.
+
+    Leaving the context kills everything inside and stores its last words. Raises OSError if
+    the process can't be started. What the body raises comes out in an exception group.
+    """
+    ours, theirs = socket.socketpair()
+    link = Link(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+    with theirs:
+        process = await _start(runtime, place, env, theirs.fileno())
+    try:
+        async with trio.open_nursery() as outer:
+            outer.start_soon(pump, process.stdout, "stdout", log)
+            outer.start_soon(pump, process.stderr, "stderr", log)
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(link.run)
+                    yield Sandbox(link, process, nursery)
+                    nursery.cancel_scope.cancel()
+            finally:
+                process.kill()
+                outer.cancel_scope.deadline = trio.current_time() + LAST_WORDS_SECONDS
+    finally:
+        await process.aclose()
+
+
+async def _start(runtime: Runtime, place: Place, env: Mapping[str, str], fd: int) -> Process:
+    inside = runtime.isolation.inside(place)
+    full = environment(inside, engine=runtime.engine, bridge_fd=fd, own=env, model=runtime.model)
+    # -P: a module in the workspace must not stand in for one of ours.
+    wrapped = runtime.isolation.wrap([sys.executable, "-P", "-m", "bridge"], place, full)
+    try:
+        return await runtime.spawner.start(
+            wrapped.argv, env=wrapped.env, cwd=place.workspace, pass_fds=[fd, *wrapped.fds]
+        )
+    finally:
+        for extra in wrapped.fds:
+            os.close(extra)

@@ -1,0 +1,72 @@
+"""The seam between the repository and a database.
+
+The repository says what to read and write, in the SQL that all databases share; a driver knows
+one database. Every driver passes the same conformance suite.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from msgspec import Struct
+
+from ash.errors import Unavailable
+from ash.store.sql import Query
+
+T = TypeVar("T")
+
+Params: TypeAlias = Mapping[str, object]
+
+
+class Row(Protocol):
+    """Columns by name."""
+
+    def __getitem__(self, column: str, /) -> Any: ...
+
+
+class Statement(Struct, frozen=True):
+    """One step of a unit. Fewer rows returned or changed than `expect` mean `Lost`."""
+
+    query: Query
+    params: Params
+    expect: int = 0
+
+
+Unit: TypeAlias = Sequence[Statement]
+Result: TypeAlias = list[list[Row]]
+
+
+class Lost(Exception):
+    """Another was faster: what a unit relied on is no longer so. Nothing of it was written."""
+
+
+class Closed(Unavailable):
+    """The store has been closed; nothing was written."""
+
+    def __init__(self) -> None:
+        super().__init__("The store is closed")
+
+
+class Driver(Protocol):
+    async def fetch_one(self, query: Query, params: Params, build: Callable[[Row], T]) -> T | None:
+        """The one row that a unique key finds, or None. Sees every write that has returned."""
+        ...
+
+    async def fetch(self, query: Query, params: Params, build: Callable[[Row], T]) -> list[T]:
+        """All rows. `build` may run in another thread: it only makes an object of its row."""
+        ...
+
+    async def write(self, unit: Unit) -> Result:
+        """Commits all of the unit or nothing; the rows that each statement returned.
+
+        Returns when it is committed. A caller that is cancelled while it waits does not undo
+        its write. Raises Lost, Closed, Unavailable (try again), or the database's own error.
+        """
+        ...
+
+    async def run(self) -> None:
+        """The one task that commits; ends by being cancelled.
+
+        Before it ends it commits what was accepted until then, and closes the database. Writes
+        are accepted before it starts, too.
+        """
+        ...

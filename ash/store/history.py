@@ -1,0 +1,223 @@
+"""Turns, and what they leave: messages and the timeline.
+
+Every unit begins with the session's row: it says whether the writer still owns the session, and
+holds the row so that sequences are given out one by one on any database.
+"""
+
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from ash.model import EventType, Message, Role, SessionEvent, TurnReason
+from ash.store.base import Part, new_id
+from ash.store.driver import Row, Statement
+from ash.store.sql import load
+
+SQL = load("history")
+SESSIONS = load("sessions")
+
+# The SDK message as JSON, and the id of the frame that shows it.
+NewMessage: TypeAlias = tuple[str, int]
+# The type, and the data as JSON.
+NewEvent: TypeAlias = tuple[EventType, str | None]
+
+
+class OpenTurn(Struct, frozen=True):
+    """A turn without an end, and the first of two free frame ids that are its own."""
+
+    id: str
+    session_id: str
+    generation: int
+    error_frame: int
+
+
+class History(Part):
+    async def begin_turn(
+        self,
+        turn_id: str,
+        session_id: str,
+        generation: int,
+        content: str,
+        *,
+        start_frame: int,
+        reserve_frames_to: int,
+        now: str,
+    ) -> Message:
+        """Stores the turn with the user's message, which `content` is as JSON.
+
+        Frame ids below `reserve_frames_to` may be given out from now on. Raises Lost if the
+        session is not active or its generation is another.
+        """
+        active = {
+            "id": session_id,
+            "generation": generation,
+            "next_frame": reserve_frames_to,
+            "now": now,
+        }
+        turn = {"id": turn_id, "session_id": session_id, "start_frame": start_frame, "now": now}
+        (session,), _, (added,) = await self._driver.write(
+            [
+                Statement(SESSIONS["advance_active_session"], active, expect=1),
+                Statement(SQL["begin_turn"], turn),
+                _add_message(session_id, turn_id, "user", content, frame=None, now=now),
+            ]
+        )
+        return Message(
+            id=added["id"],
+            session_id=session_id,
+            tenant_id=session["tenant_id"],
+            role="user",
+            content=content,
+            sequence=added["sequence"],
+            created_at=now,
+        )
+
+    async def append(
+        self,
+        session_id: str,
+        turn_id: str,
+        generation: int,
+        *,
+        messages: Iterable[NewMessage] = (),
+        events: Iterable[NewEvent] = (),
+        next_frame: int | None = None,
+        now: str,
+    ) -> None:
+        """Stores what the agent said and did. Raises Lost if the generation is another."""
+        unit = [_advance(session_id, generation, next_frame, now)]
+        for content, frame in messages:
+            unit.append(
+                _add_message(session_id, turn_id, "assistant", content, frame=frame, now=now)
+            )
+        unit += [add_event(session_id, kind, data, now) for kind, data in events]
+        await self._driver.write(unit)
+
+    async def end_turn(
+        self,
+        turn_id: str,
+        session_id: str,
+        generation: int,
+        reason: TurnReason,
+        *,
+        end_frame: int,
+        now: str,
+        error: str | None = None,
+        error_frame: int | None = None,
+        events: Iterable[NewEvent] = (),
+        next_frame: int | None = None,
+    ) -> None:
+        """Raises Lost if the turn has ended or the session's generation is another."""
+        end = {
+            "id": turn_id,
+            "session_id": session_id,
+            "reason": reason,
+            "error": error,
+            "end_frame": end_frame,
+            "error_frame": error_frame,
+            "now": now,
+        }
+        await self._driver.write(
+            [
+                _advance(session_id, generation, next_frame, now),
+                Statement(SQL["end_turn"], end, expect=1),
+                *(add_event(session_id, kind, data, now) for kind, data in events),
+            ]
+        )
+
+    async def add_event(self, session_id: str, kind: EventType, data: str | None, now: str) -> None:
+        """Raises Lost if there is no such session."""
+        await self._driver.write(
+            [_advance(session_id, None, None, now), add_event(session_id, kind, data, now)]
+        )
+
+    async def messages(
+        self, tenant: str, session_id: str, *, after: int = 0, limit: int = 100
+    ) -> list[Message]:
+        """Oldest first; `after` is the sequence of the last one that the caller has."""
+        params = {"tenant": tenant, "session_id": session_id, "after": after, "limit": limit}
+        return await self._driver.fetch(SQL["messages"], params, _message)
+
+    async def events(
+        self,
+        tenant: str,
+        session_id: str,
+        *,
+        after: int = 0,
+        limit: int = 200,
+        kind: EventType | None = None,
+    ) -> list[SessionEvent]:
+        """Oldest first; `after` is the sequence of the last one that the caller has."""
+        params = {
+            "tenant": tenant,
+            "session_id": session_id,
+            "after": after,
+            "limit": limit,
+            "type": kind,
+        }
+        return await self._driver.fetch(SQL["events"], params, _event)
+
+    async def open_turns(self, owner: str) -> list[OpenTurn]:
+        """Turns without an end in the sessions of `owner`, oldest first in each."""
+        return await self._driver.fetch(SQL["open_turns"], {"owner": owner}, _open_turn)
+
+
+def add_event(session_id: str, kind: EventType, data: str | None, now: str) -> Statement:
+    """For a unit that holds the session's row."""
+    params = {"session_id": session_id, "id": new_id(), "type": kind, "data": data, "now": now}
+    return Statement(SQL["add_event"], params)
+
+
+def _advance(
+    session_id: str, generation: int | None, next_frame: int | None, now: str
+) -> Statement:
+    params = {"id": session_id, "generation": generation, "next_frame": next_frame, "now": now}
+    return Statement(SESSIONS["advance_session"], params, expect=1)
+
+
+def _add_message(
+    session_id: str, turn_id: str, role: Role, content: str, *, frame: int | None, now: str
+) -> Statement:
+    params = {
+        "session_id": session_id,
+        "id": new_id(),
+        "turn_id": turn_id,
+        "role": role,
+        "content": content,
+        "frame": frame,
+        "now": now,
+    }
+    return Statement(SQL["add_message"], params)
+
+
+def _message(row: Row) -> Message:
+    return Message(
+        id=row["id"],
+        session_id=row["session_id"],
+        tenant_id=row["tenant_id"],
+        role=row["role"],
+        content=row["content"],
+        sequence=row["sequence"],
+        created_at=row["created_at"],
+    )
+
+
+def _event(row: Row) -> SessionEvent:
+    return SessionEvent(
+        id=row["id"],
+        session_id=row["session_id"],
+        tenant_id=row["tenant_id"],
+        type=row["type"],
+        data=row["data"],
+        sequence=row["sequence"],
+        created_at=row["created_at"],
+    )
+
+
+def _open_turn(row: Row) -> OpenTurn:
+    return OpenTurn(
+        id=row["id"],
+        session_id=row["session_id"],
+        generation=row["generation"],
+        error_frame=row["error_frame"],
+    )

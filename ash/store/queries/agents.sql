@@ -1,0 +1,32 @@
+-- name: deploy_agent
+-- Makes an agent's first or next version; what is not given stays as it was.
+INSERT INTO agents (
+    id, tenant_id, name, version, path, source, env, description, model, config,
+    created_at, updated_at
+)
+VALUES (
+    :id, :tenant, :name, 1, :path, :source, coalesce(:env, '{}'), :description, :model, :config,
+    :now, :now
+)
+ON CONFLICT (tenant_id, name) DO UPDATE SET
+    version = agents.version + 1,
+    path = excluded.path,
+    source = excluded.source,
+    env = coalesce(:env, agents.env),
+    description = coalesce(:description, agents.description),
+    model = coalesce(:model, agents.model),
+    config = coalesce(:config, agents.config),
+    updated_at = excluded.updated_at
+RETURNING *;
+
+-- name: agent
+-- One agent of a tenant.
+SELECT * FROM agents WHERE tenant_id = :tenant AND name = :name;
+
+-- name: agents
+-- All agents of a tenant by name.
+SELECT * FROM agents WHERE tenant_id = :tenant ORDER BY name;
+
+-- name: delete_agent
+-- Takes an agent out, and tells what it was so that its files can go too.
+DELETE FROM agents WHERE tenant_id = :tenant AND name = :name RETURNING *;

@@ -1,0 +1,69 @@
+-- name: begin_turn
+-- A turn that has not ended.
+INSERT INTO turns (id, session_id, start_frame, created_at)
+VALUES (:id, :session_id, :start_frame, :now);
+
+-- name: end_turn
+-- Ends a turn, once.
+UPDATE turns SET
+    reason = :reason,
+    error = :error,
+    end_frame = :end_frame,
+    error_frame = :error_frame,
+    ended_at = :now
+WHERE id = :id AND session_id = :session_id AND reason IS NULL;
+
+-- name: open_turns
+-- Turns that a daemon left without an end, each with two frame ids of its own to end it.
+SELECT
+    turns.id,
+    turns.session_id,
+    sessions.generation,
+    sessions.next_frame - 2 + 2 * row_number() OVER (
+        PARTITION BY turns.session_id ORDER BY turns.start_frame
+    ) AS error_frame
+FROM turns
+INNER JOIN sessions ON sessions.id = turns.session_id
+WHERE turns.reason IS NULL AND sessions.owner = :owner
+ORDER BY turns.session_id, turns.start_frame;
+
+-- name: add_message
+-- The next message of a session.
+INSERT INTO messages (session_id, sequence, id, turn_id, role, content, frame, created_at)
+SELECT
+    :session_id, coalesce(max(sequence), 0) + 1, :id, :turn_id, :role, :content, :frame, :now
+FROM messages
+WHERE session_id = :session_id
+RETURNING id, sequence;
+
+-- name: add_event
+-- The next entry of a session's timeline.
+INSERT INTO events (session_id, sequence, id, type, data, created_at)
+SELECT :session_id, coalesce(max(sequence), 0) + 1, :id, :type, :data, :now
+FROM events
+WHERE session_id = :session_id;
+
+-- name: messages
+-- A session's messages behind a sequence number, oldest first.
+SELECT messages.*, sessions.tenant_id
+FROM messages
+INNER JOIN sessions ON sessions.id = messages.session_id
+WHERE
+    sessions.id = :session_id
+    AND sessions.tenant_id = :tenant
+    AND messages.sequence > :after
+ORDER BY messages.sequence
+LIMIT :limit;
+
+-- name: events
+-- A session's timeline behind a sequence number, oldest first, of one type if given.
+SELECT events.*, sessions.tenant_id
+FROM events
+INNER JOIN sessions ON sessions.id = events.session_id
+WHERE
+    sessions.id = :session_id
+    AND sessions.tenant_id = :tenant
+    AND events.sequence > :after
+    AND (CAST(:type AS TEXT) IS NULL OR events.type = :type)
+ORDER BY events.sequence
+LIMIT :limit;

@@ -1,0 +1,74 @@
+-- name: create_session
+-- A new session.
+INSERT INTO sessions (
+    id, tenant_id, agent_name, agent_version, sandbox_id, status, runner_id, parent_session_id,
+    model, config, settings, owner, generation, next_frame, created_at, last_active_at
+)
+VALUES (
+    :id, :tenant, :agent_name, :agent_version, :sandbox_id, :status, :runner_id, :parent_session_id,
+    :model, :config, :settings, :owner, :generation, :next_frame, :created_at, :last_active_at
+);
+
+-- name: session
+-- One session of a tenant.
+SELECT * FROM sessions WHERE id = :id AND tenant_id = :tenant;
+
+-- name: session_by_id
+-- One session whosever it is: for the daemon itself, never for a client.
+SELECT * FROM sessions WHERE id = :id;
+
+-- name: sessions
+-- A page of a tenant's sessions, newest first, of one agent or status if given.
+SELECT * FROM sessions
+WHERE
+    tenant_id = :tenant
+    AND (CAST(:agent AS TEXT) IS NULL OR agent_name = :agent)
+    AND (CAST(:status AS TEXT) IS NULL OR status = :status)
+ORDER BY created_at DESC, id DESC
+LIMIT :limit OFFSET :offset;
+
+-- name: count_sessions
+-- How many sessions all pages of `sessions` have together.
+SELECT count(*) AS total FROM sessions
+WHERE
+    tenant_id = :tenant
+    AND (CAST(:agent AS TEXT) IS NULL OR agent_name = :agent)
+    AND (CAST(:status AS TEXT) IS NULL OR status = :status);
+
+-- name: count_status
+-- How many sessions of all tenants have a status.
+SELECT count(*) AS total FROM sessions WHERE status = :status;
+
+-- name: change_session
+-- Moves a session to another status if it is in one of `sources` (each between spaces) and of that generation.
+UPDATE sessions SET
+    status = :target,
+    generation = generation + :bump,
+    last_active_at = :now
+WHERE
+    id = :id
+    AND :sources LIKE '% ' || status || ' %'
+    AND (CAST(:generation AS INTEGER) IS NULL OR generation = :generation)
+RETURNING *;
+
+-- name: advance_session
+-- Notes that a session did something; holds its row, so that sequences are given out one by one.
+UPDATE sessions SET
+    last_active_at = :now,
+    next_frame = CASE WHEN :next_frame > next_frame THEN :next_frame ELSE next_frame END
+WHERE
+    id = :id
+    AND (CAST(:generation AS INTEGER) IS NULL OR generation = :generation)
+RETURNING tenant_id;
+
+-- name: advance_active_session
+-- As `advance_session`, for what only an active session may do.
+UPDATE sessions SET
+    last_active_at = :now,
+    next_frame = CASE WHEN :next_frame > next_frame THEN :next_frame ELSE next_frame END
+WHERE id = :id AND generation = :generation AND status = 'active'
+RETURNING tenant_id;
+
+-- name: running_sessions
+-- What a daemon left that claims to run.
+SELECT * FROM sessions WHERE status IN ('starting', 'active') AND owner = :owner;

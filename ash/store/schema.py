@@ -1,0 +1,61 @@
+"""The SQLite schema: numbered scripts, each applied once and in its own transaction.
+
+sqlite-utils keeps the record of what was applied. The scripts are plain SQL because composite
+keys, partial indexes and foreign keys read best in it.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+from ash.errors import StartError
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Brings the database to the newest schema. Raises StartError if it is newer than that."""
+    database = Database(connection, recursive_triggers=False, execute_plugins=False)
+    migrations = _migrations()
+    known = {migration.name for migration in migrations.pending(database)}
+    known |= {migration.name for migration in migrations.applied(database)} & set(scripts())
+    for applied in migrations.applied(database):
+        if applied.name not in known:
+            raise StartError(
+                f"The database was made by a newer ash (it has {applied.name}): update ash"
+            )
+    migrations.apply(database)
+
+
+def scripts() -> dict[str, str]:
+    """The migrations by name, oldest first."""
+    folder = files("ash.store").joinpath("migrations")
+    found = {path.name: path.read_text("utf-8") for path in folder.iterdir()}
+    return {name.removesuffix(".sql"): found[name] for name in sorted(found)}
+
+
+def _migrations() -> Migrations:
+    migrations = Migrations("ash")
+    for name, script in scripts().items():
+        migrations(name=name)(_applying(script))
+    return migrations
+
+
+def _applying(script: str) -> Callable[[Database], None]:
+    def apply(database: Database) -> None:
+        for statement in _statements(script):
+            database.conn.execute(statement)
+
+    apply.__name__ = "apply"
+    return apply
+
+
+def _statements(script: str) -> Iterator[str]:
+    """One by one: `executescript` would commit what goes before it."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

@@ -1,0 +1,149 @@
+from collections.abc import Iterable
+
+import msgspec
+
+from ash.lifecycle import Change
+from ash.model import Session, SessionSettings, SessionStatus, StoredSession
+from ash.store.base import Part, from_json, to_json
+from ash.store.driver import Lost, Row, Statement
+from ash.store.history import add_event
+from ash.store.sql import load
+
+SQL = load("sessions")
+
+_settings = msgspec.json.Decoder(SessionSettings).decode
+
+
+class Sessions(Part):
+    async def create_session(self, stored: StoredSession, event: str | None = None) -> None:
+        """`event` is the data of a lifecycle event that becomes the first of its timeline."""
+        session = stored.session
+        unit = [Statement(SQL["create_session"], _params(stored))]
+        if event is not None:
+            unit.append(add_event(session.id, "lifecycle", event, session.created_at))
+        await self._driver.write(unit)
+
+    async def session(self, tenant: str, session_id: str) -> StoredSession | None:
+        params = {"tenant": tenant, "id": session_id}
+        return await self._driver.fetch_one(SQL["session"], params, _stored_session)
+
+    async def session_by_id(self, session_id: str) -> StoredSession | None:
+        """Whosever it is: for the daemon itself, never for a client."""
+        return await self._driver.fetch_one(
+            SQL["session_by_id"], {"id": session_id}, _stored_session
+        )
+
+    async def sessions(
+        self,
+        tenant: str,
+        *,
+        agent: str | None = None,
+        status: SessionStatus | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> tuple[list[Session], int]:
+        """A page, newest first, and how many there are on all pages."""
+        matching = {"tenant": tenant, "agent": agent, "status": status}
+        page = {**matching, "limit": limit, "offset": offset}
+        found = await self._driver.fetch(SQL["sessions"], page, _session)
+        (total,) = await self._driver.fetch(SQL["count_sessions"], matching, _total)
+        return found, total
+
+    async def count_sessions_by_status(self, statuses: Iterable[SessionStatus]) -> int:
+        """How many sessions of all tenants are in one of them; reads only those in an index."""
+        total = 0
+        for status in statuses:
+            total += (
+                await self._driver.fetch_one(SQL["count_status"], {"status": status}, _total) or 0
+            )
+        return total
+
+    async def change_session(
+        self,
+        session_id: str,
+        change: Change,
+        now: str,
+        *,
+        event: str | None = None,
+        generation: int | None = None,
+        new_generation: bool = False,
+    ) -> StoredSession | None:
+        """The changed session, or None if it was in another state, or another's by now.
+
+        `event` is the data of a lifecycle event that is stored with the change. With a
+        `generation` only that one is changed; a new one locks out all who hold the old one.
+        """
+        params = {
+            "id": session_id,
+            "sources": f" {' '.join(change.sources)} ",
+            "target": change.target,
+            "generation": generation,
+            "bump": int(new_generation),
+            "now": now,
+        }
+        unit = [Statement(SQL["change_session"], params, expect=1)]
+        if event is not None:
+            unit.append(add_event(session_id, "lifecycle", event, now))
+        try:
+            changed, *_ = await self._driver.write(unit)
+        except Lost:
+            return None
+        return _stored_session(changed[0])
+
+    async def running_sessions(self, owner: str) -> list[StoredSession]:
+        """What `owner` left that claims to run."""
+        return await self._driver.fetch(SQL["running_sessions"], {"owner": owner}, _stored_session)
+
+
+def _params(stored: StoredSession) -> dict[str, object]:
+    session = stored.session
+    return {
+        "id": session.id,
+        "tenant": session.tenant_id,
+        "agent_name": session.agent_name,
+        "agent_version": stored.agent_version,
+        "sandbox_id": session.sandbox_id,
+        "status": session.status,
+        "runner_id": session.runner_id,
+        "parent_session_id": session.parent_session_id,
+        "model": session.model,
+        "config": to_json(session.config),
+        "settings": to_json(stored.settings),
+        "owner": stored.owner,
+        "generation": stored.generation,
+        "next_frame": stored.next_frame,
+        "created_at": session.created_at,
+        "last_active_at": session.last_active_at,
+    }
+
+
+def _stored_session(row: Row) -> StoredSession:
+    return StoredSession(
+        session=_session(row),
+        settings=_settings(row["settings"]),
+        agent_version=row["agent_version"],
+        owner=row["owner"],
+        generation=row["generation"],
+        next_frame=row["next_frame"],
+    )
+
+
+def _session(row: Row) -> Session:
+    return Session(
+        id=row["id"],
+        tenant_id=row["tenant_id"],
+        agent_name=row["agent_name"],
+        sandbox_id=row["sandbox_id"],
+        status=row["status"],
+        created_at=row["created_at"],
+        last_active_at=row["last_active_at"],
+        runner_id=row["runner_id"],
+        parent_session_id=row["parent_session_id"],
+        model=row["model"],
+        config=from_json(row["config"]),
+    )
+
+
+def _total(row: Row) -> int:
+    total: int = row["total"]
+    return total

@@ -13,11 +13,14 @@ import msgspec
 import trio
 
 from ash.testing.connection import Connection
-from ash.testing.messages import Request, Turn, error_body, tool_output
+from ash.testing.messages import Request, error_body, parts, tool_output
 from bridge import script
+from bridge.model_turn import ModelTurn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+_ROUTES = ("/v1/messages", "/v1/messages/count_tokens")
 
 # A rule says what is answered; None leaves it to the script.
 Rule: TypeAlias = Callable[[Request], script.Answer | str | None]
@@ -132,26 +135,32 @@ class StubModel:
     async def _respond(self, connection: Connection, head: h11.Request, payload: bytes) -> None:
         request = _recorded(head, payload)
         self.requests.append(request)
-        route = (request.method, request.path.partition("?")[0])
+        path = request.path.partition("?")[0]
         if request.method in {"GET", "HEAD"}:
             await connection.send(200, b"{}")
+        elif request.method != "POST" or path not in _ROUTES:
+            await connection.send(404, error_body(404, f"no {request.method} {path} here"))
         elif not self._knows(request):
             await connection.send(401, error_body(401, "invalid x-api-key"))
-        elif route == ("POST", "/v1/messages/count_tokens"):
-            await connection.send(200, _counted(request))
-        elif route == ("POST", "/v1/messages"):
+        elif wrong := _fault(request):
+            await connection.send(400, error_body(400, wrong))
+        elif path == "/v1/messages":
             await self._answer(connection, request)
         else:
-            await connection.send(404, error_body(404, f"no {route[0]} {route[1]} here"))
+            count = {"input_tokens": script.tokens(*request.texts)}
+            await connection.send(200, msgspec.json.encode(count))
 
     async def _answer(self, connection: Connection, request: Request) -> None:
         answer = self._decide(request)
         if isinstance(answer, script.Fail):
             await connection.send(answer.code, error_body(answer.code, answer.text))
-        elif not request.body.get("stream"):
-            await connection.send(200, Turn(request, answer).whole())
+            return
+        model = request.body.get("model", "stub")
+        turn = ModelTurn(model, answer, script.tokens(*request.texts))
+        if request.body.get("stream"):
+            await connection.stream(parts(turn))
         else:
-            await connection.stream(Turn(request, answer).events())
+            await connection.send(200, msgspec.json.encode(turn.whole()))
 
     def _knows(self, request: Request) -> bool:
         if self._key is None:
@@ -183,8 +192,12 @@ def _recorded(head: h11.Request, payload: bytes) -> Request:
     )
 
 
-def _counted(request: Request) -> bytes:
-    return msgspec.json.encode({"input_tokens": script.tokens(*request.texts)})
+def _fault(request: Request) -> str | None:
+    try:
+        request.check()
+    except msgspec.ValidationError as error:
+        return str(error)
+    return None
 
 
 def _scripted(request: Request) -> script.Answer:

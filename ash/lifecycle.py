@@ -11,7 +11,7 @@ from msgspec import Struct
 from ash.errors import AshError, BadRequest, Gone
 from ash.model import SessionStatus
 
-Action = Literal["activate", "fail", "end"]
+Action = Literal["activate", "fail", "pause", "end"]
 
 
 class Change(Struct, frozen=True):
@@ -24,6 +24,7 @@ class Change(Struct, frozen=True):
 CHANGES: dict[Action, Change] = {
     "activate": Change(("starting",), "active"),
     "fail": Change(("starting", "active"), "error"),
+    "pause": Change(("active",), "paused"),
     "end": Change(("starting", "active", "paused", "stopped", "error"), "ended"),
 }
 

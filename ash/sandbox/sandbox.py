@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import trio
 from msgspec import Struct
 
+from ash.protocol import Command
 from ash.sandbox.environment import environment
 from ash.sandbox.isolation import Isolation, Place
 from ash.sandbox.link import Link
@@ -41,6 +42,10 @@ class Sandbox:
     def pid(self) -> int:
         """The outermost process on the host."""
         return self._process.pid
+
+    async def send(self, command: Command) -> None:
+        """Raises EngineFailed if the bridge is gone."""
+        await self.link.send(command)
 
     def kill(self) -> None:
         """Ends every process in it, now."""

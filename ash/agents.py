@@ -1,0 +1,131 @@
+"""Agents: a folder is deployed as a copy, so that what runs is what was deployed."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
+from uuid import uuid4
+
+import trio
+
+from ash.clock import Clock, now_iso
+from ash.errors import BadRequest, NotFound
+from ash.model import Agent
+from ash.sandbox.tree import copy_tree, remove_tree
+from ash.store import Store
+
+PROMPT_FILE = "CLAUDE.md"
+
+
+class Agents:
+    """Keeps each deployed version below `<data>/agents`; running sessions have their own copy."""
+
+    def __init__(self, store: Store, data_dir: Path, clock: Clock) -> None:
+        self._store = store
+        self._data_dir = data_dir.resolve()
+        self._clock = clock
+
+    async def deploy_path(
+        self, tenant: str, name: str, path: str, env: dict[str, str] | None
+    ) -> Agent:
+        """A folder of this machine; a relative path starts at the data directory."""
+        source = await trio.to_thread.run_sync(self._resolve, path)
+        return await self._deploy(tenant, name, str(source), lambda to: copy_tree(source, to), env)
+
+    async def deploy_files(
+        self, tenant: str, name: str, files: Mapping[str, bytes], env: dict[str, str] | None
+    ) -> Agent:
+        """Files by their relative path. Raises BadRequest for one that leads out."""
+        checked = {_relative(path): content for path, content in files.items()}
+        if PurePosixPath(PROMPT_FILE) not in checked:
+            raise BadRequest(f"files: {PROMPT_FILE} is missing, an agent is told there what it is")
+        return await self._deploy(tenant, name, None, lambda to: _write(to, checked), env)
+
+    async def get(self, tenant: str, name: str) -> Agent:
+        stored = await self._store.agent(tenant, name)
+        if stored is None:
+            raise NotFound(f'There is no agent "{name}"')
+        return stored.agent
+
+    async def find(self, tenant: str) -> list[Agent]:
+        return [stored.agent for stored in await self._store.agents(tenant)]
+
+    async def delete(self, tenant: str, name: str) -> None:
+        """Takes its files along; sessions that run go on with theirs."""
+        stored = await self._store.delete_agent(tenant, name)
+        if stored is None:
+            raise NotFound(f'There is no agent "{name}"')
+        await trio.to_thread.run_sync(remove_tree, self._folder(tenant, name))
+
+    async def _deploy(
+        self,
+        tenant: str,
+        name: str,
+        path: str | None,
+        fill: Callable[[Path], None],
+        env: dict[str, str] | None,
+    ) -> Agent:
+        """Makes the copy first: an agent is never without its files."""
+        folder = self._folder(tenant, name)
+        previous = await self._store.agent(tenant, name)
+        copy = folder / str(uuid4())
+        try:
+            await trio.to_thread.run_sync(_fill, copy, fill)
+            stored = await self._store.deploy_agent(
+                tenant,
+                name,
+                path=path or str(copy),
+                source=str(copy),
+                env=env,
+                now=now_iso(self._clock),
+            )
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(remove_tree, copy)
+            raise
+        # The previous copy stays: a session that is being created may still copy from it.
+        kept = {copy, Path(previous.source) if previous else copy}
+        await trio.to_thread.run_sync(_drop_all_but, folder, kept)
+        return stored.agent
+
+    def _folder(self, tenant: str, name: str) -> Path:
+        return self._data_dir / "agents" / quote(tenant, safe="") / name
+
+    def _resolve(self, path: str) -> Path:
+        source = (self._data_dir / path).resolve()
+        if not source.is_dir():
+            raise BadRequest(f'path: there is no folder "{path}" on the server')
+        if not (source / PROMPT_FILE).is_file():
+            raise BadRequest(f"path: {PROMPT_FILE} is missing in it, which makes a folder an agent")
+        if self._data_dir.is_relative_to(source):
+            raise BadRequest("path: this folder holds the server's own data")
+        return source
+
+
+def _fill(copy: Path, fill: Callable[[Path], None]) -> None:
+    copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fill(copy)
+
+
+def _drop_all_but(folder: Path, kept: set[Path]) -> None:
+    for copy in folder.iterdir():
+        if copy not in kept:
+            remove_tree(copy)
+
+
+def _write(copy: Path, files: Mapping[PurePosixPath, bytes]) -> None:
+    copy.mkdir()
+    for path, content in files.items():
+        target = copy / path
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        except (FileExistsError, NotADirectoryError, IsADirectoryError):
+            raise BadRequest(f'files: "{path}" is both a file and a folder') from None
+
+
+def _relative(path: str) -> PurePosixPath:
+    """The path if it stays inside; the folder is new, so no link can lead out."""
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\0" in path:
+        raise BadRequest(f'files: the path "{path}" does not stay in the agent\'s folder')
+    return pure

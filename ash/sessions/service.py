@@ -1,0 +1,241 @@
+"""What can be done with sessions. Routes, the command line and scripts all come through here."""
+
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import trio
+from msgspec import Struct, field
+
+from ash.clock import now_iso
+from ash.errors import NotFound, Unavailable
+from ash.lifecycle import CHANGES, not_active
+from ash.model import (
+    EventType,
+    LogLine,
+    Message,
+    Session,
+    SessionEvent,
+    SessionSettings,
+    SessionStatus,
+    StoredAgent,
+    StoredSession,
+    TurnReason,
+)
+from ash.protocol import Open, Query
+from ash.sessions.live import House, Live, Recipe, lifecycle_event
+from ash.sessions.stream import Stream
+from ash.sessions.turn import Turn
+
+# What a session's owner may set at any time: the engine's name for it, and the API's.
+CONFIG = {
+    "allowed_tools": "allowedTools",
+    "disallowed_tools": "disallowedTools",
+    "betas": "betas",
+    "subagents": "subagents",
+    "initial_agent": "initialAgent",
+}
+
+
+class Limits(Struct, frozen=True):
+    """What the daemon's settings say for all sessions."""
+
+    permission_mode: str
+    max_sandboxes: int
+
+
+class NewSession(Struct, kw_only=True):
+    """What a session is created with. `config` is what its owner may change later."""
+
+    agent: str
+    model: str | None = None
+    system_prompt: str | None = None
+    mcp_servers: dict[str, Any] | None = None
+    permission_mode: str | None = None
+    extra_env: dict[str, str] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+class Sessions:
+    """Owns every live session; they run as tasks of the nursery it is given."""
+
+    def __init__(self, house: House, nursery: trio.Nursery, owner: str, limits: Limits) -> None:
+        self._house = house
+        self._store = house.store
+        self._nursery = nursery
+        self._owner = owner
+        self._limits = limits
+        self._live: dict[str, Live] = {}
+        self._closed = False
+
+    async def create(self, tenant: str, wanted: NewSession) -> Session:
+        """Boots a sandbox with the agent's files; returns the session when it is active.
+
+        Raises NotFound for the agent, Unavailable when there is no room, EngineFailed when
+        the engine does not start: then the session stays as `error`, with its log.
+        """
+        agent = await self._store.agent(tenant, wanted.agent)
+        if agent is None:
+            raise NotFound(f'There is no agent "{wanted.agent}"')
+        self._check_room()
+        stored = self._new(tenant, agent, wanted)
+        live = self._live[stored.session.id] = Live(self._house, stored)
+        try:
+            await self._store.create_session(stored)
+        except BaseException:
+            del self._live[stored.session.id]
+            raise
+        self._nursery.start_soon(self._keep, live, _recipe(agent, stored))
+        await live.settled.wait()
+        if live.failure is not None:
+            await live.gone.wait()
+            raise live.failure
+        return live.stored.session
+
+    async def get(self, tenant: str, session_id: str) -> Session:
+        return (await self._stored(tenant, session_id)).session
+
+    async def find(
+        self,
+        tenant: str,
+        *,
+        agent: str | None,
+        status: SessionStatus | None,
+        limit: int,
+        offset: int,
+    ) -> tuple[list[Session], int]:
+        """A page, newest first, and how many there are in all."""
+        return await self._store.sessions(
+            tenant, agent=agent, status=status, limit=limit, offset=offset
+        )
+
+    async def send(self, tenant: str, session_id: str, query: Query) -> tuple[Turn, Stream]:
+        """Starts a turn; returns when the user's message is stored.
+
+        Raises NotFound, BadRequest if the session is not active, Conflict if a turn runs.
+        """
+        live = self._live.get(session_id)
+        if live is None or live.stored.session.tenant_id != tenant:
+            raise not_active((await self.get(tenant, session_id)).status)
+        _fill_in(query, live.stored.session)
+        turn = live.start_turn(query)
+        await turn.accepted()
+        return turn, live.stream
+
+    async def end(self, tenant: str, session_id: str) -> Session:
+        """Ends the session for good, its turn first; files are kept. Ending twice is fine."""
+        await self._stored(tenant, session_id)
+        if live := self._live.get(session_id):
+            await self._close(live, "stopped")
+        event = lifecycle_event("ended")
+        now = now_iso(self._house.clock)
+        await self._store.change_session(session_id, CHANGES["end"], now, event=event)
+        return (await self._stored(tenant, session_id)).session
+
+    async def messages(
+        self, tenant: str, session_id: str, *, after: int, limit: int
+    ) -> list[Message]:
+        await self._stored(tenant, session_id)
+        return await self._store.messages(tenant, session_id, after=after, limit=limit)
+
+    async def events(
+        self, tenant: str, session_id: str, *, after: int, limit: int, kind: EventType | None
+    ) -> list[SessionEvent]:
+        await self._stored(tenant, session_id)
+        return await self._store.events(tenant, session_id, after=after, limit=limit, kind=kind)
+
+    async def logs(self, tenant: str, session_id: str, *, after: int) -> tuple[list[LogLine], str]:
+        """The lines, and whether they are a live sandbox's or what was kept of one."""
+        await self._stored(tenant, session_id)
+        source = "sandbox" if session_id in self._live else "snapshot"
+        return await self._store.logs(tenant, session_id, after=after), source
+
+    def counts(self) -> tuple[int, int]:
+        """How many sandboxes live, and how many of them run a turn."""
+        return len(self._live), sum(live.turn is not None for live in self._live.values())
+
+    async def shut_down(self) -> None:
+        """Takes no more sessions; ends turns as `shutdown` and pauses what is active."""
+        self._closed = True
+        async with trio.open_nursery() as nursery:
+            for live in list(self._live.values()):
+                nursery.start_soon(self._pause, live)
+
+    def _check_room(self) -> None:
+        if self._closed:
+            raise Unavailable("The server is shutting down")
+        if len(self._live) >= self._limits.max_sandboxes:
+            text = f"All {self._limits.max_sandboxes} sandboxes are taken: end a session first"
+            raise Unavailable(text)
+
+    def _new(self, tenant: str, agent: StoredAgent, wanted: NewSession) -> StoredSession:
+        session_id = str(uuid4())
+        now = now_iso(self._house.clock)
+        session = Session(
+            id=session_id,
+            tenant_id=tenant,
+            agent_name=wanted.agent,
+            # The engine is told this id as its own, so that one name serves all.
+            sandbox_id=session_id,
+            status="starting",
+            created_at=now,
+            last_active_at=now,
+            model=wanted.model,
+            config=wanted.config or None,
+        )
+        settings = SessionSettings(
+            system_prompt=wanted.system_prompt,
+            mcp_servers=wanted.mcp_servers,
+            permission_mode=wanted.permission_mode or self._limits.permission_mode,
+            extra_env=wanted.extra_env,
+        )
+        return StoredSession(
+            session=session,
+            settings=settings,
+            agent_version=agent.agent.version,
+            owner=self._owner,
+        )
+
+    async def _keep(self, live: Live, recipe: Recipe) -> None:
+        """A live session's task."""
+        try:
+            await live.run(recipe)
+        finally:
+            del self._live[live.stored.session.id]
+
+    async def _close(self, live: Live, reason: TurnReason) -> None:
+        if live.turn is not None:
+            await live.turn.stop(reason)
+        live.close()
+        await live.gone.wait()
+
+    async def _pause(self, live: Live) -> None:
+        await self._close(live, "shutdown")
+        await live.change("pause", reason="shutdown")
+
+    async def _stored(self, tenant: str, session_id: str) -> StoredSession:
+        stored = await self._store.session(tenant, session_id)
+        if stored is None:
+            raise NotFound(f'There is no session "{session_id}"')
+        return stored
+
+
+def _recipe(agent: StoredAgent, stored: StoredSession) -> Recipe:
+    config = stored.session.config or {}
+    settings = Open(
+        session_id=stored.session.id,
+        model=stored.session.model or agent.agent.model or None,
+        system_prompt=stored.settings.system_prompt,
+        mcp_servers=stored.settings.mcp_servers,
+        permission_mode=stored.settings.permission_mode,
+    )
+    for name, key in CONFIG.items():
+        setattr(settings, name, config.get(key))
+    return Recipe(Path(agent.source), {**agent.env, **stored.settings.extra_env}, settings)
+
+
+def _fill_in(query: Query, session: Session) -> None:
+    """What the message leaves open is as the session has it."""
+    query.model = query.model or session.model
+    for name, key in CONFIG.items():
+        setattr(query, name, (session.config or {}).get(key))

@@ -1,0 +1,229 @@
+"""One turn of a session: a prompt goes in, what the agent does is stored, then shown."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Protocol
+from uuid import uuid4
+
+import structlog
+import trio
+from msgspec import Raw, Struct
+
+from ash import __version__, events
+from ash.clock import Clock, now_iso
+from ash.errors import AshError, Conflict, EngineFailed, Unavailable
+from ash.events import Ending, Frame
+from ash.model import StoredSession, TurnReason
+from ash.protocol import Command, Done, Failed, Interrupt, Message, Query, Shutdown
+from ash.sandbox.link import TurnEvent
+from ash.sessions.stream import Stream
+from ash.store import Lost, Store
+from ash.store.history import NewEvent
+
+log = structlog.stdlib.get_logger()
+
+# How long each step to the end of a turn has before the next is taken. The CLI answers an
+# interrupt within 10 ms and stops a tool within 50: this is for one that is stuck.
+STEP_SECONDS = 5.0
+
+Batches = trio.MemoryReceiveChannel[list[TurnEvent]]
+
+
+class Channel(Protocol):
+    """The part of a sandbox that a turn talks to."""
+
+    async def send(self, command: Command) -> None: ...
+    def kill(self) -> None: ...
+    async def epitaph(self) -> str: ...
+
+
+class Room(Struct):
+    """What a turn works with; all of it outlives the turn."""
+
+    stored: StoredSession
+    stream: Stream
+    store: Store
+    clock: Clock
+    silence_timeout: float
+
+
+class Turn:
+    """Runs as a task of its sandbox. `finished` is set once nothing more will come.
+
+    `first_frame` and, once known, `last_frame` are the ids of its frames in the stream.
+    """
+
+    def __init__(self, room: Room, channel: Channel, query: Query) -> None:
+        self.id = str(uuid4())
+        self.first_frame = room.stream.next_id
+        self.last_frame: int | None = None
+        self.finished = trio.Event()
+        self._room = room
+        self._channel = channel
+        self._query = query
+        self._accepted = trio.Event()
+        self._refusal: AshError | None = None
+        self._wanted: TurnReason | None = None
+        self._ending: Ending | None = None
+
+    async def accepted(self) -> None:
+        """Returns once the user's message is stored. Raises why it was not."""
+        await self._accepted.wait()
+        if self._refusal is not None:
+            raise self._refusal
+
+    async def run(self, batches: Batches) -> None:
+        """From the prompt to the stored and shown end; raises nothing but Cancelled."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send, self._query)
+                if await self._begin():
+                    await self._follow(batches)
+                    await self._end()
+                else:
+                    await self._give_up(batches)
+                nursery.cancel_scope.cancel()
+        except* Exception:
+            log.exception("turn_broken", session=self._session_id)
+            self._room.stream.break_off()
+            self._channel.kill()
+        finally:
+            self.finished.set()
+
+    async def stop(self, reason: TurnReason) -> None:
+        """Ends the turn with `reason`, unless it completes first. Returns when it has ended.
+
+        Asks the agent, then its engine, then kills the sandbox.
+        """
+        self._wanted = self._wanted or reason
+        for command in (Interrupt(), Shutdown()):
+            with trio.move_on_after(STEP_SECONDS):
+                await self._send(command)
+                await self.finished.wait()
+                return
+        self._channel.kill()
+        await self.finished.wait()
+
+    @property
+    def _session_id(self) -> str:
+        return self._room.stored.session.id
+
+    async def _send(self, command: Command) -> None:
+        """A bridge that is gone says so by the end of its events."""
+        with suppress(EngineFailed):
+            await self._channel.send(command)
+
+    async def _begin(self) -> bool:
+        room = self._room
+        reserve = room.stream.reservation() or room.stream.reserved
+        try:
+            await room.store.begin_turn(
+                self.id,
+                self._session_id,
+                room.stored.generation,
+                _user_content(self._query.prompt),
+                start_frame=self.first_frame,
+                reserve_frames_to=reserve,
+                now=now_iso(room.clock),
+            )
+        except Lost:
+            self._refusal = Conflict("The session is no longer active")
+        except AshError as error:
+            self._refusal = error
+        except Exception:
+            log.exception("turn_not_stored", session=self._session_id)
+            self._refusal = Unavailable("The message could not be stored")
+        else:
+            room.stream.reserved = reserve
+            room.stream.publish([events.session_start(self._session_id, __version__)])
+        self._accepted.set()
+        return self._refusal is None
+
+    async def _give_up(self, batches: Batches) -> None:
+        """The prompt has gone out, but was not stored: nobody may see what comes of it."""
+        await self._send(Interrupt())
+        with trio.move_on_after(STEP_SECONDS):
+            async for batch in batches:
+                if any(isinstance(event, Done) for event in batch):
+                    return
+        self._channel.kill()
+
+    async def _follow(self, batches: Batches) -> None:
+        """Takes what comes until the turn's `done`, and sets how it ended."""
+        timeout = self._room.silence_timeout or float("inf")
+        with trio.move_on_after(timeout) as silence:
+            async for batch in batches:
+                await self._take(batch)
+                if any(isinstance(event, Done) for event in batch):
+                    return
+                silence.deadline = trio.current_time() + timeout
+        if silence.cancelled_caught:
+            self._channel.kill()
+            self._ending = Ending("error", f"The agent was silent for {timeout:g} seconds")
+        else:
+            self._ending = Ending("error", await self._channel.epitaph())
+
+    async def _take(self, batch: Sequence[TurnEvent]) -> None:
+        """Stores what is to last, then shows all of it in its order."""
+        room = self._room
+        frames: list[Frame] = []
+        messages, timeline = [], []
+        for event in batch:
+            if isinstance(event, Failed):
+                self._ending = Ending("error", event.error)
+            if not isinstance(event, Message):
+                continue
+            reading = events.read(event.data)
+            frames += reading.frames
+            timeline += reading.timeline
+            self._ending = reading.ending or self._ending
+            if reading.durable:
+                content = str(event.data, "utf-8")
+                messages.append((content, room.stream.next_id + len(frames) - 1))
+        reserve = room.stream.reservation()
+        if messages or reserve:
+            await room.store.append(
+                self._session_id,
+                self.id,
+                room.stored.generation,
+                messages=messages,
+                events=timeline,
+                next_frame=reserve,
+                now=now_iso(room.clock),
+            )
+            room.stream.reserved = reserve or room.stream.reserved
+        room.stream.publish(frames)
+
+    async def _end(self) -> None:
+        room = self._room
+        ending = self._verdict()
+        frames = [events.done(self._session_id, ending.reason)]
+        timeline: list[NewEvent] = []
+        if ending.error is not None:
+            frames.insert(0, events.error(ending.error))
+            timeline.append(("error", bytes(frames[0].data).decode()))
+        end_frame = room.stream.next_id + len(frames) - 1
+        await room.store.end_turn(
+            self.id,
+            self._session_id,
+            room.stored.generation,
+            ending.reason,
+            error=ending.error,
+            error_frame=end_frame - 1 if ending.error is not None else None,
+            end_frame=end_frame,
+            events=timeline,
+            now=now_iso(room.clock),
+        )
+        self.last_frame = end_frame
+        room.stream.publish(frames)
+
+    def _verdict(self) -> Ending:
+        """What was asked for explains whatever end came, but for a completed one."""
+        found = self._ending or Ending("error", "The agent ended its turn without a result")
+        if self._wanted is None or found.reason == "completed":
+            return found
+        return Ending(self._wanted)
+
+
+def _user_content(prompt: Raw) -> str:
+    return f'{{"type":"user","content":{str(prompt, "utf-8")}}}'

@@ -1,0 +1,32 @@
+"""The `ash` command."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from ash import __version__
+from ash.cli.agents import agent, deploy
+from ash.cli.demo import demo
+from ash.cli.errors import Group
+from ash.cli.options import server_options
+from ash.cli.server import health, start, status, stop
+from ash.cli.sessions import session
+
+
+@click.group("ash", cls=Group)
+@server_options
+@click.version_option(__version__, prog_name="ash")
+def main(server: str | None, api_key: str | None, data_dir: Path | None) -> None:
+    """Turns a folder into a production API.
+
+    `ash start` runs a server; `ash deploy PATH` makes an agent of a folder; `ash session
+    create AGENT` and `ash session send ID TEXT` talk to it. `ash demo` shows all of it.
+    """
+
+
+for command in (start, stop, status, health, deploy, agent, session, demo):
+    main.add_command(command)
+
+if __name__ == "__main__":
+    main(sys.argv[1:], "ash")

@@ -1,0 +1,75 @@
+"""Options that several commands share."""
+
+import os
+from collections.abc import Callable
+from functools import update_wrapper
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ash.cli import target
+from ash.cli.api import Client
+from ash.config import OPTIONS, Option
+
+AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def server_options(command: AnyCommand) -> AnyCommand:
+    """Adds --server, --api-key and --data-dir; they also work before the command's name."""
+    data_dir = click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path),
+        help="Where a local server keeps its data, for its key. [ASH_DATA_DIR, ./data]",
+    )
+    api_key = click.option(
+        "--api-key", help="The key. [ASH_API_KEY, a local server's initial-api-key]"
+    )
+    server = click.option("--server", help=f"URL. [ASH_SERVER_URL, {target.DEFAULT_SERVER}]")
+    return server(api_key(data_dir(command)))
+
+
+def connected(function: Callable[..., None]) -> Callable[..., None]:
+    """Gives the command a Client as its first argument, made from the server options."""
+
+    def run(
+        server: str | None, api_key: str | None, data_dir: Path | None, **arguments: Any
+    ) -> None:
+        with Client(chosen_target(server, api_key, data_dir)) as client:
+            function(client, **arguments)
+
+    return server_options(update_wrapper(run, function))
+
+
+def chosen_target(server: str | None, api_key: str | None, data_dir: Path | None) -> target.Target:
+    """The target by the command's own options, else those before the command's name."""
+    before = click.get_current_context().find_root().params
+    return target.find(
+        server or before.get("server"),
+        api_key or before.get("api_key"),
+        data_dir or before.get("data_dir"),
+        os.environ,
+    )
+
+
+def settings_options(command: AnyCommand) -> AnyCommand:
+    """Adds a flag for every setting, from the one table; values are checked by `config.load`."""
+    for option in reversed(OPTIONS):
+        text = f"{option.help} [{option.env}]"
+        flag = click.option(option.flag, option.field, metavar=_metavar(option), help=text)
+        command = flag(command)
+    return click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path),
+        help="The ash.toml to read. [ASH_CONFIG, ./ash.toml]",
+    )(command)
+
+
+def _metavar(option: Option) -> str:
+    if option.rule.startswith("one of "):
+        return option.rule.removeprefix("one of ").replace(", ", "|")
+    kinds = {"a list": "LIST", "a whole": "NUMBER", "a number": "NUMBER", "a path": "PATH"}
+    return next((word for start, word in kinds.items() if option.rule.startswith(start)), "TEXT")

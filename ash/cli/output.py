@@ -1,0 +1,60 @@
+"""Plain text for people and terminals."""
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+# All control characters but tab and line feed. What agents and servers say is shown on a
+# terminal that would obey them.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def one_line(text: str) -> str:
+    return _CONTROL.sub("", " ".join(text.split()))
+
+
+def write(text: str) -> None:
+    """Prints what comes in pieces, at once; untouched, unless stdout is a terminal."""
+    shown = _CONTROL.sub("", text) if _on_terminal() else text
+    # Half a surrogate pair is good JSON and no good UTF-8.
+    sys.stdout.write(shown.encode(errors="replace").decode())
+    sys.stdout.flush()
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Columns as wide as their widest cell, two spaces apart; an empty table is its head."""
+    cells = [list(head), *([one_line(_cell(value)) for value in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(padded).rstrip())
+
+
+def print_fields(fields: dict[str, Any]) -> None:
+    """One `name: value` a line; what is an object or a list is shown as JSON."""
+    width = max(map(len, fields), default=0) + 1
+    for name, value in fields.items():
+        click.echo(f"{name + ':':<{width}} {one_line(_cell(value))}")
+
+
+def dim(text: str) -> None:
+    """A remark on stderr, beside what is printed."""
+    click.secho(one_line(text), dim=True, err=True)
+
+
+def _on_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

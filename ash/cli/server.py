@@ -1,0 +1,143 @@
+"""`ash start`, `stop`, `status` and `health`."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ash.cli import ashd, process
+from ash.cli.api import Client, ServerError
+from ash.cli.options import as_json, chosen_target, connected, server_options, settings_options
+from ash.cli.output import print_fields, print_json
+from ash.cli.target import DEFAULT_SERVER, KEY_FILE, data_folder, local_settings
+from ash.config import OPTIONS, Settings
+from ash.errors import StartError
+
+# Over the grace that turns get, for what the daemon does after it: 5 s by its own promise.
+_STOP_MARGIN = 10.0
+
+
+@click.command()
+@settings_options
+@click.option("--detach", is_flag=True, help="Run in the background, with a pid file and a log.")
+def start(config_file: Path | None, *, detach: bool, **flags: str | None) -> None:
+    """Run the server: `ashd`, here or in the background."""
+    before = click.get_current_context().find_root().params
+    flags = {**flags, "data_dir": flags["data_dir"] or _text(before.get("data_dir"))}
+    if detach:
+        _start_detached(config_file, flags)
+    else:
+        ashd.serve(config_file, flags)
+
+
+@click.command()
+@click.option("--data-dir", type=click.Path(path_type=Path), help="The server's data directory.")
+@click.option("--timeout", type=float, help="How many seconds to wait; its grace and 10 more.")
+def stop(data_dir: Path | None, timeout: float | None) -> None:
+    """Stop the server that `ash start --detach` started."""
+    settings = local_settings(os.environ, {"data_dir": _data_dir(data_dir)})
+    files = process.Files(settings.data_dir)
+    pid = files.running()
+    if pid is None:
+        stale = "; removed a stale pid file" if files.pid.exists() else ""
+        files.remove()
+        click.echo(f"ashd is not running from {settings.data_dir}{stale}")
+        return
+    patience = settings.grace_seconds + _STOP_MARGIN if timeout is None else timeout
+    if not process.end(pid, patience):
+        raise StartError(f"ashd (pid {pid}) has not ended within {patience:g} s; it was told to")
+    files.remove()
+    click.echo(f"ashd (pid {pid}) has stopped")
+
+
+@click.command()
+@server_options
+@as_json
+def status(
+    server: str | None, api_key: str | None, data_dir: Path | None, *, as_json: bool
+) -> None:
+    """Whether the server runs, and how it does. The exit code is 1 if it does not."""
+    files = process.Files(data_folder(_data_dir(data_dir), os.environ))
+    pid = files.running()
+    target = chosen_target(server or _detached_url(files, pid), api_key, data_dir)
+    with Client(target) as client:
+        report = {"url": target.url, "pid": pid, **_health(client)}
+    if as_json:
+        print_json(report)
+    elif report["running"]:
+        print_fields({name: value for name, value in report.items() if name != "running"})
+    else:
+        click.echo(f"not running: {report['error']}")
+    if not report["running"]:
+        sys.exit(1)
+
+
+@click.command()
+@connected
+def health(client: Client) -> None:
+    """Print what the server says of its health."""
+    print_json(client.get("/health"))
+
+
+def _start_detached(config_file: Path | None, flags: dict[str, str | None]) -> None:
+    settings = local_settings(os.environ, flags, config_file)
+    files = process.Files(settings.data_dir)
+    if pid := files.running():
+        raise StartError(f"ashd is already running from {settings.data_dir} (pid {pid})")
+    arguments = ["--config", str(config_file)] if config_file else []
+    env = dict(os.environ)
+    for option in OPTIONS:
+        value = flags[option.field]
+        if value is not None and option.secret:
+            env[option.env] = value  # flags can be seen by every user of the machine
+        elif value is not None:
+            arguments += [option.flag, value]
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        started, url = process.spawn(arguments, env, files.log)
+        files.pid.write_text(f"{started.pid}\n")
+        files.url.write_text(f"{url}\n")
+    except OSError as error:
+        raise StartError(f"cannot write to {settings.data_dir}: {error.strerror}") from None
+    _tell(settings, files, started, url)
+
+
+def _tell(
+    settings: Settings, files: process.Files, started: subprocess.Popen[bytes], url: str
+) -> None:
+    key = "as configured" if settings.api_key else str(settings.data_dir / KEY_FILE)
+    print_fields({"url": url, "pid": started.pid, "key": key, "log": str(files.log)})
+    if url.rpartition(":")[2] != DEFAULT_SERVER.rpartition(":")[2]:
+        click.echo(f"export ASH_SERVER_URL={url}")
+    # It is to outlive us, so no one waits for it: not a forgotten child.
+    started.returncode = 0
+
+
+def _health(client: Client) -> dict[str, Any]:
+    try:
+        said = client.get("/health")
+    except ServerError as error:
+        return {"running": False, "error": error.text}
+    return {"running": True, **{k: v for k, v in said.items() if not isinstance(v, dict | list)}}
+
+
+def _detached_url(files: process.Files, pid: int | None) -> str | None:
+    """Where the detached daemon listens, unless the caller has named a server."""
+    named = os.environ.get("ASH_SERVER_URL") or click.get_current_context().find_root().params.get(
+        "server"
+    )
+    if pid is None or named or not files.url.exists():
+        return None
+    return files.url.read_text().strip()
+
+
+def _data_dir(own: Path | None) -> Path | None:
+    before: Path | None = click.get_current_context().find_root().params.get("data_dir")
+    return own or before
+
+
+def _text(value: Path | None) -> str | None:
+    return None if value is None else str(value)

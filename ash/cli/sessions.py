@@ -1,0 +1,109 @@
+"""`ash session …`."""
+
+import sys
+from typing import Any
+
+import click
+
+from ash.cli.api import Client, path
+from ash.cli.options import as_json, connected
+from ash.cli.output import dim, print_fields, print_json, print_table
+from ash.cli.turn import TextPrinter, print_frames
+from ash.errors import BadRequest
+
+
+@click.group()
+def session() -> None:
+    """Conversations with an agent."""
+
+
+@session.command()
+@click.argument("agent")
+@click.option("--model", help="Another model than the agent's.")
+@click.option("--system-prompt", help="Instead of the agent's own.")
+@click.option("--permission-mode", help="bypassPermissions, permissionsByAgent or default.")
+@as_json
+@connected
+def create(client: Client, *, agent: str, as_json: bool, **options: str | None) -> None:
+    """Start a session with AGENT and print its id."""
+    made = client.post(path("sessions"), {"agent": agent, **_said(options)})["session"]
+    if as_json:
+        print_json(made)
+    else:
+        click.echo(made["id"])
+
+
+@session.command()
+@click.argument("session_id", metavar="ID")
+@click.argument("text")
+@click.option("--model", help="The model for this and later turns.")
+@click.option("--max-turns", type=int, help="End after so many model calls.")
+@click.option("--max-budget-usd", type=float, help="End when so much was spent.")
+@click.option("--effort", help="low, medium, high or max.")
+@click.option("--json", "as_json", is_flag=True, help="Print the frames, one JSON object a line.")
+@connected
+def send(client: Client, *, session_id: str, text: str, as_json: bool, **options: Any) -> None:
+    """Send TEXT (- reads stdin) and print the answer as it comes.
+
+    Tool calls are told on stderr. Ctrl-C ends the printing, not the turn. The exit code is 1
+    if the turn did not end well.
+    """
+    content = sys.stdin.read() if text == "-" else text
+    if not content.strip():
+        raise BadRequest("there is no text to send")
+    body = {"content": content, "includePartialMessages": True, **_said(options)}
+    try:
+        with client.send(session_id, body) as frames:
+            well = print_frames(frames) if as_json else TextPrinter().print(frames)
+    except KeyboardInterrupt:
+        dim(f"left the stream; the turn goes on: ash session get {session_id}")
+        raise
+    if not well:
+        sys.exit(1)
+
+
+@session.command("list")
+@click.option("--agent", help="Only sessions with this agent.")
+@click.option("--status", help="Only starting, active, paused, stopped, ended or error.")
+@click.option("--limit", type=int, help="At most so many.")
+@click.option("--offset", type=int, help="Leave out so many first.")
+@as_json
+@connected
+def list_sessions(client: Client, *, as_json: bool, **query: Any) -> None:
+    """Sessions, newest first."""
+    sessions = client.get(path("sessions"), **query)["sessions"]
+    if as_json:
+        print_json(sessions)
+    else:
+        fields = ("id", "agentName", "status", "createdAt", "lastActiveAt")
+        rows = [[item.get(field) for field in fields] for item in sessions]
+        print_table(["ID", "AGENT", "STATUS", "CREATED", "LAST ACTIVE"], rows)
+
+
+@session.command("get")
+@click.argument("session_id", metavar="ID")
+@as_json
+@connected
+def get_session(client: Client, *, session_id: str, as_json: bool) -> None:
+    """One session."""
+    found = client.get(path("sessions", session_id))["session"]
+    (print_json if as_json else print_fields)(found)
+
+
+@session.command()
+@click.argument("session_id", metavar="ID")
+@connected
+def end(client: Client, session_id: str) -> None:
+    """End a session for good."""
+    ended = client.delete(path("sessions", session_id))["session"]
+    click.echo(f"{ended['id']} {ended['status']}")
+
+
+def _said(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given, by their names in the API."""
+    return {_camel(name): value for name, value in options.items() if value is not None}
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)

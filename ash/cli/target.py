@@ -1,0 +1,79 @@
+"""Which server the command line speaks to, and with which key."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from ash import config
+from ash.errors import ConfigError
+
+DEFAULT_SERVER = "http://localhost:4100"
+KEY_FILE = "initial-api-key"
+
+
+class Target(Struct, frozen=True):
+    """`key_places` says in words where a key was looked for."""
+
+    url: str
+    key: str | None
+    key_places: str
+
+    @property
+    def is_local(self) -> bool:
+        return is_local(self.url)
+
+
+def is_local(url: str) -> bool:
+    """Whether the URL is one of this machine's loopback addresses."""
+    return config.is_loopback(urlsplit(url).hostname or "")
+
+
+def find(
+    server: str | None, api_key: str | None, data_dir: Path | None, env: Mapping[str, str]
+) -> Target:
+    """The server by flag, ASH_SERVER_URL, localhost; the key by flag, ASH_API_KEY, key file.
+
+    The key file is only read for a server on this machine: a key of ours is no one else's
+    business. Raises ConfigError for what is not a URL.
+    """
+    url = _as_url(server or env.get("ASH_SERVER_URL") or DEFAULT_SERVER)
+    places = "--api-key, ASH_API_KEY"
+    key = api_key or env.get("ASH_API_KEY") or None
+    if is_local(url):
+        path = data_folder(data_dir, env) / KEY_FILE
+        places += f", {path}"
+        key = key or _read_key(path)
+    return Target(url, key, places)
+
+
+def data_folder(data_dir: Path | None, env: Mapping[str, str]) -> Path:
+    """The daemon's data directory as a daemon started here would choose it."""
+    return local_settings(env, {"data_dir": data_dir}).data_dir
+
+
+def local_settings(
+    env: Mapping[str, str], flags: Mapping[str, object], file: Path | None = None
+) -> config.Settings:
+    """The settings that a daemon started in this folder would have."""
+    return config.load(config.find_toml(file, env, Path()), env, flags)
+
+
+def _as_url(text: str) -> str:
+    url = (text if "://" in text else f"http://{text}").rstrip("/")
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ConfigError(f"the server must be an http:// or https:// URL, not {text!r}")
+    return url
+
+
+def _read_key(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None

@@ -1,0 +1,118 @@
+"""A turn as it is printed: text on stdout, remarks on stderr, or its frames as NDJSON."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import click
+import msgspec
+
+from ash.cli.output import dim, one_line, write
+from ash.cli.sse import Frame
+
+# A tool call is told on one line of a usual terminal.
+_TOOL_LINE = 100
+
+
+class Outcome:
+    """Watches the frames of a turn for how it ends.
+
+    It ends well with a `done` that names no other reason than `completed`, no `error` frame
+    and no failed result before it.
+    """
+
+    def __init__(self) -> None:
+        self.done = False
+        self.reason = ""
+        self.error = ""
+
+    def see(self, frame: Frame, data: Any) -> None:
+        match frame.event:
+            case "done":
+                self.done = True
+                self.reason = data.get("reason") or "completed"
+            case "error":
+                self.error = str(data.get("error"))
+            case "message" if data.get("type") == "result" and data.get("is_error"):
+                self.error = self.error or str(data.get("result") or data.get("subtype"))
+
+    @property
+    def well(self) -> bool:
+        return self.done and self.reason == "completed" and not self.error
+
+    def explain(self) -> None:
+        if self.error:
+            click.echo(f"error: {one_line(self.error)}", err=True)
+        if not self.done:
+            click.echo("error: the stream broke off; the turn may go on", err=True)
+        elif self.reason not in {"completed", "error"}:
+            click.echo(f"the turn ended early: {self.reason}", err=True)
+
+
+class TextPrinter:
+    """Prints the agent's text as it comes; complete messages where no partial ones came."""
+
+    def __init__(self) -> None:
+        self._outcome = Outcome()
+        self._streamed = False
+        self._in_line = False
+
+    def print(self, frames: Iterable[Frame]) -> bool:
+        """Prints all frames; whether the turn ended well."""
+        for frame in frames:
+            data = frame.json()
+            self._outcome.see(frame, data)
+            self._show(frame.event, data)
+            if self._outcome.done:
+                break
+        self._end_line()
+        self._outcome.explain()
+        return self._outcome.well
+
+    def _show(self, event: str, data: Any) -> None:
+        match event:
+            case "text_delta":
+                self._streamed = True
+                self._write(data["delta"])
+            case "message" if data.get("type") == "assistant" and not data.get(
+                "parent_tool_use_id"
+            ):
+                self._show_whole(data)
+            case "tool_use":
+                self._end_line()
+                call = f"{data.get('name')} {json.dumps(data.get('input'), ensure_ascii=False)}"
+                dim(f"→ {call}"[:_TOOL_LINE])
+
+    def _show_whole(self, message: Any) -> None:
+        blocks = message.get("message", {}).get("content", [])
+        texts = [b["text"] for b in blocks if isinstance(b, dict) and b.get("type") == "text"]
+        if texts and not self._streamed:
+            self._write("".join(texts))
+        if texts:
+            self._streamed = False
+            self._end_line()
+
+    def _write(self, text: str) -> None:
+        write(text)
+        if text:
+            self._in_line = not text.endswith("\n")
+
+    def _end_line(self) -> None:
+        if self._in_line:
+            write("\n")
+            self._in_line = False
+
+
+def print_frames(frames: Iterable[Frame]) -> bool:
+    """Prints each frame as `{"event", "data", "id"?}`; whether the turn ended well."""
+    outcome = Outcome()
+    for frame in frames:
+        outcome.see(frame, frame.json())
+        line: dict[str, Any] = {"event": frame.event, "data": msgspec.Raw(frame.data)}
+        if frame.id:
+            line["id"] = frame.id
+        click.echo(msgspec.json.encode(line))
+        if outcome.done:
+            break
+    outcome.explain()
+    return outcome.well

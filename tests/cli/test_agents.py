@@ -1,0 +1,188 @@
+"""`ash deploy` and `ash agent …`, as a server sees them and as they print."""
+
+import base64
+import json
+
+import pytest
+
+from ash.cli import agents
+from ash.cli.target import Target
+
+AGENT = {
+    "id": "a1",
+    "name": "hello",
+    "version": 2,
+    "path": "/agents/hello",
+    "updatedAt": "2026-01-02T03:04:05.678Z",
+    "env": {"TOKEN": "***"},
+}
+
+
+@pytest.fixture
+def folder(clean):
+    """An agent's folder with what is and what is not to be sent."""
+    root = clean / "hello"
+    for name in (".claude", ".git", "node_modules", "src/__pycache__", ".venv"):
+        (root / name).mkdir(parents=True)
+        (root / name / "file").write_text(name)
+    (root / "CLAUDE.md").write_text("# Hello ß")
+    return root
+
+
+@pytest.fixture
+def deployed(server):
+    server.sends("POST", "/api/agents", {"agent": AGENT}, 201)
+    return server
+
+
+def sent(server):
+    """The files of the last request, decoded."""
+    files = server.last_body["files"]
+    return {file["path"]: base64.b64decode(file["content"]).decode() for file in files}
+
+
+def test_deploy_to_a_local_server(client_ash, deployed, folder):
+    """A server on this machine gets the absolute path; the name is the folder's."""
+    result = client_ash("deploy", "hello")
+
+    assert (result.exit_code, result.stdout) == (0, "deployed hello, version 2\n")
+    assert deployed.last_body == {"name": "hello", "path": str(folder)}
+
+
+def test_deploy_by_name(client_ash, deployed, folder):
+    """--name says what the agent is called."""
+    client_ash("deploy", folder, "--name", "other")
+
+    assert deployed.last_body["name"] == "other"
+
+
+def test_deploy_json(client_ash, deployed, folder):
+    """--json prints the agent."""
+    assert json.loads(client_ash("deploy", folder, "--json").stdout) == AGENT
+
+
+def test_deploy_upload(client_ash, deployed, folder):
+    """--upload sends the files, without what can be made again."""
+    client_ash("deploy", folder, "--upload")
+
+    assert sent(deployed) == {"CLAUDE.md": "# Hello ß", ".claude/file": ".claude"}
+    assert "path" not in deployed.last_body
+
+
+def test_deploy_to_another_machine(client_ash, deployed, folder, monkeypatch):
+    """A server elsewhere gets the files, for it can't read our disk."""
+    monkeypatch.setattr(Target, "is_local", False)
+
+    client_ash("deploy", folder)
+
+    assert "CLAUDE.md" in sent(deployed)
+
+
+def test_deploy_links(client_ash, deployed, folder):
+    """Links to files inside the folder are sent as files; what leads out is left out, and told."""
+    (folder.parent / "secret").write_text("secret")
+    (folder / "inside").symlink_to("CLAUDE.md")
+    (folder / "outside").symlink_to(folder.parent / "secret")
+    (folder / "upwards").symlink_to("../secret")
+    (folder / "dangling").symlink_to("nowhere")
+    (folder / "folder").symlink_to(folder.parent)
+
+    result = client_ash("deploy", folder, "--upload")
+
+    assert sent(deployed).keys() == {"CLAUDE.md", ".claude/file", "inside"}
+    told = [line for line in result.stderr.splitlines() if line.startswith("left out ")]
+    assert {line.split()[2].rstrip(":") for line in told} == {
+        "outside",
+        "upwards",
+        "dangling",
+        "folder",
+    }
+
+
+def test_deploy_too_much(client_ash, server, folder, monkeypatch):
+    """More than a request can carry is told before anything is sent."""
+    monkeypatch.setattr(agents, "_MOST_BYTES", 5)
+
+    result = client_ash("deploy", folder, "--upload")
+
+    assert result.exit_code == 1
+    assert "holds more than" in result.stderr
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("path", ["hello/src", "nowhere", "hello/CLAUDE.md"])
+def test_deploy_what_is_no_agent(client_ash, server, folder, path):
+    """A folder without a CLAUDE.md is no agent; the server is not asked."""
+    result = client_ash("deploy", path)
+
+    assert result.exit_code == 1
+    assert result.stderr == f"ash: {path} is not an agent: there is no CLAUDE.md in it\n"
+    assert server.asked == []
+
+
+def test_deploy_folder_name_that_is_no_agent_name(client_ash, folder):
+    """A folder's name that can't be an agent's is an error that names the way out."""
+    odd = folder.rename(folder.parent / "hello world")
+
+    result = client_ash("deploy", odd)
+
+    assert result.exit_code == 1
+    assert "choose one with --name" in result.stderr
+
+
+def test_deploy_path_that_the_server_refuses(client_ash, server, folder):
+    """A server that can't see the path may still take the files: the hint says how."""
+    server.sends("POST", "/api/agents", {"error": "no such folder", "statusCode": 400}, 400)
+
+    result = client_ash("deploy", folder)
+
+    assert result.stderr == "ash: no such folder (--upload sends the files instead)\n"
+
+
+def test_agent_list(client_ash, server):
+    """A table, one agent a line."""
+    server.sends("GET", "/api/agents", {"agents": [AGENT, {**AGENT, "name": "a-longer-name"}]})
+
+    lines = client_ash("agent", "list").stdout.splitlines()
+
+    assert lines[0] == "NAME           VERSION  UPDATED                   PATH"
+    assert lines[1] == "hello          2        2026-01-02T03:04:05.678Z  /agents/hello"
+    assert lines[2].startswith("a-longer-name  2")
+
+
+def test_agent_list_json(client_ash, server):
+    """--json prints the agents as the server has them."""
+    server.sends("GET", "/api/agents", {"agents": [AGENT]})
+
+    assert json.loads(client_ash("agent", "list", "--json").stdout) == [AGENT]
+
+
+def test_agent_list_empty(client_ash, server):
+    """No agents are an empty table."""
+    server.sends("GET", "/api/agents", {"agents": []})
+
+    assert client_ash("agent", "list").stdout == "NAME  VERSION  UPDATED  PATH\n"
+
+
+def test_agent_get(client_ash, server):
+    """One field a line; objects as JSON."""
+    server.sends("GET", "/api/agents/hello", {"agent": AGENT})
+
+    lines = client_ash("agent", "get", "hello").stdout.splitlines()
+
+    assert "name:      hello" in lines
+    assert 'env:       {"TOKEN": "***"}' in lines
+
+
+def test_agent_get_odd_name(client_ash, server):
+    """A name with a slash stays one part of the path."""
+    client_ash("agent", "get", "a/../b?c")
+
+    assert server.asked[-1][1] == "/api/agents/a%2F..%2Fb%3Fc"
+
+
+def test_agent_delete(client_ash, server):
+    """Deleting says what was deleted."""
+    server.sends("DELETE", "/api/agents/hello", {"ok": True})
+
+    assert client_ash("agent", "delete", "hello").stdout == "deleted hello\n"

@@ -1,0 +1,239 @@
+"""`ash session …`, as a server sees it and as it prints."""
+
+import json
+
+import pytest
+
+SESSION = {
+    "id": "s1",
+    "agentName": "hello",
+    "status": "active",
+    "createdAt": "2026-01-02T03:04:05.678Z",
+    "lastActiveAt": "2026-01-02T03:04:06.000Z",
+    "runnerId": None,
+}
+DONE = ("done", {"sessionId": "s1", "reason": "completed"})
+
+
+def assistant(*texts, parent=None):
+    blocks = [{"type": "text", "text": text} for text in texts]
+    message = {"type": "assistant", "message": {"content": blocks}, "parent_tool_use_id": parent}
+    return ("message", message)
+
+
+def delta(text):
+    return ("text_delta", {"delta": text})
+
+
+def test_create(client_ash, server):
+    """Creating prints the id alone, for scripts; options are the API's fields."""
+    server.sends("POST", "/api/sessions", {"session": SESSION}, 201)
+
+    result = client_ash("session", "create", "hello", "--model", "m", "--system-prompt", "Be.")
+
+    assert (result.exit_code, result.stdout) == (0, "s1\n")
+    assert server.last_body == {"agent": "hello", "model": "m", "systemPrompt": "Be."}
+
+
+def test_create_json(client_ash, server):
+    """--json prints the session."""
+    server.sends("POST", "/api/sessions", {"session": SESSION}, 201)
+
+    assert json.loads(client_ash("session", "create", "hello", "--json").stdout) == SESSION
+
+
+def test_list(client_ash, server):
+    """A table; filters go to the server."""
+    path = "/api/sessions?agent=hello&status=active&limit=5"
+    server.sends("GET", path, {"sessions": [SESSION], "total": 1})
+
+    result = client_ash("session", "list", "--agent", "hello", "--status", "active", "--limit", "5")
+
+    head, row = result.stdout.splitlines()
+    assert head.split("  ")[0] == "ID"
+    assert row == "s1  hello  active  2026-01-02T03:04:05.678Z  2026-01-02T03:04:06.000Z"
+
+
+def test_get(client_ash, server):
+    """One field a line; what is not set is a dash."""
+    server.sends("GET", "/api/sessions/s1", {"session": SESSION})
+
+    assert "runnerId:     -" in client_ash("session", "get", "s1").stdout.splitlines()
+
+
+def test_end(client_ash, server):
+    """Ending says what became of the session."""
+    server.sends("DELETE", "/api/sessions/s1", {"session": {**SESSION, "status": "ended"}})
+
+    assert client_ash("session", "end", "s1").stdout == "s1 ended\n"
+
+
+def test_send_body(client_ash, server):
+    """Partial messages are asked for; options are the API's fields."""
+    server.streams("s1", DONE)
+
+    client_ash(
+        *("session", "send", "s1", "hi", "--model", "m", "--max-turns", "3"),
+        *("--max-budget-usd", "0.5", "--effort", "low"),
+    )
+
+    assert server.last_body == {
+        "content": "hi",
+        "includePartialMessages": True,
+        "model": "m",
+        "maxTurns": 3,
+        "maxBudgetUsd": 0.5,
+        "effort": "low",
+    }
+
+
+def test_send_from_stdin(client_ash, server):
+    """A dash reads the text from stdin."""
+    server.streams("s1", DONE)
+
+    client_ash("session", "send", "s1", "-", input="from\nstdin")
+
+    assert server.last_body["content"] == "from\nstdin"
+
+
+def test_send_nothing(client_ash, server):
+    """An empty text is not sent."""
+    result = client_ash("session", "send", "s1", "-", input=" \n")
+
+    assert (result.exit_code, result.stderr) == (1, "ash: there is no text to send\n")
+    assert server.asked == []
+
+
+def test_send_prints_deltas(client_ash, server):
+    """Text comes from the deltas; the complete message does not say it again."""
+    server.streams(
+        "s1",
+        ("session_start", {"sessionId": "s1"}),
+        delta("Hello "),
+        delta("world"),
+        assistant("Hello world"),
+        DONE,
+    )
+
+    result = client_ash("session", "send", "s1", "hi")
+
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "Hello world\n", "")
+
+
+def test_send_without_deltas(client_ash, server):
+    """Where no deltas came, the text of the complete message is printed."""
+    server.streams("s1", assistant("one"), delta("two"), assistant("two"), assistant("three"), DONE)
+
+    assert client_ash("session", "send", "s1", "hi").stdout == "one\ntwo\nthree\n"
+
+
+def test_send_subagent(client_ash, server):
+    """What a subagent says to its agent is not the answer."""
+    server.streams("s1", assistant("inner", parent="t1"), assistant("outer"), DONE)
+
+    assert client_ash("session", "send", "s1", "hi").stdout == "outer\n"
+
+
+def test_send_tool_call(client_ash, server):
+    """A tool call is one line on stderr; text after it starts on a line of its own."""
+    call = {"id": "t", "name": "Bash", "input": {"command": "echo a\nb" + "x" * 500}}
+    server.streams("s1", delta("Let me see"), ("tool_use", call), delta("Done"), DONE)
+
+    result = client_ash("session", "send", "s1", "hi")
+
+    assert result.stdout == "Let me see\nDone\n"
+    assert result.stderr.startswith('→ Bash {"command": "echo a\\nbxxx')
+    assert result.stderr.count("\n") == 1
+    assert len(result.stderr) < 110
+
+
+@pytest.mark.parametrize(
+    ("frames", "error"),
+    [
+        ([("error", {"error": "the engine died"}), DONE], "error: the engine died\n"),
+        ([("done", {"reason": "interrupted"})], "the turn ended early: interrupted\n"),
+        ([("error", {"error": "x"}), ("done", {"reason": "error"})], "error: x\n"),
+        (
+            [("message", {"type": "result", "is_error": True, "result": "no credit"}), DONE],
+            "error: no credit\n",
+        ),
+        ([delta("half")], "error: the stream broke off; the turn may go on\n"),
+    ],
+)
+def test_send_turn_that_fails(client_ash, server, frames, error):
+    """A turn that does not end well has the exit code 1 and says why."""
+    server.streams("s1", *frames)
+
+    result = client_ash("session", "send", "s1", "hi")
+
+    assert (1, error) == (result.exit_code, result.stderr)
+
+
+def test_send_done_without_a_reason(client_ash, server):
+    """A server that names no reason means that all went well."""
+    server.streams("s1", ("done", {"sessionId": "s1"}))
+
+    assert client_ash("session", "send", "s1", "hi").exit_code == 0
+
+
+def test_send_json(client_ash, server):
+    """--json prints each frame on a line, its data as it came."""
+    raw = '{"type":"assistant",  "message":{"content":[]}, "n":1.0}'
+    frames = [server.sse("message", raw, "7"), b": ping\n\n", server.sse(*DONE)]
+    server.sends("POST", "/api/sessions/s1/messages", frames)
+
+    lines = client_ash("session", "send", "s1", "hi", "--json").stdout.splitlines()
+
+    assert lines[0] == f'{{"event":"message","data":{raw},"id":"7"}}'
+    assert json.loads(lines[1])["event"] == "done"
+    assert len(lines) == 2
+
+
+def test_send_json_turn_that_fails(client_ash, server):
+    """The exit code is the same with --json."""
+    server.streams("s1", ("error", {"error": "x"}), DONE)
+
+    result = client_ash("session", "send", "s1", "hi", "--json")
+
+    assert (result.exit_code, result.stderr) == (1, "error: x\n")
+
+
+def test_send_refused(client_ash, server):
+    """A message that is refused says so as any other request."""
+    body = {"error": "Session is paused", "statusCode": 400}
+    server.sends("POST", "/api/sessions/s1/messages", body, 400)
+
+    result = client_ash("session", "send", "s1", "hi")
+
+    assert (result.exit_code, result.stderr) == (1, "ash: Session is paused\n")
+
+
+def test_send_interrupted_by_the_user(client_ash, server, monkeypatch):
+    """Ctrl-C ends the printing alone: the server is told nothing."""
+    server.streams("s1", delta("one"), delta("two"), DONE)
+
+    def interrupted(text):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ash.cli.turn.write", interrupted)
+
+    result = client_ash("session", "send", "s1", "hi")
+
+    assert result.exit_code == 130
+    assert "the turn goes on: ash session get s1" in result.stderr
+    assert [request[:2] for request in server.asked] == [("POST", "/api/sessions/s1/messages")]
+
+
+def test_send_to_a_terminal(client_ash, server, monkeypatch):
+    """What an agent says can't steer the terminal that shows it."""
+    monkeypatch.setattr("ash.cli.output._on_terminal", lambda: True)
+    server.streams("s1", delta("a\x1b[2J\tb\nc"), DONE)
+
+    assert client_ash("session", "send", "s1", "hi").stdout == "a[2J\tb\nc\n"
+
+
+def test_send_to_a_pipe(client_ash, server):
+    """Whoever reads a pipe gets the text untouched."""
+    server.streams("s1", delta("a\x1b[2J\u2028\ud83d\n"), DONE)
+
+    assert client_ash("session", "send", "s1", "hi").stdout == "a\x1b[2J\u2028?\n"

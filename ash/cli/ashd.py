@@ -24,7 +24,10 @@ def main(config_file: Path | None, **flags: Any) -> None:
 
 
 def serve(config_file: Path | None, flags: dict[str, Any]) -> None:
-    """Runs the daemon until it is told to end. Raises AshError if it can't start."""
+    """Runs the daemon until it is told to end. Raises AshError if it can't start.
+
+    Any other exception is a fault of ours: it is logged whole, and raises AshError as well.
+    """
     from ash import daemon  # imports all there is: --help need not wait for it
 
     file = config.find_toml(config_file, os.environ, Path())
@@ -32,21 +35,22 @@ def serve(config_file: Path | None, flags: dict[str, Any]) -> None:
     log.configure(settings.log_level, settings.log_format)
     for warning in config.unknown_environment(os.environ):
         structlog.get_logger().warning("config.unknown", text=warning)
-    refusal: AshError | None = None
     try:
         trio.run(daemon.run, settings)
-    except* AshError as group:
-        refusal = _first(group)
-    if refusal:
-        raise refusal
+    except BaseException as error:
+        if refusal := _refusal(error):
+            raise refusal from None
+        if not isinstance(error, Exception):
+            raise
+        structlog.get_logger().critical("daemon.crashed", exc_info=error)
+        raise AshError("the daemon has crashed; the log says how") from None
 
 
-def _first(group: BaseExceptionGroup[AshError]) -> AshError:
-    error: BaseException = group
+def _refusal(error: BaseException) -> AshError | None:
+    """What kept the daemon from starting, out of the groups that nurseries make."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    assert isinstance(error, AshError)
-    return error
+    return error if isinstance(error, AshError) else None
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from ash.cli import main
 class Served:
     """What the server answers, `(method, path) -> (status, body)`, and what it was asked.
 
-    A body that is a list of byte strings is an event stream, one chunk each.
+    A body that is a list of byte strings is an event stream, one chunk each; one that is a
+    function is called with the request's body.
     """
 
     def __init__(self, port):
@@ -53,6 +54,8 @@ class _Handler(BaseHTTPRequestHandler):
         served.keys.append(self.headers.get("Authorization"))
         unknown = (404, {"error": f"no {self.path}", "statusCode": 404})
         status, answer = served.answers.get((self.command, self.path), unknown)
+        if callable(answer):
+            answer = answer(body)
         if isinstance(answer, list):
             self._stream(answer)
         else:

@@ -7,7 +7,7 @@ import click
 
 from ash import __version__
 from ash.cli.agents import agent, deploy
-from ash.cli.demo import demo
+from ash.cli.demo import run_demo
 from ash.cli.errors import Group
 from ash.cli.options import server_options
 from ash.cli.server import health, start, status, stop
@@ -25,7 +25,7 @@ def main(server: str | None, api_key: str | None, data_dir: Path | None) -> None
     """
 
 
-for command in (start, stop, status, health, deploy, agent, session, demo):
+for command in (start, stop, status, health, deploy, agent, session, run_demo):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     allowed_origins: Annotated[
         tuple[Origin, ...],
         Doc("ALLOWED_ORIGINS", "Web origins that browsers may call from."),
-    ] = ()
+    ] = ("*",)
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Doc("ASH_LOG_LEVEL", "The least severe level that is logged."),

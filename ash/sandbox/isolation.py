@@ -81,8 +81,10 @@ class Bubblewrap:
     name = "bubblewrap"
     missing: tuple[str, ...] = ()
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, program: str, readable: Sequence[Path] = ()) -> None:
+        """`readable` are folders that are there in every sandbox, read-only."""
         self._program = program
+        self._shared = [word for path in readable for word in _read_only(path)]
 
     def inside(self, place: Place) -> Inside:
         return Inside(WORKSPACE, HOME, LIBRARY)
@@ -96,7 +98,16 @@ class Bubblewrap:
         own = ["--bind", str(place.workspace), WORKSPACE, "--bind", str(place.home), HOME]
         settings = [word for pair in env.items() for word in ("--setenv", *pair)]
         fd = _readable("\0".join(settings).encode())
-        options = [*_NAMESPACES, *_root(), *own, "--chdir", WORKSPACE, "--args", str(fd)]
+        options = [
+            *_NAMESPACES,
+            *_root(),
+            *self._shared,
+            *own,
+            "--chdir",
+            WORKSPACE,
+            "--args",
+            str(fd),
+        ]
         return Wrapped([self._program, *options, "--", *argv], {}, [fd])
 
 
@@ -151,23 +162,27 @@ _ETC = [
 
 def _root() -> list[str]:
     """The read-only part: system, interpreter, the bridge's code."""
-    args = ["--ro-bind", "/usr", "/usr"]
+    args = _read_only(Path("/usr"))
     for name in ("bin", "sbin", "lib", "lib32", "lib64"):
         path = Path("/", name)
         if path.is_symlink():
             args += ["--symlink", str(path.readlink()), str(path)]
         elif path.is_dir():
-            args += ["--ro-bind", str(path), str(path)]
+            args += _read_only(path)
     for name in _ETC:
         args += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     for path in _interpreter():
-        args += ["--ro-bind", str(path), str(path)]
+        args += _read_only(path)
     for package in (ash, bridge):
         folder = Path(package.__file__ or "").parent
         args += ["--ro-bind", str(folder), f"{LIBRARY}/{folder.name}"]
     args += ["--ro-bind", str(_ACCOUNTS / "passwd"), "/etc/passwd"]
     args += ["--ro-bind", str(_ACCOUNTS / "group"), "/etc/group"]
     return [*args, "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]  # noqa: S108 - its own
+
+
+def _read_only(path: Path) -> list[str]:
+    return ["--ro-bind", str(path), str(path)]
 
 
 _ACCOUNTS = Path(__file__).parent / "etc"
@@ -179,13 +194,13 @@ def _interpreter() -> list[Path]:
     return [path for path in prefixes if not path.is_relative_to("/usr")]
 
 
-def detect(level: Level) -> Isolation:
-    """The best isolation there is. Raises StartError if `strict` can't be had."""
+def detect(level: Level, readable: Sequence[Path] = ()) -> Isolation:
+    """The best isolation there is. Blocks: it tries. Raises StartError if `strict` can't be had."""
     if level == "none":
         return Bare()
     reason = _why_not()
     if reason is None:
-        return Bubblewrap(_program())
+        return Bubblewrap(_program(), readable)
     if level == "strict":
         raise StartError(f"isolation is strict, but {reason}. Or set ASH_ISOLATION=best-effort.")
     return Bare(missing=(reason,))

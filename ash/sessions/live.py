@@ -15,6 +15,7 @@ from ash.model import LogLevel, StoredSession
 from ash.protocol import Open, Query
 from ash.sandbox.sandbox import Runtime, Sandbox, open_sandbox
 from ash.sandbox.workspace import Workspaces
+from ash.sessions.counts import Counts
 from ash.sessions.stream import Stream
 from ash.sessions.turn import Room, Turn
 from ash.store import Store
@@ -37,6 +38,7 @@ class House(Struct, frozen=True):
     runtime: Runtime
     workspaces: Workspaces
     clock: Clock
+    counts: Counts
     start_timeout: float
     silence_timeout: float
 
@@ -156,11 +158,13 @@ class Live:
         await self.log([("system", text)])
 
     async def _run_turn(self, sandbox: Sandbox, turn: Turn) -> None:
+        self._house.counts.running += 1
         try:
             async with sandbox.link.turn() as batches:
                 await turn.run(batches)
         finally:
             self.turn = None
+            self._house.counts.running -= 1
 
 
 async def _first_of(*events: trio.Event) -> None:

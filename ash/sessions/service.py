@@ -89,6 +89,7 @@ class Sessions:
         await live.settled.wait()
         if live.failure is not None:
             await live.gone.wait()
+            live.failure.text += f" (its log: GET /api/sessions/{stored.session.id}/logs)"
             raise live.failure
         return live.stored.session
 
@@ -150,10 +151,6 @@ class Sessions:
         source = "sandbox" if session_id in self._live else "snapshot"
         return await self._store.logs(tenant, session_id, after=after), source
 
-    def counts(self) -> tuple[int, int]:
-        """How many sandboxes live, and how many of them run a turn."""
-        return len(self._live), sum(live.turn is not None for live in self._live.values())
-
     async def shut_down(self) -> None:
         """Takes no more sessions; ends turns as `shutdown` and pauses what is active."""
         self._closed = True
@@ -198,10 +195,12 @@ class Sessions:
 
     async def _keep(self, live: Live, recipe: Recipe) -> None:
         """A live session's task."""
+        self._house.counts.live += 1
         try:
             await live.run(recipe)
         finally:
             del self._live[live.stored.session.id]
+            self._house.counts.live -= 1
 
     async def _close(self, live: Live, reason: TurnReason) -> None:
         if live.turn is not None:

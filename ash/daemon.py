@@ -1,0 +1,215 @@
+"""Puts the tree together. The only place that knows everything."""
+
+import fcntl
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import structlog
+import trio
+
+from ash import __version__
+from ash.agents import Agents
+from ash.clock import SystemClock, now_iso
+from ash.config import Settings
+from ash.errors import StartError
+from ash.http.app import make_app
+from ash.http.cors import Cors
+from ash.http.front import Front
+from ash.http.listeners import open_listeners
+from ash.http.server import serve
+from ash.http.services import Health, Services
+from ash.keys import Keys, load_secret
+from ash.model import PoolStats
+from ash.sandbox.isolation import Isolation, detect
+from ash.sandbox.process import Spawner
+from ash.sandbox.sandbox import Runtime
+from ash.sandbox.workspace import Workspaces
+from ash.sessions.counts import Counts
+from ash.sessions.live import House
+from ash.sessions.service import Limits, Sessions
+from ash.store import Store, open_store
+
+log = structlog.stdlib.get_logger()
+
+# Sessions of a daemon that stands alone are found again under this name after a restart.
+OWNER = "standalone"
+
+# What ending sandboxes and closing the store may take after the turns had their grace.
+CLOSE_SECONDS = 4.0
+
+
+async def run(settings: Settings) -> None:
+    """The daemon's whole life. Raises StartError, whose text is all its user needs."""
+    data_dir = settings.data_dir.absolute()
+    with _owned(data_dir):
+        runtime = await _runtime(settings)
+        listeners = await _listen(settings)
+        async with open_store(data_dir / "ash.db") as store:
+            await _recover(store, Workspaces(data_dir))
+            secret = await trio.to_thread.run_sync(load_secret, data_dir)
+            keys = Keys(store, secret, SystemClock())
+            key_file = await keys.load(data_dir, settings.api_key)
+            url = _url(settings, listeners)
+            print(_start_line(settings, url, runtime.isolation), flush=True)  # noqa: T201 - for its user
+            log.info("daemon.started", url=url, key_file=str(key_file) if key_file else None)
+            await _serve(settings, store, runtime, keys, listeners)
+    log.info("daemon.stopped")
+
+
+async def _serve(
+    settings: Settings,
+    store: Store,
+    runtime: Runtime,
+    keys: Keys,
+    listeners: list[trio.SocketListener],
+) -> None:
+    """The tree: HTTP and the sessions below one nursery, until a signal says stop."""
+    data_dir, clock, counts = settings.data_dir.absolute(), SystemClock(), Counts()
+    house = House(
+        store=store,
+        runtime=runtime,
+        workspaces=Workspaces(data_dir),
+        clock=clock,
+        counts=counts,
+        start_timeout=settings.engine_start_timeout,
+        silence_timeout=settings.turn_silence_timeout,
+    )
+    draining = trio.Event()
+    async with trio.open_nursery() as nursery:
+        limits = Limits(settings.permission_mode, settings.max_sandboxes)
+        sessions = Sessions(house, nursery, OWNER, limits)
+        services = Services(
+            Agents(store, data_dir, clock), sessions, keys, _health(settings, runtime, counts)
+        )
+        app = Cors(Front(services, make_app(services)), settings.allowed_origins)
+        http = partial(serve, app, listeners, draining=draining, grace=settings.grace_seconds)
+        nursery.start_soon(http)
+        await _stop_on_signals(nursery, draining, sessions, settings.grace_seconds)
+
+
+async def _stop_on_signals(
+    nursery: trio.Nursery, draining: trio.Event, sessions: Sessions, grace: float
+) -> None:
+    """Waits for the first signal, then ends the tree; a second one skips the waiting."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            if draining.is_set():
+                log.warning("daemon.stopping_now", signal=number)
+                nursery.cancel_scope.cancel()
+                return
+            log.info("daemon.stopping", signal=number, grace=grace)
+            draining.set()
+            nursery.cancel_scope.deadline = trio.current_time() + grace + CLOSE_SECONDS
+            nursery.start_soon(_wind_down, sessions, nursery.cancel_scope)
+
+
+async def _wind_down(sessions: Sessions, tree: trio.CancelScope) -> None:
+    await sessions.shut_down()
+    tree.cancel()
+
+
+async def _runtime(settings: Settings) -> Runtime:
+    model = {
+        "ANTHROPIC_API_KEY": settings.anthropic_api_key,
+        "ANTHROPIC_BASE_URL": settings.anthropic_base_url,
+        "ANTHROPIC_CUSTOM_HEADERS": settings.anthropic_custom_headers,
+    }
+    readable: tuple[Path, ...] = ()
+    if settings.engine != "scripted":
+        cli = _cli(settings)
+        model["CLAUDE_CODE_EXECUTABLE"] = str(cli)
+        readable = (cli.parent,)
+    isolation = await trio.to_thread.run_sync(detect, settings.effective_isolation, readable)
+    given = {name: value for name, value in model.items() if value}
+    return Runtime(Spawner(), isolation, settings.engine, given)
+
+
+def _cli(settings: Settings) -> Path:
+    """The CLI, links followed: the one that was asked for, else the SDK wheel's."""
+    spec = find_spec("claude_agent_sdk")
+    bundled = Path(spec.origin or "").parent / "_bundled" / "claude" if spec else None
+    cli = settings.claude_code_executable or bundled
+    if cli is None or not os.access(cli, os.X_OK):
+        raise StartError(
+            f"The Claude CLI is missing: {cli} can't be run. Install claude-agent-sdk, which"
+            " carries it, or set CLAUDE_CODE_EXECUTABLE."
+        )
+    return cli.resolve()
+
+
+@contextmanager
+def _owned(data_dir: Path) -> Iterator[None]:
+    """The data directory, ours alone. The kernel gives the lock back, however we end."""
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(data_dir / "ashd.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StartError(
+            f"Can't write to the data directory {data_dir}: {error.strerror}"
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise StartError(f"Another ashd uses the data directory {data_dir}") from None
+    finally:
+        os.close(lock)
+
+
+async def _listen(settings: Settings) -> list[trio.SocketListener]:
+    try:
+        return await open_listeners(settings.host, settings.port)
+    except OSError as error:
+        raise StartError(error.strerror or str(error)) from None
+
+
+async def _recover(store: Store, workspaces: Workspaces) -> None:
+    """What a daemon that crashed left claims to run, but nobody runs it."""
+    await trio.to_thread.run_sync(workspaces.keep_all)
+    for session in await store.recover(OWNER, now_iso(SystemClock())):
+        log.warning("session.recovered", session=session.id, status=session.status)
+
+
+def _url(settings: Settings, listeners: list[trio.SocketListener]) -> str:
+    port = listeners[0].socket.getsockname()[1]
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{port}"
+
+
+def _start_line(settings: Settings, url: str, isolation: Isolation) -> str:
+    how = isolation.name + "".join(f" ({why})" for why in isolation.missing)
+    data_dir = settings.data_dir.absolute()
+    return f"ash {__version__}  {url}  data={data_dir}  engine={settings.engine}  isolation={how}"
+
+
+def _health(settings: Settings, runtime: Runtime, counts: Counts) -> Health:
+    begun = trio.current_time()
+    isolation = {"name": runtime.isolation.name, "missing": runtime.isolation.missing}
+
+    def health() -> dict[str, Any]:
+        waiting = counts.live - counts.running
+        return {
+            "status": "ok",
+            "version": __version__,
+            "coordinatorId": OWNER,
+            "activeSessions": counts.live,
+            "activeSandboxes": counts.live,
+            "remoteRunners": 0,
+            "uptime": round(trio.current_time() - begun, 3),
+            "pool": PoolStats(
+                max_capacity=settings.max_sandboxes,
+                total=counts.live,
+                waiting=waiting,
+                running=counts.running,
+            ),
+            "engine": settings.engine,
+            "isolation": isolation,
+        }
+
+    return health

@@ -1,0 +1,134 @@
+"""The bodies that clients send. What is not named here is ignored."""
+
+import base64
+import binascii
+import re
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Raw, Struct, field
+
+from ash.errors import BadRequest
+
+T = TypeVar("T")
+
+AGENT_NAME = r"^[a-zA-Z0-9_-]+$"
+MAX_CONTENT = 500_000
+MAX_BLOCKS = 20
+
+Env = dict[Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str]
+PermissionMode = Literal["bypassPermissions", "permissionsByAgent", "default"]
+
+
+class _Body(Struct, rename="camel", kw_only=True):
+    pass
+
+
+class File(_Body):
+    path: Annotated[str, Meta(min_length=1, max_length=4096)]
+    content: str
+
+    def data(self) -> bytes:
+        try:
+            return base64.b64decode(self.content, validate=True)
+        except binascii.Error:
+            raise BadRequest(f'files: the content of "{self.path}" is not base64') from None
+
+
+class DeployAgent(_Body):
+    name: Annotated[str, Meta(pattern=AGENT_NAME, max_length=255)]
+    path: Annotated[str, Meta(min_length=1)] | None = None
+    files: Annotated[list[File], Meta(min_length=1)] | None = None
+    system_prompt: Annotated[str, Meta(min_length=1)] | None = None
+    env: Env | None = None
+
+
+class McpServer(_Body, omit_defaults=True):
+    url: str | None = None
+    type: Literal["http", "sse", "stdio"] | None = None
+    headers: dict[str, str] | None = None
+    command: str | None = None
+    args: list[str] | None = None
+    env: Env | None = None
+
+
+class CreateSession(_Body):
+    agent: Annotated[str, Meta(min_length=1)]
+    model: str | None = None
+    system_prompt: str | None = None
+    mcp_servers: dict[str, McpServer] | None = None
+    permission_mode: PermissionMode | None = None
+    extra_env: Env = field(default_factory=dict)
+    allowed_tools: list[str] | None = None
+    disallowed_tools: list[str] | None = None
+    betas: list[str] | None = None
+    subagents: dict[str, Any] | None = None
+    initial_agent: str | None = None
+
+
+class Thinking(_Body, omit_defaults=True):
+    type: Literal["adaptive", "enabled", "disabled"]
+    budget_tokens: Annotated[int, Meta(ge=1)] | None = None
+
+
+class OutputFormat(_Body):
+    type: Literal["json_schema"]
+    schema: dict[str, Any]
+
+
+class SendMessage(_Body):
+    """`content` is a string or a list of content blocks, kept as it was written."""
+
+    content: Raw
+    include_partial_messages: bool = False
+    model: str | None = None
+    max_turns: Annotated[int, Meta(ge=1)] | None = None
+    max_budget_usd: Annotated[float, Meta(gt=0)] | None = None
+    effort: Literal["low", "medium", "high", "max"] | None = None
+    thinking: Thinking | None = None
+    output_format: OutputFormat | None = None
+
+
+class _Block(Struct):
+    type: Literal["text", "image", "document"]
+
+
+_text = msgspec.json.Decoder(str)
+_blocks = msgspec.json.Decoder(list[_Block])
+
+
+def decode(body: bytes, shape: msgspec.json.Decoder[T]) -> T:
+    """The body as that shape; none at all is `{}`. Raises BadRequest, naming the field."""
+    try:
+        return shape.decode(body or b"{}")
+    except msgspec.ValidationError as error:
+        raise BadRequest(explain(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"The body is not valid JSON: {error}") from None
+
+
+def explain(error: msgspec.ValidationError, prefix: str = "") -> str:
+    """Puts the field's name before the rule that it broke."""
+    rule, _, place = str(error).partition(" - at `$")
+    path = (prefix + place.rstrip("`")).lstrip(".")
+    if missing := re.search(r"missing required field `(\w+)`", rule):
+        return f"{path}.{missing[1]}".lstrip(".") + ": this field is required"
+    return f"{path or 'body'}: {rule[0].lower()}{rule[1:]}".replace("`", '"')
+
+
+def check_content(content: Raw) -> Raw:
+    """The content on one line. Raises BadRequest if it is not what a message may hold."""
+    data = bytes(content)
+    try:
+        if data.startswith(b"["):
+            count = len(_blocks.decode(data))
+            if not 1 <= count <= MAX_BLOCKS:
+                raise BadRequest(f"content: 1 to {MAX_BLOCKS} blocks are allowed, not {count}")
+        elif len(text := _text.decode(data)) > MAX_CONTENT:
+            raise BadRequest(
+                f"content: a string of up to {MAX_CONTENT} characters is allowed, not {len(text)}"
+            )
+    except msgspec.ValidationError as error:
+        raise BadRequest(explain(error, "content")) from None
+    # Line feeds stand only between its tokens; a line of its own is what the bridge reads.
+    return content if b"\n" not in data else Raw(msgspec.json.format(data, indent=-1))

@@ -1,0 +1,19 @@
+"""What the routes work with."""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from ash.agents import Agents
+from ash.keys import Keys
+from ash.sessions.service import Sessions
+
+Health = Callable[[], dict[str, Any]]
+
+
+class Services(Struct, frozen=True):
+    agents: Agents
+    sessions: Sessions
+    keys: Keys
+    health: Health

@@ -22,7 +22,8 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _SECRET_TEXT = re.compile(
-    r"(?P<before>\bbearer\s+|\bsk-ant-|[?&]ticket=)[^\s\"'&,;]+", re.IGNORECASE
+    r"(?P<before>\bbearer\s+|\bsk-ant-|\bash_(?=[\w-]{32})|[?&]ticket=)[^\s\"'&,;]+",
+    re.IGNORECASE,
 )
 
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 # What the daemon promises for its own end (10 s of grace and 5 s), and some.
 _END_TIMEOUT = 20.0
 _LOG_LINES = 15
+# A traceback in a line of JSON can fill screens.
+_LOG_WIDTH = 500
 
 
 @click.command("demo")
@@ -113,7 +115,7 @@ def _server(engine: str, model_env: Mapping[str, str]) -> Iterator[Client]:
                 yield Client(target.find(url, None, data, {}))
         except AshError:
             for line in process.tail(log, _LOG_LINES):
-                click.echo(line, err=True)
+                click.echo(line[:_LOG_WIDTH], err=True)
             raise
 
 

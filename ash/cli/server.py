@@ -96,7 +96,7 @@ def _start_detached(config_file: Path | None, flags: dict[str, str | None]) -> N
         elif value is not None:
             arguments += [option.flag, value]
     try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         started, url = process.spawn(arguments, env, files.log)
         files.pid.write_text(f"{started.pid}\n")
         files.url.write_text(f"{url}\n")

@@ -2,8 +2,9 @@
 
 import pytest
 
-from ash.cli.target import find
+from ash.cli.target import KEY_FILE, find
 from ash.errors import ConfigError
+from ash.keys import INITIAL_KEY_FILE
 
 
 @pytest.fixture
@@ -96,3 +97,8 @@ def test_find_not_a_url(tmp_path, monkeypatch, text):
 
     with pytest.raises(ConfigError, match="must be an http:// or https:// URL"):
         find(text, None, None, {})
+
+
+def test_key_file_is_the_daemons():
+    """The key is looked for where the daemon writes it."""
+    assert KEY_FILE == INITIAL_KEY_FILE

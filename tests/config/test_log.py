@@ -82,6 +82,7 @@ def test_standard_library_record(lines):
         ("tokens", [{"refresh_token": "topsecret"}]),
         ("text", "sent Authorization: Bearer topsecret to it"),
         ("text", "used sk-ant-topsecret"),
+        ("text", f"used ash_topsecret{'x' * 32}"),
         ("path", "/api/sessions/1/stream?after=3&ticket=topsecret"),
     ],
 )

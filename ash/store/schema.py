@@ -18,13 +18,11 @@ def migrate(connection: sqlite3.Connection) -> None:
     """Brings the database to the newest schema. Raises StartError if it is newer than that."""
     database = Database(connection, recursive_triggers=False, execute_plugins=False)
     migrations = _migrations()
-    known = {migration.name for migration in migrations.pending(database)}
-    known |= {migration.name for migration in migrations.applied(database)} & set(scripts())
-    for applied in migrations.applied(database):
-        if applied.name not in known:
-            raise StartError(
-                f"The database was made by a newer ash (it has {applied.name}): update ash"
-            )
+    unknown = {applied.name for applied in migrations.applied(database)} - set(scripts())
+    if unknown:
+        raise StartError(
+            f"The database was made by a newer ash (it has {max(unknown)}): update ash"
+        )
     migrations.apply(database)
 
 

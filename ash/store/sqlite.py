@@ -7,8 +7,8 @@ commits, which may wait for a lock, for a checkpoint, for the disk.
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,11 +26,15 @@ T = TypeVar("T")
 OLDEST = (3, 35, 0)
 # Lists read at the same time. More only compete for the interpreter lock.
 READERS = 2
-# How long a commit waits for another program that holds the write lock: a backup's moment, and
+# Seconds that a commit waits for another program that holds the write lock: a backup's moment, and
 # less than the grace of a shutdown.
-BUSY_TIMEOUT_MS = 5_000
+BUSY_TIMEOUT = 5.0
 # A WAL that a burst has blown up is cut back to this at the next checkpoint.
 WAL_LIMIT_BYTES = 64 * 1024 * 1024
+WAIT_OUT = {
+    sqlite3.SQLITE_BUSY: "The database is busy: another program holds its lock",
+    sqlite3.SQLITE_FULL: "The disk of the database is full",
+}
 
 
 class SqliteDriver:
@@ -38,20 +42,17 @@ class SqliteDriver:
 
     def __init__(self, path: Path) -> None:
         """Opens and migrates: call it in a thread. Raises StartError."""
-        self._writing = _open_for_writing(path)
-        self._near = _open_for_reading(path)
-        self._idle = [_open_for_reading(path) for _ in range(READERS)]
+        self._writing, (self._near, *self._idle) = _open(path)
         self._reading = trio.CapacityLimiter(READERS)
-        self._closed = False
         self._writer = Writer(self._commit, self._close)
         self.write = self._writer.write
         self.run = self._writer.run
 
     async def fetch_one(self, query: Query, params: Params, build: Callable[[Row], T]) -> T | None:
-        if self._closed:
+        if self._writer.closed:
             raise Closed
-        rows = self._near.execute(query.text, params).fetchall()
-        return build(rows[0]) if rows else None
+        found = _read(self._near, query, params, build)
+        return found[0] if found else None
 
     async def fetch(self, query: Query, params: Params, build: Callable[[Row], T]) -> list[T]:
         return await trio.to_thread.run_sync(
@@ -59,51 +60,66 @@ class SqliteDriver:
         )
 
     def _fetch(self, query: Query, params: Params, build: Callable[[Row], T]) -> list[T]:
-        if self._closed:
-            raise Closed
-        connection = self._idle.pop()
         try:
-            return [build(row) for row in connection.execute(query.text, params)]
+            connection = self._idle.pop()
+        except IndexError:
+            # The limiter lets in as many as there are connections.
+            raise Closed from None
+        try:
+            return _read(connection, query, params, build)
         finally:
             self._give_back(connection)
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         self._idle.append(connection)
-        if self._closed:
+        if self._writer.closed:
             self._close_idle()
 
     def _commit(self, units: Sequence[Unit]) -> Sequence[Outcome]:
+        if len(units) == 1:
+            return [self._commit_alone(units[0])]
         try:
             return self._commit_together(units)
         except sqlite3.Error as error:
-            if len(units) == 1 or _is_busy(error):
+            if _code(error) == sqlite3.SQLITE_BUSY:
                 return [_told(error) for _ in units]
-        return [outcome for unit in units for outcome in self._commit([unit])]
+        return [self._commit_alone(unit) for unit in units]
+
+    def _commit_alone(self, unit: Unit) -> Outcome:
+        try:
+            with self._transaction():
+                return [self._execute(statement) for statement in unit]
+        except Exception as error:  # noqa: BLE001 - the one who asked must hear it
+            return _told(error)
 
     def _commit_together(self, units: Sequence[Unit]) -> list[Outcome]:
         """Raises what concerns the whole transaction; nothing is written then."""
-        self._writing.execute("BEGIN IMMEDIATE")
-        try:
-            outcomes = [self._attempt(unit) for unit in units]
-            self._writing.execute("COMMIT")
-        except BaseException:
-            # A full disk has rolled back by itself.
-            if self._writing.in_transaction:
-                self._writing.execute("ROLLBACK")
-            raise
-        return outcomes
+        with self._transaction():
+            return [self._attempt(unit) for unit in units]
 
     def _attempt(self, unit: Unit) -> Outcome:
         self._writing.execute("SAVEPOINT unit")
         try:
             result: Outcome = [self._execute(statement) for statement in unit]
-        except (Lost, sqlite3.Error) as error:
+        except Exception as error:
             if not self._writing.in_transaction:
                 raise
             self._writing.execute("ROLLBACK TO unit")
             result = error
         self._writing.execute("RELEASE unit")
         return result
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._writing.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._writing.execute("COMMIT")
+        except BaseException:
+            # A full disk has rolled back by itself.
+            if self._writing.in_transaction:
+                self._writing.execute("ROLLBACK")
+            raise
 
     def _execute(self, statement: Statement) -> list[Row]:
         cursor = self._writing.execute(statement.query.text, statement.params)
@@ -114,7 +130,6 @@ class SqliteDriver:
 
     def _close(self) -> None:
         """The writer goes last: the last one out folds the WAL into the database."""
-        self._closed = True
         self._near.close()
         self._close_idle()
         self._writing.close()
@@ -125,49 +140,40 @@ class SqliteDriver:
                 self._idle.pop().close()
 
 
-def _open_for_writing(path: Path) -> sqlite3.Connection:
+def _open(path: Path) -> tuple[sqlite3.Connection, list[sqlite3.Connection]]:
+    """The connection that writes, and those that read: one for the loop, the rest for threads."""
     if sqlite3.sqlite_version_info < OLDEST:
         raise StartError(f"SQLite {sqlite3.sqlite_version} is too old: ash needs 3.35 or newer")
-    try:
-        # Made here and not by SQLite, so that nobody else can read it at any moment. The WAL's
-        # files take over its mode.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        path.chmod(0o600)
-        return _prepared(path)
-    except OSError as error:
-        raise StartError(f"Can't use the database {path}: {error.strerror}") from error
-    except sqlite3.Error as error:
-        raise StartError(f"Can't use the database {path}: {error}") from error
+    with ExitStack() as opened:
+        try:
+            _create_private(path)
+            writing = opened.enter_context(closing(_connect(path, "rw", BUSY_TIMEOUT)))
+            _set_up(writing)
+            reading = [
+                opened.enter_context(closing(_connect(path, "ro", 0))) for _ in range(1 + READERS)
+            ]
+        except OSError as error:
+            raise StartError(f"Can't use the database {path}: {error.strerror}") from error
+        except sqlite3.Error as error:
+            raise StartError(f"Can't use the database {path}: {error}") from error
+        opened.pop_all()
+    return writing, reading
 
 
-def _prepared(path: Path) -> sqlite3.Connection:
+def _create_private(path: Path) -> None:
+    """Made before SQLite does it, so that nobody else can read it at any moment.
+
+    The WAL's files take over its mode.
+    """
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    path.chmod(0o600)
+
+
+def _connect(path: Path, mode: str, timeout: float) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False
-    )
-    try:
-        _enable_wal(connection)
-        migrate(connection)
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
-    except BaseException:
-        connection.close()
-        raise
-    connection.row_factory = sqlite3.Row
-    return connection
-
-
-def _enable_wal(connection: sqlite3.Connection) -> None:
-    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-    if mode != "wal":
-        raise sqlite3.OperationalError("its file system allows no write-ahead log")
-
-
-def _open_for_reading(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro",
+        f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
-        timeout=0,
+        timeout=timeout,
         isolation_level=None,
         check_same_thread=False,
     )
@@ -175,13 +181,37 @@ def _open_for_reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _is_busy(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+def _set_up(connection: sqlite3.Connection) -> None:
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise sqlite3.OperationalError("its file system allows no write-ahead log")
+    migrate(connection)
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
 
 
-def _told(error: sqlite3.Error) -> Exception:
-    if not _is_busy(error):
-        return error
-    busy = Unavailable("The database is busy: another program holds its write lock")
-    busy.__cause__ = error
-    return busy
+def _read(
+    connection: sqlite3.Connection, query: Query, params: Params, build: Callable[[Row], T]
+) -> list[T]:
+    """All rows at once: a cursor left open would pin what the connection's next reader sees."""
+    try:
+        rows = connection.execute(query.text, params).fetchall()
+    except sqlite3.Error as error:
+        raise _told(error) from error
+    return [build(row) for row in rows]
+
+
+def _told(error: Exception) -> Exception:
+    """What the caller can wait out, in words that say so; anything else as it is."""
+    if text := WAIT_OUT.get(_code(error)):
+        told = Unavailable(text)
+        told.__cause__ = error
+        return told
+    return error
+
+
+def _code(error: Exception) -> int:
+    """SQLite's primary result code; -1 for what is not from SQLite."""
+    extended: int = getattr(error, "sqlite_errorcode", -1)
+    return extended & 0xFF if extended >= 0 else -1

@@ -35,8 +35,8 @@ CREATE TABLE sessions (
     created_at TEXT NOT NULL,
     last_active_at TEXT NOT NULL
 );
-CREATE INDEX sessions_newest ON sessions (tenant_id, created_at, id);
-CREATE INDEX sessions_of_agent ON sessions (tenant_id, agent_name, created_at, id);
+-- The last two let a filtered list and its total be read from the index alone.
+CREATE INDEX sessions_newest ON sessions (tenant_id, created_at, id, agent_name, status);
 CREATE INDEX sessions_by_status ON sessions (status, owner);
 
 CREATE TABLE turns (
@@ -50,8 +50,7 @@ CREATE TABLE turns (
     created_at TEXT NOT NULL,
     ended_at TEXT
 );
-CREATE INDEX turns_of_session ON turns (session_id, start_frame);
-CREATE INDEX turns_open ON turns (session_id) WHERE reason IS NULL;
+CREATE INDEX turns_open ON turns (session_id, start_frame) WHERE reason IS NULL;
 
 CREATE TABLE messages (
     session_id TEXT NOT NULL REFERENCES sessions (id),

@@ -1,6 +1,5 @@
 """The `ash` command."""
 
-import sys
 from pathlib import Path
 
 import click
@@ -27,6 +26,3 @@ def main(server: str | None, api_key: str | None, data_dir: Path | None) -> None
 
 for command in (start, stop, status, health, deploy, agent, session, run_demo):
     main.add_command(command)
-
-if __name__ == "__main__":
-    main(sys.argv[1:], "ash")

@@ -1,7 +1,6 @@
 """The `ashd` command: settings, logging, then the daemon's tree until it ends."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,4 +53,4 @@ def _refusal(error: BaseException) -> AshError | None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:], "ashd")
+    main(prog_name="ashd")

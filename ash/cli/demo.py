@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ import click
 
 import ash
 from ash.cli import process, target
-from ash.cli.api import Client
+from ash.cli.api import Client, path
 from ash.cli.demo_steps import (
     AGENT,
     FOR_MODEL,
@@ -111,12 +111,29 @@ def _server(engine: str, model_env: Mapping[str, str]) -> Iterator[Client]:
         config.touch()
         arguments = ["--config", str(config), "--data-dir", str(data), "--engine", engine]
         try:
-            with _running([*arguments, "--port", "0"], _env(model_env), log) as url:
-                yield Client(target.find(url, None, data, {}))
+            with (
+                _running([*arguments, "--port", "0"], _env(model_env), log) as url,
+                Client(target.find(url, None, data, {})) as client,
+                _session_logs_on_failure(client),
+            ):
+                yield client
         except AshError:
             for line in process.tail(log, _LOG_LINES):
                 click.echo(line[:_LOG_WIDTH], err=True)
             raise
+
+
+@contextmanager
+def _session_logs_on_failure(client: Client) -> Iterator[None]:
+    """What was said inside the sandboxes, while there still is someone to ask."""
+    try:
+        yield
+    except AshError:
+        with suppress(AshError):
+            for session in client.get(path("sessions"))["sessions"]:
+                for line in client.get(path("sessions", session["id"], "logs"))["logs"]:
+                    click.echo(f"session: {line['text']}"[:_LOG_WIDTH], err=True)
+        raise
 
 
 @contextmanager

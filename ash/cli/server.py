@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ash.cli import ashd, process
+from ash.cli import process
 from ash.cli.api import Client, ServerError
 from ash.cli.options import as_json, chosen_target, connected, server_options, settings_options
 from ash.cli.output import print_fields, print_json
@@ -30,6 +30,8 @@ def start(config_file: Path | None, *, detach: bool, **flags: str | None) -> Non
     if detach:
         _start_detached(config_file, flags)
     else:
+        from ash.cli import ashd  # imported late: `python -m` wants it to be the first to
+
         ashd.serve(config_file, flags)
 
 

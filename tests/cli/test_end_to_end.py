@@ -1,0 +1,99 @@
+"""`ash` against the real daemon."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ash.cli import process
+
+AGENT = Path(__file__).parents[2] / "examples" / "hello-agent"
+
+
+@pytest.fixture
+def running(ash, clean):
+    """A detached daemon with the scripted engine; gives `ash`, which finds server and key."""
+    started = ash("start", "--detach", "--engine", "scripted", "--port", "0")
+    assert (started.exit_code, started.stderr) == (0, "")
+    url = Path("data/ashd.url").read_text().strip()
+    yield lambda *args, **options: ash("--server", url, *args, **options)
+    stopped = ash("stop")
+    assert "has stopped" in stopped.stdout
+
+
+def test_a_session_from_start_to_stop(running):
+    """A folder is deployed, a session made, asked and ended, all from the command line."""
+    assert running("deploy", AGENT).stdout == "deployed hello-agent, version 1\n"
+    session = running("session", "create", "hello-agent").stdout.strip()
+
+    answer = running("session", "send", session, "hi there")
+    tool = running("session", "send", session, "BASH: echo $((6 * 7))")
+    failed = running("session", "send", session, "FAIL: 529")
+
+    assert (answer.exit_code, answer.stdout) == (0, "echo: hi there\n")
+    assert "42" in tool.stdout
+    assert tool.stderr.startswith("→ Bash ")
+    assert failed.exit_code == 1
+    assert "active" in running("session", "list").stdout
+    assert running("session", "end", session).stdout == f"{session} ended\n"
+    assert running("agent", "delete", "hello-agent").exit_code == 0
+
+
+def test_upload_is_the_same_agent(running):
+    """Sending the files makes the same agent as sending the path."""
+    assert running("deploy", AGENT, "--upload", "--name", "sent").exit_code == 0
+
+    agents = json.loads(running("agent", "list", "--json").stdout)
+
+    assert [agent["name"] for agent in agents] == ["sent"]
+
+
+def test_status_of_a_running_daemon(running):
+    """The status tells engine and sessions of the real daemon."""
+    status = json.loads(running("status", "--json").stdout)
+
+    assert (
+        status["running"],
+        status["engine"],
+        status["activeSessions"],
+    ) == (True, "scripted", 0)
+
+
+def test_a_second_daemon_on_the_same_data(running):
+    """The daemon's own refusal is what `ashd` prints, in one line."""
+    second = subprocess.run(
+        process.command(["--engine", "scripted", "--port", "0"]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert second.returncode == 1
+    assert second.stderr.startswith("ashd: Another ashd uses the data directory")
+    assert second.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "engine", ["scripted", pytest.param("claude-agent", marks=pytest.mark.cli)]
+)
+def test_demo(clean, engine):
+    """The demo does the whole job, says so, and leaves nothing behind."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "ash.cli", "demo", "--engine", engine],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", "TMPDIR": str(clean), "HOME": str(clean)},
+    )
+
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "All of it worked."), done.stderr
+    assert list(clean.glob("ash-demo-*")) == []
+
+
+def test_ashd_as_it_is_started_by_others():
+    """The command that starts a daemon in the background runs without a warning."""
+    run = subprocess.run(process.command(["--version"]), capture_output=True, text=True, check=True)
+
+    assert (run.stdout, run.stderr) == ("ash, version 0.1.0\n", "")

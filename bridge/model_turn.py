@@ -57,8 +57,8 @@ class ModelTurn:
             for delta, pause in self._deltas(block):
                 yield _at(index, "content_block_delta", delta=delta), pause
             yield _at(index, "content_block_stop"), 0.0
-        delta = {"stop_reason": self.stop_reason, "stop_sequence": None}
-        yield {"type": "message_delta", "delta": delta, "usage": self.usage}, 0.0
+        stop = {"stop_reason": self.stop_reason, "stop_sequence": None}
+        yield {"type": "message_delta", "delta": stop, "usage": self.usage}, 0.0
         yield {"type": "message_stop"}, 0.0
 
     def _message(

@@ -69,7 +69,7 @@ def answer(texts: Sequence[str]) -> Answer:
     return say(f"echo: {last}")
 
 
-def after_tool(output: str, *, is_error: bool = False) -> Say:
+def after_tool(output: str, *, is_error: bool | None = False) -> Say:
     """The text that ends a turn in which a tool was used."""
     return say(f"{'failed' if is_error else 'done'}: {output}")
 

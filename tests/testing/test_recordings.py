@@ -18,34 +18,13 @@ pytestmark = pytest.mark.cli
 
 _FOLDER = Path(__file__).parent.parent / "fixtures" / "cli"
 
-# Each name is a recording, each group one CLI with those flags.
-_GROUPS: dict[tuple[str, ...], dict[str, str]] = {
-    (): {
-        "text": "hello",
-        "burst": "BURST: 3",
-        "thinking": "THINK: about it",
-        "bash": "BASH: echo out; echo err >&2",
-        "bash-silent": "BASH: true",
-        "bash-fails": "BASH: echo out; echo err >&2; exit 3",
-        "write-creates": "WRITE: notes/a.txt one",
-        "write-updates": "WRITE: notes/a.txt two",
-        "write-refused": "WRITE: notes three",
-        "fail-400": "FAIL: 400",
-        "fail-401": "FAIL: 401",
-        "fail-403": "FAIL: 403",
-        "fail-404": "FAIL: 404",
-        "fail-429": "FAIL: 429",
-        "fail-500": "FAIL: 500",
-        "fail-529": "FAIL: 529",
-        "interrupted-text": "SLOW: 3 60",
-        "interrupted-tool": "BASH: echo > begun; sleep 60",
-        "recall": "RECALL",
-    },
-    ("--max-turns", "1"): {"max-turns": "BASH: echo out"},
-    ("--max-budget-usd", "0.00005"): {"budget-tool": "BASH: echo out", "budget-spent": "hello"},
-    ("--disallowedTools", "Bash"): {"not-offered": "BASH: echo out"},
+# Each name is a recording, each group of turns one CLI.
+_GROUPS = msgspec.json.decode((_FOLDER / "scenarios.json").read_bytes())
+_FLAGS = {
+    "max_turns": "--max-turns",
+    "max_budget_usd": "--max-budget-usd",
+    "disallowed_tools": "--disallowedTools",
 }
-
 
 # It comes when the CLI finds time for it, or not at all.
 _UNRELIABLE = "system thinking_tokens"
@@ -84,8 +63,16 @@ def _stops_at(name: str, fifo: Path) -> Callable[[dict[str, Any]], bool] | None:
     return {"interrupted-text": in_text, "interrupted-tool": in_tool}.get(name)
 
 
-@pytest.mark.parametrize("flags", _GROUPS, ids=lambda flags: flags[0] if flags else "plain")
-async def test_recordings_are_what_the_cli_says(flags, open_cli, tmp_path) -> None:
+def _flags(launch: dict[str, Any]) -> list[str]:
+    flags = []
+    for name, value in launch.items():
+        text = ",".join(value) if isinstance(value, list) else str(value)
+        flags += [_FLAGS[name], text]
+    return flags
+
+
+@pytest.mark.parametrize("group", _GROUPS, ids=lambda group: " ".join(group["launch"]) or "plain")
+async def test_recordings_are_what_the_cli_says(group, open_cli, tmp_path) -> None:
     """Each recording has the kinds of messages, in the same order, that the CLI sends today."""
     fifo = tmp_path / "workspace" / "begun"
     os.mkfifo(fifo)
@@ -93,9 +80,9 @@ async def test_recordings_are_what_the_cli_says(flags, open_cli, tmp_path) -> No
     for_paths[str(tmp_path).replace("/", "-").replace("_", "-")] = ""
     said: dict[str, list[dict[str, Any]]] = {}
     with trio.fail_after(60):
-        async with StubModel() as model, open_cli(model, *flags) as cli:
+        async with StubModel() as model, open_cli(model, *_flags(group["launch"])) as cli:
             for_paths[model.url.removeprefix("http://")] = "localhost"
-            for name, text in _GROUPS[flags].items():
+            for name, text in group["turns"].items():
                 messages = await cli.turn(text, _stops_at(name, fifo))
                 kept = [message for message in messages if _kind(message) != _UNRELIABLE]
                 said[name] = [_trimmed(message, for_paths) for message in kept]

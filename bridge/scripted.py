@@ -1,0 +1,115 @@
+"""The engine without SDK and model: it follows the script and speaks as the CLI does."""
+
+import os
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+from msgspec import Raw
+
+from bridge import cli_messages as cli
+from bridge.engine import Emit, EngineDied, EngineError, EngineGone, Launch, Say
+from bridge.model_turn import text_block
+from bridge.scripted_turn import Turn
+
+_MODEL = "scripted"
+
+
+class Scripted:
+    """Bash and Write really act; all else that a launch asks is shown in `init` and left alone."""
+
+    @asynccontextmanager
+    async def open(
+        self, launch: Launch, *, resume: bool, say: Say
+    ) -> "AsyncIterator[ScriptedConversation]":
+        transcript = Transcript(launch.session_id)
+        exists = await trio.to_thread.run_sync(transcript.exists)
+        if resume and not exists:
+            raise EngineError(f"No conversation found with session ID: {launch.session_id}")
+        if exists and not resume:
+            raise EngineError(f"Session ID {launch.session_id} is already in use.")
+        texts = await trio.to_thread.run_sync(transcript.texts)
+        yield ScriptedConversation(launch, transcript, texts)
+
+
+class ScriptedConversation:
+    """Its process is the bridge's own; what dies in a crash is this object."""
+
+    def __init__(self, launch: Launch, transcript: "Transcript", texts: list[str]) -> None:
+        self._launch = launch
+        self._model = launch.model or _MODEL
+        self._transcript = transcript
+        self._texts = texts
+        self._total = cli.Usage()
+        self._number = 0
+        self._running: Turn | None = None
+        self._dead = False
+
+    async def turn(self, prompt: Raw, model: str | None, emit: Emit) -> None:
+        """As the engine protocol has it; a model stays until another is named."""
+        if self._dead:
+            raise EngineGone("the engine's process is gone")
+        self._model = model or self._model
+        texts = [*self._texts, *_texts(msgspec.json.decode(prompt))]
+        turn = self._running = Turn(self._launch, self._model, texts, self._total, emit)
+        try:
+            ending = await turn.play()
+            # Kept before the result is told: who has seen the end of a turn can count on it.
+            await trio.to_thread.run_sync(self._transcript.append, prompt)
+            self._texts = texts
+            await turn.end(ending, self._number)
+        except EngineDied:
+            self._dead = True
+            raise
+        finally:
+            self._running = None
+            self._number += 1
+
+    async def interrupt(self) -> None:
+        if self._running:
+            self._running.brake.pull()
+
+
+class Transcript:
+    """What the user has said, one prompt a line, where the CLI keeps its transcripts."""
+
+    def __init__(self, session_id: str) -> None:
+        self._session_id = session_id
+        self._folder = _projects() / re.sub(r"[^a-zA-Z0-9]", "-", os.path.realpath("."))
+
+    def exists(self) -> bool:
+        return self._path().exists()
+
+    def texts(self) -> list[str]:
+        """All texts of the user, from whichever folder the conversation was held in."""
+        if not self.exists():
+            return []
+        lines = self._path().read_bytes().splitlines()
+        prompts = (msgspec.json.decode(line)["message"]["content"] for line in lines)
+        return [text for prompt in prompts for text in _texts(prompt)]
+
+    def append(self, prompt: Raw) -> None:
+        message = {"role": "user", "content": prompt}
+        head = {"type": "user", "sessionId": self._session_id, "timestamp": cli.now()}
+        path = self._path()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.write(msgspec.json.encode({**head, "message": message}) + b"\n")
+
+    def _path(self) -> Path:
+        name = f"{self._session_id}.jsonl"
+        return next(_projects().glob(f"*/{name}"), self._folder / name)
+
+
+def _projects() -> Path:
+    config = os.environ.get("CLAUDE_CONFIG_DIR")
+    return (Path(config) if config else Path.home() / ".claude") / "projects"
+
+
+def _texts(prompt: str | list[dict[str, Any]]) -> list[str]:
+    blocks = [text_block(prompt)] if isinstance(prompt, str) else prompt
+    return [block.get("text", "") for block in blocks if block.get("type") == "text"]

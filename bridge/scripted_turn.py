@@ -1,0 +1,218 @@
+"""One turn of the scripted engine: the CLI's messages in the CLI's order."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+from uuid import uuid4
+
+import msgspec
+import trio
+
+from bridge import cli_messages as cli
+from bridge import script, scripted_tools
+from bridge.engine import Emit, EngineDied, Launch
+from bridge.model_turn import ModelTurn, text_block
+from bridge.scripted_tools import Outcome
+
+T = TypeVar("T")
+
+_DISPLAY = {"thinking_display": "updates"}
+_STOPPED = (
+    "The user doesn't want to proceed with this tool use. The tool use was rejected. STOP what "
+    "you are doing and wait for the user to tell you how to proceed."
+)
+
+
+class Interrupted(Exception):
+    """The brake was pulled."""
+
+
+class Brake:
+    """Ends a turn's waits, from any task. It never cuts a write: half a line helps nobody."""
+
+    def __init__(self) -> None:
+        self._pulled = False
+        self._waiting: trio.CancelScope | None = None
+
+    def pull(self) -> None:
+        self._pulled = True
+        if self._waiting:
+            self._waiting.cancel()
+
+    async def wait(self, wait: Callable[[], Awaitable[T]]) -> T:
+        """Raises Interrupted if the brake was pulled before, or is while it waits."""
+        with trio.CancelScope() as self._waiting:
+            if not self._pulled:
+                return await wait()
+        raise Interrupted
+
+
+class Turn:
+    """`texts` are all that the user has said; `total` is what the process has used so far."""
+
+    def __init__(
+        self, launch: Launch, model: str, texts: list[str], total: cli.Usage, emit: Emit
+    ) -> None:
+        self.brake = Brake()
+        self._launch = launch
+        self._model = model
+        self._texts = texts
+        self._total = total
+        self._emit = emit
+        self._cwd = Path.cwd()
+        self._spent = cli.Usage()
+        self._turns = 1
+        self._begun = trio.current_time()
+
+    async def play(self) -> cli.Ending:
+        """All messages but the result. Raises EngineDied where the script says so."""
+        await self._send(cli.init(self._launch, str(self._cwd), self._model))
+        await self._send(cli.status())
+        if broke := self._out_of_budget(None):
+            return broke
+        answer = self._allowed(script.answer(self._texts))
+        if isinstance(answer, script.Fail):
+            return await self._fail(answer)
+        if isinstance(answer, script.Crash):
+            return await self._crash()
+        if isinstance(answer, script.Use):
+            return await self._use(answer)
+        return await self._say(answer)
+
+    async def end(self, ending: cli.Ending, number: int) -> None:
+        """Sends the result of the process's `number`-th turn."""
+        await self._send(
+            cli.result(
+                ending,
+                model=self._model,
+                number=number,
+                turns=self._turns,
+                spent=self._spent,
+                total=self._total,
+                ms=self._milliseconds(),
+            )
+        )
+
+    def _allowed(self, answer: script.Answer) -> script.Answer:
+        refused = self._launch.disallowed_tools or ()
+        if isinstance(answer, script.Use) and answer.tool in refused:
+            return script.not_offered(answer.tool)
+        return answer
+
+    async def _say(self, answer: script.Say) -> cli.Ending:
+        turn = self._model_turn(answer)
+        said: list[str] = []
+        for event, pause in turn.events():
+            await self._send_event(turn, event)
+            if text := event.get("delta", {}).get("text"):
+                said.append(text)
+                try:
+                    await self.brake.wait(partial(trio.sleep, pause))
+                except Interrupted:
+                    return await self._cut(turn, "".join(said))
+        self._charge(turn, turn.usage["output_tokens"])
+        return cli.completed(answer.text, self._milliseconds())
+
+    async def _cut(self, turn: ModelTurn, said: str) -> cli.Ending:
+        self._charge(turn, script.tokens(said))
+        await self._send(cli.assistant(turn.begun(text_block(said)), aborted=True))
+        await self._send_user(text_block("[Request interrupted by user]"))
+        for message in cli.aborted_events(turn.usage, turn.id):
+            await self._send(message)
+        return cli.interrupted("aborted_streaming", None)
+
+    async def _use(self, call: script.Use) -> cli.Ending:
+        if path := call.input.get("file_path"):
+            call = script.Use(call.tool, {**call.input, "file_path": str(self._cwd / path)})
+        turn = self._model_turn(call)
+        for event, _ in turn.events():
+            await self._send_event(turn, event)
+        self._charge(turn, turn.usage["output_tokens"])
+        if broke := self._out_of_budget("tool_use"):
+            return broke
+        identity = turn.blocks[0]["id"]
+        try:
+            outcome = await self.brake.wait(partial(self._run, call))
+        except Interrupted:
+            await self._stop_tool(identity)
+            return cli.interrupted("aborted_tools", "tool_use")
+        await self._send_outcome(identity, outcome)
+        if self._launch.max_turns == 1:
+            return cli.out_of_turns(1)
+        await self._send(cli.status())
+        return await self._say(script.after_tool(outcome.content, is_error=outcome.is_error))
+
+    async def _run(self, call: script.Use) -> Outcome:
+        if call.tool == "Bash":
+            return await scripted_tools.bash(call.input["command"])
+        path, text = call.input["file_path"], call.input["content"]
+        return await scripted_tools.write(path, text, workspace=self._cwd)
+
+    async def _stop_tool(self, identity: str) -> None:
+        await self._send_user(
+            {"type": "tool_result", "content": _STOPPED, "is_error": True, "tool_use_id": identity},
+            tool_use_result="User rejected tool use",
+            tool_result_meta=[{"id": identity, "non_execution_kind": "user-rejected"}],
+        )
+        await self._send_user(text_block("[Request interrupted by user for tool use]"))
+
+    async def _send_outcome(self, identity: str, outcome: Outcome) -> None:
+        block: dict[str, Any] = {"tool_use_id": identity, "type": "tool_result"}
+        block["content"] = outcome.content
+        if outcome.is_error is not None:
+            block["is_error"] = outcome.is_error
+        extra: dict[str, Any] = {"tool_use_result": outcome.detail}
+        if outcome.was_run:
+            decision = {"decision": "accept", "source": "config", "reason_type": "mode"}
+            extra["tool_result_meta"] = [{"id": identity, "permission_decision": decision}]
+        await self._send_user(block, **extra)
+
+    async def _fail(self, failure: script.Fail) -> cli.Ending:
+        text = cli.api_error_text(failure, self._model)
+        await self._send(cli.api_error(failure.code, text))
+        return cli.refused(failure.code, text)
+
+    async def _crash(self) -> NoReturn:
+        turn = self._model_turn(script.say("about to crash"))
+        for event, _ in islice(turn.events(), 3):
+            await self._send_event(turn, event)
+        raise EngineDied("the engine's process was killed by signal 9")
+
+    def _model_turn(self, answer: script.Say | script.Use) -> ModelTurn:
+        return ModelTurn(self._model, answer, script.tokens(*self._texts))
+
+    def _charge(self, turn: ModelTurn, output_tokens: int) -> None:
+        for usage in (self._spent, self._total):
+            usage.add(turn.usage["input_tokens"], output_tokens)
+
+    def _out_of_budget(self, stop_reason: str | None) -> cli.Ending | None:
+        budget = self._launch.max_budget_usd
+        if budget is None or self._total.cost_usd <= budget:
+            return None
+        return cli.out_of_budget(budget, stop_reason)
+
+    def _milliseconds(self) -> int:
+        return int((trio.current_time() - self._begun) * 1000)
+
+    async def _send_event(self, turn: ModelTurn, event: dict[str, Any]) -> None:
+        """The CLI sends a whole block just before it says that the block has ended."""
+        extra: dict[str, Any] = {}
+        block = turn.blocks[event["index"]] if "index" in event else {}
+        if event["type"] == "message_start":
+            extra = {"ttft_ms": self._milliseconds(), **_DISPLAY}
+        elif "thinking" in event.get("content_block", event.get("delta", {})):
+            extra = _DISPLAY
+        if event["type"] == "content_block_stop":
+            thought = {"thinking_duration_ms": 0, **_DISPLAY} if "thinking" in block else {}
+            await self._send(cli.assistant(turn.begun(block), **thought))
+        await self._send(cli.stream_event(event, turn.id, **extra))
+
+    async def _send_user(self, block: dict[str, Any], **extra: Any) -> None:
+        self._turns += 1
+        await self._send(cli.user(block, **extra))
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        identity = {"session_id": self._launch.session_id, "uuid": str(uuid4())}
+        await self._emit(msgspec.json.encode({**message, **identity}))

@@ -1,0 +1,395 @@
+"""The scripted engine, beside recordings of the CLI that it imitates."""
+
+import os
+import select
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+from msgspec import Raw
+
+from bridge.engine import EngineDied, EngineError, EngineGone, Launch
+from bridge.script import big
+from bridge.scripted import ScriptedConversation, Scripted
+
+_FOLDER = Path(__file__).parent.parent / "fixtures" / "cli"
+_MODEL = "claude-opus-5-5"
+_GROUPS = msgspec.json.decode((_FOLDER / "scenarios.json").read_bytes())
+_lines: list[str] = []
+_SESSION = "4f7f6bd5-4fd1-4a0c-9a4e-0f9c1d4be000"
+
+
+@pytest.fixture(autouse=True)
+def workspace(tmp_path, monkeypatch) -> Path:
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    monkeypatch.chdir(workspace)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("CLAUDE_CONFIG_DIR", raising=False)
+    return workspace
+
+
+def _open(*, resume: bool = False, **launch: Any):
+    launch.setdefault("session_id", _SESSION)
+    return Scripted().open(Launch(**launch), resume=resume, say=_lines.append)
+
+
+class _Said(list[dict[str, Any]]):
+    """What a turn has emitted; `at` calls a function after a message that is so."""
+
+    def __init__(self) -> None:
+        self._calls: list[tuple[Any, Any]] = []
+
+    def at(self, when, call) -> None:
+        self._calls.append((when, call))
+
+    async def emit(self, raw: bytes | memoryview) -> None:
+        self.append(msgspec.json.decode(raw))
+        for when, call in self._calls:
+            if when(self[-1]):
+                await call()
+
+    @property
+    def result(self) -> dict[str, Any]:
+        assert self[-1]["type"] == "result"
+        return self[-1]
+
+    @property
+    def kinds(self) -> list[str]:
+        return [_kind(message) for message in self]
+
+
+async def _say(conversation: ScriptedConversation, prompt: Any, said: _Said) -> None:
+    await conversation.turn(Raw(msgspec.json.encode(prompt)), None, said.emit)
+
+
+async def _turn(conversation: ScriptedConversation, prompt: Any, model: str | None = None) -> _Said:
+    said = _Said()
+    await conversation.turn(Raw(msgspec.json.encode(prompt)), model, said.emit)
+    return said
+
+
+def _kind(message: dict[str, Any]) -> str:
+    event = message.get("event", {})
+    parts = [message["type"], message.get("subtype"), event.get("type")]
+    parts += [event.get(name, {}).get("type") for name in ("content_block", "delta")]
+    return " ".join(part for part in parts if part)
+
+
+def _is_delta(message: dict[str, Any]) -> bool:
+    return _kind(message).endswith("text_delta")
+
+
+def _keys(value: Any, path: str = "") -> set[str]:
+    """The path of every key in it; models' names stand as numbers."""
+    if isinstance(value, list):
+        return set().union(*(_keys(item, f"{path}[]") for item in value))
+    if not isinstance(value, dict):
+        return set()
+    if path.endswith(("modelUsage", "model_usage_since_last_result")):
+        value = dict(enumerate(value.values()))
+    below = (_keys(item, f"{path}.{key}") for key, item in value.items())
+    return {f"{path}.{key}" for key in value}.union(*below)
+
+
+def _ending(result: dict[str, Any]) -> dict[str, Any]:
+    same = ("subtype", "terminal_reason", "stop_reason", "is_error", "num_turns", "usage")
+    return {name: result.get(name) for name in (*same, "result")}
+
+
+async def _interrupt_when_begun(conversation: ScriptedConversation, fifo: Path) -> None:
+    await trio.to_thread.run_sync(fifo.read_text)  # returns when the command has got so far
+    await conversation.interrupt()
+
+
+@pytest.mark.parametrize("group", _GROUPS, ids=lambda group: " ".join(group["launch"]) or "plain")
+async def test_messages_are_those_of_the_real_cli(group, workspace, nursery) -> None:
+    """The same script gives the same messages in the same order, with the same fields."""
+    os.mkfifo(workspace / "begun")
+    async with _open(model=_MODEL, **group["launch"]) as conversation:
+        for name, text in group["turns"].items():
+            said = _Said()
+            if name == "interrupted-text":
+                said.at(_is_delta, conversation.interrupt)
+            if name == "interrupted-tool":
+                nursery.start_soon(_interrupt_when_begun, conversation, workspace / "begun")
+            await _say(conversation, text, said)
+            recording = (_FOLDER / f"{name}.ndjson").read_text()
+            lines = recording.replace("/workspace", str(workspace)).splitlines()
+            recorded = [msgspec.json.decode(line) for line in lines]
+            assert [*map(_kind, recorded)] == said.kinds, name
+            assert [*map(_keys, recorded)] == [*map(_keys, said)], name
+            assert _ending(recorded[-1]) == _ending(said.result), name
+
+
+async def test_every_message_names_its_session() -> None:
+    """Each message has the conversation's session id and a uuid of its own."""
+    async with _open() as conversation:
+        said = await _turn(conversation, "THINK: hard")
+    assert {_SESSION} == {message["session_id"] for message in said}
+    assert len(said) == len({message["uuid"] for message in said})
+
+
+async def test_prompt_of_blocks_is_read_by_its_texts() -> None:
+    """The last text block is the script, whatever blocks of other kinds are there."""
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": ""}}
+    async with _open() as conversation:
+        said = await _turn(conversation, [{"type": "text", "text": "RECALL"}, image])
+    assert said.result["result"] == '["RECALL"]'
+
+
+async def test_recall_lists_what_was_said_before_a_resume() -> None:
+    """A conversation goes on where it was, interrupted and failed turns included."""
+    async with _open() as conversation:
+        await _turn(conversation, "one")
+        await _turn(conversation, "FAIL: 500")
+    async with _open(resume=True) as conversation:
+        said = await _turn(conversation, "RECALL")
+    assert said.result["result"] == '["one","FAIL: 500","RECALL"]'
+
+
+async def test_prompt_is_on_disk_before_the_result_is_told(tmp_path) -> None:
+    """Who kills the engine at the sight of a result loses nothing."""
+    kept: list[int] = []
+
+    async def look() -> None:
+        kept.append(sum(path.stat().st_size > 0 for path in tmp_path.glob("home/**/*.jsonl")))
+
+    said = _Said()
+    said.at(lambda message: message["type"] == "result", look)
+    async with _open() as conversation:
+        await _say(conversation, "hello", said)
+    assert kept == [1]
+
+
+async def test_resume_of_an_unknown_session_is_an_error() -> None:
+    """There is nothing to go on with."""
+    with pytest.raises(EngineError, match=f"No conversation found with session ID: {_SESSION}"):
+        async with _open(resume=True):
+            pass
+
+
+async def test_open_of_a_known_session_is_an_error() -> None:
+    """A session id is used once; only a resume takes it again."""
+    async with _open() as conversation:
+        await _turn(conversation, "hello")
+    with pytest.raises(EngineError, match=f"Session ID {_SESSION} is already in use"):
+        async with _open():
+            pass
+
+
+async def test_open_without_a_turn_leaves_the_session_id_free() -> None:
+    """As with the CLI, a conversation begins with its first prompt."""
+    async with _open():
+        pass
+    async with _open() as conversation:
+        assert (await _turn(conversation, "hello")).result["result"] == "echo: hello"
+
+
+async def test_resume_works_from_another_folder(workspace, monkeypatch) -> None:
+    """The conversation is found by its session id alone."""
+    async with _open() as conversation:
+        await _turn(conversation, "hello")
+    elsewhere = workspace / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    async with _open(resume=True) as conversation:
+        said = await _turn(conversation, "RECALL")
+    assert said.result["result"] == '["hello","RECALL"]'
+
+
+async def test_crash_ends_the_turn_without_a_result() -> None:
+    """The engine dies in mid-stream; no further turn is possible."""
+    said = _Said()
+    async with _open() as conversation:
+        with pytest.raises(EngineDied, match="killed by signal 9"):
+            await _say(conversation, "CRASH", said)
+        with pytest.raises(EngineGone):
+            await _turn(conversation, "hello")
+    assert said.kinds[-1] == "stream_event content_block_delta text_delta"
+
+
+async def test_conversation_can_be_resumed_after_a_crash() -> None:
+    """What was said before is remembered, the cut turn is not."""
+    async with _open() as conversation:
+        await _turn(conversation, "one")
+        with pytest.raises(EngineDied):
+            await _turn(conversation, "CRASH")
+    async with _open(resume=True) as conversation:
+        said = await _turn(conversation, "RECALL")
+    assert said.result["result"] == '["one","RECALL"]'
+
+
+async def test_slow_spreads_its_deltas_over_the_seconds(autojump_clock) -> None:
+    """The first goes out at once, the last is followed by a pause like the others."""
+    times: list[float] = []
+
+    async def note() -> None:
+        times.append(trio.current_time())
+
+    said = _Said()
+    said.at(_is_delta, note)
+    async with _open() as conversation:
+        start = trio.current_time()
+        await _say(conversation, "SLOW: 4 2", said)
+    assert [round(time - start, 2) for time in times] == [0.0, 0.5, 1.0, 1.5]
+    assert 2000 <= said.result["duration_ms"] < 2100
+
+
+async def test_interrupt_while_nothing_runs_changes_nothing() -> None:
+    """The next turn is a whole one."""
+    async with _open() as conversation:
+        await conversation.interrupt()
+        said = await _turn(conversation, "hello")
+        await conversation.interrupt()
+    assert said.result["terminal_reason"] == "completed"
+
+
+async def test_interrupt_during_a_burst_ends_it_after_the_delta() -> None:
+    """What was said so far stands in the message; a write is never cut."""
+    said = _Said()
+    async with _open() as conversation:
+        said.at(_is_delta, conversation.interrupt)
+        await _say(conversation, "BURST: 1000", said)
+    [message] = [message for message in said if message["type"] == "assistant"]
+    assert message["message"]["content"][0]["text"] == "tick0 "
+    assert said.result["terminal_reason"] == "aborted_streaming"
+
+
+async def test_interrupted_conversation_goes_on() -> None:
+    """The interrupt was the turn's, not the engine's."""
+    said = _Said()
+    async with _open() as conversation:
+        said.at(_is_delta, conversation.interrupt)
+        await _say(conversation, "SLOW: 2 60", said)
+        after = await _turn(conversation, "RECALL")
+    assert after.result["result"] == '["SLOW: 2 60","RECALL"]'
+
+
+async def test_bash_runs_in_the_workspace(workspace) -> None:
+    """Commands really run, in the engine's folder."""
+    async with _open() as conversation:
+        said = await _turn(conversation, "BASH: echo content > made.txt; pwd")
+    assert f"done: {workspace}" == said.result["result"]
+    assert (workspace / "made.txt").read_text() == "content\n"
+
+
+async def test_bash_that_cannot_start_is_a_tool_error() -> None:
+    """A command that no shell can be given fails, the turn does not."""
+    async with _open() as conversation:
+        said = await _turn(conversation, "BASH: echo \0")
+    assert said.result["result"] == "failed: embedded null byte"
+
+
+@pytest.mark.parametrize("how", ["interrupt", "cancel"])
+async def test_stopped_bash_leaves_no_process(how, workspace, nursery) -> None:
+    """The command's whole process group is gone when the turn is."""
+    os.mkfifo(workspace / "begun")
+    prompt = "BASH: sleep 1000 & echo $! > begun; wait"
+    pids: list[int] = []
+    async with _open() as conversation:
+
+        async def stop(scope: trio.CancelScope) -> None:
+            pids.append(int(await trio.to_thread.run_sync((workspace / "begun").read_text)))
+            await conversation.interrupt() if how == "interrupt" else scope.cancel()
+
+        with trio.fail_after(10), trio.CancelScope() as scope:
+            nursery.start_soon(stop, scope)
+            await _turn(conversation, prompt)
+    with trio.fail_after(10):
+        await trio.to_thread.run_sync(_wait_until_gone, pids[0])
+
+
+def _wait_until_gone(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        process = os.pidfd_open(pid)
+        select.select([process], [], [])
+        os.close(process)
+
+
+async def test_write_really_writes(workspace) -> None:
+    """Text goes to the file as it is, line ends included."""
+    async with _open() as conversation:
+        await _turn(conversation, "WRITE: deep/er/a.txt one\r\ntwo ü\n")
+    assert "one\r\ntwo ü\n".encode() == (workspace / "deep/er/a.txt").read_bytes()
+
+
+@pytest.mark.parametrize("path", ["../out.txt", "{tmp}/out.txt", "link/out.txt", "link2"])
+async def test_write_outside_of_the_workspace_is_a_tool_error(path, workspace, tmp_path) -> None:
+    """Neither a relative nor an absolute path nor a symlink leads out."""
+    (workspace / "link").symlink_to(tmp_path)
+    (workspace / "link2").symlink_to(tmp_path / "out.txt")
+    async with _open() as conversation:
+        said = await _turn(conversation, f"WRITE: {path.format(tmp=tmp_path)} text")
+    assert said.result["result"].startswith("failed: <tool_use_error>")
+    assert "is outside of the workspace" in said.result["result"]
+    assert not (tmp_path / "out.txt").exists()
+
+
+async def test_write_that_the_system_refuses_is_a_tool_error(workspace) -> None:
+    """A file in a folder's place is told, not raised."""
+    (workspace / "file").write_text("")
+    async with _open() as conversation:
+        said = await _turn(conversation, "WRITE: file/a.txt text")
+    assert said.result["result"].startswith("failed: [Errno")
+
+
+async def test_big_text_arrives_whole() -> None:
+    """Two MiB of every kind of Unicode, in the deltas as in the message."""
+    async with _open() as conversation:
+        said = await _turn(conversation, "BIG: 2048")
+    deltas = [message["event"]["delta"]["text"] for message in said if _is_delta(message)]
+    expected = big(2048).text
+    assert expected == "".join(deltas)
+    assert expected == said.result["result"]
+
+
+async def test_init_shows_what_the_engine_was_started_with() -> None:
+    """Tests can see there what arrived of a session's settings."""
+    settings: dict[str, Any] = {
+        "model": "some-model",
+        "permission_mode": "bypassPermissions",
+        "mcp_servers": {"tickets": {"url": "http://localhost/mcp"}},
+        "disallowed_tools": ["Write"],
+        "subagents": {"critic": {"description": "d", "prompt": "p"}},
+    }
+    async with _open(**settings) as conversation:
+        init = (await _turn(conversation, "hello"))[0]
+    assert init["model"] == "some-model"
+    assert init["permissionMode"] == "bypassPermissions"
+    assert [server["name"] for server in init["mcp_servers"]] == ["tickets"]
+    assert init["tools"] == ["Bash"]
+    assert "critic" in init["agents"]
+
+
+async def test_model_named_with_a_turn_stays() -> None:
+    """The turn's messages carry it, and so do those of the turns after it."""
+    async with _open(model="first") as conversation:
+        models = [
+            (await _turn(conversation, "hello", model))[2]["event"]["message"]["model"]
+            for model in (None, "second", None)
+        ]
+    assert models == ["first", "second", "second"]
+
+
+async def test_cost_adds_up_over_the_process() -> None:
+    """`total_cost_usd` is the process's, `usage` the turn's own."""
+    async with _open() as conversation:
+        first = (await _turn(conversation, "hello")).result
+        second = (await _turn(conversation, "hello")).result
+    assert [first["result_index"], second["result_index"]] == [0, 1]
+    assert first["total_cost_usd"] < second["total_cost_usd"]
+    assert first["usage"]["output_tokens"] == second["usage"]["output_tokens"]
+
+
+def test_import_takes_no_sdk_and_no_server() -> None:
+    """Starting fast is what this engine is for."""
+    code = "import bridge.scripted, sys; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    slow = {"claude_agent_sdk", "claude_code_sdk", "mcp", "anyio", "h11", "httpx", "hypercorn"}
+    assert set() == slow & set(loaded.stdout.decode().split())

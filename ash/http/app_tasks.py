@@ -1,0 +1,59 @@
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import cast
+
+import structlog
+import trio
+from hypercorn.config import Config
+from hypercorn.typing import (
+    AppWrapper,
+    ASGIFramework,
+    ASGIReceiveEvent,
+    ASGISendCallable,
+    ASGISendEvent,
+    Scope,
+)
+
+from ash.http.exchange import ClientGone
+from ash.http.inbox import Inbox
+
+_log = structlog.get_logger()
+
+
+class AppTasks:
+    """Runs the app once for each request of a connection, in the connection's nursery.
+
+    Stands where Hypercorn has its `TaskGroup`.
+    """
+
+    def __init__(self, nursery: trio.Nursery, want_body: Callable[[], Awaitable[None]]) -> None:
+        self._nursery = nursery
+        self._want_body = want_body
+
+    async def spawn_app(
+        self,
+        app: AppWrapper,
+        config: Config,
+        scope: Scope,
+        send: Callable[[ASGISendEvent | None], Awaitable[None]],
+    ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
+        inbox = Inbox(self._want_body)
+        self._nursery.start_soon(_run, cast("ASGIFramework", app), scope, inbox, send)
+        return inbox.put
+
+
+async def _run(
+    app: ASGIFramework,
+    scope: Scope,
+    inbox: Inbox,
+    send: Callable[[ASGISendEvent | None], Awaitable[None]],
+) -> None:
+    try:
+        await app(scope, inbox.receive, cast("ASGISendCallable", send))
+    except* ClientGone:
+        pass
+    except* Exception:  # noqa: BLE001 - one request's failure must not end the server
+        # The path without its query: a stream's ticket is in there.
+        _log.exception("http.app_failed", path=scope.get("path"))
+    with suppress(ClientGone):
+        await send(None)

@@ -1,0 +1,62 @@
+from collections.abc import Awaitable, Callable
+
+import trio
+from hypercorn.typing import ASGIReceiveEvent
+
+# One read of a connection: with it, at most two reads of a body wait for the app.
+_ENOUGH = 64 * 1024
+
+
+class Inbox:
+    """A request's body on its way to the app: bounded, and ended by the disconnect.
+
+    Takes the place of Hypercorn's memory channel, whose `put` of the disconnect blocks for ever
+    when the app has ended without reading its body. `want_body` is called when the app asks
+    for a body of which nothing is there yet.
+    """
+
+    def __init__(self, want_body: Callable[[], Awaitable[None]]) -> None:
+        self._want_body = want_body
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._complete = False
+        self._handed_over = False
+        self._gone = False
+        self._news = trio.lowlevel.ParkingLot()
+        self._room = trio.lowlevel.ParkingLot()
+
+    async def put(self, message: ASGIReceiveEvent) -> None:
+        """Adds what came; waits for the app when there is enough of it already."""
+        if message["type"] == "http.request":
+            self._parts.append(message["body"])
+            self._size += len(message["body"])
+            self._complete = not message["more_body"]
+        else:
+            self._gone = True
+            self._room.unpark_all()
+        self._news.unpark_all()
+        while self._size > _ENOUGH and not self._gone:
+            await self._room.park()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """All of the body that has come, in one event; after it, the disconnect."""
+        if not self._has_news():
+            await self._want_body()
+        while not self._has_news():
+            await self._news.park()
+        if self._handed_over or not (self._parts or self._complete):
+            # An app that asks again and again must not keep the loop to itself.
+            await trio.lowlevel.checkpoint()
+            return {"type": "http.disconnect"}
+        return self._take()
+
+    def _has_news(self) -> bool:
+        return bool(self._parts) or self._gone or (self._complete and not self._handed_over)
+
+    def _take(self) -> ASGIReceiveEvent:
+        body = b"".join(self._parts)
+        self._parts.clear()
+        self._size = 0
+        self._handed_over = self._complete
+        self._room.unpark_all()
+        return {"type": "http.request", "body": body, "more_body": not self._complete}

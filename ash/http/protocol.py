@@ -1,0 +1,212 @@
+from contextlib import suppress
+from itertools import count
+from typing import Any, cast
+
+import h11
+import trio
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.events import Body, EndBody, Request, Response, StreamClosed
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
+
+from ash.http.error_body import JSON, error_body
+from ash.http.exchange import Exchange, Flush
+from ash.http.head import Head, build_head, send_head
+
+_NOTHING_MORE_IS_READ = frozenset({h11.MUST_CLOSE, h11.CLOSED, h11.ERROR})
+# A body may come in chunks of one byte: thousands in one read, at 10 µs each.
+_EVENTS_AT_ONCE = 50
+_ANSWERABLE = frozenset({h11.IDLE, h11.SEND_RESPONSE})
+
+
+class Protocol(H11Protocol):
+    """HTTP/1.1 on Hypercorn's h11 protocol: requests in, answers out, and never a socket.
+
+    It collects what one message of the app becomes, refuses in the house's error body, and
+    offers neither websockets nor HTTP/2. When a client sends requests ahead it says `paused`
+    and returns, where Hypercorn's waits inside, so that nobody sees the client leave.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._h11 = cast("h11.Connection", self.connection)
+        self._head: Head | None = None
+        self._collected: list[bytes] = []
+        self.paused = False
+
+    @property
+    def buffered(self) -> int:
+        """How many bytes have come that are not understood yet."""
+        return len(self._h11.trailing_data[0])
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of a request is there."""
+        return self.stream is None and self.buffered == 0
+
+    @property
+    def head_incomplete(self) -> bool:
+        return self.stream is None and self._h11.our_state is h11.IDLE and self.buffered > 0
+
+    @property
+    def awaits_body(self) -> bool:
+        """Whether the client owes more of a body, and knows that it may send it."""
+        return self._body_incomplete and not self._h11.they_are_waiting_for_100_continue
+
+    @property
+    def has_unread_input(self) -> bool:
+        """Whether the client may be sending what nobody will read."""
+        return self.paused or self._body_incomplete or self._h11.their_state is h11.ERROR
+
+    @property
+    def _body_incomplete(self) -> bool:
+        return self._h11.their_state is h11.SEND_BODY
+
+    async def handle(self, event: Event) -> None:
+        if isinstance(event, RawData) and self._h11.their_state in _NOTHING_MORE_IS_READ:
+            return
+        await super().handle(event)
+
+    async def resume(self) -> None:
+        """Goes on with what came while `paused`."""
+        await self._handle_events()
+
+    async def want_body(self) -> None:
+        """Tells a client that waits for it to send its body: now somebody reads it."""
+        if self._h11.they_are_waiting_for_100_continue:
+            go_on = h11.InformationalResponse(status_code=100, headers=[])
+            await self.send(RawData(self._h11.send(go_on)))
+            await self.send(Updated(idle=False))
+
+    async def refuse(self, status: int, text: str) -> None:
+        """Ends the connection, with an answer of the server's own if none has begun."""
+        if self._h11.our_state in _ANSWERABLE:
+            await self._close_stream()
+            self._head = None
+            await self._answer(status, text)
+        await self.send(Closed())
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        if isinstance(event, Body):
+            self._collect(h11.Data(data=event.data))
+        elif isinstance(event, Flush):
+            await self._flush()
+        elif isinstance(event, Response):
+            self._head = self._build_head(event)
+        elif isinstance(event, EndBody):
+            self._collect(h11.EndOfMessage())
+        elif isinstance(event, StreamClosed):
+            await self._flush()
+            await self._maybe_recycle()
+
+    async def _handle_events(self) -> None:
+        self.paused = False
+        for number in count(1):
+            if number % _EVENTS_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+            try:
+                event = self._next_event()
+            except h11.RemoteProtocolError as error:
+                await self.refuse(error.error_status_hint, _describe(error))
+                return
+            if event is h11.NEED_DATA or event is h11.PAUSED:
+                self.paused = event is h11.PAUSED
+                return
+            await self._take(event)
+
+    def _next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        if self._h11.their_state in _NOTHING_MORE_IS_READ:
+            return h11.NEED_DATA
+        event = self._h11.next_event()
+        if isinstance(event, h11.Request):
+            _check(event)
+        return event
+
+    async def _take(self, event: Any) -> None:
+        if isinstance(event, h11.Request):
+            await self._create_stream(event)
+            await self.send(Updated(idle=False))
+        elif self.stream is None:
+            pass  # answered already: nobody wants the rest of its body
+        elif isinstance(event, h11.Data):
+            await self.stream.handle(Body(stream_id=STREAM_ID, data=event.data))
+        elif isinstance(event, h11.EndOfMessage):
+            await self.stream.handle(EndBody(stream_id=STREAM_ID))
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        self.stream = Exchange(
+            self.app,
+            self.config,
+            self.context,
+            self.task_group,
+            self.ssl,
+            self.client,
+            self.server,
+            self.stream_send,
+            STREAM_ID,
+        )
+        await self.stream.handle(
+            Request(
+                stream_id=STREAM_ID,
+                headers=list(request.headers),
+                http_version=request.http_version.decode(),
+                method=request.method.decode("ascii").upper(),
+                raw_path=request.target,
+                state=self.connection_state,
+            )
+        )
+
+    def _build_head(self, response: Response) -> Head:
+        headers = [*response.headers, *self.config.response_headers("h11")]
+        if self._body_incomplete or self.context.terminated.is_set():
+            headers.append((b"connection", b"close"))
+        return build_head(response.status_code, headers)
+
+    def _collect(self, event: h11.Data | h11.EndOfMessage) -> None:
+        self._collect_head()
+        self._collected.append(self._h11.send(event))
+
+    def _collect_head(self) -> None:
+        if self._head is not None:
+            head, self._head = self._head, None
+            self._collected.append(send_head(self._h11, head))
+
+    async def _flush(self) -> None:
+        self._collect_head()
+        data = b"".join(self._collected)
+        self._collected.clear()
+        if data:
+            await self.send(RawData(data))
+
+    async def _answer(self, status: int, text: str) -> None:
+        body = error_body(status, text)
+        headers = [
+            JSON,
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+            *self.config.response_headers("h11"),
+        ]
+        self._head = build_head(status, headers)
+        with suppress(h11.LocalProtocolError):  # the answer to a HEAD has no body
+            self._collect(h11.Data(data=body))
+        await self._flush()
+
+
+def _check(request: h11.Request) -> None:
+    """Refuses what h11 lets through and this server doesn't speak."""
+    if request.http_version not in {b"1.0", b"1.1"}:
+        raise h11.RemoteProtocolError("Only HTTP/1.0 and HTTP/1.1 are spoken", 505)
+    if request.method == b"CONNECT":
+        raise h11.RemoteProtocolError("CONNECT is not offered", 501)
+    names = {name for name, _ in request.headers}
+    if names >= {b"transfer-encoding", b"content-length"}:
+        # Where a proxy and we would disagree on the request's end, another could be hidden.
+        raise h11.RemoteProtocolError("Both Content-Length and Transfer-Encoding are given", 400)
+
+
+def _describe(error: h11.RemoteProtocolError) -> str:
+    # There h11 begins to quote what it was sent.
+    reason = str(error).partition(": bytearray(")[0]
+    if error.error_status_hint == 431:
+        return "The head of the request is too large."
+    return f"The request is not valid HTTP: {reason}."

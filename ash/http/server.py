@@ -1,0 +1,74 @@
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import trio
+from hypercorn.config import Config
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ASGIFramework
+
+from ash.http.connection import Connection
+from ash.http.limits import DEFAULT_LIMITS, Limits
+
+
+async def serve(
+    app: ASGIFramework,
+    listeners: list[trio.SocketListener],
+    *,
+    draining: trio.Event,
+    grace: float,
+    limits: Limits = DEFAULT_LIMITS,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serves `app` over HTTP/1.1 until `draining` is set, and then as long as requests last.
+
+    Owns the listeners and closes them. Every connection and every run of the app is below the
+    caller's task. Once `draining` is set nothing is accepted and idle connections end at once;
+    requests under way may finish, for `grace` seconds at most, then they are cancelled.
+    Cancelling the caller cuts everything at once. The app gets `http` scopes only: no lifespan.
+    """
+    context = WorkerContext(max_requests=None)
+    connections: set[Connection] = set()
+
+    async def handle(stream: trio.SocketStream) -> None:
+        try:
+            connection = Connection(app, config, context, limits, stream)
+        except OSError:
+            return  # the client has gone already, it has no address any more
+        if draining.is_set():
+            return
+        connections.add(connection)
+        try:
+            await connection.run()
+        finally:
+            connections.remove(connection)
+
+    config = _configure(limits)
+    async with trio.open_nursery() as nursery:
+        await _accept(handle, listeners, nursery, draining, task_status)
+        await context.terminated.set()
+        nursery.cancel_scope.deadline = trio.current_time() + grace
+        for connection in connections:
+            connection.drain()
+
+
+async def _accept(
+    handle: Callable[[trio.SocketStream], Awaitable[None]],
+    listeners: list[trio.SocketListener],
+    connections: trio.Nursery,
+    draining: trio.Event,
+    task_status: trio.TaskStatus[None],
+) -> None:
+    async with trio.open_nursery() as nursery:
+        accept = partial(trio.serve_listeners, handle, listeners, handler_nursery=connections)
+        await nursery.start(accept)
+        task_status.started()
+        await draining.wait()
+        nursery.cancel_scope.cancel()
+
+
+def _configure(limits: Limits) -> Config:
+    config = Config()
+    config.include_server_header = False
+    config.h11_max_incomplete_size = limits.max_head
+    config.errorlog = None
+    return config

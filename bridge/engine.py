@@ -20,6 +20,10 @@ class EngineDied(EngineError):
     """The engine's process is gone."""
 
 
+class EngineGone(EngineDied):
+    """It was gone before the turn began: the turn may be tried again with a new one."""
+
+
 class Launch(Settings, kw_only=True):
     """Everything an engine is started with: when any of it changes, it is started anew.
 
@@ -72,7 +76,8 @@ class Engine(Protocol):
     ) -> AbstractAsyncContextManager[Conversation]:
         """Boots the engine; leaving the context ends its processes, in bounded time.
 
-        `resume` goes on with the conversation `launch.session_id` as it is on disk. `say`
-        takes lines for the session's log. Raises EngineError if it does not boot or can't
-        do what `launch` asks.
+        `resume` goes on with the conversation `launch.session_id` as it is on disk; if there
+        is none, because it ended before it was written, a new one begins under that id. `say`
+        takes lines for the session's log. Raises EngineError if it does not boot or can't do
+        what `launch` asks.
         """

@@ -1,0 +1,42 @@
+"""`python -m bridge`: started by the daemon inside the sandbox, in the workspace."""
+
+import os
+import socket
+import sys
+
+from ash.protocol import Ready, encode
+
+
+def main() -> None:
+    """Says `ready` before the slow imports; what comes in meanwhile waits in the socket."""
+    try:
+        link = socket.socket(fileno=int(os.environ.pop("ASH_BRIDGE_FD")))
+        engine = os.environ.pop("ASH_ENGINE")
+    except (KeyError, ValueError, OSError) as error:
+        sys.exit(f"the bridge is started by ashd, not by hand: {error!r}")
+    link.set_inheritable(False)
+    try:
+        link.sendall(encode(Ready(os.getpid())))
+    except BrokenPipeError:
+        return
+    _serve(link, engine)
+
+
+def _serve(link: socket.socket, engine: str) -> None:
+    import trio
+
+    from bridge.processes import kill_marked, mark_children
+    from bridge.server import serve
+
+    mark = mark_children()
+
+    async def run() -> None:
+        await serve(trio.SocketStream(trio.socket.from_stdlib_socket(link)), engine)
+
+    try:
+        trio.run(run)
+    finally:
+        kill_marked(mark)
+
+
+main()

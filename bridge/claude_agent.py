@@ -1,0 +1,112 @@
+"""The engine over claude-agent-sdk, whose wheel carries the CLI."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import fields
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+from claude_agent_sdk import AgentDefinition, ClaudeAgentOptions, ClaudeSDKClient
+from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
+
+from bridge import cli_settings
+from bridge.cli_conversation import CliConversation
+from bridge.cli_process import CliLog, end, read_control_messages
+from bridge.engine import Conversation, EngineDied, EngineError, Launch, Say
+from bridge.raw_lines import RawLines
+
+# It reports as an error that the CLI has ended; the bridge says so itself, and better.
+logging.getLogger("claude_agent_sdk").setLevel(logging.CRITICAL)
+
+
+class ClaudeAgent:
+    """One CLI process a conversation, kept from turn to turn."""
+
+    @asynccontextmanager
+    async def open(self, launch: Launch, *, resume: bool, say: Say) -> AsyncIterator[Conversation]:
+        resume = await cli_settings.can_resume(launch.session_id) and resume
+        with TemporaryDirectory(prefix="ash-") as folder:
+            lines, log = RawLines(say), CliLog(say)
+            options = _options(launch, resume=resume, log=log, folder=Path(folder))
+            transport = _Transport(options, lines, log)
+            client = ClaudeSDKClient(options, transport)
+            try:
+                await _connect(client, lines)
+                yield CliConversation(client, lines, transport.write, launch.model)
+            finally:
+                await client.disconnect()
+
+
+async def _connect(client: ClaudeSDKClient, lines: RawLines) -> None:
+    try:
+        await client.connect()
+    except Exception as error:
+        if lines.dead:
+            raise EngineDied(lines.dead) from error
+        raise EngineError(f"The engine does not start: {error}") from error
+
+
+class _Transport(SubprocessCLITransport):
+    """Starts and feeds the CLI as the SDK does, and keeps its messages from the SDK."""
+
+    def __init__(self, options: ClaudeAgentOptions, lines: RawLines, log: CliLog) -> None:
+        super().__init__(prompt="", options=options)
+        self._lines = lines
+        self._log = log
+
+    def read_messages(self) -> AsyncIterator[dict[str, Any]]:
+        return read_control_messages(self._process, self._lines, self._log)
+
+    async def close(self) -> None:
+        await end(self._process, self._lines, super().close)
+
+    async def _handle_stderr(self) -> None:
+        try:
+            await super()._handle_stderr()
+        finally:
+            self._log.ended.set()
+
+
+def _options(launch: Launch, *, resume: bool, log: CliLog, folder: Path) -> ClaudeAgentOptions:
+    system_prompt, mcp_servers = cli_settings.write_files(launch, folder)
+    schema = cli_settings.output_schema(launch)
+    return ClaudeAgentOptions(
+        cli_path=cli_settings.cli_path(),
+        env=cli_settings.environment(launch),
+        stderr=log.add,
+        include_partial_messages=True,
+        setting_sources=list(cli_settings.SETTING_SOURCES),
+        session_id=None if resume else launch.session_id,
+        resume=launch.session_id if resume else None,
+        model=launch.model,
+        # None would be an empty prompt, not the CLI's own.
+        system_prompt=(
+            {"type": "file", "path": str(system_prompt)}
+            if system_prompt
+            else {"type": "preset", "preset": "claude_code"}
+        ),
+        mcp_servers=mcp_servers or {},
+        permission_mode=cast("Any", cli_settings.permission_flag(launch)),
+        allowed_tools=launch.allowed_tools or [],
+        disallowed_tools=launch.disallowed_tools or [],
+        agents={name: _agent(name, value) for name, value in (launch.subagents or {}).items()},
+        max_turns=launch.max_turns,
+        max_budget_usd=launch.max_budget_usd,
+        effort=cast("Any", launch.effort),
+        thinking=cast("Any", cli_settings.thinking(launch)),
+        output_format={"type": "json_schema", "schema": schema} if schema else None,
+        extra_args=cli_settings.extra_flags(launch),
+    )
+
+
+_AGENT_FIELDS = {field.name for field in fields(AgentDefinition)}
+
+
+def _agent(name: str, definition: Any) -> AgentDefinition:
+    if not isinstance(definition, dict) or not {"description", "prompt"} <= definition.keys():
+        raise EngineError(f'The subagent "{name}" needs a description and a prompt')
+    if unknown := definition.keys() - _AGENT_FIELDS:
+        raise EngineError(f'The subagent "{name}" has unknown fields: {", ".join(sorted(unknown))}')
+    return AgentDefinition(**definition)

@@ -1,0 +1,189 @@
+"""The engine over claude-code-sdk, the last release under the SDK's old name.
+
+Its reader lives in a nursery that it opens in `connect` and closes in `disconnect`: both must
+be called by one task, with no cancel scope opened or closed around only one of them.
+"""
+
+import json
+import logging
+import os
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from subprocess import PIPE
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import anyio
+from anyio.streams.text import TextSendStream
+from claude_code_sdk import ClaudeCodeOptions, ClaudeSDKClient
+from claude_code_sdk._internal.query import Query
+from claude_code_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
+
+from ash.protocol import Lines
+from bridge import cli_settings
+from bridge.cli_conversation import CliConversation
+from bridge.cli_process import CliLog, end, read_control_messages
+from bridge.engine import Conversation, EngineDied, EngineError, Launch, Say
+from bridge.raw_lines import RawLines
+
+# It reports as an error that the CLI has ended; the bridge says so itself, and better.
+logging.getLogger("claude_code_sdk").setLevel(logging.CRITICAL)
+
+
+class ClaudeCode:
+    """One CLI process a conversation, kept from turn to turn."""
+
+    @asynccontextmanager
+    async def open(self, launch: Launch, *, resume: bool, say: Say) -> AsyncIterator[Conversation]:
+        _refuse(launch)
+        resume = await cli_settings.can_resume(launch.session_id) and resume
+        with TemporaryDirectory(prefix="ash-") as folder:
+            lines, log = RawLines(say), CliLog(say)
+            options = _options(launch, resume=resume, folder=Path(folder))
+            transport = _Transport(options, lines, log)
+            client = _Client(options, transport)
+            try:
+                await _connect(client, lines)
+                yield CliConversation(client, lines, transport.write, launch.model)
+            finally:
+                await client.disconnect()
+                await transport.close()
+
+
+async def _connect(client: ClaudeSDKClient, lines: RawLines) -> None:
+    try:
+        await client.connect()
+    except Exception as error:
+        if lines.dead:
+            raise EngineDied(lines.dead) from error
+        raise EngineError(f"The engine does not start: {error}") from error
+
+
+class _Client(ClaudeSDKClient):
+    """Takes a transport, which the SDK's own does not."""
+
+    def __init__(self, options: ClaudeCodeOptions, transport: "_Transport") -> None:
+        super().__init__(options)
+        self._own_transport = transport
+
+    async def connect(self, prompt: str | AsyncIterable[dict[str, Any]] | None = None) -> None:
+        assert prompt is None
+        self._transport = transport = self._own_transport
+        await transport.connect()
+        self._query = query = _Query(transport, is_streaming_mode=True)
+        await query.start()
+        assert query._tg is not None  # noqa: SLF001 - the SDK has no other way in
+        query._tg.start_soon(transport.read_stderr)  # noqa: SLF001 - as above
+        await query.initialize()
+
+    async def interrupt(self) -> None:
+        await self._control({"subtype": "interrupt"})
+
+    async def set_model(self, model: str | None = None) -> None:
+        await self._control({"subtype": "set_model", "model": model})
+
+    async def _control(self, request: dict[str, Any]) -> None:
+        assert self._query is not None
+        await self._query._send_control_request(request)  # noqa: SLF001 - as above
+
+
+class _Query(Query):
+    async def _read_messages(self) -> None:
+        """Who waits for an answer of a dead CLI is told so; the SDK leaves them to time out."""
+        await super()._read_messages()
+        for request, answered in self.pending_control_responses.items():
+            self.pending_control_results.setdefault(request, EngineDied("The engine died"))
+            answered.set()
+
+
+class _Transport(SubprocessCLITransport):
+    """Starts the CLI by the SDK's command line, and keeps its messages from the SDK."""
+
+    def __init__(self, options: ClaudeCodeOptions, lines: RawLines, log: CliLog) -> None:
+        # Anything but a string tells the SDK that prompts come later; it is never looked at.
+        super().__init__(cast("Any", None), options, cli_settings.cli_path())
+        self._lines = lines
+        self._log = log
+        self._writing = anyio.Lock()
+
+    async def connect(self) -> None:
+        """As the SDK does it, except that stderr can be read."""
+        env = {**os.environ, **self._options.env, "CLAUDE_CODE_ENTRYPOINT": "sdk-py"}
+        command = self._build_command()
+        self._process = await anyio.open_process(
+            command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=env
+        )
+        assert self._process.stdin is not None
+        self._stdin_stream = TextSendStream(self._process.stdin)
+        self._ready = True
+
+    def read_messages(self) -> AsyncIterator[dict[str, Any]]:
+        return read_control_messages(self._process, self._lines, self._log)
+
+    async def read_stderr(self) -> None:
+        assert self._process is not None
+        assert self._process.stderr is not None
+        lines = Lines()
+        try:
+            with suppress(anyio.ClosedResourceError):
+                async for chunk in self._process.stderr:
+                    for line in lines.feed(chunk):
+                        self._log.add(bytes(line).decode(errors="replace"))
+        finally:
+            self._log.ended.set()
+
+    async def write(self, data: str) -> None:
+        """Prompts and interrupts come from two tasks."""
+        async with self._writing:
+            await super().write(data)
+
+    async def close(self) -> None:
+        await end(self._process, self._lines, super().close)
+
+
+def _refuse(launch: Launch) -> None:
+    asked = {"maxBudgetUsd": launch.max_budget_usd, "outputFormat": launch.output_format}
+    for name, value in asked.items():
+        if value is not None:
+            raise EngineError(f"The engine claude-code can't do {name}: use claude-agent for it")
+
+
+def _options(launch: Launch, *, resume: bool, folder: Path) -> ClaudeCodeOptions:
+    system_prompt, mcp_servers = cli_settings.write_files(launch, folder)
+    flags = {
+        **cli_settings.extra_flags(launch),
+        **_thinking(launch),
+        "setting-sources": ",".join(cli_settings.SETTING_SOURCES),
+    }
+    if not resume:
+        flags["session-id"] = launch.session_id
+    if system_prompt is not None:
+        flags["system-prompt-file"] = str(system_prompt)
+    if launch.effort is not None:
+        flags["effort"] = launch.effort
+    if launch.subagents:
+        agents = folder / "agents.json"
+        agents.write_text(json.dumps(launch.subagents))
+        flags["agents"] = str(agents)
+    return ClaudeCodeOptions(
+        env=cli_settings.environment(launch),
+        include_partial_messages=True,
+        resume=launch.session_id if resume else None,
+        model=launch.model,
+        mcp_servers=mcp_servers or {},
+        permission_mode=cast("Any", cli_settings.permission_flag(launch)),
+        allowed_tools=launch.allowed_tools or [],
+        disallowed_tools=launch.disallowed_tools or [],
+        max_turns=launch.max_turns,
+        extra_args=flags,
+    )
+
+
+def _thinking(launch: Launch) -> dict[str, str | None]:
+    asked = cli_settings.thinking(launch)
+    if asked is None:
+        return {}
+    if asked["type"] == "enabled":
+        return {"max-thinking-tokens": str(asked["budget_tokens"])}
+    return {"thinking": asked["type"]}

@@ -1,0 +1,103 @@
+"""A conversation with a CLI that an SDK has started."""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import trio
+from msgspec import Raw
+
+from bridge.engine import Emit, EngineDied, EngineError, EngineGone
+from bridge.raw_lines import RawLines, Turn
+
+# For a dead CLI to be found dead, after a write to it has failed.
+_DEATH_SECONDS = 3.0
+
+
+class Client(Protocol):
+    """What both SDKs' clients can do."""
+
+    async def interrupt(self) -> None: ...
+
+    async def set_model(self, model: str | None = None) -> None: ...
+
+
+class CliConversation:
+    """One prompt at a time. What the CLI says comes in `lines`, and never through the SDK.
+
+    `write` is how the SDK's transport writes to the CLI's stdin.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        lines: RawLines,
+        write: Callable[[str], Awaitable[None]],
+        model: str | None,
+    ) -> None:
+        self._client = client
+        self._lines = lines
+        self._write = write
+        self._standing_model = self._model = model
+
+    async def turn(self, prompt: Raw, model: str | None, emit: Emit) -> None:
+        if self._lines.dead:
+            raise EngineGone(self._lines.dead)
+        try:
+            turn = await self._lines.begin(emit)
+            await self._use_model(model or self._standing_model)
+            await self._ask(prompt, turn)
+            await turn.over.wait()
+        finally:
+            self._lines.finish()
+        if self._lines.dead:
+            raise EngineDied(self._lines.dead)
+        if turn.fault:
+            raise EngineError(turn.fault)
+
+    async def interrupt(self) -> None:
+        """Waits until the CLI has taken the prompt: what it is told before that, it forgets."""
+        turn = self._lines.turn
+        if turn is None:
+            return
+        if not turn.asked:
+            await self._tell_to_stop()
+        await turn.begun.wait()
+        if not turn.over.is_set():
+            await self._tell_to_stop()
+
+    async def _ask(self, prompt: Raw, turn: Turn) -> None:
+        """Sends the prompt as the JSON it came as: the SDK would parse and escape it anew."""
+        message = _user_message(prompt)
+        try:
+            await self._write(message)
+        except Exception as error:
+            with trio.move_on_after(_DEATH_SECONDS):
+                await turn.over.wait()
+            raise EngineDied(self._lines.dead or f"The engine takes no prompt: {error}") from error
+
+    async def _use_model(self, model: str | None) -> None:
+        if model == self._model:
+            return
+        try:
+            await self._client.set_model(model)
+        except Exception as error:
+            raise self._failure(f"The model {model!r} can't be used: {error}") from error
+        self._model = model
+
+    async def _tell_to_stop(self) -> None:
+        try:
+            await self._client.interrupt()
+        except Exception as error:
+            raise self._failure(f"The engine can't be interrupted: {error}") from error
+
+    def _failure(self, why: str) -> EngineError:
+        """The SDKs raise bare exceptions; that the CLI is dead says more."""
+        return EngineDied(self._lines.dead) if self._lines.dead else EngineError(why)
+
+
+def _user_message(content: Raw) -> str:
+    head = '{"type":"user","parent_tool_use_id":null,"session_id":"default","message":'
+    try:
+        return f'{head}{{"role":"user","content":{bytes(content).decode()}}}}}\n'
+    except UnicodeDecodeError as error:
+        raise EngineError(f"The prompt is not UTF-8: {error}") from error

@@ -1,0 +1,139 @@
+"""What a launch means to the CLI, apart from how each SDK wants to be told."""
+
+import json
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+from uuid import UUID
+
+import trio
+
+from bridge.engine import EngineError, Launch
+
+# Agents bring their own `.claude/settings.json`, `CLAUDE.md` and `.mcp.json`.
+SETTING_SOURCES: tuple[Literal["user", "project", "local"], ...] = ("user", "project", "local")
+
+
+def cli_path() -> str:
+    """CLAUDE_CODE_EXECUTABLE, else the CLI in claude-agent-sdk's wheel, else `claude` on PATH."""
+    if given := os.environ.get("CLAUDE_CODE_EXECUTABLE"):
+        return given
+    sdk = find_spec("claude_agent_sdk")
+    if sdk is not None and sdk.origin is not None:
+        bundled = Path(sdk.origin).parent / "_bundled" / "claude"
+        if bundled.is_file():
+            return str(bundled)
+    if found := shutil.which("claude"):
+        return found
+    raise EngineError("There is no Claude CLI here: set CLAUDE_CODE_EXECUTABLE to its path")
+
+
+def environment(launch: Launch) -> dict[str, str]:
+    """What the CLI gets on top of the bridge's own environment.
+
+    Betas go this way because the flag takes only those that the CLI knows, and one at a time
+    from the SDK.
+    """
+    env = {"CLAUDE_CODE_SDK_READS_SESSION_STATE": "1"}
+    if launch.betas:
+        given = os.environ.get("ANTHROPIC_BETAS")
+        env["ANTHROPIC_BETAS"] = ",".join([*([given] if given else []), *launch.betas])
+    return env
+
+
+def permission_flag(launch: Launch) -> str | None:
+    """None leaves it to the agent's own settings."""
+    mode = launch.permission_mode
+    return None if mode == "permissionsByAgent" else mode
+
+
+def extra_flags(launch: Launch) -> dict[str, str | None]:
+    """Flags that neither SDK has an option for.
+
+    The CLI records the system prompt with the conversation and keeps to the record, whatever
+    it is told when it resumes. What a session asks for must hold.
+    """
+    flags: dict[str, str | None] = {}
+    if launch.initial_agent is not None:
+        flags["agent"] = launch.initial_agent
+    if launch.initial_agent is not None or launch.system_prompt is not None:
+        flags["system-prompt-snapshot"] = "off"
+    return flags
+
+
+def write_files(launch: Launch, folder: Path) -> tuple[Path | None, Path | None]:
+    """The system prompt and the MCP servers as files, where the launch has them.
+
+    An argument may not be longer than 128 KiB, and anyone may read the command line.
+    """
+    prompt = mcp = None
+    if launch.system_prompt is not None:
+        prompt = folder / "system-prompt.md"
+        prompt.write_text(launch.system_prompt)
+    if launch.mcp_servers:
+        mcp = folder / "mcp.json"
+        servers = {name: _mcp_server(name, value) for name, value in launch.mcp_servers.items()}
+        mcp.write_text(json.dumps({"mcpServers": servers}))
+    return prompt, mcp
+
+
+def _mcp_server(name: str, server: Any) -> dict[str, Any]:
+    if not isinstance(server, dict) or ("url" in server) == ("command" in server):
+        raise EngineError(f'The MCP server "{name}" needs either a url or a command')
+    if "type" in server:
+        return server
+    if "command" in server:
+        return {"type": "stdio", **server}
+    path = str(server["url"]).partition("?")[0].rstrip("/")
+    return {"type": "sse" if path.endswith("/sse") else "http", **server}
+
+
+def thinking(launch: Launch) -> dict[str, Any] | None:
+    """As the SDK spells it; clients write `budgetTokens` too."""
+    asked = launch.thinking
+    if asked is None:
+        return None
+    match asked.get("type"):
+        case "adaptive" | "disabled":
+            return dict(asked)
+        case "enabled":
+            budget = asked.get("budget_tokens", asked.get("budgetTokens"))
+            if isinstance(budget, int):
+                return {**asked, "budget_tokens": budget}
+            raise EngineError('thinking of type "enabled" needs budgetTokens, a number')
+        case other:
+            raise EngineError(
+                f"thinking must have the type adaptive, enabled or disabled, not {other!r}"
+            )
+
+
+def output_schema(launch: Launch) -> dict[str, Any] | None:
+    asked = launch.output_format
+    if asked is None:
+        return None
+    schema = asked.get("schema")
+    if asked.get("type") == "json_schema" and isinstance(schema, dict):
+        return schema
+    raise EngineError('outputFormat must be {"type": "json_schema", "schema": {…}}')
+
+
+async def can_resume(session_id: str) -> bool:
+    """Whether there is a conversation on disk. Raises EngineError if the id is none."""
+    try:
+        UUID(session_id)
+    except ValueError:
+        raise EngineError(f"The session id must be a UUID, not {session_id!r}") from None
+    return await trio.to_thread.run_sync(_has_conversation, session_id)
+
+
+def _has_conversation(session_id: str) -> bool:
+    """A CLI that was killed at once leaves a file that it can neither resume nor write anew."""
+    home = os.environ.get("CLAUDE_CONFIG_DIR") or Path.home() / ".claude"
+    for transcript in Path(home, "projects").glob(f"*/{session_id}.jsonl"):
+        with transcript.open("rb") as lines:
+            if any(b'"type":"user"' in line for line in lines):
+                return True
+        transcript.rename(transcript.with_suffix(".cut"))
+    return False

@@ -1,0 +1,152 @@
+"""The bridge: commands of the daemon in, what the engine says out."""
+
+import signal
+import sys
+from functools import partial
+from typing import Any
+
+import msgspec
+import trio
+from msgspec import Struct
+
+from ash.protocol import (
+    Command,
+    Done,
+    Exec,
+    Failed,
+    Interrupt,
+    Lines,
+    LineTooLong,
+    Query,
+    Shutdown,
+    decode_command,
+    encode,
+)
+from bridge.engines import load_engine
+from bridge.outbox import Outbox
+from bridge.owner import Owner
+from bridge.shell import run_shell
+
+_CHUNK = 256 * 1024
+# For the last answers to leave, when the bridge is told to end.
+_FLUSH_SECONDS = 1.0
+
+
+async def serve(stream: trio.SocketStream, engine: str) -> None:
+    """Serves until the daemon hangs up or says `shutdown`, or until SIGTERM."""
+    await Server(stream, engine).run()
+
+
+class Server:
+    """Reads commands and never waits for any of them to be done."""
+
+    def __init__(self, stream: trio.SocketStream, engine: str) -> None:
+        self._stream = stream
+        self._outbox = Outbox()
+        self._owner = Owner(partial(load_engine, engine), self._outbox, _say)
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._send)
+            async with trio.open_nursery() as self._work:
+                self._work.start_soon(self._owner.run)
+                self._work.start_soon(self._watch_signals)
+                self._work.start_soon(self._read)
+            with trio.move_on_after(_FLUSH_SECONDS):
+                await self._outbox.flush()
+            nursery.cancel_scope.cancel()
+
+    def _end(self) -> None:
+        self._work.cancel_scope.cancel()
+
+    async def _send(self) -> None:
+        try:
+            await self._outbox.send_to(self._stream)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._end()
+
+    async def _watch_signals(self) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _ in signals:
+                self._end()
+
+    async def _read(self) -> None:
+        lines = Lines()
+        try:
+            while chunk := await self._stream.receive_some(_CHUNK):
+                self._take(lines, bytes(chunk))
+        except trio.BrokenResourceError:
+            pass
+        self._end()
+
+    def _take(self, lines: Lines, chunk: bytes) -> None:
+        try:
+            complete = lines.feed(chunk)
+        except LineTooLong as error:
+            self._outbox.put_now(encode(Failed(str(error))))
+            return
+        for line in complete:
+            try:
+                command = _decode(line)
+            except ValueError as error:
+                self._refuse(line, error)
+            else:
+                self._dispatch(command)
+
+    def _dispatch(self, command: Command) -> None:
+        match command:
+            case Interrupt():
+                if (turn := self._owner.first_turn()) is not None:
+                    self._work.start_soon(self._owner.stop, turn)
+            case Exec():
+                self._work.start_soon(self._exec, command)
+            case Shutdown():
+                self._end()
+            case _:
+                self._owner.submit(command)
+
+    def _refuse(self, line: memoryview, error: ValueError) -> None:
+        """What can still be read of it says whom the answer is for."""
+        head = _head(line)
+        self._outbox.put_now(encode(Failed(f"The command was not understood: {error}", id=head.id)))
+        if head.cmd == "query":
+            self._outbox.put_now(encode(Done(head.session_id, id=head.id)))
+
+    async def _exec(self, command: Exec) -> None:
+        try:
+            answer = encode(await run_shell(command))
+        except (OSError, ValueError) as error:
+            answer = encode(Failed(f"The command can't be run: {error}", id=command.id))
+        await self._outbox.put(answer)
+
+
+class _Head(Struct, rename="camel"):
+    cmd: str = ""
+    id: str = ""
+    session_id: str = ""
+
+
+def _decode(line: memoryview) -> Command:
+    """Raises ValueError: what msgspec raises is one, and so is text that is no UTF-8."""
+    try:
+        command = decode_command(line)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if isinstance(command, Query) and memoryview(command.prompt)[0] not in b'"[':
+        raise ValueError("the prompt must be a string or a list - at `$.prompt`")
+    return command
+
+
+def _head(line: memoryview) -> _Head:
+    try:
+        raw: dict[str, Any] = msgspec.json.decode(line)
+        fields = {name: raw.get(name) for name in ("cmd", "id", "sessionId")}
+    except (ValueError, RecursionError, AttributeError):
+        return _Head()
+    known = {name: value for name, value in fields.items() if isinstance(value, str)}
+    return msgspec.convert(known, _Head)
+
+
+def _say(text: str) -> None:
+    """The bridge's stderr is the session's log."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - as said

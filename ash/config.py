@@ -6,7 +6,6 @@ from it; `python -m ash.config_reference` writes the last two.
 """
 
 import ipaddress
-import math
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -258,7 +257,7 @@ def _checked(option: Option, value: Any, source: str) -> Any:
         typed = msgspec.convert(plain, option.type, dec_hook=_to_path)
     except msgspec.ValidationError:
         typed = None
-    if typed is None or (isinstance(typed, float) and not math.isfinite(typed)):
+    if typed is None:
         got = "" if option.secret else f", not {plain!r}"
         raise ConfigError(f"{option.field} (from {source}) must be {option.rule}{got}")
     return typed

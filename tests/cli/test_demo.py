@@ -111,7 +111,7 @@ def test_demo_step_that_the_server_refuses(steps, server):
 
 def test_demo_server_that_does_not_start(ash, clean, monkeypatch):
     """One line says what failed, after the end of the daemon's log; nothing is left behind."""
-    script = "import os, sys; print('last words'); sys.exit('ashd: the CLI is missing')"
+    script = "import os, sys; print('last words', flush=True); sys.exit('ashd: the CLI is missing')"
     monkeypatch.setattr(process, "command", lambda _: [sys.executable, "-c", script])
     monkeypatch.setenv("TMPDIR", str(clean))
     monkeypatch.setattr("tempfile.tempdir", None)

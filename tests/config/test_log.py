@@ -133,7 +133,7 @@ def test_console_quotes_control_characters(stream):
     """What an agent printed can't steer the terminal that shows the log."""
     configure("info", "console", stream)
 
-    structlog.get_logger().info("sandbox.log", text="\x1b[2Jgone\nfake line")
+    structlog.get_logger().info("sandbox.log", text="\x1b[2Jgone", more="a\nfake line")
 
     assert "\x1b[2J" not in stream.getvalue()
     assert stream.getvalue().count("\n") == 1

@@ -105,7 +105,7 @@ class SqliteDriver:
             if not self._writing.in_transaction:
                 raise
             self._writing.execute("ROLLBACK TO unit")
-            result = error
+            result = _told(error)
         self._writing.execute("RELEASE unit")
         return result
 

@@ -1,0 +1,112 @@
+"""Every driver passes the same tests: one more is one more entry in OPENERS."""
+
+from contextlib import closing
+from functools import partial
+from itertools import count
+from sqlite3 import connect
+
+import pytest
+
+from ash.lifecycle import CHANGES
+from ash.model import Session, SessionSettings, StoredSession
+from ash.store import open_store
+
+NOW = "2026-01-02T03:04:05.678Z"
+
+OPENERS = {"sqlite": lambda folder: open_store(folder / "ash.db")}
+
+
+@pytest.fixture(params=OPENERS)
+def opener(request, tmp_path):
+    """Opens the same store each time."""
+    return partial(OPENERS[request.param], tmp_path)
+
+
+@pytest.fixture
+async def store(opener):
+    async with opener() as opened:
+        yield opened
+
+
+@pytest.fixture
+def now():
+    return NOW
+
+
+@pytest.fixture
+def new_session():
+    """Makes sessions that nobody has stored."""
+    numbers = count(1)
+
+    def make(status="active", tenant="default", created_at=NOW, agent="agent", owner="me"):
+        session_id = f"session-{next(numbers)}"
+        session = Session(
+            id=session_id,
+            tenant_id=tenant,
+            agent_name=agent,
+            sandbox_id=session_id,
+            status=status,
+            created_at=created_at,
+            last_active_at=created_at,
+        )
+        return StoredSession(
+            session=session, settings=SessionSettings(), agent_version=1, owner=owner
+        )
+
+    return make
+
+
+@pytest.fixture
+def create(store, new_session):
+    """Stores a new session; its id."""
+
+    async def make(**given):
+        stored = new_session(**given)
+        await store.create_session(stored)
+        return stored.session.id
+
+    return make
+
+
+@pytest.fixture
+async def session_id(create):
+    return await create()
+
+
+@pytest.fixture
+def begin(store):
+    """Begins turn `turn_id` of a session with plausible numbers."""
+
+    async def begin(session_id, turn_id="turn-1", generation=1, start_frame=1, frames=100):
+        return await store.begin_turn(
+            turn_id,
+            session_id,
+            generation,
+            '{"type":"user","content":"hi"}',
+            start_frame=start_frame,
+            reserve_frames_to=frames,
+            now=NOW,
+        )
+
+    return begin
+
+
+@pytest.fixture
+async def turn_id(session_id, begin):
+    await begin(session_id)
+    return "turn-1"
+
+
+@pytest.fixture
+def end_session(store):
+    async def end(session_id):
+        await store.change_session(session_id, CHANGES["end"], NOW)
+
+    return end
+
+
+@pytest.fixture
+def other_program(tmp_path):
+    """Another connection to the SQLite file, as a backup or a curious operator has one."""
+    with closing(connect(tmp_path / "ash.db", isolation_level=None)) as connection:
+        yield connection

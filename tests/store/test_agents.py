@@ -1,0 +1,105 @@
+import pytest
+import trio
+from msgspec import UNSET
+
+LATER = "2026-02-01T00:00:00.000Z"
+
+
+@pytest.fixture
+def deploy(store, now):
+    async def deploy(name="helper", tenant="default", now=now, **given):
+        return await store.deploy_agent(
+            tenant, name, path="/agents/helper", source="v1", now=now, **given
+        )
+
+    return deploy
+
+
+async def test_agent_deployed_first(deploy, now):
+    """A first deploy makes version 1, with what was given and nothing else."""
+    stored = await deploy(model="sonnet")
+    assert (1, "sonnet", UNSET) == (
+        stored.agent.version,
+        stored.agent.model,
+        stored.agent.description,
+    )
+    assert now == stored.agent.created_at == stored.agent.updated_at
+
+
+async def test_agent_deployed_again(store, deploy, now):
+    """A second deploy is the next version of the same agent, with the new files."""
+    first = await deploy()
+    second = await store.deploy_agent("default", "helper", path="/new", source="v2", now=LATER)
+    assert (first.agent.id, 2, "/new", "v2") == (
+        second.agent.id,
+        second.agent.version,
+        second.agent.path,
+        second.source,
+    )
+    assert (now, LATER) == (second.agent.created_at, second.agent.updated_at)
+
+
+async def test_agent_deployed_again_keeps_settings(deploy):
+    """What a deploy does not say stays as it was."""
+    settings = {"description": "helps", "model": "sonnet", "config": {"a": [1]}}
+    await deploy(env={"TOKEN": "s3cret"}, **settings)
+    stored = await deploy()
+    kept = {name: getattr(stored.agent, name) for name in settings}
+    assert settings == kept
+    assert {"TOKEN": "s3cret"} == stored.env
+
+
+async def test_agent_deployed_again_replaces_settings(deploy):
+    """What a deploy says replaces what was, an empty environment included."""
+    await deploy(env={"TOKEN": "s3cret"}, model="sonnet")
+    stored = await deploy(env={}, model="opus")
+    assert ({}, "opus") == (stored.env, stored.agent.model)
+
+
+async def test_agent_env_in_public_form(deploy):
+    """The public form shows the names of the environment and no value."""
+    stored = await deploy(env={"TOKEN": "s3cret"})
+    assert {"TOKEN": "***"} == stored.agent.env
+
+
+async def test_agent_deployed_by_many(store, deploy):
+    """Deploys at the same moment get a version each."""
+    versions = []
+
+    async def one():
+        versions.append((await deploy()).agent.version)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(one)
+    assert list(range(1, 21)) == sorted(versions)
+
+
+async def test_agent_of_another_tenant(store, deploy):
+    """Another tenant's agent is not found, and the same name is free there."""
+    await deploy(tenant="a")
+    mine = await deploy(tenant="b")
+    assert 1 == mine.agent.version
+    assert None is await store.agent("c", "helper")
+
+
+async def test_agents_in_order(store, deploy):
+    """A tenant's agents are listed by name, and only its own."""
+    for name, tenant in (("b", "default"), ("a", "default"), ("c", "other")):
+        await deploy(name, tenant)
+    assert ["a", "b"] == [stored.agent.name for stored in await store.agents("default")]
+
+
+async def test_agent_deleted(store, deploy):
+    """Deleting tells what was there; a second time there is nothing."""
+    deployed = await deploy()
+    assert deployed == await store.delete_agent("default", "helper")
+    assert None is await store.delete_agent("default", "helper")
+    assert None is await store.agent("default", "helper")
+
+
+async def test_agent_deleted_by_another_tenant(store, deploy):
+    """A tenant can't delete what it can't see."""
+    deployed = await deploy()
+    assert None is await store.delete_agent("other", "helper")
+    assert deployed == await store.agent("default", "helper")

@@ -1,0 +1,164 @@
+"""What every driver promises, whatever is kept in it."""
+
+import pytest
+import trio
+
+from ash.store import Closed, Lost
+from ash.store.driver import Statement
+from ash.store.sql import load
+
+KEYS = load("keys")
+
+
+def adding(key_id, digest=None):
+    params = {
+        "id": key_id,
+        "tenant": "default",
+        "label": None,
+        "key_prefix": "",
+        "digest": digest or key_id.encode(),
+        "created_at": "",
+    }
+    return Statement(KEYS["add_key"], params)
+
+
+def deleting(key_id, expect):
+    return Statement(KEYS["delete_key"], {"id": key_id, "tenant": "default"}, expect=expect)
+
+
+@pytest.fixture
+def driver(store):
+    return store._driver
+
+
+@pytest.fixture
+def kept(driver):
+    async def kept():
+        return set(await driver.fetch(KEYS["keys"], {}, lambda row: row["id"]))
+
+    return kept
+
+
+async def test_unit_returns_rows(driver):
+    """A unit answers with the rows that each of its statements returned."""
+    await driver.write([adding("a")])
+    added, deleted, missed = await driver.write(
+        [adding("b"), deleting("a", expect=1), deleting("x", expect=0)]
+    )
+    assert ([], ["a"], []) == (added, [row["id"] for row in deleted], missed)
+
+
+async def test_unit_without_statements(driver):
+    """A unit of nothing is committed at once."""
+    assert [] == await driver.write([])
+
+
+async def test_unit_that_expected_more(driver, kept):
+    """A statement that changes less than expected undoes all of its unit."""
+    with pytest.raises(Lost, match="delete_key"):
+        await driver.write([adding("a"), deleting("x", expect=1), adding("b")])
+    assert set() == await kept()
+
+
+async def test_unit_that_breaks_a_rule(driver, kept):
+    """A statement that the database refuses undoes all of its unit."""
+    with pytest.raises(Exception, match="UNIQUE"):
+        await driver.write([adding("a", b"same"), adding("b", b"same")])
+    assert set() == await kept()
+
+
+async def test_unit_that_can_not_be_said(driver, kept):
+    """Text that has no UTF-8 undoes its unit and breaks nothing else."""
+    with pytest.raises(UnicodeEncodeError):
+        await driver.write([adding("a"), adding("\ud83d", b"half")])
+    await driver.write([adding("b")])
+    assert {"b"} == await kept()
+
+
+async def test_units_of_many(driver, kept):
+    """Of many writers at once, each gets its own answer, and who fails harms nobody."""
+    failed = []
+
+    async def write(number):
+        try:
+            await driver.write([adding(f"{number}"), deleting(f"{number}", number % 3)])
+        except Lost:
+            failed.append(number)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(100):
+            nursery.start_soon(write, number)
+    assert {number for number in range(100) if number % 3 == 2} == set(failed)
+    assert set() == await kept()
+
+
+async def test_read_after_write(driver):
+    """A read in the loop sees every write that has returned."""
+    query = load("agents")["agent"]
+    deploy = load("agents")["deploy_agent"]
+    unset = dict.fromkeys(("env", "description", "model", "config"))
+    for number in range(50):
+        params = {"tenant": "default", "name": f"{number}"}
+        given = {"id": f"{number}", "path": "", "source": "", "now": ""}
+        await driver.write([Statement(deploy, {**params, **given, **unset})])
+        assert 1 == await driver.fetch_one(query, params, lambda row: row["version"])
+
+
+async def test_write_of_cancelled_caller(driver, kept):
+    """A caller that was cancelled before it asked has nothing written."""
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await driver.write([adding("a")])
+    assert set() == await kept()
+
+
+async def test_fetch_whose_build_fails(driver, kept):
+    """A row that can't be made into its object is the reader's error, and only this once."""
+    await driver.write([adding("a")])
+    with pytest.raises(IndexError, match="No item"):
+        await driver.fetch(KEYS["keys"], {}, lambda row: row["nothing"])
+    assert {"a"} == await kept()
+
+
+async def test_reads_and_writes_after_the_end(opener):
+    """Once closed, a store refuses reads and writes in so many words."""
+    async with opener() as store:
+        pass
+    for late in (
+        store.session_by_id("a"),
+        store.keys(),
+        store.delete_key("default", "a"),
+    ):
+        with pytest.raises(Closed, match="The store is closed"):
+            await late
+
+
+async def test_block_that_fails(opener):
+    """What a block raises comes out as it is; the store closes."""
+    with pytest.raises(ValueError, match="mine"):
+        async with opener() as store:
+            raise ValueError("mine")
+    with pytest.raises(Closed):
+        await store.keys()
+
+
+async def test_block_that_is_cancelled(opener):
+    """The last writes of a block that is cancelled, made in a shielded scope, are kept."""
+    with trio.CancelScope() as scope:
+        async with opener() as store:
+            scope.cancel()
+            with trio.CancelScope(shield=True):
+                await store._driver.write([adding("last")])
+            await trio.sleep_forever()
+    async with opener() as store:
+        assert ["last"] == [key.id for key, _ in await store.keys()]
+
+
+async def test_block_cancelled_while_it_opens(opener):
+    """A store that is cancelled while it opens closes again."""
+    with trio.fail_after(5), trio.CancelScope() as scope:
+        trio.lowlevel.current_trio_token().run_sync_soon(scope.cancel)
+        async with opener() as store:
+            await trio.sleep_forever()
+    with pytest.raises(Closed):
+        await store.keys()

@@ -1,0 +1,153 @@
+import pytest
+import trio
+
+from ash.model import Message
+from ash.store import Lost
+
+
+async def test_turn_begun(store, session_id, begin, now):
+    """A turn begins with the user's message, which is the first of the session."""
+    message = await begin(session_id)
+    expected = Message(
+        id=message.id,
+        session_id=session_id,
+        tenant_id="default",
+        role="user",
+        content='{"type":"user","content":"hi"}',
+        sequence=1,
+        created_at=now,
+    )
+    assert expected == message
+    assert [message] == await store.messages("default", session_id)
+
+
+@pytest.mark.parametrize("status", ["starting", "paused", "stopped", "ended", "error"])
+async def test_turn_begun_when_not_active(store, create, begin, status):
+    """Only an active session begins a turn; otherwise nothing of it is stored."""
+    session_id = await create(status=status)
+    with pytest.raises(Lost):
+        await begin(session_id)
+    assert [] == await store.messages("default", session_id)
+    assert [] == await store.open_turns("me")
+
+
+async def test_turn_begun_by_old_generation(store, session_id, begin):
+    """An owner that was replaced begins no turn."""
+    with pytest.raises(Lost):
+        await begin(session_id, generation=2)
+    assert [] == await store.messages("default", session_id)
+
+
+async def test_frames_reserved(store, session_id, begin):
+    """Frame ids that were reserved are never given out again, whatever is said later."""
+    await begin(session_id, frames=500)
+    await store.append(session_id, "turn-1", 1, next_frame=300, now="2026")
+    assert 500 == (await store.session_by_id(session_id)).next_frame
+    await store.append(session_id, "turn-1", 1, next_frame=700, now="2027")
+    await store.append(session_id, "turn-1", 1, now="2028")
+    stored = await store.session_by_id(session_id)
+    assert (700, "2028") == (stored.next_frame, stored.session.last_active_at)
+
+
+async def test_messages_appended(store, session_id, turn_id, now):
+    """What the agent says comes back byte for byte, in order, behind the user's message."""
+    said = ['{"text": "ä\\u2028 🦊 \\ud83d"}', '{"big":"' + "x" * 2_000_000 + '"}']
+    numbered = list(zip(said, (2, 3), strict=True))
+    await store.append(session_id, turn_id, 1, messages=numbered, now=now)
+    messages = await store.messages("default", session_id, after=1)
+    assert said == [message.content for message in messages]
+    assert [("assistant", 2), ("assistant", 3)] == [(m.role, m.sequence) for m in messages]
+
+
+async def test_messages_and_events_appended_by_old_generation(store, session_id, turn_id, now):
+    """An owner that was replaced appends nothing, neither messages nor events."""
+    said = {"messages": [("{}", 2)], "events": [("text", "{}")]}
+    with pytest.raises(Lost):
+        await store.append(session_id, turn_id, 2, **said, now=now)
+    assert 1 == len(await store.messages("default", session_id))
+    assert [] == await store.events("default", session_id)
+
+
+async def test_sequences_of_many_writers(store, create, begin, now):
+    """A hundred appends at once leave no hole and no double, each session on its own."""
+    ids = [await create(), await create()]
+    for session_id in ids:
+        await begin(session_id, f"turn of {session_id}")
+
+    async def append(session_id, number):
+        message, event = (f'"{number}"', 1), ("text", None)
+        turn = f"turn of {session_id}"
+        await store.append(session_id, turn, 1, messages=[message], events=[event], now=now)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(100):
+            for session_id in ids:
+                nursery.start_soon(append, session_id, number)
+    for session_id in ids:
+        messages = await store.messages("default", session_id, limit=1000)
+        events = await store.events("default", session_id, limit=1000)
+        assert list(range(1, 102)) == [message.sequence for message in messages]
+        assert list(range(1, 101)) == [event.sequence for event in events]
+
+
+async def test_turn_ended(store, session_id, turn_id, now):
+    """The end of a turn and its events are stored together, and leave no turn open."""
+    await store.end_turn(
+        turn_id, session_id, 1, "completed", end_frame=9, events=[("turn_complete", "{}")], now=now
+    )
+    assert [] == await store.open_turns("me")
+    assert ["turn_complete"] == [e.type for e in await store.events("default", session_id)]
+
+
+async def test_turn_ended_twice(store, session_id, turn_id, now):
+    """A turn ends once: the second end is refused, its events too."""
+    await store.end_turn(turn_id, session_id, 1, "completed", end_frame=9, now=now)
+    with pytest.raises(Lost):
+        await store.end_turn(
+            turn_id, session_id, 1, "error", end_frame=9, events=[("error", "{}")], now=now
+        )
+    assert [] == await store.events("default", session_id)
+
+
+async def test_turn_ended_by_old_generation(store, session_id, turn_id, now):
+    """An owner that was replaced can't end the turn."""
+    with pytest.raises(Lost):
+        await store.end_turn(turn_id, session_id, 2, "completed", end_frame=9, now=now)
+    assert [turn_id] == [turn.id for turn in await store.open_turns("me")]
+
+
+async def test_turn_ended_after_session(store, session_id, turn_id, end_session, now):
+    """A turn that was cut by the end of its session still gets its own."""
+    await end_session(session_id)
+    await store.end_turn(turn_id, session_id, 1, "stopped", end_frame=9, now=now)
+    assert [] == await store.open_turns("me")
+
+
+async def test_messages_in_pages(store, session_id, turn_id, now):
+    """A page begins behind `after` and has at most `limit`."""
+    said = [(str(number), number) for number in range(2, 8)]
+    await store.append(session_id, turn_id, 1, messages=said, now=now)
+    page = await store.messages("default", session_id, after=3, limit=2)
+    assert [4, 5] == [message.sequence for message in page]
+    assert [] == await store.messages("default", session_id, after=7)
+
+
+async def test_events_of_a_type(store, session_id, now):
+    """A type narrows the timeline; `after` and `limit` hold as well."""
+    for kind in ("text", "error", "text", "text"):
+        await store.add_event(session_id, kind, None, now)
+    page = await store.events("default", session_id, kind="text", after=1, limit=1)
+    assert [(3, "text", None)] == [(event.sequence, event.type, event.data) for event in page]
+
+
+async def test_history_of_another_tenant(store, session_id, turn_id, now):
+    """Another tenant sees neither messages nor events."""
+    await store.add_event(session_id, "text", "{}", now)
+    assert [] == await store.messages("other", session_id)
+    assert [] == await store.events("other", session_id)
+
+
+async def test_event_of_unknown_session(store, now):
+    """An event needs its session."""
+    with pytest.raises(Lost):
+        await store.add_event("nobody", "text", None, now)

@@ -1,0 +1,52 @@
+from ash.model import LogLine
+from ash.store import logs
+
+
+def lines(*texts):
+    return [("stdout", text, "2026-01-01T00:00:00.000Z") for text in texts]
+
+
+async def test_logs_read_back(store, session_id):
+    """Lines come back as they were written, numbered from 0 over all appends."""
+    await store.append_logs(session_id, [("stderr", "a\x1b[0m ü", "2026")])
+    await store.append_logs(session_id, [("system", "", "2027")])
+    assert [
+        LogLine(index=0, level="stderr", text="a\x1b[0m ü", ts="2026"),
+        LogLine(index=1, level="system", text="", ts="2027"),
+    ] == await store.logs("default", session_id)
+
+
+async def test_logs_behind_a_line(store, session_id):
+    """`after` is the last line that the client has; `limit` bounds what comes."""
+    await store.append_logs(session_id, lines("a", "b", "c", "d"))
+    page = await store.logs("default", session_id, after=1, limit=1)
+    assert [(2, "c")] == [(line.index, line.text) for line in page]
+
+
+async def test_logs_trimmed(store, session_id, monkeypatch):
+    """Only the last lines are kept, and the numbers go on."""
+    monkeypatch.setattr(logs, "KEPT_LINES", 3)
+    await store.append_logs(session_id, lines("a", "b"))
+    await store.append_logs(session_id, lines("c", "d", "e"))
+    kept = await store.logs("default", session_id)
+    assert [(2, "c"), (3, "d"), (4, "e")] == [(line.index, line.text) for line in kept]
+
+
+async def test_logs_trimmed_for_one_session(store, create, monkeypatch):
+    """A session that prints much takes no line from another."""
+    monkeypatch.setattr(logs, "KEPT_LINES", 1)
+    quiet, loud = await create(), await create()
+    await store.append_logs(quiet, lines("a"))
+    await store.append_logs(loud, lines("b", "c"))
+    assert 1 == len(await store.logs("default", quiet))
+
+
+async def test_logs_kept():
+    """Ten thousand lines are kept."""
+    assert 10_000 == logs.KEPT_LINES
+
+
+async def test_logs_of_another_tenant(store, session_id):
+    """Another tenant sees no line."""
+    await store.append_logs(session_id, lines("a"))
+    assert [] == await store.logs("other", session_id)

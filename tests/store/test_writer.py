@@ -1,0 +1,135 @@
+"""Group commit without a database: what is committed is up to the test."""
+
+from threading import Event
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from ash.store.writer import Writer
+
+
+class Slow:
+    """Commits nothing until it is let; notes which units came together."""
+
+    def __init__(self):
+        self.groups = []
+        self.let = Event()
+        self.closed = False
+
+    def commit(self, units):
+        self.groups.append(list(units))
+        assert self.let.wait(5)
+        return [ValueError(unit) if unit == "bad" else unit for unit in units]
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def slow():
+    return Slow()
+
+
+@pytest.fixture
+async def writer(slow, nursery):
+    writer = Writer(slow.commit, slow.close)
+    nursery.start_soon(writer.run)
+    await wait_all_tasks_blocked()
+    yield writer
+    slow.let.set()
+    nursery.cancel_scope.cancel()
+
+
+async def started(nursery, write, *units):
+    """Starts writes one after the other; the first is being committed, the rest wait."""
+    for unit in units:
+        nursery.start_soon(write, unit)
+        await wait_all_tasks_blocked()
+
+
+async def test_units_gather(slow, writer):
+    """What comes during a commit is committed together by the next, in order."""
+    async with trio.open_nursery() as nursery:
+        await started(nursery, writer.write, "a")
+        await trio.to_thread.run_sync(until, lambda: slow.groups)
+        await started(nursery, writer.write, "b", "c", "d")
+        slow.let.set()
+    assert [["a"], ["b", "c", "d"]] == slow.groups
+
+
+def until(condition):
+    """In a thread: what another thread does has no event in the loop."""
+    waiting = Event()
+    while not condition():
+        waiting.wait(0.001)
+
+
+async def test_unit_that_fails_in_a_group(slow, writer):
+    """Of those who gathered, each hears of its own unit alone."""
+    heard = {}
+
+    async def write(unit):
+        try:
+            heard[unit] = await writer.write(unit)
+        except ValueError as error:
+            heard[unit] = str(error)
+
+    slow.let.set()
+    async with trio.open_nursery() as nursery:
+        for unit in ("a", "bad", "c"):
+            nursery.start_soon(write, unit)
+    assert {"a": "a", "bad": "bad", "c": "c"} == heard
+
+
+async def test_commit_that_breaks(nursery):
+    """When a commit itself breaks, those who wait hear it, and the next is tried."""
+
+    def commit(units):
+        if units == ["bad"]:
+            raise RuntimeError("broken")
+        return units
+
+    writer = Writer(commit, lambda: None)
+    nursery.start_soon(writer.run)
+    with pytest.raises(RuntimeError, match="broken"):
+        await writer.write("bad")
+    assert "good" == await writer.write("good")
+    nursery.cancel_scope.cancel()
+
+
+async def test_caller_cancelled_while_it_waits(slow, writer):
+    """A caller that goes away does not undo its write, nor stop those of others."""
+    async with trio.open_nursery() as nursery:
+        await started(nursery, writer.write, "a")
+        async with trio.open_nursery() as leaving:
+            await started(leaving, writer.write, "b")
+            leaving.cancel_scope.cancel()
+        slow.let.set()
+        assert "c" == await writer.write("c")
+    assert ["a", "b", "c"] == [unit for group in slow.groups for unit in group]
+
+
+async def test_writer_cancelled(slow):
+    """A writer that is cancelled first commits what it accepted, then closes."""
+    writer = Writer(slow.commit, slow.close)
+    async with trio.open_nursery() as callers:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(writer.run)
+            await started(callers, writer.write, "a", "b")
+            nursery.cancel_scope.cancel()
+            slow.let.set()
+        assert slow.closed
+    assert ["a", "b"] == [unit for group in slow.groups for unit in group]
+
+
+async def test_written_before_the_writer_runs(slow, nursery):
+    """A write may come before the writer's start; it waits for it."""
+    slow.let.set()
+    writer = Writer(slow.commit, slow.close)
+    async with trio.open_nursery() as callers:
+        await started(callers, writer.write, "early")
+        assert [] == slow.groups
+        nursery.start_soon(writer.run)
+    assert [["early"]] == slow.groups
+    nursery.cancel_scope.cancel()

@@ -28,6 +28,7 @@ from ash.keys import Keys, load_secret
 from ash.model import PoolStats
 from ash.sandbox.isolation import Isolation, detect
 from ash.sandbox.process import Spawner
+from ash.sandbox.reaper import reap_orphans
 from ash.sandbox.sandbox import Runtime
 from ash.sandbox.workspace import Workspaces
 from ash.sessions.counts import Counts
@@ -89,6 +90,7 @@ async def _serve(
         )
         app = Cors(Front(services, make_app(services)), settings.allowed_origins)
         http = partial(serve, app, listeners, draining=draining, grace=settings.grace_seconds)
+        nursery.start_soon(reap_orphans, runtime.spawner)
         nursery.start_soon(http)
         await _stop_on_signals(nursery, draining, sessions, settings.grace_seconds)
 

@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -19,11 +19,13 @@ class Spawner:
     """Starts processes from one thread that lives as long as the daemon.
 
     The kernel's parent-death signal follows the *thread* that forked, and trio's worker
-    threads end after ten idle seconds: a child of one would be killed with it.
+    threads end after ten idle seconds: a child of one would be killed with it. `running` are
+    the pids that somebody waits for.
     """
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
+        self.running: set[int] = set()
 
     async def start(
         self, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, pass_fds: Sequence[int]
@@ -46,7 +48,9 @@ class Spawner:
         # Shielded, or a cancelled caller would leave a process that nobody owns.
         with trio.CancelScope(shield=True):
             await started.wait()
-        return Process(future.result())
+        popen = future.result()
+        self.running.add(popen.pid)
+        return Process(popen, self.running.discard)
 
     def close(self) -> None:
         self._thread.shutdown()
@@ -55,8 +59,10 @@ class Spawner:
 class Process:
     """A started process with its group. `stdout` and `stderr` are byte streams."""
 
-    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+    def __init__(self, popen: subprocess.Popen[bytes], forget: Callable[[int], None]) -> None:
+        """`forget` is told the pid once the process has been reaped."""
         self._popen = popen
+        self._forget = forget
         self._pidfd = os.pidfd_open(popen.pid)
         self.pid = popen.pid
         self.stdout = _take(popen.stdout)
@@ -66,6 +72,7 @@ class Process:
         """The exit status once it has ended; -N if signal N ended it."""
         while (status := self._popen.poll()) is None:
             await trio.lowlevel.wait_readable(self._pidfd)
+        self._forget(self.pid)
         return status
 
     def kill(self) -> None:

@@ -1,8 +1,8 @@
 """`python -m ash.testing`: the stub model on its own, until it is interrupted."""
 
 import argparse
+import signal
 import sys
-from contextlib import suppress
 
 import trio
 
@@ -10,9 +10,10 @@ from ash.testing import StubModel
 
 
 async def _serve(port: int) -> None:
-    async with StubModel(port=port) as model:
-        print(model.url, flush=True)  # noqa: T201 - the URL is this command's output
-        await trio.sleep_forever()
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with StubModel(port=port) as model:
+            print(model.url, flush=True)  # noqa: T201 - the URL is this command's output
+            await anext(signals)
 
 
 def main() -> None:
@@ -23,8 +24,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
     port = parser.parse_args().port
     try:
-        with suppress(KeyboardInterrupt):
-            trio.run(_serve, port)
+        trio.run(_serve, port)
     except OSError as error:
         sys.exit(f"can't listen on port {port}: {error.strerror}")
 

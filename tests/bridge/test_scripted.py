@@ -15,7 +15,7 @@ from msgspec import Raw
 
 from bridge.engine import EngineDied, EngineError, EngineGone, Launch
 from bridge.script import big
-from bridge.scripted import ScriptedConversation, Scripted
+from bridge.scripted import Scripted, ScriptedConversation
 
 _FOLDER = Path(__file__).parent.parent / "fixtures" / "cli"
 _MODEL = "claude-opus-5-5"
@@ -56,7 +56,7 @@ class _Said(list[dict[str, Any]]):
 
     @property
     def result(self) -> dict[str, Any]:
-        assert self[-1]["type"] == "result"
+        assert "result" == self[-1]["type"]
         return self[-1]
 
     @property
@@ -140,7 +140,7 @@ async def test_prompt_of_blocks_is_read_by_its_texts() -> None:
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": ""}}
     async with _open() as conversation:
         said = await _turn(conversation, [{"type": "text", "text": "RECALL"}, image])
-    assert said.result["result"] == '["RECALL"]'
+    assert '["RECALL"]' == said.result["result"]
 
 
 async def test_recall_lists_what_was_said_before_a_resume() -> None:
@@ -150,7 +150,7 @@ async def test_recall_lists_what_was_said_before_a_resume() -> None:
         await _turn(conversation, "FAIL: 500")
     async with _open(resume=True) as conversation:
         said = await _turn(conversation, "RECALL")
-    assert said.result["result"] == '["one","FAIL: 500","RECALL"]'
+    assert '["one","FAIL: 500","RECALL"]' == said.result["result"]
 
 
 async def test_prompt_is_on_disk_before_the_result_is_told(tmp_path) -> None:
@@ -164,7 +164,7 @@ async def test_prompt_is_on_disk_before_the_result_is_told(tmp_path) -> None:
     said.at(lambda message: message["type"] == "result", look)
     async with _open() as conversation:
         await _say(conversation, "hello", said)
-    assert kept == [1]
+    assert [1] == kept
 
 
 async def test_resume_of_an_unknown_session_is_an_error() -> None:
@@ -188,7 +188,7 @@ async def test_open_without_a_turn_leaves_the_session_id_free() -> None:
     async with _open():
         pass
     async with _open() as conversation:
-        assert (await _turn(conversation, "hello")).result["result"] == "echo: hello"
+        assert "echo: hello" == (await _turn(conversation, "hello")).result["result"]
 
 
 async def test_resume_works_from_another_folder(workspace, monkeypatch) -> None:
@@ -200,7 +200,7 @@ async def test_resume_works_from_another_folder(workspace, monkeypatch) -> None:
     monkeypatch.chdir(elsewhere)
     async with _open(resume=True) as conversation:
         said = await _turn(conversation, "RECALL")
-    assert said.result["result"] == '["hello","RECALL"]'
+    assert '["hello","RECALL"]' == said.result["result"]
 
 
 async def test_crash_ends_the_turn_without_a_result() -> None:
@@ -211,7 +211,7 @@ async def test_crash_ends_the_turn_without_a_result() -> None:
             await _say(conversation, "CRASH", said)
         with pytest.raises(EngineGone):
             await _turn(conversation, "hello")
-    assert said.kinds[-1] == "stream_event content_block_delta text_delta"
+    assert "stream_event content_block_delta text_delta" == said.kinds[-1]
 
 
 async def test_conversation_can_be_resumed_after_a_crash() -> None:
@@ -222,7 +222,7 @@ async def test_conversation_can_be_resumed_after_a_crash() -> None:
             await _turn(conversation, "CRASH")
     async with _open(resume=True) as conversation:
         said = await _turn(conversation, "RECALL")
-    assert said.result["result"] == '["one","RECALL"]'
+    assert '["one","RECALL"]' == said.result["result"]
 
 
 async def test_slow_spreads_its_deltas_over_the_seconds(autojump_clock) -> None:
@@ -237,7 +237,7 @@ async def test_slow_spreads_its_deltas_over_the_seconds(autojump_clock) -> None:
     async with _open() as conversation:
         start = trio.current_time()
         await _say(conversation, "SLOW: 4 2", said)
-    assert [round(time - start, 2) for time in times] == [0.0, 0.5, 1.0, 1.5]
+    assert [0.0, 0.5, 1.0, 1.5] == [round(time - start, 2) for time in times]
     assert 2000 <= said.result["duration_ms"] < 2100
 
 
@@ -247,7 +247,7 @@ async def test_interrupt_while_nothing_runs_changes_nothing() -> None:
         await conversation.interrupt()
         said = await _turn(conversation, "hello")
         await conversation.interrupt()
-    assert said.result["terminal_reason"] == "completed"
+    assert "completed" == said.result["terminal_reason"]
 
 
 async def test_interrupt_during_a_burst_ends_it_after_the_delta() -> None:
@@ -257,8 +257,8 @@ async def test_interrupt_during_a_burst_ends_it_after_the_delta() -> None:
         said.at(_is_delta, conversation.interrupt)
         await _say(conversation, "BURST: 1000", said)
     [message] = [message for message in said if message["type"] == "assistant"]
-    assert message["message"]["content"][0]["text"] == "tick0 "
-    assert said.result["terminal_reason"] == "aborted_streaming"
+    assert "tick0 " == message["message"]["content"][0]["text"]
+    assert "aborted_streaming" == said.result["terminal_reason"]
 
 
 async def test_interrupted_conversation_goes_on() -> None:
@@ -268,7 +268,7 @@ async def test_interrupted_conversation_goes_on() -> None:
         said.at(_is_delta, conversation.interrupt)
         await _say(conversation, "SLOW: 2 60", said)
         after = await _turn(conversation, "RECALL")
-    assert after.result["result"] == '["SLOW: 2 60","RECALL"]'
+    assert '["SLOW: 2 60","RECALL"]' == after.result["result"]
 
 
 async def test_bash_runs_in_the_workspace(workspace) -> None:
@@ -276,14 +276,14 @@ async def test_bash_runs_in_the_workspace(workspace) -> None:
     async with _open() as conversation:
         said = await _turn(conversation, "BASH: echo content > made.txt; pwd")
     assert f"done: {workspace}" == said.result["result"]
-    assert (workspace / "made.txt").read_text() == "content\n"
+    assert "content\n" == (workspace / "made.txt").read_text()
 
 
 async def test_bash_that_cannot_start_is_a_tool_error() -> None:
     """A command that no shell can be given fails, the turn does not."""
     async with _open() as conversation:
         said = await _turn(conversation, "BASH: echo \0")
-    assert said.result["result"] == "failed: embedded null byte"
+    assert "failed: embedded null byte" == said.result["result"]
 
 
 @pytest.mark.parametrize("how", ["interrupt", "cancel"])
@@ -360,10 +360,10 @@ async def test_init_shows_what_the_engine_was_started_with() -> None:
     }
     async with _open(**settings) as conversation:
         init = (await _turn(conversation, "hello"))[0]
-    assert init["model"] == "some-model"
-    assert init["permissionMode"] == "bypassPermissions"
-    assert [server["name"] for server in init["mcp_servers"]] == ["tickets"]
-    assert init["tools"] == ["Bash"]
+    assert "some-model" == init["model"]
+    assert "bypassPermissions" == init["permissionMode"]
+    assert ["tickets"] == [server["name"] for server in init["mcp_servers"]]
+    assert ["Bash"] == init["tools"]
     assert "critic" in init["agents"]
 
 
@@ -374,7 +374,7 @@ async def test_model_named_with_a_turn_stays() -> None:
             (await _turn(conversation, "hello", model))[2]["event"]["message"]["model"]
             for model in (None, "second", None)
         ]
-    assert models == ["first", "second", "second"]
+    assert ["first", "second", "second"] == models
 
 
 async def test_cost_adds_up_over_the_process() -> None:
@@ -382,7 +382,7 @@ async def test_cost_adds_up_over_the_process() -> None:
     async with _open() as conversation:
         first = (await _turn(conversation, "hello")).result
         second = (await _turn(conversation, "hello")).result
-    assert [first["result_index"], second["result_index"]] == [0, 1]
+    assert [0, 1] == [first["result_index"], second["result_index"]]
     assert first["total_cost_usd"] < second["total_cost_usd"]
     assert first["usage"]["output_tokens"] == second["usage"]["output_tokens"]
 

@@ -1,0 +1,132 @@
+"""The script: what a user's text asks of the scripted engine and of the stub model."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge import script
+from bridge.script import Crash, Fail, Say, Use
+
+_COMMANDS = ("BASH:", "WRITE:", "SLOW:", "BURST:", "BIG:", "THINK:", "FAIL:")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("BASH: ls -l", Use("Bash", {"command": "ls -l"})),
+        ("BASH:ls\npwd\n", Use("Bash", {"command": "ls\npwd\n"})),
+        ("WRITE: a/b.txt", Use("Write", {"file_path": "a/b.txt", "content": ""})),
+        ("WRITE: a.txt one\ntwo ", Use("Write", {"file_path": "a.txt", "content": "one\ntwo "})),
+        ("WRITE: a.txt\none", Use("Write", {"file_path": "a.txt", "content": "one"})),
+        ("SLOW: 2 3", Say(("tick0 ", "tick1 "), pause=1.5)),
+        ("SLOW: 2 0.5", Say(("tick0 ", "tick1 "), pause=0.25)),
+        ("SLOW: 5", Say(("tick0 ", "tick1 ", "tick2 ", "tick3 ", "tick4 "), pause=0.2)),
+        ("BURST: 2\n", Say(("tick0 ", "tick1 "))),
+        ("THINK: hard", Say(("thought: ", "hard"), thinking="hard")),
+        ("FAIL: 529", Fail(529)),
+        (" CRASH\n", Crash()),
+    ],
+)
+def test_command_is_understood(text, expected) -> None:
+    """Each command of the table asks for its answer."""
+    assert expected == script.answer([text])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("BASH:", "BASH: ", "WRITE: ", "THINK:", "bash: ls", " BASH: ls", "please BASH: ls"),
+        *("SLOW: 0", "SLOW: x", "SLOW: 3 x", "SLOW: -1", "SLOW: 3 1 2", "SLOW: 1000000"),
+        *("BURST: 0", "BURST: 1.5", "BURST: \u0661", "BIG: 0", "BIG: 123456", "BIG: "),
+        *("FAIL: 200", "FAIL: 399", "FAIL: 600", "FAIL: 50", "CRASH now", "RECALL it", ""),
+    ],
+)
+def test_what_is_no_command_is_echoed(text) -> None:
+    """A command that does not fit its form is text like any other."""
+    assert f"echo: {text}" == script.answer([text]).text
+
+
+@given(st.text().filter(lambda text: not text.startswith(_COMMANDS)))
+def test_echo_changes_nothing(text) -> None:
+    """Whatever is no command comes back as it was, in pieces that join to it."""
+    if text.strip() in {"CRASH", "RECALL"}:
+        return
+    answer = script.answer(["earlier", text])
+    assert f"echo: {text}" == answer.text
+    assert all(answer.pieces)
+
+
+@given(st.sampled_from(_COMMANDS), st.text())
+def test_no_text_is_an_error(command, rest) -> None:
+    """Every text has an answer, and one that can be paid for at once."""
+    answer = script.answer([command + rest])
+    assert isinstance(answer, Say | Use | Fail)
+
+
+@given(st.lists(st.text()))
+def test_recall_lists_all_texts(texts) -> None:
+    """The answer is JSON that holds what was said, this last text included."""
+    said = [*texts, "RECALL"]
+    assert said == msgspec.json.decode(script.answer(said).text)
+
+
+def test_conversation_without_a_text_is_answered() -> None:
+    """A prompt of images alone is no error."""
+    assert "echo: " == script.answer([]).text
+
+
+@pytest.mark.parametrize("kib", [1, 7, 2048])
+def test_big_has_the_size_that_was_asked(kib) -> None:
+    """So many KiB in UTF-8, the same each time."""
+    answer = script.answer([f"BIG: {kib}"])
+    assert kib * 1024 == len(answer.text.encode())
+    assert script.big(kib) == answer
+
+
+def test_big_comes_in_deltas_of_a_sensible_size() -> None:
+    """Not one delta for all, and not one for each line."""
+    sizes = [len(piece.encode()) for piece in script.big(2048).pieces]
+    assert max(sizes) <= 16 * 1024
+    assert len(sizes) <= 150
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+def test_big_has_characters_of_every_width(width) -> None:
+    """One to four bytes, so that a cut at any place shows."""
+    assert any(len(character.encode()) == width for character in script.big(1).text)
+
+
+def test_big_has_the_characters_that_break_readers() -> None:
+    """Controls, quotes, line ends of other rules, marks, joiners and non-characters."""
+    assert set() == set('\x00\x1f"\\\r\x85\u2028\u2029\ufeff\u0301\u200d\uffff') - set(
+        script.big(1).text
+    )
+
+
+@pytest.mark.parametrize(
+    ("is_error", "expected"), [(False, "done: out"), (None, "done: out"), (True, "failed: out")]
+)
+def test_text_after_a_tool_tells_how_it_went(is_error, expected) -> None:
+    """The tool's output is in the text, whichever engine ran it."""
+    assert expected == script.after_tool("out", is_error=is_error).text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<system-reminder>\nAs you answer …", False),
+        ("[Request interrupted by user]", False),
+        ("[Request interrupted by user for tool use]", False),
+        ("hello <system-reminder>", True),
+    ],
+)
+def test_texts_of_the_cli_are_told_from_the_users(text, expected) -> None:
+    """The CLI puts texts of its own into a conversation."""
+    assert expected is script.said_by_user(text)
+
+
+def test_tokens_are_four_characters_each() -> None:
+    """Each text is rounded up on its own, so that a sum can be checked by hand."""
+    assert 0 == script.tokens()
+    assert 3 == script.tokens("", "abcd", "abcde")

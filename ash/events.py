@@ -42,8 +42,9 @@ class Reading(Struct):
 
 
 class _Delta(Struct):
-    text: Raw | None = None
-    thinking: Raw | None = None
+    # UNSET, not None: msgspec takes a union of Raw and null for null alone.
+    text: Raw | UnsetType = UNSET
+    thinking: Raw | UnsetType = UNSET
 
 
 class _StreamEvent(Struct):
@@ -114,9 +115,9 @@ def _read_stream_event(head: _Head, reading: Reading) -> None:
     delta = head.event.delta if head.event else None
     if delta is None:
         return
-    if delta.text is not None:
+    if delta.text is not UNSET:
         reading.frames.append(Frame("text_delta", _object(delta=delta.text)))
-    if delta.thinking is not None:
+    if delta.thinking is not UNSET:
         reading.frames.append(Frame("thinking_delta", _object(delta=delta.thinking)))
 
 

@@ -63,6 +63,10 @@ class Cli:
             if message["type"] == "control_response":
                 return
 
+    async def wait(self) -> int:
+        """The CLI's exit code, when it has ended."""
+        return await self._process.wait()
+
     async def _messages(self) -> AsyncIterator[dict[str, Any]]:
         lines = Lines()
         async for chunk in self._process.stdout:

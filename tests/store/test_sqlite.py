@@ -54,6 +54,13 @@ async def test_files_are_private(store, session_id, tmp_path):
     assert {"ash.db": 0o600, "ash.db-wal": 0o600, "ash.db-shm": 0o600} == modes
 
 
+async def test_durability(store):
+    """A crash of the machine costs at most the last moments, never the database."""
+    names = ("journal_mode", "synchronous", "foreign_keys")
+    values = [store._driver._writing.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
+    assert ["wal", 1, 1] == values
+
+
 async def test_file_with_open_mode(tmp_path):
     """A database that others could read is closed to them at the next start."""
     path = tmp_path / "ash.db"
@@ -141,9 +148,10 @@ async def test_reads_while_another_program_writes(store, session_id, lock, nurse
 
 
 async def test_write_lock_never_given_back(store, session_id, lock, now):
-    """Writes that wait too long fail as busy, all that gathered; the next ones work."""
+    """Writes that wait too long fail as busy, all that gathered at once; the next ones work."""
     store._driver._writing.execute("PRAGMA busy_timeout = 50")
-    refused = []
+    tried, refused = [], []
+    store._driver._writing.set_trace_callback(tried.append)
 
     async def write():
         with pytest.raises(Unavailable, match="The database is busy"):
@@ -155,6 +163,7 @@ async def test_write_lock_never_given_back(store, session_id, lock, now):
             for _ in range(5):
                 nursery.start_soon(write)
     assert [1] * 5 == refused
+    assert len(tried) <= 2
     await store.add_event(session_id, "text", None, now)
     assert [1] == [event.sequence for event in await store.events("default", session_id)]
 

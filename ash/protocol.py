@@ -4,6 +4,7 @@ Adding a field or a message is fine, renaming one breaks bridges in older images
 a reader does not know are ignored.
 """
 
+import re
 from typing import Any, TypeAlias
 
 import msgspec
@@ -140,6 +141,12 @@ _command_decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 _event_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 _encoder = msgspec.json.Encoder()
 
+_MESSAGE_HEAD = b'{"ev":"message","data":'
+_ESCAPE = re.compile(
+    rb"\\(?:ud[89ab][\da-f]{2}\\ud[c-f][\da-f]{2}|ud[89a-f][\da-f]{2}|.)", re.IGNORECASE
+)
+_LONE = len(rb"\ud83d")
+
 
 def decode_command(line: bytes | memoryview) -> Command:
     """Raises msgspec.DecodeError, of which ValidationError tells what does not fit."""
@@ -147,8 +154,28 @@ def decode_command(line: bytes | memoryview) -> Command:
 
 
 def decode_event(line: bytes | memoryview) -> Event:
-    """Raises msgspec.DecodeError. Raw fields are views of `line`."""
-    return _event_decoder.decode(line)
+    """Raises msgspec.DecodeError, and RecursionError. Raw fields are views of `line`."""
+    try:
+        return _event_decoder.decode(line)
+    except msgspec.DecodeError:
+        event = _event_decoder.decode(with_whole_characters(line))
+        untouched = line[len(_MESSAGE_HEAD) : -len(b"}")]
+        if isinstance(event, Message) and event.data == Raw(with_whole_characters(untouched)):
+            return Message(Raw(untouched))
+        return event
+
+
+def with_whole_characters(data: bytes | memoryview) -> bytes:
+    """The JSON with U+FFFD for each half of a character.
+
+    JavaScript writes such halves, as escapes, where a program has cut a text in the middle of
+    a character. They are valid JSON, but msgspec takes them for broken.
+    """
+    return _ESCAPE.sub(_whole, data)
+
+
+def _whole(escape: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if len(escape[0]) == _LONE else escape[0]
 
 
 def encode(thing: Command | Event) -> bytes:
@@ -161,7 +188,7 @@ def encode(thing: Command | Event) -> bytes:
 
 def message_line(raw: bytes | memoryview) -> bytes:
     """`encode(Message(Raw(raw)))` without taking the raw JSON into an object."""
-    return b"".join((b'{"ev":"message","data":', raw, b"}\n"))
+    return b"".join((_MESSAGE_HEAD, raw, b"}\n"))
 
 
 class LineTooLong(ValueError):

@@ -6,9 +6,12 @@
 import argparse
 import sqlite3
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -33,6 +36,18 @@ EVENT = (
     " FROM events WHERE session_id = ?"
 )
 
+CLIENT = """
+import selectors, socket, sys
+ready = selectors.DefaultSelector()
+for _ in range(50):
+    connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+    connection.sendall(b"x" * 500)
+    ready.register(connection, selectors.EVENT_READ)
+while True:
+    for key, _ in ready.select():
+        key.fileobj.sendall(key.fileobj.recv(65536))
+"""
+
 
 def session(number: int) -> StoredSession:
     return StoredSession(
@@ -55,7 +70,10 @@ def tell(what: str, times: list[float], bare: list[float] | None = None) -> None
     ordered = sorted(times)
     p50, p99 = statistics.median(ordered), ordered[int(len(ordered) * 0.99)]
     ratio = f"  {p50 / statistics.median(bare):5.1f} x bare" if bare else ""
-    print(f"{what:46} p50 {p50 * 1e6:8.1f} µs   p99 {p99 * 1e6:8.1f} µs{ratio}")
+    percentiles = (
+        f"p50 {p50 * 1e6:7.1f} µs  p99 {p99 * 1e6:8.1f} µs  max {ordered[-1] * 1e3:5.1f} ms"
+    )
+    print(f"{what:40} {percentiles}{ratio}")
 
 
 def timed(seconds: float, act: Callable[[], object]) -> list[float]:
@@ -126,13 +144,37 @@ async def writes(store: Store, writers: int, seconds: float) -> tuple[list[float
     return times, lags
 
 
-async def reads(seconds: float, read: Callable[[], object]) -> list[float]:
+async def reads(seconds: float, read: Callable[[], Awaitable[object]]) -> list[float]:
     times = []
     end = time.perf_counter() + seconds
     while (start := time.perf_counter()) < end:
         await read()
         times.append(time.perf_counter() - start)
     return times
+
+
+@asynccontextmanager
+async def busy_loop() -> AsyncIterator[None]:
+    """A loop that is never idle: another process talks to it as fast as it answers."""
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, echo, [listener])
+        port = str(listener.socket.getsockname()[1])
+        client = [sys.executable, "-c", CLIENT, port]
+        nursery.start_soon(partial(trio.run_process, client, deliver_cancel=kill))
+        await trio.sleep(1)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def echo(stream: trio.SocketStream) -> None:
+    with suppress(trio.BrokenResourceError):
+        async for data in stream:
+            await stream.send_all(data)
+
+
+async def kill(process: trio.Process) -> None:
+    process.kill()
 
 
 async def main(seconds: float) -> None:
@@ -154,9 +196,13 @@ async def main(seconds: float) -> None:
             tell("write: bare sqlite3, one thread, no loop", bare)
             for writers in (1, WRITERS):
                 times, lags = await writes(store, writers, seconds)
-                tell(f"write: append, {writers} at a time", times, bare)
-                print(f"{'':46} {len(times) / seconds:.0f} units/s, {len(bare) / seconds:.0f} bare")
+                tell(f"write: append, {writers} at a time", times, bare if writers == 1 else None)
+                print(f"{'':40} {len(times) / seconds:.0f} units/s, {len(bare) / seconds:.0f} bare")
                 tell("  how late the loop is meanwhile", lags)
+            async with busy_loop():
+                for writers in (1, 20):
+                    times, _ = await writes(store, writers, seconds)
+                    tell(f"write: append, {writers} at a time, loop busy", times)
             sql = "SELECT * FROM sessions WHERE id = ?"
             bare = bare_reads(path, sql, seconds)
             tell("read: bare sqlite3, one session", bare)

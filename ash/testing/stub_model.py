@@ -1,7 +1,7 @@
 """A Messages API endpoint on loopback that answers by rule, at once and always the same."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from hmac import compare_digest
 from queue import SimpleQueue
 from threading import Thread
@@ -111,7 +111,8 @@ class StubModel:
         try:
             yield model
         finally:
-            token.run_sync_soon(scope.cancel)
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(scope.cancel)
             thread.join()
 
     @asynccontextmanager

@@ -1,5 +1,7 @@
 """The script: what a user's text asks of the scripted engine and of the stub model."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -45,6 +47,13 @@ def test_command_is_understood(text, expected) -> None:
 def test_what_is_no_command_is_echoed(text) -> None:
     """A command that does not fit its form is text like any other."""
     assert f"echo: {text}" == script.answer([text]).text
+
+
+def test_documentation_has_every_command() -> None:
+    """The table in docs/testing.md is complete."""
+    text = (Path(__file__).parent.parent.parent / "docs" / "testing.md").read_text()
+    missing = [name for name in (*_COMMANDS, "CRASH", "RECALL") if f"| `{name}" not in text]
+    assert [] == missing
 
 
 @given(st.text().filter(lambda text: not text.startswith(_COMMANDS)))

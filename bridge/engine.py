@@ -61,7 +61,8 @@ class Conversation(Protocol):
     async def turn(self, prompt: Raw, model: str | None, emit: Emit) -> None:
         """One prompt in, its raw messages out, in order, up to its `result`.
 
-        Raises EngineError, or EngineDied if there will be no further turn.
+        `model` is for this turn alone; None means the one of the launch. Raises EngineError,
+        or EngineDied if there will be no further turn.
         """
 
     async def interrupt(self) -> None:

@@ -6,9 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-import msgspec
 import trio
-from msgspec import Struct
 
 from ash.protocol import Done, Failed, Open, Opened, Query, Resume, encode, message_line
 from bridge.engine import (
@@ -23,6 +21,7 @@ from bridge.engine import (
     opened_with,
     wanted_by,
 )
+from bridge.head import read_head
 from bridge.outbox import Outbox
 
 # An interrupt that the engine does not follow ends the engine, so that the turn is over within
@@ -186,7 +185,7 @@ class Owner:
 
     def _emit(self, query: Query) -> Emit:
         async def emit(raw: bytes | memoryview) -> None:
-            if query.include_partial_messages or not _is_partial(raw):
+            if query.include_partial_messages or read_head(raw).type != "stream_event":
                 await self._outbox.put(message_line(raw))
 
         return emit
@@ -216,14 +215,3 @@ class Owner:
             except ImportError as error:
                 raise EngineError(f"The engine is not installed: {error}") from error
         return self._engine
-
-
-class _Kind(Struct):
-    type: object = None
-
-
-_kind = msgspec.json.Decoder(_Kind).decode
-
-
-def _is_partial(raw: bytes | memoryview) -> bool:
-    return _kind(raw).type == "stream_event"

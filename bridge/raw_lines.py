@@ -8,29 +8,16 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any
 
-import msgspec
 import trio
-from msgspec import Struct
 
 from ash.protocol import Lines, LineTooLong
 from bridge.engine import Emit, Say
+from bridge.head import Head, read_head
 
 # What the CLI says between two turns waits for the next one, that much of it; then the CLI does.
 HELD_LIMIT = 8 * 1024 * 1024
 
 _CONTROL = {"control_request", "control_response", "control_cancel_request"}
-
-
-class _Head(Struct):
-    """The few fields that are looked at. `Any`: a shape we do not know is passed on as it is."""
-
-    type: Any = None
-    subtype: Any = None
-    state: Any = None
-    sdk_host_only: Any = None
-
-
-_head = msgspec.json.Decoder(_Head).decode
 
 
 class Turn:
@@ -122,8 +109,8 @@ class RawLines:
 
     async def _sort(self, line: memoryview) -> dict[str, Any] | None:
         try:
-            head = _head(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            head = read_head(line)
+        except ValueError as error:
             self._complain(bytes(line), error)
             return None
         if isinstance(head.type, str) and head.type in _CONTROL:
@@ -144,14 +131,14 @@ class RawLines:
             self.turn.fault = f"The engine wrote a line that is not JSON ({error}): {text}"
         self._say(text)
 
-    def _follow(self, head: _Head) -> None:
+    def _follow(self, head: Head) -> None:
         self._state = head.state
         if head.state == "idle":
             self._idle.set()
         elif self._idle.is_set():
             self._idle = trio.Event()
 
-    def _progress(self, turn: Turn, head: _Head) -> None:
+    def _progress(self, turn: Turn, head: Head) -> None:
         if head.type == "result":
             turn.answered = True
         elif head.type == "system" and head.subtype == "init":

@@ -28,8 +28,6 @@ class Scripted:
     ) -> "AsyncIterator[ScriptedConversation]":
         transcript = Transcript(launch.session_id)
         exists = await trio.to_thread.run_sync(transcript.exists)
-        if resume and not exists:
-            raise EngineError(f"No conversation found with session ID: {launch.session_id}")
         if exists and not resume:
             raise EngineError(f"Session ID {launch.session_id} is already in use.")
         texts = await trio.to_thread.run_sync(transcript.texts)
@@ -41,7 +39,6 @@ class ScriptedConversation:
 
     def __init__(self, launch: Launch, transcript: "Transcript", texts: list[str]) -> None:
         self._launch = launch
-        self._model = launch.model or _MODEL
         self._transcript = transcript
         self._texts = texts
         self._total = cli.Usage()
@@ -50,12 +47,12 @@ class ScriptedConversation:
         self._dead = False
 
     async def turn(self, prompt: Raw, model: str | None, emit: Emit) -> None:
-        """As the engine protocol has it; a model stays until another is named."""
+        """As the engine protocol has it."""
         if self._dead:
             raise EngineGone("the engine's process is gone")
-        self._model = model or self._model
+        model = model or self._launch.model or _MODEL
         texts = [*self._texts, *_texts(msgspec.json.decode(prompt))]
-        turn = self._running = Turn(self._launch, self._model, texts, self._total, emit)
+        turn = self._running = Turn(self._launch, model, texts, self._total, emit)
         try:
             ending = await turn.play()
             # Kept before the result is told: who has seen the end of a turn can count on it.

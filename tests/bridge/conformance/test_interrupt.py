@@ -1,0 +1,81 @@
+"""Interrupts: the turn ends soon, the conversation goes on."""
+
+import time
+
+from ash.protocol import Exec, ExecResult
+from tests.support.bridge import Bridge, Turn
+
+
+def test_streaming_turn_ends_at_once(bridge) -> None:
+    """An interrupt in the middle of an answer ends the turn, and the next turn works."""
+    bridge.ask("SLOW: 60 60", partial=True)
+    bridge.message("stream_event")
+    turn, seconds = _interrupt(bridge)
+    assert seconds < 5
+    assert [] == turn.errors
+    assert turn.result["is_error"] is True
+    assert "echo: still there" == bridge.turn("still there").text
+
+
+def test_running_tool_is_stopped(bridge) -> None:
+    """An interrupt ends a shell command too, and what it would have done is not done."""
+    bridge.ask("BASH: echo begun > begun; sleep 30; echo done > done")
+    bridge.message("assistant")
+    _wait_for(bridge, "begun")
+    turn, seconds = _interrupt(bridge)
+    assert seconds < 5
+    assert turn.result["is_error"] is True
+    assert "no" == _sh(bridge, "test -e done && echo yes || echo no")
+    assert "0" == _sh(bridge, "pgrep -fc '^sleep 30$'")
+
+
+def test_interrupt_right_after_the_query_is_not_lost(bridge) -> None:
+    """However early it comes, the turn ends."""
+    bridge.ask("SLOW: 60 60")
+    turn, seconds = _interrupt(bridge)
+    assert seconds < 5
+    assert turn.result["is_error"] is True
+    assert "echo: on we go" == bridge.turn("on we go").text
+
+
+def test_interrupt_while_the_engine_boots_ends_the_turn(start) -> None:
+    """A query that boots the engine can be interrupted before the engine is there."""
+    with start() as bridge:
+        bridge.ask("SLOW: 60 60")
+        _, seconds = _interrupt(bridge)
+        assert seconds < 5
+        assert "echo: next" == bridge.turn("next").text
+
+
+def test_interrupt_without_a_turn_changes_nothing(bridge) -> None:
+    """It is neither an error nor kept for the next turn."""
+    bridge.interrupt()
+    bridge.interrupt()
+    assert "tick0 tick1 " == bridge.turn("SLOW: 2 0.2").text
+
+
+def test_interrupt_ends_only_the_running_turn(bridge) -> None:
+    """What waits behind it is answered."""
+    bridge.ask("SLOW: 60 60", partial=True)
+    bridge.message("stream_event")
+    bridge.ask("behind")
+    turn, _ = _interrupt(bridge)
+    assert turn.result["is_error"] is True
+    assert "echo: behind" == bridge.finish().text
+
+
+def _interrupt(bridge: Bridge) -> tuple[Turn, float]:
+    begun = time.monotonic()
+    bridge.interrupt()
+    return bridge.finish(), time.monotonic() - begun
+
+
+def _sh(bridge: Bridge, command: str) -> str:
+    bridge.send(Exec(command=command, id="sh"))
+    answer = bridge.receive()
+    assert isinstance(answer, ExecResult), answer
+    return answer.stdout.strip()
+
+
+def _wait_for(bridge: Bridge, name: str) -> None:
+    assert "" == _sh(bridge, f"until test -e {name}; do sleep 0.02; done")

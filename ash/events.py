@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from ash.model import EventType, TurnReason
+from ash.protocol import with_whole_characters
 
 NULL = Raw(b"null")
 _encode = msgspec.json.encode
@@ -95,14 +96,21 @@ _BUDGETS = {"error_max_turns", "error_max_budget_usd"}
 def read(raw: bytes | memoryview) -> Reading:
     """Reads one SDK message. An unknown shape is passed on as it is."""
     reading = Reading([], [], durable=True)
-    try:
-        head = _decode_head(raw)
-    except msgspec.ValidationError:
-        head = _Head()
+    head = _head_of(raw)
     if reader := _READERS.get(head.type):
         reader(head, reading)
     reading.frames.append(Frame("message", raw))
     return reading
+
+
+def _head_of(raw: bytes | memoryview) -> _Head:
+    try:
+        try:
+            return _decode_head(raw)
+        except msgspec.DecodeError:
+            return _decode_head(with_whole_characters(raw))
+    except msgspec.ValidationError:
+        return _Head()
 
 
 def _object(**values: Raw | bool | None) -> bytes:
@@ -223,15 +231,8 @@ def done(session_id: str, reason: TurnReason) -> Frame:
 def sse(frame_id: int, frame: Frame) -> bytes:
     """The frame as it goes over the wire.
 
-    A carriage return would end the data line for an SSE reader: JSON knows it only as white
-    space between tokens, so a message that has one is written anew.
+    A carriage return would end the data line for an SSE reader. In JSON it can only be white
+    space between tokens, so a blank says the same.
     """
-    line = _sse_line(frame_id, frame.event, frame.data)
-    if b"\r" in line:
-        line = _sse_line(frame_id, frame.event, _encode(msgspec.json.decode(frame.data)))
-    return line
-
-
-def _sse_line(frame_id: int, event: str, data: bytes | memoryview) -> bytes:
-    head = f"id: {frame_id}\nevent: {event}\ndata: ".encode()
-    return b"".join((head, data, b"\n\n"))
+    head = f"id: {frame_id}\nevent: {frame.event}\ndata: ".encode()
+    return b"".join((head, frame.data, b"\n\n")).replace(b"\r", b" ")

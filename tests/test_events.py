@@ -1,0 +1,321 @@
+"""What a client and the timeline get of an SDK message."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ash import events
+from ash.events import Ending, Frame
+
+RECORDINGS = sorted((Path(__file__).parent / "fixtures" / "cli").glob("*.ndjson"))
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+# Known names with values of any shape: where a reader that trusts its input would fall.
+NAMES = ["type", "text", "content", "id", "name", "input", "is_error", "thinking", "tool_use_id"]
+BLOCK = st.dictionaries(st.sampled_from(NAMES), JSON)
+MESSAGE = st.fixed_dictionaries(
+    {"type": st.sampled_from(["assistant", "user", "result", "system", "stream_event"]) | JSON},
+    optional={
+        "subtype": st.sampled_from(["init", "success", "error_during_execution"]) | JSON,
+        "message": st.fixed_dictionaries({"content": st.lists(BLOCK) | JSON}) | JSON,
+        "event": st.fixed_dictionaries({"delta": BLOCK | JSON}) | JSON,
+        "tool_use_result": st.fixed_dictionaries({"stdout": JSON, "stderr": JSON}) | JSON,
+        "num_turns": st.integers() | JSON,
+        "result": JSON,
+        "is_error": JSON,
+        "errors": JSON,
+        "mcp_servers": JSON,
+    },
+)
+
+
+def read(message):
+    return events.read(json.dumps(message).encode())
+
+
+def shown(reading):
+    """The granular frames, without the message itself."""
+    return [(frame.event, json.loads(bytes(frame.data))) for frame in reading.frames[:-1]]
+
+
+def kept(reading):
+    return [(kind, json.loads(data)) for kind, data in reading.timeline]
+
+
+def assistant(*blocks):
+    return {"type": "assistant", "message": {"role": "assistant", "content": list(blocks)}}
+
+
+def tool_result(block=None, **message):
+    content = [{"type": "tool_result", "tool_use_id": "t1", "content": "out", **(block or {})}]
+    return {"type": "user", "message": {"role": "user", "content": content}, **message}
+
+
+def delta(**fields):
+    event = {"type": "content_block_delta", "index": 0, "delta": fields}
+    return {"type": "stream_event", "event": event}
+
+
+def result(**fields):
+    return {"type": "result", "subtype": "success", "num_turns": 2, "result": "hi", **fields}
+
+
+def test_text_of_an_assistant_goes_to_the_timeline():
+    """A whole text is a row of the timeline and no frame of its own: it is no delta."""
+    reading = read(assistant({"type": "text", "text": "hello"}))
+    assert [] == shown(reading)
+    assert [("text", {"text": "hello"})] == kept(reading)
+    assert reading.durable
+
+
+def test_thinking_of_an_assistant_is_reasoning_in_the_timeline():
+    """A whole thought is a row `reasoning`; its signature is the message's business."""
+    reading = read(assistant({"type": "thinking", "thinking": "hm", "signature": "x"}))
+    assert [] == shown(reading)
+    assert [("reasoning", {"thinking": "hm"})] == kept(reading)
+
+
+def test_tool_call_is_a_frame_and_a_row():
+    """A client gets the call under the SDK's names, the timeline under the API's."""
+    call = {"id": "t1", "name": "Bash", "input": {"command": "ls"}}
+    reading = read(assistant({"type": "tool_use", **call}))
+    assert [("tool_use", call)] == shown(reading)
+    row = {"toolName": "Bash", "toolId": "t1", "input": {"command": "ls"}}
+    assert [("tool_start", row)] == kept(reading)
+
+
+def test_blocks_keep_their_order():
+    """Several blocks of one message are read one after the other, unknown kinds skipped."""
+    reading = read(
+        assistant(
+            {"type": "text", "text": "first"},
+            {"type": "tool_use", "id": "a", "name": "A", "input": {}},
+            {"type": "server_tool_use", "id": "s"},
+            {"type": "tool_use", "id": "b", "name": "B", "input": {}},
+        )
+    )
+    assert ["a", "b"] == [data["id"] for _, data in shown(reading)]
+    assert ["text", "tool_start", "tool_start"] == [kind for kind, _ in reading.timeline]
+
+
+def test_tool_result_is_a_frame_and_a_row():
+    """The row tells stdout from stderr where the tool did."""
+    output = {"stdout": "out", "stderr": "err", "interrupted": False}
+    reading = read(tool_result({"is_error": False}, tool_use_result=output))
+    frame = {"tool_use_id": "t1", "content": "out", "is_error": False}
+    assert [("tool_result", frame)] == shown(reading)
+    row = {"toolId": "t1", "stdout": "out", "stderr": "err", "content": "out", "isError": False}
+    assert [("tool_result", row)] == kept(reading)
+
+
+@pytest.mark.parametrize("output", ["Error: no", None, {"file": {}}, {"stdout": 7}, [1]])
+def test_tool_result_without_streams_has_its_content_alone(output):
+    """What another tool reports of itself is not taken for a stream."""
+    reading = read(tool_result(tool_use_result=output))
+    assert [("tool_result", {"toolId": "t1", "content": "out"})] == kept(reading)
+
+
+def test_is_error_is_left_out_where_the_message_has_none():
+    """A field that the SDK did not write is not invented."""
+    assert [("tool_result", {"tool_use_id": "t1", "content": "out"})] == shown(read(tool_result()))
+
+
+def test_words_of_a_user_are_passed_on_alone():
+    """A user message of text, such as the note of an interrupt, has no frame but its own."""
+    blocks = [{"type": "text", "text": "[Request interrupted by user]"}]
+    for content in ("hello", blocks):
+        reading = read({"type": "user", "message": {"role": "user", "content": content}})
+        assert ([], []) == (shown(reading), kept(reading))
+        assert reading.durable
+
+
+@pytest.mark.parametrize(
+    ("fields", "frame"),
+    [
+        ({"type": "text_delta", "text": "wo"}, ("text_delta", {"delta": "wo"})),
+        ({"type": "thinking_delta", "thinking": "h"}, ("thinking_delta", {"delta": "h"})),
+    ],
+)
+def test_delta_is_a_frame_and_is_not_stored(fields, frame):
+    """A piece of text goes out before its message and into no store."""
+    reading = read(delta(**fields))
+    assert [frame] == shown(reading)
+    assert [] == reading.timeline
+    assert not reading.durable
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        delta(type="input_json_delta", partial_json="{"),
+        delta(type="signature_delta", signature="x"),
+        {"type": "stream_event", "event": {"type": "message_stop"}},
+        {"type": "stream_event"},
+    ],
+)
+def test_other_stream_events_are_passed_on_alone(message):
+    """A stream event without text is a message that is not stored."""
+    reading = read(message)
+    assert ["message"] == [frame.event for frame in reading.frames]
+    assert not reading.durable
+
+
+def test_state_of_mcp_servers_is_in_the_timeline():
+    """`init` tells how the servers are; without servers there is nothing to tell."""
+    servers = [{"name": "docs", "status": "failed"}]
+    init = {"type": "system", "subtype": "init"}
+    assert [("mcp_status", {"servers": servers})] == kept(read({**init, "mcp_servers": servers}))
+    assert [] == kept(read({**init, "mcp_servers": []}))
+    assert [] == kept(read({**init, "subtype": "status", "mcp_servers": servers}))
+
+
+def test_result_completes_the_turn():
+    """A result is a frame, a row and the end of its turn."""
+    reading = read(result())
+    assert [("turn_complete", {"numTurns": 2, "result": "hi"})] == shown(reading)
+    assert [("turn_complete", {"numTurns": 2, "result": "hi"})] == kept(reading)
+    assert Ending("completed") == reading.ending
+
+
+@pytest.mark.parametrize(
+    ("fields", "ending"),
+    [
+        ({"subtype": "error_max_turns", "is_error": True}, Ending("budget")),
+        ({"subtype": "error_max_budget_usd", "is_error": True}, Ending("budget")),
+        ({"is_error": True, "result": "API Error: 500"}, Ending("error", "API Error: 500")),
+        ({"is_error": True, "result": None}, Ending("error", "success")),
+        ({"subtype": "error_during_execution"}, Ending("error", "hi")),
+        (
+            {"subtype": "error_x", "result": None, "errors": ["a", "", 7, "b"]},
+            Ending("error", "a; b"),
+        ),
+        ({"subtype": "error_x", "result": {"a": 1}}, Ending("error", "error_x")),
+        ({"subtype": "", "is_error": True, "result": ""}, Ending("error", "unknown error")),
+    ],
+)
+def test_result_tells_how_the_turn_ended(fields, ending):
+    """A limit that was reached is no failure; a success may be one; the CLI's words are kept."""
+    assert ending == read(result(**fields)).ending
+
+
+def test_only_a_result_ends_the_turn():
+    """Nothing else has an ending."""
+    for message in (assistant(), tool_result(), delta(text="x"), {"type": "system"}):
+        assert read(message).ending is None
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"type":"rate_limit_event","rate_limit_info":{"status":"allowed"}}',
+        b'{"type":["assistant"]}',
+        b'{"type":"assistant","message":{"content":[7]}}',
+        b'{"type":"result","num_turns":"two"}',
+        b'"a text"',
+        b"[]",
+        b"null",
+    ],
+)
+def test_unknown_shape_passes_as_it_is(raw):
+    """What is not known is a message, stored and shown, and nothing is read into it."""
+    assert events.Reading([Frame("message", raw)], [], durable=True) == events.read(raw)
+
+
+def test_message_comes_last_and_untouched():
+    """Granular frames come before the message that they were read from, which is never rebuilt."""
+    block = b'{"type":"tool_use", "id":"\\u0041", "name":"x", "input":{"n":1.0e2, "n":2}}'
+    raw = b'{ "type":"assistant" ,"message":{"content":[' + block + b']},\t"later":[] }'
+    reading = events.read(raw)
+    assert ["tool_use", "message"] == [frame.event for frame in reading.frames]
+    assert raw == reading.frames[-1].data
+
+
+def test_values_are_taken_out_as_they_were_written():
+    """Numbers and escapes within a value are not read and written anew."""
+    big = b'{"n":12345678901234567890123, "f":1.0e2, "s":"\\u00e9\\/"}'
+    raw = b'{"type":"assistant","message":{"content":[{"type":"tool_use","input":' + big + b"}]}}"
+    assert big in bytes(events.read(raw).frames[0].data)
+
+
+def test_half_a_character_is_mended_in_what_is_taken_out():
+    """A message cut in the middle of a character is read; the message itself stays as it is."""
+    raw = json.dumps(
+        tool_result(
+            {"content": "cut \ud83d"}, tool_use_result={"stdout": "cut \ud83d", "stderr": ""}
+        )
+    ).encode()
+    reading = events.read(raw)
+    assert [("tool_result", {"tool_use_id": "t1", "content": "cut \ufffd"})] == shown(reading)
+    assert "cut \ufffd" == kept(reading)[0][1]["stdout"]
+    assert raw == reading.frames[-1].data
+
+
+@given(MESSAGE | JSON)
+def test_any_json_is_read(message):
+    """No shape is an error, and every message is shown untouched, after JSON of one line."""
+    raw = msgspec.json.encode(message)
+    reading = events.read(raw)
+    assert Frame("message", raw) == reading.frames[-1]
+    for frame in reading.frames:
+        assert b"\n" not in bytes(frame.data)
+        json.loads(bytes(frame.data))
+    for _, data in reading.timeline:
+        json.loads(data)
+
+
+@pytest.mark.parametrize("recording", RECORDINGS, ids=lambda path: path.stem)
+def test_recorded_turn_ends_once_and_with_its_last_message(recording):
+    """In what the real CLI says each turn has one ending, and it comes last."""
+    readings = [events.read(line) for line in recording.read_bytes().splitlines()]
+    assert [None] * (len(readings) - 1) == [reading.ending for reading in readings[:-1]]
+    assert readings[-1].ending is not None
+
+
+def test_recorded_deltas_add_up_to_the_text_of_their_message():
+    """A client may show deltas or messages: it is the same text."""
+    lines = (RECORDINGS[0].parent / "text.ndjson").read_bytes().splitlines()
+    readings = [events.read(line) for line in lines]
+    frames = [frame for reading in readings for frame in shown(reading)]
+    pieces = [data["delta"] for event, data in frames if event == "text_delta"]
+    texts = [data["text"] for reading in readings for kind, data in kept(reading) if kind == "text"]
+    assert texts == ["".join(pieces)]
+
+
+def test_frames_of_the_daemon_itself():
+    """The frames that no message is behind, as the contract has them."""
+    assert Frame("session_start", b'{"sessionId":"s","version":"1"}') == events.session_start(
+        "s", "1"
+    )
+    assert Frame("error", b'{"error":"oh","code":7}') == events.error("oh", code=7)
+    assert Frame("done", b'{"sessionId":"s","reason":"budget"}') == events.done("s", "budget")
+
+
+def test_sse_frame_has_id_event_and_one_line_of_data():
+    """A frame on the wire, byte for byte."""
+    assert b'id: 7\nevent: message\ndata: {"a":1}\n\n' == events.sse(
+        7, Frame("message", b'{"a":1}')
+    )
+
+
+@given(st.lists(st.sampled_from([b"{", b"}", b":", b'"a\\r\\n"', b"\r", b" ", b"\t"])))
+def test_carriage_returns_never_break_the_framing(parts):
+    """An SSE reader sees one event of three lines, whatever white space stands in a message."""
+    line = events.sse(1, Frame("message", b"".join(parts)))
+    assert 4 == len(line.splitlines())
+    assert line.endswith(b"\n\n")
+
+
+def test_carriage_return_becomes_a_blank():
+    """Nothing else of a message changes, so that its JSON says the same."""
+    raw = b'{\r\t"a": [1.0e5,\r2], "b":"\\r"}'
+    sent = events.sse(1, Frame("message", memoryview(raw)))
+    assert sent.endswith(b'data: {\x20\t"a": [1.0e5, 2], "b":"\\r"}\n\n')

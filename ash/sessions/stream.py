@@ -10,6 +10,10 @@ from ash.events import Frame, sse
 # also all the memory a running session's stream takes.
 RING_BYTES = 8 * 1024 * 1024
 
+# Larger frames may lie behind each other that often before a follower is cut: one picture that
+# an agent reads, one long answer, comes in three of them at once.
+RING_LARGEST = 4
+
 # What goes out in one write: more gains nothing, and holds other sessions up.
 WRITE_BYTES = 64 * 1024
 
@@ -26,8 +30,8 @@ class Stream:
     """Numbers frames and keeps the latest.
 
     `reserved` is the first id that the store does not know as taken. One turn at a time
-    publishes; followers hold nothing but the id of the frame they want
-    next, so none of them can hold up a turn or make it need more memory.
+    publishes; followers hold nothing but the id of the frame they want next, so none of them
+    can hold up a turn or make it need more memory.
     """
 
     def __init__(self, next_id: int) -> None:
@@ -35,6 +39,7 @@ class Stream:
         self.reserved = next_id
         self._frames: list[bytes] = []
         self._bytes = 0
+        self._largest = 0
         self._followers = trio.lowlevel.ParkingLot()
         self._broken = False
 
@@ -50,6 +55,7 @@ class Stream:
             data = sse(self.next_id, frame)
             self._frames.append(data)
             self._bytes += len(data)
+            self._largest = max(self._largest, len(data))
             self.next_id += 1
         self._trim()
         self._followers.unpark_all()
@@ -81,10 +87,12 @@ class Stream:
 
     def _trim(self) -> None:
         """Drops to half when over the bound, so that the cost is spread over many frames."""
-        if self._bytes <= RING_BYTES:
+        bound = max(RING_BYTES, RING_LARGEST * self._largest)
+        if self._bytes <= bound:
             return
         drop = 0
-        while self._bytes > RING_BYTES // 2 and drop < len(self._frames) - 1:
+        while self._bytes > bound // 2:
             self._bytes -= len(self._frames[drop])
             drop += 1
         del self._frames[:drop]
+        self._largest = max(map(len, self._frames))

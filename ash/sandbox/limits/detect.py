@@ -1,0 +1,139 @@
+"""Finds out what the machine gives for limits, by trying."""
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from uuid import uuid4
+
+from msgspec import Struct
+
+from ash.sandbox.limits import cgroupfs, delegation
+from ash.sandbox.limits.amounts import Limits
+from ash.sandbox.limits.drivers import V1, V2, Driver, Part
+from ash.sandbox.limits.entering import enter
+from ash.sandbox.limits.hierarchies import Own, own_cgroups
+from ash.sandbox.limits.killing import end
+
+_WHAT: Mapping[Part, str] = {"memory": "memory", "pids": "processes", "cpu": "CPU"}
+
+
+class Ground(Struct, frozen=True):
+    """What limits are built on: the daemon's own cgroup for each part that works.
+
+    `missing` says in words what a better machine has. `controllers` are to be handed on to
+    the groups below, which only version 2 asks for.
+    """
+
+    name: str
+    driver: Driver
+    parents: dict[Part, Path]
+    controllers: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+def detect(proc: Path = Path("/proc/self"), *, systemd: bool = True) -> Ground:
+    """The best ground there is. Blocks.
+
+    Under version 2 it may move this process, and others of its group, to a leaf of a group that
+    is delegated, and ask systemd for such a group.
+    """
+    own = _own(proc)
+    # Version 2 may be there without controllers, beside a full version 1.
+    if "memory" in own.v1:
+        return _detect_v1(own)
+    if own.v2:
+        return _detect_v2(proc, systemd=systemd)
+    return _rlimits("there are no cgroups here")
+
+
+def _detect_v1(own: Own) -> Ground:
+    parents: dict[Part, Path] = {part: own.v1[part] for part in _WHAT if part in own.v1}
+    if own.v2:
+        parents["kill"] = own.v2
+    return _tried(V1(), parents, ())
+
+
+def _detect_v2(proc: Path, *, systemd: bool) -> Ground:
+    base = _base(proc)
+    if base is None and systemd and delegation.ask_systemd():
+        base = _base(proc)
+    if base is None:
+        return _rlimits(
+            f"the cgroup {_own(proc).v2} is not delegated to the daemon (set Delegate=yes in its"
+            " unit, or start it by systemd-run --scope -p Delegate=yes)"
+        )
+    try:
+        controllers = delegation.divide(base)
+    except OSError as error:
+        return _rlimits(f"the cgroup {base} can't be divided: {error.strerror}")
+    parents: dict[Part, Path] = {part: base for part in _WHAT if part in controllers}
+    return _tried(V2(), {**parents, "kill": base}, controllers)
+
+
+def _tried(driver: Driver, parents: dict[Part, Path], controllers: tuple[str, ...]) -> Ground:
+    """What is left of `parents` after a cage has been made there, entered and removed."""
+    name = f"ash-try-{uuid4().hex[:8]}"
+    probe: dict[Part, Path] = {}
+    missing = [f"{_WHAT[part]} is not limited: no controller" for part in _WHAT.keys() - parents]
+    try:
+        for part, parent in parents.items():
+            try:
+                _make(driver, part, parent / name)
+            except OSError as error:
+                what = _WHAT.get(part)
+                missing += [f"{what} is not limited: {error.strerror} ({parent})"] if what else []
+            else:
+                probe[part] = parent / name
+        if refusal := _refusal(probe):
+            return _rlimits(refusal)
+        if "memory" in probe and _swaps_unlimited(driver, probe["memory"]):
+            missing.append("swap is not limited: the kernel has no counter for it")
+    finally:
+        end(probe)
+    if probe.keys() <= {"kill"}:
+        return _rlimits(*missing)
+    works = {part: parents[part] for part in probe}
+    return Ground(driver.name, driver, works, controllers, tuple(sorted(missing)))
+
+
+def _make(driver: Driver, part: Part, folder: Path) -> None:
+    """Raises OSError if the folder can't be had, or lacks what the part needs."""
+    if not folder.exists():
+        cgroupfs.make(folder)
+    needed = [s.file for s in driver.settings(Limits()) if s.part == part and not s.optional]
+    for file in needed or ["cgroup.events"]:
+        (folder / file).stat()
+
+
+def _refusal(probe: Mapping[Part, Path]) -> str | None:
+    """Why a process can't put itself into the groups, if it can't."""
+    prefix = enter(dict.fromkeys(probe.values()), Limits(), rlimits_only=False)
+    done = subprocess.run([*prefix, "true"], capture_output=True, check=False)
+    if done.returncode == 0:
+        return None
+    return f"a process can't enter a cgroup: {done.stderr.decode(errors='replace').strip()}"
+
+
+def _swaps_unlimited(driver: Driver, memory: Path) -> bool:
+    """A kernel that can't swap at all needs no limit for it."""
+    return not (memory / driver.swap_file).exists() and Path("/proc/swaps").exists()
+
+
+def _rlimits(*reasons: str) -> Ground:
+    """No cgroups: `ulimit` is all, process by process."""
+    lacks = "memory is limited for each process only, processes for each user, CPU not at all"
+    return Ground("rlimits", V2(), {}, missing=(*reasons, lacks))
+
+
+def _base(proc: Path) -> Path | None:
+    own = _own(proc).v2
+    path = next(line[3:] for line in _cgroup(proc).splitlines() if line.startswith("0::"))
+    return delegation.delegated(own, path) if own else None
+
+
+def _own(proc: Path) -> Own:
+    return own_cgroups(_cgroup(proc), (proc / "mountinfo").read_text())
+
+
+def _cgroup(proc: Path) -> str:
+    return (proc / "cgroup").read_text()

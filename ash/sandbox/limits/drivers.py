@@ -1,0 +1,98 @@
+"""What the two versions of cgroups call the same things."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from ash.sandbox.limits import cgroupfs
+from ash.sandbox.limits.amounts import MB, Limits
+
+# A cage has a folder for each part that the machine has; in version 2 all are the same one.
+# `kill` is where a write ends all that is in it: version 2 has it, with controllers or without.
+Part = Literal["memory", "pids", "cpu", "kill"]
+Folders = Mapping[Part, Path]
+
+# Linux's default, in µs. Shorter ones cost more switches, longer ones stutter.
+_CPU_PERIOD = 100_000
+
+
+class Setting(Struct, frozen=True):
+    """A value for a file of a part. What is `optional` may be missing in the kernel."""
+
+    part: Part
+    file: str
+    value: str
+    optional: bool = False
+
+
+class Oom(Struct, frozen=True):
+    """How often a process was killed for memory, and how often the cage itself had been full.
+
+    Kills alone mean that the machine, or what the daemon itself may take, was full.
+    """
+
+    kills: int
+    full: int
+
+
+class Driver(Protocol):
+    name: str
+    swap_file: str
+
+    def settings(self, limits: Limits) -> list[Setting]: ...
+    def oom(self, memory: Path) -> Oom: ...
+
+
+class V1:
+    """The kernel ends the largest process when memory is full, not the whole group."""
+
+    name = "cgroup v1"
+    swap_file = "memory.memsw.limit_in_bytes"
+
+    def settings(self, limits: Limits) -> list[Setting]:
+        memory = str(limits.memory_mb * MB)
+        return [
+            Setting("memory", "memory.limit_in_bytes", memory),
+            # Memory and swap together: no swap. It can't be set below the one above.
+            Setting("memory", self.swap_file, memory, optional=True),
+            Setting("pids", "pids.max", str(limits.max_processes)),
+            Setting("cpu", "cpu.cfs_period_us", str(_CPU_PERIOD)),
+            Setting("cpu", "cpu.cfs_quota_us", str(_quota(limits))),
+        ]
+
+    def oom(self, memory: Path) -> Oom:
+        # With no swap allowed it is the second that fills.
+        full = sum(_number(memory / name) for name in ("memory.failcnt", "memory.memsw.failcnt"))
+        return Oom(cgroupfs.counter(memory / "memory.oom_control", "oom_kill"), full)
+
+
+class V2:
+    """As above: `memory.oom.group` stays 0, so that a tool dies and its session goes on."""
+
+    name = "cgroup v2"
+    swap_file = "memory.swap.max"
+
+    def settings(self, limits: Limits) -> list[Setting]:
+        return [
+            Setting("memory", "memory.max", str(limits.memory_mb * MB)),
+            Setting("memory", self.swap_file, "0", optional=True),
+            Setting("pids", "pids.max", str(limits.max_processes)),
+            Setting("cpu", "cpu.max", f"{_quota(limits)} {_CPU_PERIOD}"),
+        ]
+
+    def oom(self, memory: Path) -> Oom:
+        events = memory / "memory.events"
+        return Oom(cgroupfs.counter(events, "oom_kill"), cgroupfs.counter(events, "oom"))
+
+
+def _quota(limits: Limits) -> int:
+    return limits.cpu_percent * _CPU_PERIOD // 100
+
+
+def _number(file: Path) -> int:
+    with suppress(OSError):
+        return int(file.read_text())
+    return 0

@@ -1,0 +1,121 @@
+"""The daemon's own groups, which its lock keeps, and those that a daemon without a lock left."""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+from ash.sandbox.limits import cgroupfs, delegation, killing
+from ash.sandbox.limits.detect import Ground
+from ash.sandbox.limits.drivers import Part
+
+PREFIX = "ash-"
+
+# In the data directory: where its last daemon had its groups. One that was started elsewhere
+# had others than this one has.
+RECORD = "cgroups"
+
+
+class Estate:
+    """The daemon's own group in each hierarchy, below which its cages are.
+
+    Each is locked as long as the daemon lives; the kernel gives the locks back however it ends.
+    All of this blocks.
+    """
+
+    def __init__(self, ground: Ground, data_dir: Path) -> None:
+        """Raises OSError."""
+        name = f"{PREFIX}{_identity(data_dir)}-{uuid4().hex[:8]}"
+        self.folders: dict[Part, Path] = {p: at / name for p, at in ground.parents.items()}
+        self._locks: list[int] = []
+        try:
+            for folder in dict.fromkeys(self.folders.values()):
+                self._locks.append(_claim(folder))
+                if ground.controllers:
+                    delegation.hand_on(folder, ground.controllers)
+            lines = [f"{folder}\n" for folder in dict.fromkeys(self.folders.values())]
+            (data_dir / RECORD).write_text("".join(lines))
+        except OSError:
+            self.leave()
+            raise
+
+    def leave(self) -> bool:
+        """Kills and removes all of it; False if something withstood."""
+        gone = killing.end(self.folders)
+        for lock in self._locks:
+            os.close(lock)
+        self._locks.clear()
+        return gone
+
+
+def sweep_leftovers(ground: Ground, data_dir: Path) -> list[Path]:
+    """Kills and removes what dead daemons left; tells what was there. Blocks.
+
+    Looks where this daemon's groups are going to be and where the last one on `data_dir` had
+    its own. A daemon that lives holds the lock of its groups: they are left alone.
+    """
+    found = sorted({*_recorded(data_dir), *_beside(ground.parents.values())})
+    # What can kill all at once goes first: the rest then is empty.
+    found.sort(key=lambda folder: not (folder / "cgroup.kill").exists())
+    return [folder for folder in found if _sweep(folder)]
+
+
+def _sweep(folder: Path) -> bool:
+    """Whether there was something, and it was nobody's."""
+    try:
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        return killing.end(_parts(folder))
+    finally:
+        os.close(lock)
+
+
+def _parts(folder: Path) -> dict[Part, Path]:
+    """What a folder of unknown kind can do, by its files."""
+    files: dict[Part, str] = {"kill": "cgroup.kill", "pids": "pids.max"}
+    found: dict[Part, Path] = {p: folder for p, file in files.items() if (folder / file).exists()}
+    return found or {"memory": folder}
+
+
+def _claim(folder: Path) -> int:
+    """Makes and locks it. A sweep of another daemon may come between the two: then again."""
+    while True:
+        with suppress(FileExistsError):
+            cgroupfs.make(folder)
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.fstat(lock).st_ino == folder.stat().st_ino:
+                return lock
+        os.close(lock)
+
+
+def _identity(data_dir: Path) -> str:
+    """Tells data directories apart, also those that containers see by the same name."""
+    found = data_dir.stat()
+    which = f"{found.st_dev}:{found.st_ino}:{data_dir.resolve()}"
+    return hashlib.sha256(which.encode()).hexdigest()[:12]
+
+
+def _recorded(data_dir: Path) -> Iterable[Path]:
+    with suppress(OSError):
+        for line in (data_dir / RECORD).read_text().splitlines():
+            if Path(line).name.startswith(PREFIX):
+                yield Path(line)
+
+
+def _beside(parents: Iterable[Path]) -> Iterable[Path]:
+    for parent in set(parents):
+        yield from parent.glob(f"{PREFIX}*")

@@ -9,7 +9,7 @@ import trio
 
 from ash.clock import Clock, now_iso
 from ash.errors import BadRequest, NotFound
-from ash.model import Agent
+from ash.model import Agent, StoredAgent
 from ash.sandbox.tree import copy_tree, remove_tree
 from ash.store import Store
 
@@ -19,8 +19,18 @@ PROMPT_FILE = "CLAUDE.md"
 class Agents:
     """Keeps each deployed version below `<data>/agents`; running sessions have their own copy."""
 
-    def __init__(self, store: Store, data_dir: Path, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        data_dir: Path,
+        clock: Clock,
+        on_deploy: Callable[[StoredAgent], None],
+        on_delete: Callable[[str, str], None],
+    ) -> None:
+        """`on_deploy` is told the new version, `on_delete` the tenant and the name."""
         self._store = store
+        self._on_deploy = on_deploy
+        self._on_delete = on_delete
         self._data_dir = data_dir.resolve()
         self._clock = clock
 
@@ -54,6 +64,7 @@ class Agents:
         stored = await self._store.delete_agent(tenant, name)
         if stored is None:
             raise NotFound(f'There is no agent "{name}"')
+        self._on_delete(tenant, name)
         await trio.to_thread.run_sync(remove_tree, self._folder(tenant, name))
 
     async def _deploy(
@@ -82,6 +93,7 @@ class Agents:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(remove_tree, copy)
             raise
+        self._on_deploy(stored)
         # The previous copy stays: a session that is being created may still copy from it.
         kept = {copy, Path(previous.source) if previous else copy}
         await trio.to_thread.run_sync(_drop_all_but, folder, kept)

@@ -85,6 +85,27 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_sandboxes: Annotated[
         int, Meta(ge=1), Doc("ASH_MAX_SANDBOXES", "How many sandboxes may live at a time.")
     ] = 1000
+    max_warm: Annotated[
+        int,
+        Meta(ge=0),
+        Doc("ASH_MAX_WARM", "How many booted sandboxes may wait for a session, of all agents."),
+    ] = 8
+    pre_warm_count: Annotated[
+        int,
+        Meta(ge=0),
+        Doc("ASH_PRE_WARM_COUNT", "Booted sandboxes an agent, where its config does not say."),
+    ] = 1
+    parallel_starts: Annotated[
+        int, Meta(ge=1), Doc("ASH_PARALLEL_STARTS", "How many engines may boot at a time.")
+    ] = 2
+    idle_timeout_ms: Annotated[
+        int,
+        Meta(ge=0),
+        Doc(
+            "ASH_IDLE_TIMEOUT_MS",
+            "A session without a turn for so long is paused, its sandbox ended; 0 = never.",
+        ),
+    ] = 1_800_000
     grace_seconds: Annotated[
         Seconds,
         Doc("ASH_GRACE_SECONDS", "How long running turns may take to end at shutdown."),

@@ -25,13 +25,14 @@ from ash.http.listeners import open_listeners
 from ash.http.server import serve
 from ash.http.services import Health, Services
 from ash.keys import Keys, load_secret
-from ash.model import PoolStats
+from ash.sandbox.box import Workshop
 from ash.sandbox.isolation import Isolation, detect
+from ash.sandbox.pool import Capacity, Pool
 from ash.sandbox.process import Spawner
 from ash.sandbox.reaper import reap_orphans
 from ash.sandbox.sandbox import Runtime
 from ash.sandbox.workspace import Workspaces
-from ash.sessions.counts import Counts
+from ash.sessions.ledger import StoreLedger
 from ash.sessions.live import House
 from ash.sessions.service import Limits, Sessions
 from ash.store import Store, open_store
@@ -53,6 +54,7 @@ async def run(settings: Settings) -> None:
         listeners = await _listen(settings)
         async with open_store(data_dir / "ash.db") as store:
             await _recover(store, Workspaces(data_dir))
+            await store.settle_sandboxes(OWNER, now_iso(SystemClock()))
             secret = await trio.to_thread.run_sync(load_secret, data_dir)
             keys = Keys(store, secret, SystemClock())
             key_file = await keys.load(data_dir, settings.api_key)
@@ -71,26 +73,24 @@ async def _serve(
     listeners: list[trio.SocketListener],
 ) -> None:
     """The tree: HTTP and the sessions below one nursery, until a signal says stop."""
-    data_dir, clock, counts = settings.data_dir.absolute(), SystemClock(), Counts()
-    house = House(
-        store=store,
-        runtime=runtime,
-        workspaces=Workspaces(data_dir),
-        clock=clock,
-        counts=counts,
-        start_timeout=settings.engine_start_timeout,
-        silence_timeout=settings.turn_silence_timeout,
+    data_dir, clock = settings.data_dir.absolute(), SystemClock()
+    house = House(store, clock, settings.turn_silence_timeout)
+    workshop = Workshop(runtime, Workspaces(data_dir), settings.engine_start_timeout)
+    capacity = Capacity(settings.max_sandboxes, settings.max_warm, settings.parallel_starts)
+    limits = Limits(
+        settings.permission_mode, settings.idle_timeout_ms / 1000, settings.pre_warm_count
     )
     draining = trio.Event()
     async with trio.open_nursery() as nursery:
-        limits = Limits(settings.permission_mode, settings.max_sandboxes)
-        sessions = Sessions(house, nursery, OWNER, limits)
-        services = Services(
-            Agents(store, data_dir, clock), sessions, keys, _health(settings, runtime, counts)
-        )
+        pool = Pool(workshop, StoreLedger(store, OWNER, clock), nursery, capacity)
+        sessions = Sessions(house, pool, nursery, OWNER, limits)
+        agents = Agents(store, data_dir, clock, sessions.keep_warm, pool.unstock)
+        services = Services(agents, sessions, keys, _health(settings, runtime, pool))
         app = Cors(Front(services, make_app(services)), settings.allowed_origins)
         http = partial(serve, app, listeners, draining=draining, grace=settings.grace_seconds)
         nursery.start_soon(reap_orphans, runtime.spawner)
+        nursery.start_soon(pool.run)
+        nursery.start_soon(sessions.sweep)
         nursery.start_soon(http)
         await _stop_on_signals(nursery, draining, sessions, settings.grace_seconds)
 
@@ -190,26 +190,21 @@ def _start_line(settings: Settings, url: str, isolation: Isolation) -> str:
     return f"ash {__version__}  {url}  data={data_dir}  engine={settings.engine}  isolation={how}"
 
 
-def _health(settings: Settings, runtime: Runtime, counts: Counts) -> Health:
+def _health(settings: Settings, runtime: Runtime, pool: Pool) -> Health:
     begun = trio.current_time()
     isolation = {"name": runtime.isolation.name, "missing": runtime.isolation.missing}
 
     def health() -> dict[str, Any]:
-        waiting = counts.live - counts.running
+        stats = pool.stats()
         return {
             "status": "ok",
             "version": __version__,
             "coordinatorId": OWNER,
-            "activeSessions": counts.live,
-            "activeSandboxes": counts.live,
+            "activeSessions": stats.waiting + stats.running,
+            "activeSandboxes": stats.total - stats.cold,
             "remoteRunners": 0,
             "uptime": round(trio.current_time() - begun, 3),
-            "pool": PoolStats(
-                max_capacity=settings.max_sandboxes,
-                total=counts.live,
-                waiting=waiting,
-                running=counts.running,
-            ),
+            "pool": stats,
             "engine": settings.engine,
             "isolation": isolation,
         }

@@ -26,6 +26,7 @@ class Settings(Struct, kw_only=True, rename="camel", omit_defaults=True):
     betas: list[str] | None = None
     subagents: dict[str, Any] | None = None
     initial_agent: str | None = None
+    env: dict[str, str] | None = None
 
 
 class Open(Settings, tag_field="cmd", tag="open"):

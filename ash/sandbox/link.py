@@ -6,6 +6,7 @@ from itertools import count
 
 import msgspec
 import trio
+from msgspec import structs
 
 from ash.errors import EngineFailed
 from ash.protocol import (
@@ -94,7 +95,7 @@ class Link:
         return str(next(self._ids))
 
     async def _ask(self, command: Open | Resume) -> Event:
-        command.id = self.next_id()
+        command = structs.replace(command, id=self.next_id())
         answer = self._answers[command.id] = _Answer()
         try:
             await self.send(command)

@@ -30,6 +30,10 @@ class Workspaces:
         self._kept.mkdir(mode=0o700, parents=True, exist_ok=True)
         live.replace(kept)
 
+    def discard(self, session_id: str) -> None:
+        """Removes what a sandbox that no session has claimed leaves behind."""
+        remove_tree(self._live / session_id)
+
     def keep_all(self) -> None:
         """Puts away what a daemon that crashed left: no sandbox has survived it."""
         if self._live.is_dir():

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import trio
 from msgspec import Struct, field
 
 from ash.clock import now_iso
-from ash.errors import NotFound, Unavailable
+from ash.errors import AshError, NotFound
 from ash.lifecycle import CHANGES, not_active
 from ash.model import (
     EventType,
@@ -20,10 +19,11 @@ from ash.model import (
     SessionStatus,
     StoredAgent,
     StoredSession,
-    TurnReason,
 )
 from ash.protocol import Open, Query
-from ash.sessions.live import House, Live, Recipe, lifecycle_event
+from ash.sandbox.box import Kind, Order
+from ash.sandbox.pool import Pool
+from ash.sessions.live import House, Live, lifecycle_event
 from ash.sessions.stream import Stream
 from ash.sessions.turn import Turn
 
@@ -38,10 +38,14 @@ CONFIG = {
 
 
 class Limits(Struct, frozen=True):
-    """What the daemon's settings say for all sessions."""
+    """What the daemon's settings say for all sessions.
+
+    Idle for `idle_timeout` seconds, a session gives up its sandbox; 0 means never.
+    """
 
     permission_mode: str
-    max_sandboxes: int
+    idle_timeout: float
+    pre_warm: int
 
 
 class NewSession(Struct, kw_only=True):
@@ -57,19 +61,21 @@ class NewSession(Struct, kw_only=True):
 
 
 class Sessions:
-    """Owns every live session; they run as tasks of the nursery it is given."""
+    """Owns every live session; their watchers are tasks of the nursery it is given."""
 
-    def __init__(self, house: House, nursery: trio.Nursery, owner: str, limits: Limits) -> None:
+    def __init__(
+        self, house: House, pool: Pool, nursery: trio.Nursery, owner: str, limits: Limits
+    ) -> None:
         self._house = house
         self._store = house.store
+        self._pool = pool
         self._nursery = nursery
         self._owner = owner
         self._limits = limits
         self._live: dict[str, Live] = {}
-        self._closed = False
 
     async def create(self, tenant: str, wanted: NewSession) -> Session:
-        """Boots a sandbox with the agent's files; returns the session when it is active.
+        """Takes a warm sandbox or boots one; returns the session when it is active.
 
         Raises NotFound for the agent, Unavailable when there is no room, EngineFailed when
         the engine does not start: then the session stays as `error`, with its log.
@@ -77,21 +83,33 @@ class Sessions:
         agent = await self._store.agent(tenant, wanted.agent)
         if agent is None:
             raise NotFound(f'There is no agent "{wanted.agent}"')
-        self._check_room()
-        stored = self._new(tenant, agent, wanted)
-        live = self._live[stored.session.id] = Live(self._house, stored)
+        self.keep_warm(agent)
+        box = await self._pool.claim(_order(agent))
+        stored = self._new(box.id, agent, wanted)
         try:
             await self._store.create_session(stored)
         except BaseException:
-            del self._live[stored.session.id]
+            self._pool.release(box)
             raise
-        self._nursery.start_soon(self._keep, live, _recipe(agent, stored))
-        await live.settled.wait()
-        if live.failure is not None:
-            await live.gone.wait()
-            live.failure.text += f" (its log: GET /api/sessions/{stored.session.id}/logs)"
-            raise live.failure
+        live = self._live[box.id] = Live(self._house, stored, box)
+        self._nursery.start_soon(self._keep, live)
+        try:
+            await live.start(self._pool, _settings(agent, stored))
+        except AshError as error:
+            error.text += f" (its log: GET /api/sessions/{box.id}/logs)"
+            raise
         return live.stored.session
+
+    def keep_warm(self, agent: StoredAgent) -> None:
+        """Keeps sandboxes of the agent's latest version booted, as many as its config says."""
+        config = agent.agent.config or {}
+        count = config.get("preWarmCount", self._limits.pre_warm)
+        settings = Open(
+            session_id="",
+            model=agent.agent.model or None,
+            permission_mode=self._limits.permission_mode,
+        )
+        self._pool.stock(_order(agent), settings, count)
 
     async def get(self, tenant: str, session_id: str) -> Session:
         return (await self._stored(tenant, session_id)).session
@@ -127,7 +145,7 @@ class Sessions:
         """Ends the session for good, its turn first; files are kept. Ending twice is fine."""
         await self._stored(tenant, session_id)
         if live := self._live.get(session_id):
-            await self._close(live, "stopped")
+            await live.close("stopped")
         event = lifecycle_event("ended")
         now = now_iso(self._house.clock)
         await self._store.change_session(session_id, CHANGES["end"], now, event=event)
@@ -151,28 +169,29 @@ class Sessions:
         source = "sandbox" if session_id in self._live else "snapshot"
         return await self._store.logs(tenant, session_id, after=after), source
 
+    async def sweep(self) -> None:
+        """Pauses sessions that have been idle for too long; runs until cancelled."""
+        timeout = self._limits.idle_timeout
+        while timeout:
+            await trio.sleep(timeout / 10)
+            for live in list(self._live.values()):
+                since = live.idle_since()
+                if since is not None and trio.current_time() - since >= timeout:
+                    self._nursery.start_soon(live.evict, "idle")
+
     async def shut_down(self) -> None:
         """Takes no more sessions; ends turns as `shutdown` and pauses what is active."""
-        self._closed = True
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._pool.close)
             for live in list(self._live.values()):
-                nursery.start_soon(self._pause, live)
+                nursery.start_soon(live.pause, "shutdown", "shutdown")
 
-    def _check_room(self) -> None:
-        if self._closed:
-            raise Unavailable("The server is shutting down")
-        if len(self._live) >= self._limits.max_sandboxes:
-            text = f"All {self._limits.max_sandboxes} sandboxes are taken: end a session first"
-            raise Unavailable(text)
-
-    def _new(self, tenant: str, agent: StoredAgent, wanted: NewSession) -> StoredSession:
-        session_id = str(uuid4())
+    def _new(self, session_id: str, agent: StoredAgent, wanted: NewSession) -> StoredSession:
         now = now_iso(self._house.clock)
         session = Session(
             id=session_id,
-            tenant_id=tenant,
+            tenant_id=agent.agent.tenant_id,
             agent_name=wanted.agent,
-            # The engine is told this id as its own, so that one name serves all.
             sandbox_id=session_id,
             status="starting",
             created_at=now,
@@ -193,24 +212,12 @@ class Sessions:
             owner=self._owner,
         )
 
-    async def _keep(self, live: Live, recipe: Recipe) -> None:
+    async def _keep(self, live: Live) -> None:
         """A live session's task."""
-        self._house.counts.live += 1
         try:
-            await live.run(recipe)
+            await live.run()
         finally:
             del self._live[live.stored.session.id]
-            self._house.counts.live -= 1
-
-    async def _close(self, live: Live, reason: TurnReason) -> None:
-        if live.turn is not None:
-            await live.turn.stop(reason)
-        live.close()
-        await live.gone.wait()
-
-    async def _pause(self, live: Live) -> None:
-        await self._close(live, "shutdown")
-        await live.change("pause", reason="shutdown")
 
     async def _stored(self, tenant: str, session_id: str) -> StoredSession:
         stored = await self._store.session(tenant, session_id)
@@ -219,7 +226,13 @@ class Sessions:
         return stored
 
 
-def _recipe(agent: StoredAgent, stored: StoredSession) -> Recipe:
+def _order(agent: StoredAgent) -> Order:
+    kind = Kind(agent.agent.tenant_id, agent.agent.name, agent.agent.version)
+    return Order(kind=kind, source=Path(agent.source), env=agent.env)
+
+
+def _settings(agent: StoredAgent, stored: StoredSession) -> Open:
+    """What the engine must be opened with for this session."""
     config = stored.session.config or {}
     settings = Open(
         session_id=stored.session.id,
@@ -227,10 +240,11 @@ def _recipe(agent: StoredAgent, stored: StoredSession) -> Recipe:
         system_prompt=stored.settings.system_prompt,
         mcp_servers=stored.settings.mcp_servers,
         permission_mode=stored.settings.permission_mode,
+        env=stored.settings.extra_env or None,
     )
     for name, key in CONFIG.items():
         setattr(settings, name, config.get(key))
-    return Recipe(Path(agent.source), {**agent.env, **stored.settings.extra_env}, settings)
+    return settings
 
 
 def _fill_in(query: Query, session: Session) -> None:

@@ -15,12 +15,13 @@ from ash.store.driver import Closed, Driver, Lost
 from ash.store.keys import Keys
 from ash.store.logs import Logs
 from ash.store.recovery import Recovery
+from ash.store.sandboxes import Sandboxes
 from ash.store.sqlite import SqliteDriver
 
 __all__ = ["Closed", "Lost", "Store", "open_store"]
 
 
-class Store(Agents, Recovery, Logs, Keys):
+class Store(Agents, Recovery, Sandboxes, Logs, Keys):
     """Knows what there is to keep and nothing of the database: that is the driver's."""
 
 

@@ -1,0 +1,207 @@
+"""A sandbox with a booted engine, from its first file to its last process."""
+
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import structlog
+import trio
+from msgspec import Struct, structs
+
+from ash.errors import AshError, EngineFailed, Unavailable
+from ash.model import LogLevel
+from ash.protocol import Open
+from ash.sandbox.logs import LogSink
+from ash.sandbox.sandbox import Runtime, Sandbox, open_sandbox
+from ash.sandbox.workspace import Workspaces
+
+log = structlog.stdlib.get_logger()
+
+State = Literal["warming", "warm", "waiting", "running"]
+
+# What a sandbox printed before there was a session to store it with.
+EARLY_LINES = 1000
+
+
+class Kind(Struct, frozen=True):
+    """Sandboxes of one kind can stand in for each other until a session claims them."""
+
+    tenant: str
+    agent: str
+    version: int
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """What a sandbox is made from. `env` holds for every process in it, from its first one."""
+
+    kind: Kind
+    source: Path
+    env: dict[str, str]
+
+
+class Workshop(Struct, frozen=True):
+    """What boxes are made with."""
+
+    runtime: Runtime
+    workspaces: Workspaces
+    start_timeout: float
+
+
+class Box:
+    """Runs as one task of the pool.
+
+    `ready` is set when the engine is booted or has failed to: then `failure` says why. `gone`
+    is set when no process and no folder of a live one is left. `work` is the end of the turn
+    that runs, which the sandbox waits for before it goes. `evict` gives the sandbox up if its
+    session lets it go, and says whether it did.
+    """
+
+    def __init__(self, box_id: str, order: Order, tally: Counter[State]) -> None:
+        """`tally` counts the boxes of each state, this one among them until it is gone."""
+        self.id = box_id
+        self.order = order
+        self.claimed = False
+        self._tally = tally
+        self._state: State = "warming"
+        self._tally["warming"] += 1
+        self.used_at = 0.0
+        self.work: trio.Event | None = None
+        self.evict: Callable[[], Awaitable[bool]] | None = None
+        self.ready = trio.Event()
+        self.gone = trio.Event()
+        self.failure: AshError | None = None
+        self.sandbox: Sandbox | None = None
+        self.booted_with: Open | None = None
+        self._closing = trio.Event()
+        self._boot = trio.CancelScope()
+        self._sink: LogSink | None = None
+        self._early: deque[tuple[LogLevel, str]] = deque(maxlen=EARLY_LINES)
+
+    async def run(self, workshop: Workshop, settings: Open) -> None:
+        """Raises nothing but Cancelled; `failure` stays None if it was closed."""
+        settings = structs.replace(settings, session_id=self.id)
+        workspaces, order = workshop.workspaces, self.order
+        try:
+            place = await trio.to_thread.run_sync(workspaces.prepare, self.id, order.source)
+            async with open_sandbox(workshop.runtime, place, order.env, self.log) as sandbox:
+                await self._live_in(sandbox, settings, workshop.start_timeout)
+        except* Exception as group:  # noqa: BLE001 - one sandbox must not take the others along
+            self.failure = self._explain(_first(group))
+        finally:
+            self.sandbox = None
+            put_away = workspaces.keep if self.claimed else workspaces.discard
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(put_away, self.id)
+            self.forget()
+
+    async def bind(self, settings: Open) -> None:
+        """Gives the engine what a session asks for; what it has already is not asked twice.
+
+        Raises EngineFailed, and Unavailable if the sandbox is gone.
+        """
+        if self.sandbox is None:
+            raise self.failure or Unavailable("The sandbox was closed")
+        settings = structs.replace(settings, session_id=self.id)
+        if settings != self.booted_with:
+            await self.sandbox.link.open(settings)
+            self.booted_with = settings
+
+    async def attach(self, sink: LogSink) -> None:
+        """From now on what is printed goes to the session's log, what was printed first."""
+        early, self._early = list(self._early), deque()
+        self._sink = sink
+        if early:
+            await sink(early)
+
+    async def log(self, lines: Sequence[tuple[LogLevel, str]]) -> None:
+        if self._sink is None:
+            self._early.extend(lines)
+        else:
+            await self._sink(lines)
+
+    def forget(self) -> None:
+        """It is gone, or will never be."""
+        self._tally[self._state] -= 1
+        self.ready.set()
+        self.gone.set()
+
+    def close(self) -> None:
+        """Asks `run` to end; `gone` says when it has."""
+        self._closing.set()
+        self._boot.cancel()
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._tally[self._state] -= 1
+        self._tally[state] += 1
+        self._state = state
+
+    @property
+    def alive(self) -> bool:
+        return self.sandbox is not None and not self.sandbox.died.is_set()
+
+    @property
+    def closing(self) -> bool:
+        return self._closing.is_set()
+
+    async def _live_in(self, sandbox: Sandbox, settings: Open, timeout: float) -> None:
+        """The id of the session that will claim it is its own: the engine is told it now."""
+        with self._boot:
+            await self._start_engine(sandbox, settings, timeout)
+        if self._boot.cancelled_caught:
+            self.failure = Unavailable("The sandbox was closed while it was starting")
+            return
+        self.sandbox, self.booted_with, self.state = sandbox, settings, "warm"
+        self.ready.set()
+        await _first_of(self._closing, sandbox.died)
+        self.sandbox = None
+        if self.work is not None:
+            await self.work.wait()
+        if not self._closing.is_set():
+            self.failure = EngineFailed(await sandbox.epitaph())
+
+    async def _start_engine(self, sandbox: Sandbox, settings: Open, timeout: float) -> None:
+        """Raises EngineFailed."""
+        steps = [trio.current_time()]
+        with trio.move_on_after(timeout) as start:
+            try:
+                await sandbox.link.ready.wait()
+                steps.append(trio.current_time())
+                await sandbox.link.open(settings)
+            except EngineFailed:
+                if sandbox.died.is_set():
+                    raise EngineFailed(await sandbox.epitaph()) from None
+                raise
+        if start.cancelled_caught:
+            raise EngineFailed(f"The engine did not start within {timeout:g} seconds")
+        begun, bridge, engine = *steps, trio.current_time()
+        text = f"started: bridge {bridge - begun:.3f} s, engine {engine - bridge:.3f} s"
+        await self.log([("system", text)])
+
+    def _explain(self, error: Exception) -> AshError:
+        if isinstance(error, AshError):
+            return error
+        log.error("sandbox_broken", sandbox=self.id, exc_info=error)
+        return EngineFailed("The sandbox broke")
+
+
+async def _first_of(*events: trio.Event) -> None:
+    async with trio.open_nursery() as nursery:
+        for event in events:
+            nursery.start_soon(_then_cancel, event, nursery.cancel_scope)
+
+
+async def _then_cancel(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
+    """The first real error in a group of groups."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

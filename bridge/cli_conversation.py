@@ -68,6 +68,7 @@ class CliConversation:
     async def _ask(self, prompt: Raw, turn: Turn) -> None:
         """Sends the prompt as the JSON it came as: the SDK would parse and escape it anew."""
         message = _user_message(prompt)
+        turn.asked = True
         try:
             await self._write(message)
         except Exception as error:

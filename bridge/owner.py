@@ -141,12 +141,11 @@ class Owner:
                 engine = await self._loaded()
                 async with engine.open(job.launch, resume=self._resume, say=self._say) as talk:
                     return await self._keep(talk, job)
-            except EngineGone as error:
-                if not job.tried:
-                    job.tried = True
-                    return job
-                self._finish_current(str(error))
             except EngineError as error:
+                current = self._current
+                if isinstance(error, EngineGone) and current and not current.tried:
+                    current.tried = True
+                    return current
                 self._finish_current(str(error))
             except Exception as error:  # noqa: BLE001 - a fault of an SDK costs one conversation
                 traceback.print_exc(file=sys.stderr)

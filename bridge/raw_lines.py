@@ -23,7 +23,8 @@ _CONTROL = {"control_request", "control_response", "control_cancel_request"}
 class Turn:
     """One turn, as its lines show it.
 
-    `begun` is set when the CLI has taken the prompt: an interrupt before that would be lost.
+    `asked` is when its prompt has been sent, `begun` when the CLI has taken it: an interrupt
+    before that would be lost.
     `over` is set when nothing more belongs to it, which is after its last `result`: an agent
     that works in the background is waited for, with what the model makes of its report.
     """
@@ -58,12 +59,14 @@ class RawLines:
         self._state: Any = None
         self._idle = trio.Event()
         self._idle.set()
+        # A turn was given up on: what the CLI still does belongs to nobody.
+        self._cut = False
         self.dead = ""
 
     @property
     def quiet(self) -> bool:
         """The process lives, and neither a turn of ours runs nor one that it began by itself."""
-        return not self.dead and self.turn is None and self._idle.is_set()
+        return not self.dead and not self._cut and self.turn is None and self._idle.is_set()
 
     async def begin(self, emit: Emit) -> Turn:
         """The turn that all lines belong to from now on, until `finish`.
@@ -79,12 +82,12 @@ class RawLines:
             self._held_size -= len(line)
             await emit(line)
         await self._idle.wait()
-        turn.asked = True
         return turn
 
     def finish(self) -> None:
         """The turn gets no more lines, and nobody shall wait for it."""
-        if self.turn is not None:
+        if self.turn is not None and not self.turn.over.is_set():
+            self._cut = self.turn.asked
             self.turn.end()
         self.turn = None
         self._released = trio.Event()
@@ -120,8 +123,8 @@ class RawLines:
             self._follow(head)
         if head.sdk_host_only is not True:
             await self._pass(line)
-        if self.turn is not None and self.turn.asked:
-            self._progress(self.turn, head)
+        if (turn := self._open_turn()) is not None and turn.asked:
+            self._progress(turn, head)
         return None
 
     def _complain(self, line: bytes, error: Exception) -> None:
@@ -147,11 +150,16 @@ class RawLines:
             turn.end()
 
     async def _pass(self, line: memoryview) -> None:
-        while self.turn is None and self._held_size > HELD_LIMIT:
+        while self._held_size > HELD_LIMIT and self._open_turn() is None:
             await self._released.wait()
-        if self.turn is None or self._held:
+        turn = self._open_turn()
+        if turn is None or self._held:
             # A copy: the view would keep the whole chunk it was cut from.
             self._held.append(bytes(line))
             self._held_size += len(line)
         else:
-            await self.turn.emit(line)
+            await turn.emit(line)
+
+    def _open_turn(self) -> Turn | None:
+        """Lines may come in one piece with the last one of a turn, and not be its."""
+        return None if self.turn is None or self.turn.over.is_set() else self.turn

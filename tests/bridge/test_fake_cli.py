@@ -1,0 +1,195 @@
+"""What a CLI may do, and what becomes of it. Both SDKs drive one that does as it is told."""
+
+import hashlib
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import tests
+from bridge import script
+from tests.support.bridge import Bridge, processes_under, start_bridge
+
+_FAKE = Path(tests.__path__[0], "support", "fake_cli.py")
+
+
+@pytest.fixture(scope="module")
+def executable(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("fake") / "claude"
+    path.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -S {_FAKE}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def bridge(engine, executable, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(engine)
+    env = {"CLAUDE_CODE_EXECUTABLE": executable}
+    with start_bridge(engine, folder, "http://127.0.0.1:9", **env) as bridge:
+        yield bridge.open()
+
+
+def _do(bridge: Bridge, *actions):
+    return bridge.turn(json.dumps(actions))
+
+
+def _pid(turn) -> int:
+    return turn.of("system")[0]["pid"]
+
+
+def test_unknown_messages_pass_through(bridge) -> None:
+    """A message of a kind that nobody has seen yet arrives as it was written."""
+    lines = ['{"type": "new",  "a":[1, {"b":null}]}', '{"no":"type"}', '{"type":{"odd":1}}']
+    turn = _do(bridge, *(["write", line] for line in lines))
+    assert [line.encode() for line in lines] == turn.raw[1:-1]
+
+
+def test_half_a_character_passes_through(bridge) -> None:
+    """JavaScript writes such halves where it has cut a text; they are JSON, if odd."""
+    line = r'{"type":"new","text":"cut \ud83d here","\udc00":"\ud83d\ude00"}'
+    assert line.encode() == _do(bridge, ["write", line]).raw[1]
+
+
+def test_broken_line_is_an_error_of_its_turn(bridge) -> None:
+    """What is not JSON is named; the rest of the turn comes, and the next turn is untouched."""
+    broken = _do(bridge, ["write", '{"type":"assis'], ["write", {"type": "after"}])
+    assert ["system", "after", "result"] == [message["type"] for message in broken.messages]
+    assert 1 == len(broken.errors)
+    assert '{"type":"assis' in broken.errors[0]
+    fine = _do(bridge)
+    assert ([], _pid(broken)) == (fine.errors, _pid(fine))
+
+
+def test_words_on_stdout_go_to_the_log(bridge) -> None:
+    """Some builds talk to people where they should talk to programs."""
+    assert [] == _do(bridge, ["write", "[debug] good morning"]).errors
+    assert "[debug] good morning" in bridge.log
+
+
+def test_stderr_goes_to_the_log(bridge) -> None:
+    """Line by line, while the CLI lives."""
+    _do(bridge, ["say", "a warning"], ["sleep", 0.1])
+    assert "a warning\n" in bridge.log
+
+
+def test_line_of_65_mib_arrives(bridge) -> None:
+    """No size up to 64 MiB is too much for a line."""
+    size = 65 * 1024 * 1024
+    turn = _do(bridge, ["repeat", size])
+    assert size + len('{"type":"big","data":""}') == len(turn.raw[1])
+
+
+@pytest.mark.parametrize("kib", [2_048, 50_000])
+def test_big_prompt_arrives_whole(bridge, kib) -> None:
+    """Megabytes of every kind of Unicode reach the CLI unchanged."""
+    text = script.big(kib).text
+    turn = bridge.turn(text)
+    assert hashlib.sha256(text.encode()).hexdigest() == turn.of("hash")[0]["sha"]
+
+
+def test_exit_in_mid_turn_is_named(bridge) -> None:
+    """The error says how the CLI ended and what it said last; the next turn has a new one."""
+    _do(bridge, ["exit", 3])
+    dead = _do(bridge, ["say", "out of"], ["say", "ideas"], ["exit", 3])
+    assert ["The engine died (exit code 3). It last said: out of / ideas"] == dead.errors
+    assert _pid(dead) != _pid(_do(bridge))
+
+
+def test_death_between_two_turns_goes_unnoticed(bridge) -> None:
+    """Nothing was lost, so nobody is told."""
+    dying = _do(bridge, ["write", {"type": "result"}], ["result", None], ["exit", 1])
+    time.sleep(0.2)
+    turn = _do(bridge)
+    assert ([], "ok") == (turn.errors, turn.text)
+    assert _pid(dying) != _pid(turn)
+
+
+def test_closed_stdout_is_a_death(bridge) -> None:
+    """A CLI that can't answer is ended, even if it still runs."""
+    turn = _do(bridge, ["hang up", None])
+    assert ["The engine died (it closed its output)"] == turn.errors
+    assert "ok" == _do(bridge).text
+    assert not Path(f"/proc/{_pid(turn)}").exists()
+
+
+def test_interrupt_that_is_ignored_ends_the_engine(bridge) -> None:
+    """The turn is over within five seconds, whatever the CLI does."""
+    bridge.ask('[["sleep", 30]]')
+    bridge.message("system")
+    begun = time.monotonic()
+    bridge.interrupt()
+    turn = bridge.finish()
+    assert time.monotonic() - begun < 5
+    assert ["The engine did not stop when it was told to, and was ended"] == turn.errors
+    assert "ok" == _do(bridge).text
+
+
+def test_permission_request_is_denied(bridge) -> None:
+    """Nobody is there to ask: the CLI gets its answer at once, and it is no."""
+    ask = {"subtype": "can_use_tool", "tool_name": "Bash", "input": {}}
+    request = {"type": "control_request", "request_id": "p", "request": ask}
+    turn = _do(bridge, ["write", request], ["control", None])
+    answer = turn.of("answer")[0]["to"]
+    assert ("p", "error") == (answer["request_id"], answer["subtype"])
+    assert [] == turn.of("control_request")
+
+
+def _state(state: str, **more) -> list:
+    return ["write", {"type": "system", "subtype": "session_state_changed", "state": state, **more}]
+
+
+def test_turn_lasts_until_background_work_is_done(bridge) -> None:
+    """An agent that works in the background reports after the result; that is the same turn."""
+    hidden = {"sdk_host_only": True}
+    turn = _do(
+        bridge,
+        _state("running", **hidden),
+        ["write", {"type": "result", "result": "first"}],
+        ["sleep", 0.2],
+        ["write", {"type": "assistant"}],
+        ["write", {"type": "result", "result": "second"}],
+        ["result", None],
+        _state("idle", **hidden),
+    )
+    assert ["system", "result", "assistant", "result"] == [m["type"] for m in turn.messages]
+    assert "second" == turn.text
+
+
+def test_what_comes_between_two_turns_opens_the_next(bridge) -> None:
+    """It is not lost, and it does not come where nobody listens."""
+    late = ["write", {"type": "late"}]
+    _do(bridge, ["write", {"type": "result"}], ["result", None], ["sleep", 0.1], late)
+    time.sleep(0.3)
+    turn = _do(bridge)
+    assert ["late", "system", "result"] == [message["type"] for message in turn.messages]
+
+
+def test_prompt_waits_for_what_the_cli_does_by_itself(bridge) -> None:
+    """A prompt in the middle of the CLI's own turn would be answered together with that."""
+    done = ["write", {"type": "result"}]
+    own = [done, ["result", None], _state("idle"), _state("running"), ["sleep", 0.5], done]
+    _do(bridge, _state("running"), *own, _state("idle"))
+    turn = _do(bridge)
+    kinds = [message.get("state", message["type"]) for message in turn.messages]
+    assert ["running", "result", "idle", "system", "result"] == kinds
+
+
+def test_cli_that_does_not_boot_says_why(engine, executable, tmp_path) -> None:
+    """Its last words are told to whoever opened it, and the bridge lives on."""
+    env = {"CLAUDE_CODE_EXECUTABLE": executable, "FAKE_EXIT": "4"}
+    with start_bridge(engine, tmp_path, "http://127.0.0.1:9", **env) as bridge:
+        for _ in range(2):
+            turn = bridge.turn("hello")
+            expected = "The engine died (exit code 4). It last said: the fake has nothing to say"
+            assert [expected] == turn.errors
+        assert [bridge.process.pid] == processes_under(tmp_path)
+
+
+def test_missing_cli_is_named(engine, tmp_path) -> None:
+    """The path that was looked at is in the error."""
+    env = {"CLAUDE_CODE_EXECUTABLE": "/no/such/claude"}
+    with start_bridge(engine, tmp_path, "http://127.0.0.1:9", **env) as bridge:
+        assert "/no/such/claude" in bridge.turn("hello").errors[0]

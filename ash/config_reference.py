@@ -65,7 +65,9 @@ def _toml(value: Any) -> str:
         return '""'
     if isinstance(value, tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
-    if isinstance(value, int | float):
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
         return f"{value:g}"
     return f'"{value}"'
 

@@ -14,7 +14,9 @@ def main() -> None:
         engine = os.environ.pop("ASH_ENGINE")
     except (KeyError, ValueError, OSError) as error:
         sys.exit(f"the bridge is started by ashd, not by hand: {error!r}")
+    # Programs of the agent have no business with either of them.
     link.set_inheritable(False)
+    os.environ.pop("PYTHONPATH", None)
     try:
         link.sendall(encode(Ready(os.getpid())))
     except BrokenPipeError:

@@ -68,6 +68,7 @@ def write_files(launch: Launch, folder: Path) -> tuple[Path | None, Path | None]
 
     An argument may not be longer than 128 KiB, and anyone may read the command line.
     """
+    _trust_workspace()
     prompt = mcp = None
     if launch.system_prompt is not None:
         prompt = folder / "system-prompt.md"
@@ -77,6 +78,16 @@ def write_files(launch: Launch, folder: Path) -> tuple[Path | None, Path | None]
         servers = {name: _mcp_server(name, value) for name, value in launch.mcp_servers.items()}
         mcp.write_text(json.dumps({"mcpServers": servers}))
     return prompt, mcp
+
+
+def _trust_workspace() -> None:
+    """Says what a person says to the CLI's dialog: without it the agent's own permission rules
+    are ignored. Who deploys an agent means them to hold.
+    """
+    file = Path(os.environ.get("CLAUDE_CONFIG_DIR") or Path.home(), ".claude.json")
+    if not file.exists():
+        trusted = {"hasTrustDialogAccepted": True}
+        file.write_text(json.dumps({"projects": {str(Path.cwd()): trusted}}))
 
 
 def _mcp_server(name: str, server: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from msgspec import Struct, structs
 from ash.errors import AshError, EngineFailed, Unavailable
 from ash.model import LogLevel
 from ash.protocol import Open
+from ash.sandbox.environment import own_part
 from ash.sandbox.logs import LogSink
 from ash.sandbox.sandbox import Runtime, Sandbox, open_sandbox
 from ash.sandbox.workspace import Workspaces
@@ -57,11 +58,14 @@ class Box:
     session lets it go, and says whether it did.
     """
 
-    def __init__(self, box_id: str, order: Order, tally: Counter[State]) -> None:
+    def __init__(
+        self, box_id: str, order: Order, workshop: Workshop, tally: Counter[State]
+    ) -> None:
         """`tally` counts the boxes of each state, this one among them until it is gone."""
         self.id = box_id
         self.order = order
         self.claimed = False
+        self._workshop = workshop
         self._tally = tally
         self._state: State = "warming"
         self._tally["warming"] += 1
@@ -78,10 +82,11 @@ class Box:
         self._sink: LogSink | None = None
         self._early: deque[tuple[LogLevel, str]] = deque(maxlen=EARLY_LINES)
 
-    async def run(self, workshop: Workshop, settings: Open) -> None:
+    async def run(self, settings: Open) -> None:
         """Raises nothing but Cancelled; `failure` stays None if it was closed."""
-        settings = structs.replace(settings, session_id=self.id)
-        workspaces, order = workshop.workspaces, self.order
+        settings = self._own(settings)
+        workshop, order = self._workshop, self.order
+        workspaces = workshop.workspaces
         try:
             place = await trio.to_thread.run_sync(workspaces.prepare, self.id, order.source)
             async with open_sandbox(workshop.runtime, place, order.env, self.log) as sandbox:
@@ -102,7 +107,7 @@ class Box:
         """
         if self.sandbox is None:
             raise self.failure or Unavailable("The sandbox was closed")
-        settings = structs.replace(settings, session_id=self.id)
+        settings = self._own(settings)
         if settings != self.booted_with:
             await self.sandbox.link.open(settings)
             self.booted_with = settings
@@ -149,8 +154,13 @@ class Box:
     def closing(self) -> bool:
         return self._closing.is_set()
 
+    def _own(self, settings: Open) -> Open:
+        """With the id that its session will have, so that a warm engine knows it already."""
+        model = self._workshop.runtime.model
+        env = own_part(settings.env, model) if settings.env else None
+        return structs.replace(settings, session_id=self.id, env=env)
+
     async def _live_in(self, sandbox: Sandbox, settings: Open, timeout: float) -> None:
-        """The id of the session that will claim it is its own: the engine is told it now."""
         with self._boot:
             await self._start_engine(sandbox, settings, timeout)
         if self._boot.cancelled_caught:

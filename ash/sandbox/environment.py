@@ -30,7 +30,7 @@ def environment(
         "SHELL": "/bin/bash",
         "USER": "agent",
         **QUIET,
-        **{name: value for name, value in own.items() if not name.startswith(RESERVED)},
+        **own_part(own, model),
         **model,
         "HOME": inside.home,
         # As root inside, which only `isolation = none` is, the CLI asks for this word.
@@ -38,4 +38,13 @@ def environment(
         "PYTHONPATH": inside.library,
         "ASH_ENGINE": engine,
         "ASH_BRIDGE_FD": str(bridge_fd),
+    }
+
+
+def own_part(own: Mapping[str, str], model: Mapping[str, str]) -> dict[str, str]:
+    """What an agent or a session may set itself."""
+    return {
+        name: value
+        for name, value in own.items()
+        if not name.startswith(RESERVED) and name not in model
     }

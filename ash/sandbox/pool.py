@@ -152,7 +152,7 @@ class Pool:
             raise Unavailable("The server is shutting down")
 
     def _add(self, order: Order) -> Box:
-        box = Box(str(uuid4()), order, self._tally)
+        box = Box(str(uuid4()), order, self._workshop, self._tally)
         self._boxes[box.id] = box
         return box
 
@@ -163,7 +163,7 @@ class Pool:
             await self._boots.acquire_on_behalf_of(box)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._free_boot, box)
-                await box.run(self._workshop, settings)
+                await box.run(settings)
             await self._put_away(box)
         finally:
             del self._boxes[box.id]

@@ -81,8 +81,9 @@ def write_files(launch: Launch, folder: Path) -> tuple[Path | None, Path | None]
 
 
 def _trust_workspace() -> None:
-    """Says what a person says to the CLI's dialog: without it the agent's own permission rules
-    are ignored. Who deploys an agent means them to hold.
+    """Says what a person says to the CLI's dialog.
+
+    Without it the agent's own permission rules are ignored; who deploys one means them to hold.
     """
     file = Path(os.environ.get("CLAUDE_CONFIG_DIR") or Path.home(), ".claude.json")
     if not file.exists():

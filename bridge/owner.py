@@ -1,5 +1,6 @@
 """The one task that opens, uses and closes the engine's conversation."""
 
+import os
 import sys
 import traceback
 from collections import deque
@@ -132,6 +133,8 @@ class Owner:
             known = self._standing.session_id if self._standing else None
             self._resume = isinstance(job.command, Resume) or known == job.launch.session_id
             self._standing = job.launch
+            # The bridge is one session's alone: its commands and tools get this as the CLI does.
+            os.environ.update(job.launch.env or {})
         return job
 
     async def _converse(self, job: Job) -> Job:

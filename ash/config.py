@@ -118,6 +118,10 @@ class Settings(Struct, frozen=True, kw_only=True):
         Seconds,
         Doc("ASH_ENGINE_START_TIMEOUT", "How long a sandbox may take to get its engine ready."),
     ] = 60.0
+    script_timeout: Annotated[
+        Seconds,
+        Doc("ASH_SCRIPT_TIMEOUT", "How long an agent's install.sh and startup.sh may take each."),
+    ] = 120.0
     allowed_origins: Annotated[
         tuple[Origin, ...],
         Doc("ALLOWED_ORIGINS", "Web origins that browsers may call from."),

@@ -75,7 +75,9 @@ async def _serve(
     """The tree: HTTP and the sessions below one nursery, until a signal says stop."""
     data_dir, clock = settings.data_dir.absolute(), SystemClock()
     house = House(store, clock, settings.turn_silence_timeout)
-    workshop = Workshop(runtime, Workspaces(data_dir), settings.engine_start_timeout)
+    workshop = Workshop(
+        runtime, Workspaces(data_dir), settings.engine_start_timeout, settings.script_timeout
+    )
     capacity = Capacity(settings.max_sandboxes, settings.max_warm, settings.parallel_starts)
     limits = Limits(
         settings.permission_mode, settings.idle_timeout_ms / 1000, settings.pre_warm_count

@@ -11,8 +11,9 @@ from msgspec import Struct, structs
 
 from ash.errors import AshError, EngineFailed, Unavailable
 from ash.model import LogLevel
-from ash.protocol import Open
+from ash.protocol import Exec, Open
 from ash.sandbox.environment import own_part
+from ash.sandbox.isolation import Place
 from ash.sandbox.logs import LogSink
 from ash.sandbox.sandbox import Runtime, Sandbox, open_sandbox
 from ash.sandbox.workspace import Workspaces
@@ -23,6 +24,12 @@ State = Literal["warming", "warm", "waiting", "running"]
 
 # What a sandbox printed before there was a session to store it with.
 EARLY_LINES = 1000
+
+# An agent's own preparations, in this order, before its engine boots.
+SCRIPTS = ("install.sh", "startup.sh")
+
+# What an error quotes of a script's output; the rest is in the log.
+LAST_LINES = 5
 
 
 class Kind(Struct, frozen=True):
@@ -47,6 +54,7 @@ class Workshop(Struct, frozen=True):
     runtime: Runtime
     workspaces: Workspaces
     start_timeout: float
+    script_timeout: float
 
 
 class Box:
@@ -90,7 +98,7 @@ class Box:
         try:
             place = await trio.to_thread.run_sync(workspaces.prepare, self.id, order.source)
             async with open_sandbox(workshop.runtime, place, order.env, self.log) as sandbox:
-                await self._live_in(sandbox, settings, workshop.start_timeout)
+                await self._live_in(sandbox, place, settings)
         except* Exception as group:  # noqa: BLE001 - one sandbox must not take the others along
             self.failure = self._explain(_first(group))
         finally:
@@ -160,9 +168,9 @@ class Box:
         env = own_part(settings.env, model) if settings.env else None
         return structs.replace(settings, session_id=self.id, env=env)
 
-    async def _live_in(self, sandbox: Sandbox, settings: Open, timeout: float) -> None:
+    async def _live_in(self, sandbox: Sandbox, place: Place, settings: Open) -> None:
         with self._boot:
-            await self._start_engine(sandbox, settings, timeout)
+            await self._start_engine(sandbox, place, settings)
         if self._boot.cancelled_caught:
             self.failure = Unavailable("The sandbox was closed while it was starting")
             return
@@ -175,29 +183,60 @@ class Box:
         if not self._closing.is_set():
             self.failure = EngineFailed(await sandbox.epitaph())
 
-    async def _start_engine(self, sandbox: Sandbox, settings: Open, timeout: float) -> None:
-        """Raises EngineFailed."""
-        steps = [trio.current_time()]
+    async def _start_engine(self, sandbox: Sandbox, place: Place, settings: Open) -> None:
+        """Raises EngineFailed. A script has a time limit of its own."""
+        timeout = self._workshop.start_timeout
+        begun = trio.current_time()
+        steps: dict[str, float] = {}
         with trio.move_on_after(timeout) as start:
             try:
                 await sandbox.link.ready.wait()
-                steps.append(trio.current_time())
+                steps["bridge"] = trio.current_time()
+                for script in await trio.to_thread.run_sync(_scripts_in, place):
+                    start.deadline += self._workshop.script_timeout
+                    await self._run_script(sandbox, script)
+                    steps[script] = trio.current_time()
                 await sandbox.link.open(settings)
+                steps["engine"] = trio.current_time()
             except EngineFailed:
                 if sandbox.died.is_set():
                     raise EngineFailed(await sandbox.epitaph()) from None
                 raise
         if start.cancelled_caught:
             raise EngineFailed(f"The engine did not start within {timeout:g} seconds")
-        begun, bridge, engine = *steps, trio.current_time()
-        text = f"started: bridge {bridge - begun:.3f} s, engine {engine - bridge:.3f} s"
-        await self.log([("system", text)])
+        await self.log([("system", f"started: {_shares(begun, steps)}")])
+
+    async def _run_script(self, sandbox: Sandbox, script: str) -> None:
+        """Raises EngineFailed with its last lines if it failed."""
+        timeout = self._workshop.script_timeout
+        await self.log([("system", f"{script} runs, for {timeout:g} s at most")])
+        result = await sandbox.link.exec(
+            Exec(command=f"bash {script}", timeout=int(timeout * 1000))
+        )
+        out: list[tuple[LogLevel, str]] = [("stdout", li) for li in result.stdout.splitlines()]
+        err: list[tuple[LogLevel, str]] = [("stderr", li) for li in result.stderr.splitlines()]
+        await self.log([*out, *err])
+        if result.exit_code != 0:
+            how = "took too long" if result.timed_out else f"failed ({result.exit_code})"
+            last = "; ".join(text for _, text in [*out, *err][-LAST_LINES:])
+            raise EngineFailed(f"{script} {how}: {last or 'it printed nothing'}")
 
     def _explain(self, error: Exception) -> AshError:
         if isinstance(error, AshError):
             return error
         log.error("sandbox_broken", sandbox=self.id, exc_info=error)
         return EngineFailed("The sandbox broke")
+
+
+def _scripts_in(place: Place) -> list[str]:
+    return [name for name in SCRIPTS if (place.workspace / name).is_file()]
+
+
+def _shares(begun: float, steps: dict[str, float]) -> str:
+    """What each step took: they are told in the order they were done."""
+    starts = [begun, *steps.values()]
+    pairs = zip(steps.items(), starts, strict=False)
+    return ", ".join(f"{name} {end - start:.3f} s" for (name, end), start in pairs)
 
 
 async def _first_of(*events: trio.Event) -> None:

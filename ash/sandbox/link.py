@@ -13,6 +13,8 @@ from ash.protocol import (
     Command,
     Done,
     Event,
+    Exec,
+    ExecResult,
     Failed,
     Lines,
     LineTooLong,
@@ -73,6 +75,13 @@ class Link:
         """Boots the engine. Raises EngineFailed with what the bridge says is wrong."""
         await self._ask(command)
 
+    async def exec(self, command: Exec) -> ExecResult:
+        """Runs a shell command beside the turn. Raises EngineFailed if it can't be run."""
+        result = await self._ask(command)
+        if not isinstance(result, ExecResult):
+            raise EngineFailed("The bridge answered something else")
+        return result
+
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[trio.MemoryReceiveChannel[list[TurnEvent]]]:
         """The events of the turn that is about to be sent, in the batches they came in.
@@ -94,7 +103,7 @@ class Link:
     def next_id(self) -> str:
         return str(next(self._ids))
 
-    async def _ask(self, command: Open | Resume) -> Event:
+    async def _ask(self, command: Open | Resume | Exec) -> Event:
         command = structs.replace(command, id=self.next_id())
         answer = self._answers[command.id] = _Answer()
         try:
@@ -109,7 +118,7 @@ class Link:
             match event:
                 case Ready():
                     self.ready.set()
-                case Opened() | Failed() if event.id in self._answers:
+                case Opened() | ExecResult() | Failed() if event.id in self._answers:
                     self._answers[event.id].give(event)
                 case Message() | Failed() | Done():
                     batch.append(event)

@@ -169,5 +169,5 @@ def _decode(lines: Lines, chunk: bytes) -> list[Event]:
 def _decode_line(line: memoryview) -> Event:
     try:
         return decode_event(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Failed("The bridge sent a line that can't be read")

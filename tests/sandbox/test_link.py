@@ -1,0 +1,272 @@
+"""The daemon's end of the socket to a bridge, over streams in memory."""
+
+import pytest
+import trio
+from msgspec import Raw
+from trio.testing import memory_stream_pair, wait_all_tasks_blocked
+
+from ash.errors import EngineFailed
+from ash.protocol import (
+    Done,
+    Failed,
+    Interrupt,
+    Lines,
+    Log,
+    Message,
+    Open,
+    Opened,
+    Ready,
+    Resume,
+    decode_command,
+    encode,
+    message_line,
+)
+from ash.sandbox.link import CHUNK, Link
+
+
+class Bridge:
+    """The other end: says events, hears commands."""
+
+    def __init__(self, stream):
+        self.stream = stream
+        self._lines = Lines()
+        self._heard = []
+
+    async def say(self, *events):
+        await self.stream.send_all(b"".join(map(encode, events)))
+
+    async def hear(self):
+        while not self._heard:
+            chunk = await self.stream.receive_some()
+            self._heard += [decode_command(bytes(line)) for line in self._lines.feed(bytes(chunk))]
+        return self._heard.pop(0)
+
+
+@pytest.fixture
+def pair():
+    ours, theirs = memory_stream_pair()
+    return Link(ours), Bridge(theirs)
+
+
+@pytest.fixture
+async def running(pair, nursery):
+    link, bridge = pair
+    nursery.start_soon(link.run)
+    yield link, bridge
+    await bridge.stream.aclose()
+    await link.closed.wait()
+
+
+def message(text):
+    return Message(Raw(f'"{text}"'.encode()))
+
+
+async def opened(link, command, results):
+    try:
+        results.append(await link.open(command))
+    except EngineFailed as error:
+        results.append(error.text)
+
+
+async def test_bridge_is_ready_when_it_says_so(running):
+    """`ready` is set by the bridge's first word."""
+    link, bridge = running
+    assert not link.ready.is_set()
+    await bridge.say(Ready(7))
+    await link.ready.wait()
+    assert not link.closed.is_set()
+
+
+async def test_answers_find_who_asked(running, nursery):
+    """Answers are told apart by their id, in whatever order they come."""
+    link, bridge = running
+    first, second = [], []
+    nursery.start_soon(opened, link, Open(session_id="a"), first)
+    await wait_all_tasks_blocked()
+    nursery.start_soon(opened, link, Resume(session_id="b"), second)
+    one, other = await bridge.hear(), await bridge.hear()
+    assert ("a", "b") == (one.session_id, other.session_id)
+    await bridge.say(Failed("no such thing", other.id))
+    await wait_all_tasks_blocked()
+    assert ([], ["no such thing"]) == (first, second)
+    await bridge.say(Opened(one.id))
+    await wait_all_tasks_blocked()
+    assert [None] == first
+
+
+async def test_opening_is_refused_in_the_bridge_s_words(running, nursery):
+    """An opening that fails raises what the bridge says is wrong, and is over."""
+    link, bridge = running
+    results = []
+    nursery.start_soon(opened, link, Open(session_id="a"), results)
+    await bridge.say(Failed("the CLI is missing", (await bridge.hear()).id))
+    await wait_all_tasks_blocked()
+    assert ["the CLI is missing"] == results
+    assert {} == link._answers
+
+
+async def test_answer_that_nobody_waits_for_is_dropped(running):
+    """An opening that was given up on is answered late, and nothing breaks."""
+    link, bridge = running
+    with trio.move_on_after(0):
+        await link.open(Open(session_id="a"))
+    await bridge.say(Opened("1"), Ready())
+    await link.ready.wait()
+
+
+async def test_turn_gets_what_came_together_together(running):
+    """What one read brought is one batch, in its order."""
+    link, bridge = running
+    async with link.turn() as batches:
+        await bridge.say(message("a"), message("b"), Failed("oh"), Done("s"))
+        assert [message("a"), message("b"), Failed("oh"), Done("s")] == await batches.receive()
+
+
+async def test_turn_gets_no_more_than_one_read_at_once(running, nursery):
+    """What came in two reads is two batches, so that the first can be shown."""
+    link, bridge = running
+    large = message("x" * CHUNK)
+    async with link.turn() as batches:
+        nursery.start_soon(bridge.say, message("a"), large, Done("s"))
+        assert [message("a")] == await batches.receive()
+        assert [large, Done("s")] == await batches.receive()
+
+
+async def test_turn_is_not_told_what_is_not_its(running):
+    """Log lines and what answers another request are kept from the turn."""
+    link, bridge = running
+    async with link.turn() as batches:
+        await bridge.say(Ready(), Log("stderr", "words"), message("a"))
+        assert [message("a")] == await batches.receive()
+
+
+async def test_busy_turn_holds_the_bridge_up(running):
+    """While a turn is busy with a batch nothing more is read: memory stays bounded."""
+    link, bridge = running
+    async with link.turn() as batches:
+        await bridge.say(message("a"))
+        await wait_all_tasks_blocked()
+        await bridge.say(message("b"))
+        await wait_all_tasks_blocked()
+        assert [message("a")] == await batches.receive()
+        assert [message("b")] == await batches.receive()
+
+
+async def test_late_events_go_to_nobody(running):
+    """What still comes for a turn that was given up on does not reach the next one."""
+    link, bridge = running
+    async with link.turn():
+        await bridge.say(message("unheard"))
+        await wait_all_tasks_blocked()
+    await bridge.say(message("late"), Done("s"))
+    await wait_all_tasks_blocked()
+    async with link.turn() as batches:
+        await bridge.say(message("mine"))
+        assert [message("mine")] == await batches.receive()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"ev":"message","data":',
+        b"Segmentation fault",
+        b'{"ev":"error","error":"\xff"}',
+        b'{"ev":"new"}',
+        b'{"ev":"message","data":' + b"[" * 5000 + b"]" * 5000 + b"}",
+    ],
+    ids=["cut", "words", "not UTF-8", "unknown", "too deep"],
+)
+async def test_broken_line_is_an_error_of_the_turn(running, line):
+    """A line that can't be read costs that line, and the link reads on."""
+    link, bridge = running
+    async with link.turn() as batches:
+        await bridge.stream.send_all(line + b"\n" + encode(message("next")))
+        broken, following = await batches.receive()
+        assert Failed("The bridge sent a line that can't be read") == broken
+        assert message("next") == following
+
+
+async def test_line_too_long_is_an_error_of_the_turn(running, monkeypatch):
+    """A line past the limit costs that line, and the link reads on."""
+    monkeypatch.setattr("ash.sandbox.link.Lines", lambda: Lines(limit=10))
+    ours, theirs = memory_stream_pair()
+    link, bridge = Link(ours), Bridge(theirs)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(link.run)
+        async with link.turn() as batches:
+            await bridge.stream.send_all(b"12345678901234")
+            (failed,) = await batches.receive()
+            assert "The bridge sent too much: a line is longer than 10 bytes" == failed.error
+        nursery.cancel_scope.cancel()
+
+
+async def test_payload_is_as_the_bridge_wrote_it(running):
+    """A message is handed on byte for byte, however it was cut on its way."""
+    link, bridge = running
+    raw = b'{ "type":"assistant", "x":"\\u00e9\xc3\xa9" }'
+    line = message_line(raw)
+    async with link.turn() as batches:
+        for at in range(len(line)):
+            await bridge.stream.send_all(line[at : at + 1])
+        (event,) = await batches.receive()
+        assert raw == bytes(event.data)
+
+
+async def test_end_of_the_bridge_ends_its_turn(running):
+    """A turn gets what was still said, and then the end of its channel."""
+    link, bridge = running
+    async with link.turn() as batches:
+        await bridge.say(message("last words"))
+        assert [message("last words")] == await batches.receive()
+        await bridge.stream.aclose()
+        with pytest.raises(trio.EndOfChannel):
+            await batches.receive()
+    assert link.closed.is_set()
+
+
+async def test_turn_with_a_bridge_that_is_gone_ends_at_once(running):
+    """A turn that begins too late has nothing to wait for."""
+    link, bridge = running
+    await bridge.stream.aclose()
+    await link.closed.wait()
+    async with link.turn() as batches:
+        with pytest.raises(trio.EndOfChannel):
+            await batches.receive()
+
+
+async def test_end_of_the_bridge_answers_who_waits(running, nursery):
+    """Nobody waits for ever: neither for `ready` nor for an answer."""
+    link, bridge = running
+    results = []
+    nursery.start_soon(opened, link, Open(session_id="a"), results)
+    await bridge.hear()
+    await bridge.stream.aclose()
+    await link.ready.wait()
+    await wait_all_tasks_blocked()
+    assert ["The agent's process ended while it was starting"] == results
+
+
+async def test_sending_to_a_bridge_that_is_gone_is_refused(running):
+    """A command to nobody is an error that says so."""
+    link, bridge = running
+    await bridge.stream.aclose()
+    with pytest.raises(EngineFailed, match="The agent's process is gone"):
+        await link.send(Interrupt())
+
+
+async def test_connection_that_breaks_ends_the_link(pair, nursery):
+    """A connection that is lost is an end like another."""
+    link, _ = pair
+    nursery.start_soon(link.run)
+    await wait_all_tasks_blocked()
+    await link._stream.aclose()
+    await link.closed.wait()
+
+
+async def test_commands_are_not_mixed(running, nursery):
+    """Commands sent at the same time arrive one after the other, each whole."""
+    link, bridge = running
+    ids = [str(number) for number in range(20)]
+    for each in ids:
+        nursery.start_soon(link.send, Interrupt(id=each))
+    assert sorted(ids) == sorted([(await bridge.hear()).id for _ in ids])

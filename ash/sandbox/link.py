@@ -118,8 +118,10 @@ class Link:
             match event:
                 case Ready():
                     self.ready.set()
-                case Opened() | ExecResult() | Failed() if event.id in self._answers:
-                    self._answers[event.id].give(event)
+                case Opened() | ExecResult() | Failed() if event.id:
+                    # Who asked may have given up since; to a turn that says nothing.
+                    if answer := self._answers.get(event.id):
+                        answer.give(event)
                 case Message() | Failed() | Done():
                     batch.append(event)
                 case Log() | _:

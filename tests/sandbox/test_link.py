@@ -105,13 +105,17 @@ async def test_opening_is_refused_in_the_bridge_s_words(running, nursery):
     assert {} == link._answers
 
 
-async def test_answer_that_nobody_waits_for_is_dropped(running):
-    """An opening that was given up on is answered late, and nothing breaks."""
+@pytest.mark.parametrize("answer", [Opened, lambda request: Failed("no", request)])
+async def test_answer_that_nobody_waits_for_is_dropped(running, answer):
+    """A request that was given up on is answered late: that is no turn's error."""
     link, bridge = running
-    with trio.move_on_after(0):
-        await link.open(Open(session_id="a"))
-    await bridge.say(Opened("1"), Ready())
-    await link.ready.wait()
+    async with trio.open_nursery() as asking:
+        asking.start_soon(link.open, Open(session_id="a"))
+        request = (await bridge.hear()).id
+        asking.cancel_scope.cancel()
+    async with link.turn() as batches:
+        await bridge.say(answer(request), message("mine"))
+        assert [message("mine")] == await batches.receive()
 
 
 async def test_turn_gets_what_came_together_together(running):

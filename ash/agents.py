@@ -1,19 +1,42 @@
 """Agents: a folder is deployed as a copy, so that what runs is what was deployed."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
 from urllib.parse import quote
 from uuid import uuid4
 
+import msgspec
 import trio
+from msgspec import Meta, Struct
 
 from ash.clock import Clock, now_iso
 from ash.errors import BadRequest, NotFound
 from ash.model import Agent, StoredAgent
+from ash.sandbox.limits import AskedLimits
 from ash.sandbox.tree import copy_tree, remove_tree
 from ash.store import Store
 
 PROMPT_FILE = "CLAUDE.md"
+
+
+class AgentConfig(Struct, kw_only=True, rename="camel", omit_defaults=True):
+    """What an agent's `config` means to the daemon; what else is in it is its owner's."""
+
+    limits: AskedLimits | None = None
+    pre_warm_count: Annotated[int, Meta(ge=0, le=100)] | None = None
+
+
+class Deployment(Struct, kw_only=True):
+    """What goes with the files; None leaves it as it was."""
+
+    env: dict[str, str] | None = None
+    config: dict[str, Any] | None = None
+
+
+def agent_config(stored: StoredAgent) -> AgentConfig:
+    return msgspec.convert(stored.agent.config or {}, AgentConfig)
 
 
 class Agents:
@@ -34,21 +57,21 @@ class Agents:
         self._data_dir = data_dir.resolve()
         self._clock = clock
 
-    async def deploy_path(
-        self, tenant: str, name: str, path: str, env: dict[str, str] | None
-    ) -> Agent:
+    async def deploy_path(self, tenant: str, name: str, path: str, settings: Deployment) -> Agent:
         """A folder of this machine; a relative path starts at the data directory."""
         source = await trio.to_thread.run_sync(self._resolve, path)
-        return await self._deploy(tenant, name, str(source), lambda to: copy_tree(source, to), env)
+        return await self._deploy(
+            tenant, name, str(source), lambda to: copy_tree(source, to), settings
+        )
 
     async def deploy_files(
-        self, tenant: str, name: str, files: Mapping[str, bytes], env: dict[str, str] | None
+        self, tenant: str, name: str, files: Mapping[str, bytes], settings: Deployment
     ) -> Agent:
         """Files by their relative path. Raises BadRequest for one that leads out."""
         checked = {_relative(path): content for path, content in files.items()}
         if PurePosixPath(PROMPT_FILE) not in checked:
             raise BadRequest(f"files: {PROMPT_FILE} is missing, an agent is told there what it is")
-        return await self._deploy(tenant, name, None, lambda to: _write(to, checked), env)
+        return await self._deploy(tenant, name, None, partial(_write, checked), settings)
 
     async def get(self, tenant: str, name: str) -> Agent:
         stored = await self._store.agent(tenant, name)
@@ -73,7 +96,7 @@ class Agents:
         name: str,
         path: str | None,
         fill: Callable[[Path], None],
-        env: dict[str, str] | None,
+        settings: Deployment,
     ) -> Agent:
         """Makes the copy first: an agent is never without its files."""
         folder = self._folder(tenant, name)
@@ -86,7 +109,8 @@ class Agents:
                 name,
                 path=path or str(copy),
                 source=str(copy),
-                env=env,
+                env=settings.env,
+                config=settings.config,
                 now=now_iso(self._clock),
             )
         except BaseException:
@@ -124,7 +148,7 @@ def _drop_all_but(folder: Path, kept: set[Path]) -> None:
             remove_tree(copy)
 
 
-def _write(copy: Path, files: Mapping[PurePosixPath, bytes]) -> None:
+def _write(files: Mapping[PurePosixPath, bytes], copy: Path) -> None:
     copy.mkdir()
     for path, content in files.items():
         target = copy / path

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta, Struct, inspect
 
 from ash.errors import ConfigError
+from ash.sandbox.limits.amounts import CpuPercent, DiskMb, MaxProcesses, MemoryMb
 
 Isolation = Literal["strict", "best-effort", "none"]
 
@@ -85,6 +86,20 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_sandboxes: Annotated[
         int, Meta(ge=1), Doc("ASH_MAX_SANDBOXES", "How many sandboxes may live at a time.")
     ] = 1000
+    sandbox_memory_mb: Annotated[
+        MemoryMb, Doc("ASH_SANDBOX_MEMORY_MB", "Memory that a sandbox may take at most, in MB.")
+    ] = 2048
+    sandbox_cpu_percent: Annotated[
+        CpuPercent,
+        Doc("ASH_SANDBOX_CPU_PERCENT", "CPU time of a sandbox, in percent of one CPU."),
+    ] = 100
+    sandbox_disk_mb: Annotated[
+        DiskMb, Doc("ASH_SANDBOX_DISK_MB", "What a sandbox's files may take on disk, in MB.")
+    ] = 1024
+    sandbox_max_processes: Annotated[
+        MaxProcesses,
+        Doc("ASH_SANDBOX_MAX_PROCESSES", "Processes and threads in a sandbox; the CLI has 30."),
+    ] = 256
     max_warm: Annotated[
         int,
         Meta(ge=0),

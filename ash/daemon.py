@@ -26,7 +26,8 @@ from ash.http.server import serve
 from ash.http.services import Health, Services
 from ash.keys import Keys, load_secret
 from ash.sandbox.box import Workshop
-from ash.sandbox.isolation import Isolation, detect
+from ash.sandbox.isolation import detect
+from ash.sandbox.limits import Cages, DiskSweep, Limits, open_cages
 from ash.sandbox.pool import Capacity, Pool
 from ash.sandbox.process import Spawner
 from ash.sandbox.reaper import reap_orphans
@@ -34,7 +35,7 @@ from ash.sandbox.sandbox import Runtime
 from ash.sandbox.workspace import Workspaces
 from ash.sessions.ledger import StoreLedger
 from ash.sessions.live import House
-from ash.sessions.service import Limits, Sessions
+from ash.sessions.service import Rules, Sessions
 from ash.store import Store, open_store
 
 log = structlog.stdlib.get_logger()
@@ -50,16 +51,16 @@ async def run(settings: Settings) -> None:
     """The daemon's whole life. Raises StartError, whose text is all its user needs."""
     data_dir = settings.data_dir.absolute()
     with _owned(data_dir):
-        runtime = await _runtime(settings)
         listeners = await _listen(settings)
-        async with open_store(data_dir / "ash.db") as store:
+        async with open_store(data_dir / "ash.db") as store, open_cages(data_dir) as cages:
+            runtime = await _runtime(settings, cages)
             await _recover(store, Workspaces(data_dir))
             await store.settle_sandboxes(OWNER, now_iso(SystemClock()))
             secret = await trio.to_thread.run_sync(load_secret, data_dir)
             keys = Keys(store, secret, SystemClock())
             key_file = await keys.load(data_dir, settings.api_key)
             url = _url(settings, listeners)
-            print(_start_line(settings, url, runtime.isolation), flush=True)  # noqa: T201 - for its user
+            print(_start_line(settings, url, runtime), flush=True)  # noqa: T201 - for its user
             log.info("daemon.started", url=url, key_file=str(key_file) if key_file else None)
             await _serve(settings, store, runtime, keys, listeners)
     log.info("daemon.stopped")
@@ -79,18 +80,27 @@ async def _serve(
         runtime, Workspaces(data_dir), settings.engine_start_timeout, settings.script_timeout
     )
     capacity = Capacity(settings.max_sandboxes, settings.max_warm, settings.parallel_starts)
-    limits = Limits(
-        settings.permission_mode, settings.idle_timeout_ms / 1000, settings.pre_warm_count
+    rules = Rules(
+        permission_mode=settings.permission_mode,
+        idle_timeout=settings.idle_timeout_ms / 1000,
+        pre_warm=settings.pre_warm_count,
+        limits=Limits(
+            memory_mb=settings.sandbox_memory_mb,
+            cpu_percent=settings.sandbox_cpu_percent,
+            disk_mb=settings.sandbox_disk_mb,
+            max_processes=settings.sandbox_max_processes,
+        ),
     )
     draining = trio.Event()
     async with trio.open_nursery() as nursery:
         pool = Pool(workshop, StoreLedger(store, OWNER, clock), nursery, capacity)
-        sessions = Sessions(house, pool, nursery, OWNER, limits)
+        sessions = Sessions(house, pool, nursery, OWNER, rules)
         agents = Agents(store, data_dir, clock, sessions.keep_warm, pool.unstock)
         services = Services(agents, sessions, keys, _health(settings, runtime, pool))
         app = Cors(Front(services, make_app(services)), settings.allowed_origins)
         http = partial(serve, app, listeners, draining=draining, grace=settings.grace_seconds)
         nursery.start_soon(reap_orphans, runtime.spawner)
+        nursery.start_soon(runtime.disk.run)
         nursery.start_soon(pool.run)
         nursery.start_soon(sessions.sweep)
         nursery.start_soon(http)
@@ -118,7 +128,7 @@ async def _wind_down(sessions: Sessions, tree: trio.CancelScope) -> None:
     tree.cancel()
 
 
-async def _runtime(settings: Settings) -> Runtime:
+async def _runtime(settings: Settings, cages: Cages) -> Runtime:
     model = {
         "ANTHROPIC_API_KEY": settings.anthropic_api_key,
         "ANTHROPIC_BASE_URL": settings.anthropic_base_url,
@@ -131,7 +141,14 @@ async def _runtime(settings: Settings) -> Runtime:
         readable = (cli.parent,)
     isolation = await trio.to_thread.run_sync(detect, settings.effective_isolation, readable)
     given = {name: value for name, value in model.items() if value}
-    return Runtime(Spawner(), isolation, settings.engine, given)
+    return Runtime(
+        spawner=Spawner(),
+        isolation=isolation,
+        cages=cages,
+        disk=DiskSweep(),
+        engine=settings.engine,
+        model=given,
+    )
 
 
 def _cli(settings: Settings) -> Path:
@@ -186,15 +203,21 @@ def _url(settings: Settings, listeners: list[trio.SocketListener]) -> str:
     return f"http://{host}:{port}"
 
 
-def _start_line(settings: Settings, url: str, isolation: Isolation) -> str:
-    how = isolation.name + "".join(f" ({why})" for why in isolation.missing)
+def _start_line(settings: Settings, url: str, runtime: Runtime) -> str:
+    isolation, cages = runtime.isolation, runtime.cages
+    missing = [*isolation.missing, *cages.missing]
+    how = f"{isolation.name}+{cages.name}" + "".join(f" ({why})" for why in missing)
     data_dir = settings.data_dir.absolute()
     return f"ash {__version__}  {url}  data={data_dir}  engine={settings.engine}  isolation={how}"
 
 
 def _health(settings: Settings, runtime: Runtime, pool: Pool) -> Health:
     begun = trio.current_time()
-    isolation = {"name": runtime.isolation.name, "missing": runtime.isolation.missing}
+    isolation = {
+        "name": runtime.isolation.name,
+        "limits": runtime.cages.name,
+        "missing": [*runtime.isolation.missing, *runtime.cages.missing],
+    }
 
     def health() -> dict[str, Any]:
         stats = pool.stats()

@@ -1,10 +1,10 @@
 import msgspec
 from quart import Blueprint, Response, g
 
-from ash.agents import PROMPT_FILE, Agents
+from ash.agents import PROMPT_FILE, Agents, Deployment
 from ash.errors import BadRequest
 from ash.http.answers import answer, body
-from ash.http.requests import DeployAgent
+from ash.http.requests import DeployAgent, check_config
 from ash.model import Agent
 
 _deploy = msgspec.json.Decoder(DeployAgent)
@@ -34,13 +34,15 @@ def blueprint(agents: Agents) -> Blueprint:
 
 
 async def _deploy_one(agents: Agents, wanted: DeployAgent) -> Agent:
+    settings = Deployment(env=wanted.env, config=wanted.config)
+    check_config(wanted.config)
     given = [wanted.path, wanted.files, wanted.system_prompt]
     if sum(part is not None for part in given) != 1:
         raise BadRequest("Give exactly one of path, files and systemPrompt")
     if wanted.path is not None:
-        return await agents.deploy_path(g.tenant, wanted.name, wanted.path, wanted.env)
+        return await agents.deploy_path(g.tenant, wanted.name, wanted.path, settings)
     if wanted.files is not None:
         files = {file.path: file.data() for file in wanted.files}
     else:
         files = {PROMPT_FILE: (wanted.system_prompt or "").encode()}
-    return await agents.deploy_files(g.tenant, wanted.name, files, wanted.env)
+    return await agents.deploy_files(g.tenant, wanted.name, files, settings)

@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Raw, Struct, field
 
+from ash.agents import AgentConfig
 from ash.errors import BadRequest
+from ash.sandbox.limits import AskedLimits
 
 T = TypeVar("T")
 
@@ -41,6 +43,7 @@ class DeployAgent(_Body):
     files: Annotated[list[File], Meta(min_length=1)] | None = None
     system_prompt: Annotated[str, Meta(min_length=1)] | None = None
     env: Env | None = None
+    config: dict[str, Any] | None = None
 
 
 class McpServer(_Body, omit_defaults=True):
@@ -64,6 +67,7 @@ class CreateSession(_Body):
     betas: list[str] | None = None
     subagents: dict[str, Any] | None = None
     initial_agent: str | None = None
+    limits: AskedLimits | None = None
 
 
 class Thinking(_Body, omit_defaults=True):
@@ -114,6 +118,14 @@ def explain(error: msgspec.ValidationError, prefix: str = "") -> str:
     if missing := re.search(r"missing required field `(\w+)`", rule):
         return f"{path}.{missing[1]}".lstrip(".") + ": this field is required"
     return f"{path or 'body'}: {rule[0].lower()}{rule[1:]}".replace("`", '"')
+
+
+def check_config(config: dict[str, Any] | None) -> None:
+    """Raises BadRequest for what the daemon itself would make of an agent's config."""
+    try:
+        msgspec.convert(config or {}, AgentConfig)
+    except msgspec.ValidationError as error:
+        raise BadRequest(explain(error, "config")) from None
 
 
 def check_content(content: Raw) -> Raw:

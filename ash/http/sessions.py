@@ -75,6 +75,7 @@ def _new_session(wanted: CreateSession) -> NewSession:
         mcp_servers=_mcp_servers(wanted.mcp_servers),
         permission_mode=wanted.permission_mode,
         extra_env=wanted.extra_env,
+        limits=wanted.limits,
         config=config,
     )
 

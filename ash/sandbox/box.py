@@ -14,6 +14,7 @@ from ash.model import LogLevel
 from ash.protocol import Exec, Open
 from ash.sandbox.environment import own_part
 from ash.sandbox.isolation import Place
+from ash.sandbox.limits import Limits
 from ash.sandbox.logs import LogSink
 from ash.sandbox.sandbox import Runtime, Sandbox, open_sandbox
 from ash.sandbox.workspace import Workspaces
@@ -33,7 +34,7 @@ LAST_LINES = 5
 
 
 class Kind(Struct, frozen=True):
-    """Sandboxes of one kind can stand in for each other until a session claims them."""
+    """Sandboxes of one kind and with the same limits can stand in for each other."""
 
     tenant: str
     agent: str
@@ -46,6 +47,7 @@ class Order(Struct, frozen=True, kw_only=True):
     kind: Kind
     source: Path
     env: dict[str, str]
+    limits: Limits
 
 
 class Workshop(Struct, frozen=True):
@@ -97,7 +99,9 @@ class Box:
         workspaces = workshop.workspaces
         try:
             place = await trio.to_thread.run_sync(workspaces.prepare, self.id, order.source)
-            async with open_sandbox(workshop.runtime, place, order.env, self.log) as sandbox:
+            async with open_sandbox(
+                workshop.runtime, place, order.env, order.limits, self.log
+            ) as sandbox:
                 await self._live_in(sandbox, place, settings)
         except* Exception as group:  # noqa: BLE001 - one sandbox must not take the others along
             self.failure = self._explain(_first(group))

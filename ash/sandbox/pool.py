@@ -87,7 +87,7 @@ class Pool:
         """
         async with self._room:
             self._check_open()
-            box = self._warm(order.kind)
+            box = self._warm(order)
             if box is None:
                 await self._make_room()
                 self._check_open()
@@ -186,12 +186,13 @@ class Pool:
     def _unclaimed(self) -> list[Box]:
         return [box for box in self._boxes.values() if not box.claimed and not box.closing]
 
-    def _warm(self, kind: Kind) -> Box | None:
+    def _warm(self, order: Order) -> Box | None:
         """One that is booted, else one that is booting; one whose engine died is never seen."""
         usable = [
             box
             for box in self._unclaimed()
-            if box.order.kind == kind and (box.alive or box.state == "warming")
+            if (box.order.kind, box.order.limits) == (order.kind, order.limits)
+            and (box.alive or box.state == "warming")
         ]
         return min(usable, key=lambda box: box.state == "warming", default=None)
 

@@ -3,8 +3,8 @@
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 
 import trio
 from msgspec import Struct
@@ -12,6 +12,7 @@ from msgspec import Struct
 from ash.protocol import Command
 from ash.sandbox.environment import environment
 from ash.sandbox.isolation import Isolation, Place
+from ash.sandbox.limits import Cage, Cages, DiskSweep, Limits
 from ash.sandbox.link import Link
 from ash.sandbox.logs import LogSink, pump
 from ash.sandbox.process import Process, Spawner
@@ -25,6 +26,8 @@ class Runtime(Struct, frozen=True):
 
     spawner: Spawner
     isolation: Isolation
+    cages: Cages
+    disk: DiskSweep
     engine: str
     model: dict[str, str]
 
@@ -32,11 +35,12 @@ class Runtime(Struct, frozen=True):
 class Sandbox:
     """`nursery` is for the work done in it and ends with it; `died` is set when it is gone."""
 
-    def __init__(self, link: Link, process: Process, nursery: trio.Nursery) -> None:
+    def __init__(self, link: Link, process: Process, cage: Cage, nursery: trio.Nursery) -> None:
         self.link = link
         self.nursery = nursery
         self.died = link.closed
         self._process = process
+        self._cage = cage
 
     @property
     def pid(self) -> int:
@@ -49,10 +53,17 @@ class Sandbox:
 
     def kill(self) -> None:
         """Ends every process in it, now."""
+        self._cage.kill()
         self._process.kill()
+
+    def trouble(self) -> str | None:
+        """Which limits were hit since the last call, in words for the agent's user."""
+        return self._cage.describe()
 
     async def epitaph(self) -> str:
         """How the process ended, for the error that its session gets."""
+        if hit := self.trouble():
+            return hit
         with trio.move_on_after(LAST_WORDS_SECONDS):
             status = await self._process.wait()
             how = f"signal {-status}" if status < 0 else f"exit code {status}"
@@ -62,41 +73,63 @@ class Sandbox:
 
 @asynccontextmanager
 async def open_sandbox(
-    runtime: Runtime, place: Place, env: Mapping[str, str], log: LogSink
+    runtime: Runtime, place: Place, env: Mapping[str, str], limits: Limits, log: LogSink
 ) -> AsyncIterator[Sandbox]:
     """Starts a bridge; `sandbox.link.ready` is set once it takes commands.
 
     Leaving the context kills everything inside and stores its last words. Raises OSError if
     the process can't be started. What the body raises comes out in an exception group.
     """
-    ours, theirs = socket.socketpair()
-    link = Link(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
-    with theirs:
-        process = await _start(runtime, place, env, theirs.fileno())
-    try:
-        async with trio.open_nursery() as outer:
-            outer.start_soon(pump, process.stdout, "stdout", log)
-            outer.start_soon(pump, process.stderr, "stderr", log)
-            try:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(link.run)
-                    yield Sandbox(link, process, nursery)
-                    nursery.cancel_scope.cancel()
-            finally:
-                process.kill()
-                outer.cancel_scope.deadline = trio.current_time() + LAST_WORDS_SECONDS
-    finally:
-        await process.aclose()
+    async with runtime.cages.open(limits) as cage:
+        ours, theirs = socket.socketpair()
+        link = Link(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+        with theirs:
+            process = await _start(runtime, place, env, cage, theirs.fileno())
+        try:
+            async with trio.open_nursery() as outer:
+                outer.start_soon(pump, process.stdout, "stdout", log)
+                outer.start_soon(pump, process.stderr, "stderr", log)
+                try:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(link.run)
+                        sandbox = Sandbox(link, process, cage, nursery)
+                        with _disk_watched(runtime.disk, place, sandbox, cage):
+                            yield sandbox
+                        nursery.cancel_scope.cancel()
+                finally:
+                    cage.kill()
+                    process.kill()
+                    outer.cancel_scope.deadline = trio.current_time() + LAST_WORDS_SECONDS
+        finally:
+            await process.aclose()
 
 
-async def _start(runtime: Runtime, place: Place, env: Mapping[str, str], fd: int) -> Process:
+@contextmanager
+def _disk_watched(disk: DiskSweep, place: Place, sandbox: Sandbox, cage: Cage) -> Iterator[None]:
+    """A sandbox that goes over its disk limit is ended: what it has open could go on growing."""
+
+    def over(text: str) -> None:
+        cage.note(text)
+        sandbox.kill()
+
+    folders = [place.workspace, place.home]
+    with disk.watch(folders, cage.limits.disk_mb, over, cage.processes):
+        yield
+
+
+async def _start(
+    runtime: Runtime, place: Place, env: Mapping[str, str], cage: Cage, fd: int
+) -> Process:
     inside = runtime.isolation.inside(place)
     full = environment(inside, engine=runtime.engine, bridge_fd=fd, own=env, model=runtime.model)
     # -P: a module in the workspace must not stand in for one of ours.
     wrapped = runtime.isolation.wrap([sys.executable, "-P", "-m", "bridge"], place, full)
     try:
         return await runtime.spawner.start(
-            wrapped.argv, env=wrapped.env, cwd=place.workspace, pass_fds=[fd, *wrapped.fds]
+            [*cage.enter, *wrapped.argv],
+            env=wrapped.env,
+            cwd=place.workspace,
+            pass_fds=[fd, *wrapped.fds],
         )
     finally:
         for extra in wrapped.fds:

@@ -6,6 +6,7 @@ from typing import Any
 import trio
 from msgspec import Struct, field
 
+from ash.agents import agent_config
 from ash.clock import now_iso
 from ash.errors import AshError, NotFound
 from ash.lifecycle import CHANGES, not_active
@@ -22,6 +23,7 @@ from ash.model import (
 )
 from ash.protocol import Open, Query
 from ash.sandbox.box import Kind, Order
+from ash.sandbox.limits import AskedLimits, Limits, cap
 from ash.sandbox.pool import Pool
 from ash.sessions.live import House, Live, lifecycle_event
 from ash.sessions.stream import Stream
@@ -37,8 +39,8 @@ CONFIG = {
 }
 
 
-class Limits(Struct, frozen=True):
-    """What the daemon's settings say for all sessions.
+class Rules(Struct, frozen=True):
+    """What the daemon's settings say for all sessions. No session gets more than `limits`.
 
     Idle for `idle_timeout` seconds, a session gives up its sandbox; 0 means never.
     """
@@ -46,6 +48,7 @@ class Limits(Struct, frozen=True):
     permission_mode: str
     idle_timeout: float
     pre_warm: int
+    limits: Limits
 
 
 class NewSession(Struct, kw_only=True):
@@ -57,6 +60,7 @@ class NewSession(Struct, kw_only=True):
     mcp_servers: dict[str, Any] | None = None
     permission_mode: str | None = None
     extra_env: dict[str, str] = field(default_factory=dict)
+    limits: AskedLimits | None = None
     config: dict[str, Any] = field(default_factory=dict)
 
 
@@ -64,14 +68,14 @@ class Sessions:
     """Owns every live session; their watchers are tasks of the nursery it is given."""
 
     def __init__(
-        self, house: House, pool: Pool, nursery: trio.Nursery, owner: str, limits: Limits
+        self, house: House, pool: Pool, nursery: trio.Nursery, owner: str, rules: Rules
     ) -> None:
         self._house = house
         self._store = house.store
         self._pool = pool
         self._nursery = nursery
         self._owner = owner
-        self._limits = limits
+        self._rules = rules
         self._live: dict[str, Live] = {}
 
     async def create(self, tenant: str, wanted: NewSession) -> Session:
@@ -84,7 +88,7 @@ class Sessions:
         if agent is None:
             raise NotFound(f'There is no agent "{wanted.agent}"')
         self.keep_warm(agent)
-        box = await self._pool.claim(_order(agent))
+        box = await self._pool.claim(self._order(agent, wanted.limits))
         stored = self._new(box.id, agent, wanted)
         try:
             await self._store.create_session(stored)
@@ -102,14 +106,14 @@ class Sessions:
 
     def keep_warm(self, agent: StoredAgent) -> None:
         """Keeps sandboxes of the agent's latest version booted, as many as its config says."""
-        config = agent.agent.config or {}
-        count = config.get("preWarmCount", self._limits.pre_warm)
+        config = agent_config(agent)
+        count = self._rules.pre_warm if config.pre_warm_count is None else config.pre_warm_count
         settings = Open(
             session_id="",
             model=agent.agent.model or None,
-            permission_mode=self._limits.permission_mode,
+            permission_mode=self._rules.permission_mode,
         )
-        self._pool.stock(_order(agent), settings, count)
+        self._pool.stock(self._order(agent), settings, count)
 
     async def get(self, tenant: str, session_id: str) -> Session:
         return (await self._stored(tenant, session_id)).session
@@ -171,7 +175,7 @@ class Sessions:
 
     async def sweep(self) -> None:
         """Pauses sessions that have been idle for too long; runs until cancelled."""
-        timeout = self._limits.idle_timeout
+        timeout = self._rules.idle_timeout
         while timeout:
             await trio.sleep(timeout / 10)
             for live in list(self._live.values()):
@@ -185,6 +189,14 @@ class Sessions:
             nursery.start_soon(self._pool.close)
             for live in list(self._live.values()):
                 nursery.start_soon(live.pause, "shutdown", "shutdown")
+
+    def _order(self, agent: StoredAgent, asked: AskedLimits | None = None) -> Order:
+        return Order(
+            kind=Kind(agent.agent.tenant_id, agent.agent.name, agent.agent.version),
+            source=Path(agent.source),
+            env=agent.env,
+            limits=cap(agent_config(agent).limits, asked, most=self._rules.limits),
+        )
 
     def _new(self, session_id: str, agent: StoredAgent, wanted: NewSession) -> StoredSession:
         now = now_iso(self._house.clock)
@@ -202,7 +214,7 @@ class Sessions:
         settings = SessionSettings(
             system_prompt=wanted.system_prompt,
             mcp_servers=wanted.mcp_servers,
-            permission_mode=wanted.permission_mode or self._limits.permission_mode,
+            permission_mode=wanted.permission_mode or self._rules.permission_mode,
             extra_env=wanted.extra_env,
         )
         return StoredSession(
@@ -224,11 +236,6 @@ class Sessions:
         if stored is None:
             raise NotFound(f'There is no session "{session_id}"')
         return stored
-
-
-def _order(agent: StoredAgent) -> Order:
-    kind = Kind(agent.agent.tenant_id, agent.agent.name, agent.agent.version)
-    return Order(kind=kind, source=Path(agent.source), env=agent.env)
 
 
 def _settings(agent: StoredAgent, stored: StoredSession) -> Open:

@@ -34,6 +34,7 @@ class Channel(Protocol):
 
     async def send(self, command: Command) -> None: ...
     def kill(self) -> None: ...
+    def trouble(self) -> str | None: ...
     async def epitaph(self) -> str: ...
 
 
@@ -218,7 +219,9 @@ class Turn:
         room.stream.publish(frames)
 
     def _verdict(self) -> Ending:
-        """What was asked for explains whatever end came, but for a completed one."""
+        """What explains the end: a limit that was hit, what was asked for, what was said."""
+        if hit := self._channel.trouble():
+            return Ending("error", hit)
         found = self._ending or Ending("error", "The agent ended its turn without a result")
         if self._wanted is None or found.reason == "completed":
             return found

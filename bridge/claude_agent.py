@@ -91,7 +91,7 @@ def _options(launch: Launch, *, resume: bool, log: CliLog, folder: Path) -> Clau
         permission_mode=cast("Any", cli_settings.permission_flag(launch)),
         allowed_tools=launch.allowed_tools or [],
         disallowed_tools=launch.disallowed_tools or [],
-        agents={name: _agent(name, value) for name, value in (launch.subagents or {}).items()},
+        agents={name: _agent(name, a) for name, a in cli_settings.subagents(launch).items()},
         max_turns=launch.max_turns,
         max_budget_usd=launch.max_budget_usd,
         effort=cast("Any", launch.effort),
@@ -104,9 +104,7 @@ def _options(launch: Launch, *, resume: bool, log: CliLog, folder: Path) -> Clau
 _AGENT_FIELDS = {field.name for field in fields(AgentDefinition)}
 
 
-def _agent(name: str, definition: Any) -> AgentDefinition:
-    if not isinstance(definition, dict) or not {"description", "prompt"} <= definition.keys():
-        raise EngineError(f'The subagent "{name}" needs a description and a prompt')
+def _agent(name: str, definition: dict[str, Any]) -> AgentDefinition:
     if unknown := definition.keys() - _AGENT_FIELDS:
         raise EngineError(f'The subagent "{name}" has unknown fields: {", ".join(sorted(unknown))}')
     return AgentDefinition(**definition)

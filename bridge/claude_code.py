@@ -162,10 +162,10 @@ def _options(launch: Launch, *, resume: bool, folder: Path) -> ClaudeCodeOptions
         flags["system-prompt-file"] = str(system_prompt)
     if launch.effort is not None:
         flags["effort"] = launch.effort
-    if launch.subagents:
-        agents = folder / "agents.json"
-        agents.write_text(json.dumps(launch.subagents))
-        flags["agents"] = str(agents)
+    if agents := cli_settings.subagents(launch):
+        file = folder / "agents.json"
+        file.write_text(json.dumps(agents))
+        flags["agents"] = str(file)
     return ClaudeCodeOptions(
         env=cli_settings.environment(launch),
         include_partial_messages=True,

@@ -14,6 +14,7 @@ from bridge.engine import EngineError, Launch
 
 # Agents bring their own `.claude/settings.json`, `CLAUDE.md` and `.mcp.json`.
 SETTING_SOURCES: tuple[Literal["user", "project", "local"], ...] = ("user", "project", "local")
+BY_AGENT = "permissionsByAgent"
 
 
 def cli_path() -> str:
@@ -31,13 +32,13 @@ def cli_path() -> str:
 
 
 def environment(launch: Launch) -> dict[str, str]:
-    """What the CLI gets on top of the bridge's own environment.
-
-    Betas go this way because the flag takes only those that the CLI knows, and one at a time
-    from the SDK.
-    """
+    """What the CLI gets on top of the bridge's own environment."""
     env = {"CLAUDE_CODE_SDK_READS_SESSION_STATE": "1"}
+    if launch.permission_mode == BY_AGENT:
+        # Who deployed the agent trusts its folder; the CLI would ignore what it permits.
+        env["CLAUDE_CODE_SANDBOXED"] = "1"
     if launch.betas:
+        # The flag takes only those that the CLI knows, and from the SDKs only one of them.
         given = os.environ.get("ANTHROPIC_BETAS")
         env["ANTHROPIC_BETAS"] = ",".join([*([given] if given else []), *launch.betas])
     return env
@@ -45,8 +46,7 @@ def environment(launch: Launch) -> dict[str, str]:
 
 def permission_flag(launch: Launch) -> str | None:
     """None leaves it to the agent's own settings."""
-    mode = launch.permission_mode
-    return None if mode == "permissionsByAgent" else mode
+    return None if launch.permission_mode == BY_AGENT else launch.permission_mode
 
 
 def extra_flags(launch: Launch) -> dict[str, str | None]:
@@ -100,6 +100,14 @@ def _mcp_server(name: str, server: Any) -> dict[str, Any]:
         return {"type": "stdio", **server}
     path = str(server["url"]).partition("?")[0].rstrip("/")
     return {"type": "sse" if path.endswith("/sse") else "http", **server}
+
+
+def subagents(launch: Launch) -> dict[str, dict[str, Any]]:
+    agents = launch.subagents or {}
+    for name, agent in agents.items():
+        if not isinstance(agent, dict) or not {"description", "prompt"} <= agent.keys():
+            raise EngineError(f'The subagent "{name}" needs a description and a prompt')
+    return agents
 
 
 def thinking(launch: Launch) -> dict[str, Any] | None:

@@ -236,15 +236,19 @@ class RecordedCli:
         self._argv, self._stdout = folder / "argv", folder / "stdout"
         self.path.write_text(
             "#!/bin/bash\n"
-            f"printf '%s\\0' \"$@\" > {shlex.quote(str(self._argv))}\n"
+            f"printf '%s\\0' $$ \"$@\" > {shlex.quote(str(self._argv))}\n"
             f'exec {shlex.quote(str(CLI))} "$@" > >(exec tee {shlex.quote(str(self._stdout))})\n'
         )
         self.path.chmod(0o755)
 
     @property
+    def pid(self) -> int:
+        """Of its last start, like all that follows."""
+        return int(self._argv.read_text().split("\0")[0])
+
+    @property
     def argv(self) -> list[str]:
-        """Of its last start."""
-        return self._argv.read_text().split("\0")[:-1]
+        return self._argv.read_text().split("\0")[1:-1]
 
     def option(self, name: str) -> str:
         """The value of a flag, however it was written."""
@@ -255,7 +259,6 @@ class RecordedCli:
 
     @property
     def lines(self) -> list[bytes]:
-        """What it has written since its last start."""
         return self._stdout.read_bytes().splitlines()
 
 

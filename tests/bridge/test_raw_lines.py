@@ -1,0 +1,120 @@
+"""How the CLI's lines are sorted, apart from any process."""
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from ash.protocol import Lines
+from bridge import raw_lines
+from bridge.raw_lines import RawLines
+
+_INIT = b'{"type":"system","subtype":"init"}'
+_RESULT = b'{"type":"result"}'
+
+
+class _Cli:
+    """Feeds lines; `said` is the log, `control` what the SDK would see."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.said: list[str] = []
+        self.control: list[dict] = []
+        self.lines = RawLines(self.said.append)
+        self._send, self._receive = trio.open_memory_channel[bytes](100)
+        nursery.start_soon(self._read)
+
+    async def _read(self) -> None:
+        async for message in self.lines.control_messages(self._receive):
+            self.control.append(message)
+
+    async def write(self, *lines: bytes) -> None:
+        await self._send.send(b"".join(line + b"\n" for line in lines))
+        await wait_all_tasks_blocked()
+
+    async def begin(self, emitted: list[bytes]) -> raw_lines.Turn:
+        async def emit(line) -> None:
+            emitted.append(bytes(line))
+
+        turn = await self.lines.begin(emit)
+        turn.asked = True
+        return turn
+
+
+@pytest.fixture
+async def cli(nursery) -> _Cli:
+    return _Cli(nursery)
+
+
+async def test_control_messages_are_the_sdks_alone(cli) -> None:
+    """They are parsed for it, and never part of a turn."""
+    emitted: list[bytes] = []
+    await cli.begin(emitted)
+    await cli.write(b'{"type":"control_response","response":{"a":1}}', _INIT)
+    assert [{"type": "control_response", "response": {"a": 1}}] == cli.control
+    assert [_INIT] == emitted
+
+
+async def test_turn_begins_with_init_and_is_over_with_its_result(cli) -> None:
+    """Only then may it be interrupted; after that, no more."""
+    turn = await cli.begin([])
+    assert (False, False) == (turn.begun.is_set(), turn.over.is_set())
+    await cli.write(_INIT)
+    assert (True, False) == (turn.begun.is_set(), turn.over.is_set())
+    await cli.write(_RESULT)
+    assert turn.over.is_set()
+
+
+async def test_line_after_the_last_of_a_turn_is_not_its(cli) -> None:
+    """Though it came in one piece with it."""
+    first: list[bytes] = []
+    await cli.begin(first)
+    await cli.write(_INIT, _RESULT, b'{"type":"late"}')
+    cli.lines.finish()
+    second: list[bytes] = []
+    await cli.begin(second)
+    assert ([_INIT, _RESULT], [b'{"type":"late"}']) == (first, second)
+
+
+async def test_held_lines_are_bounded(cli, monkeypatch) -> None:
+    """When too much is held, the CLI waits; all of it comes in order with the next turn."""
+    monkeypatch.setattr(raw_lines, "HELD_LIMIT", 10)
+    lines = [b'{"type":"a"}', b'{"type":"b"}', b'{"type":"c"}']
+    for line in lines:
+        await cli.write(line)
+    assert 1 == len(cli.lines._held)
+    emitted: list[bytes] = []
+    await cli.begin(emitted)
+    await wait_all_tasks_blocked()
+    assert lines == emitted
+
+
+async def test_line_that_is_too_long_ends_the_cli(nursery, monkeypatch) -> None:
+    """Its turn is over, and says why there can be no other."""
+    monkeypatch.setattr(raw_lines, "Lines", lambda: Lines(limit=50))
+    cli = _Cli(nursery)
+    turn = await cli.begin([])
+    await cli.write(b"x" * 51)
+    assert turn.over.is_set()
+    assert "The engine wrote too much: a line is longer than 50 bytes" == cli.lines.dead
+
+
+async def test_words_between_turns_are_said(cli) -> None:
+    """Nobody's turn is spoiled by them."""
+    await cli.write(b"hello, human", b'{"type":"cut')
+    assert ["hello, human", '{"type":"cut'] == cli.said
+
+
+async def test_quiet_means_that_nothing_would_be_lost(cli) -> None:
+    """Neither a turn of ours nor one of the CLI's own runs, and none was given up on."""
+    assert cli.lines.quiet
+    await cli.begin([])
+    assert not cli.lines.quiet
+    await cli.write(_RESULT)
+    cli.lines.finish()
+    assert cli.lines.quiet
+    await cli.write(b'{"type":"system","subtype":"session_state_changed","state":"running"}')
+    assert not cli.lines.quiet
+    await cli.write(b'{"type":"system","subtype":"session_state_changed","state":"idle"}')
+    assert cli.lines.quiet
+    await cli.begin([])
+    cli.lines.finish()
+    assert not cli.lines.quiet

@@ -20,9 +20,7 @@ class Cage:
 
     def __init__(self, driver: Driver, folders: Folders, limits: Limits) -> None:
         self.limits = limits
-        self.enter = enter(
-            dict.fromkeys(folders.values()), limits, rlimits_only="memory" not in folders
-        )
+        self.enter = enter(folders, limits)
         self._driver = driver
         self._folders = folders
         self._seen_oom = Oom(0, 0)

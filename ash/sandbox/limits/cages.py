@@ -52,12 +52,13 @@ async def open_cages(data_dir: Path, ground: Ground | None = None) -> AsyncItera
 
     `data_dir` exists and is locked by the caller. Raises OSError if there is no room for them.
     """
-    on = ground or await trio.to_thread.run_sync(detect)
-    for folder in await trio.to_thread.run_sync(sweep_leftovers, on, data_dir):
+    if ground is None:
+        ground = await trio.to_thread.run_sync(detect)
+    for folder in await trio.to_thread.run_sync(sweep_leftovers, ground, data_dir):
         log.warning("cages.swept", folder=str(folder))
-    estate = await trio.to_thread.run_sync(Estate, on, data_dir)
+    estate = await trio.to_thread.run_sync(Estate, ground, data_dir)
     try:
-        yield Cages(on, estate.folders)
+        yield Cages(ground, estate.folders)
     finally:
         with trio.CancelScope(shield=True):
             if not await trio.to_thread.run_sync(estate.leave):

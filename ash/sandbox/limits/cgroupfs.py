@@ -13,10 +13,10 @@ def make(folder: Path) -> None:
 
 def remove(folder: Path) -> None:
     """Removes it with all below. Raises OSError while there are processes; not there is fine."""
-    for below in subfolders(folder):
-        remove(below)
-    with suppress(FileNotFoundError):
-        folder.rmdir()
+    for below in (*reversed([*subfolders(folder)]), folder):
+        # Looked at first: on a read-only mount the kernel says so of what isn't there, too.
+        if below.exists():
+            below.rmdir()
 
 
 def write(file: Path, text: str) -> None:
@@ -42,6 +42,13 @@ def counter(file: Path, key: str) -> int:
             name, _, number = line.partition(" ")
             if name == key:
                 return int(number)
+    return 0
+
+
+def number(file: Path) -> int:
+    """A file that is just a number; 0 if there is none."""
+    with suppress(OSError):
+        return int(file.read_text())
     return 0
 
 

@@ -25,6 +25,9 @@ _DELEGATED = ("user.delegate", "trusted.delegate")
 # Processes are moved one by one, and one may start another meanwhile.
 _MOVES = 20
 
+# There if and only if systemd is what started the machine, see sd_booted(3).
+_SYSTEMD = Path("/run/systemd/system")
+
 # systemd answers in a few ms; a machine that boots is busy.
 _SYSTEMD_SECONDS = 5.0
 
@@ -65,16 +68,16 @@ def ask_systemd() -> bool:
     """Moves this process to a scope of its own that systemd won't touch. Blocks.
 
     What `systemd-run --scope -p Delegate=yes` does, for a process that already runs. False if
-    there is no systemd or it says no.
+    there is no systemd, if it says no, and for a service: `systemctl stop` must find it.
     """
-    if not Path("/run/systemd/system").is_dir():
+    before = _own()
+    if before.strip().endswith(".service") or not _SYSTEMD.is_dir():
         return False
     manager = "org.freedesktop.systemd1"
     call = ["busctl", "call", "--quiet", *([] if os.geteuid() == 0 else ["--user"])]
     to = [manager, "/org/freedesktop/systemd1", f"{manager}.Manager", "StartTransientUnit"]
     unit = ["ssa(sv)a(sa(sv))", f"ashd-{uuid4().hex[:8]}.scope", "fail"]
     properties = ["2", "PIDs", "au", "1", str(os.getpid()), "Delegate", "b", "true", "0"]
-    before = _own()
     try:
         subprocess.run(
             [*call, *to, *unit, *properties],

@@ -1,7 +1,7 @@
 """Finds out what the machine gives for limits, by trying."""
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,7 +14,15 @@ from ash.sandbox.limits.entering import enter
 from ash.sandbox.limits.hierarchies import Own, own_cgroups
 from ash.sandbox.limits.killing import end
 
-_WHAT: Mapping[Part, str] = {"memory": "memory", "pids": "processes", "cpu": "CPU"}
+# Names of groups of ours: anything else in a hierarchy is left alone.
+PREFIX = "ash-"
+
+# What is said of each part that has no cgroup.
+_WITHOUT: Mapping[Part, str] = {
+    "memory": "memory is limited for each process only",
+    "pids": "processes are limited for each user only, and not for root",
+    "cpu": "CPU is not limited",
+}
 
 
 class Ground(Struct, frozen=True):
@@ -47,7 +55,7 @@ def detect(proc: Path = Path("/proc/self"), *, systemd: bool = True) -> Ground:
 
 
 def _detect_v1(own: Own) -> Ground:
-    parents: dict[Part, Path] = {part: own.v1[part] for part in _WHAT if part in own.v1}
+    parents: dict[Part, Path] = {part: own.v1[part] for part in _WITHOUT if part in own.v1}
     if own.v2:
         parents["kill"] = own.v2
     return _tried(V1(), parents, ())
@@ -66,48 +74,60 @@ def _detect_v2(proc: Path, *, systemd: bool) -> Ground:
         controllers = delegation.divide(base)
     except OSError as error:
         return _rlimits(f"the cgroup {base} can't be divided: {error.strerror}")
-    parents: dict[Part, Path] = {part: base for part in _WHAT if part in controllers}
+    parents: dict[Part, Path] = {part: base for part in _WITHOUT if part in controllers}
     return _tried(V2(), {**parents, "kill": base}, controllers)
 
 
 def _tried(driver: Driver, parents: dict[Part, Path], controllers: tuple[str, ...]) -> Ground:
     """What is left of `parents` after a cage has been made there, entered and removed."""
-    name = f"ash-try-{uuid4().hex[:8]}"
-    probe: dict[Part, Path] = {}
-    missing = [f"{_WHAT[part]} is not limited: no controller" for part in _WHAT.keys() - parents]
+    name = f"try-ash-{uuid4().hex[:8]}"
+    probe = {part: parent / name for part, parent in parents.items()}
+    missing: list[str] = []
     try:
-        for part, parent in parents.items():
-            try:
-                _make(driver, part, parent / name)
-            except OSError as error:
-                what = _WHAT.get(part)
-                missing += [f"{what} is not limited: {error.strerror} ({parent})"] if what else []
-            else:
-                probe[part] = parent / name
+        for part, folder in list(probe.items()):
+            if why := _why_not(driver, part, folder):
+                missing.append(f"there is no cgroup for {part} in {folder.parent}: {why}")
+                del probe[part]
         if refusal := _refusal(probe):
             return _rlimits(refusal)
         if "memory" in probe and _swaps_unlimited(driver, probe["memory"]):
             missing.append("swap is not limited: the kernel has no counter for it")
     finally:
-        end(probe)
-    if probe.keys() <= {"kill"}:
-        return _rlimits(*missing)
+        end({part: parent / name for part, parent in parents.items()})
     works = {part: parents[part] for part in probe}
-    return Ground(driver.name, driver, works, controllers, tuple(sorted(missing)))
+    return _ground(driver, works, controllers, missing)
 
 
-def _make(driver: Driver, part: Part, folder: Path) -> None:
-    """Raises OSError if the folder can't be had, or lacks what the part needs."""
-    if not folder.exists():
-        cgroupfs.make(folder)
+def _ground(
+    driver: Driver, works: dict[Part, Path], controllers: tuple[str, ...], missing: Sequence[str]
+) -> Ground:
+    lacks = [text for part, text in _WITHOUT.items() if part not in works]
+    name = "rlimits" if len(lacks) == len(_WITHOUT) else driver.name
+    return Ground(name, driver, works, controllers, (*missing, *lacks))
+
+
+def _rlimits(reason: str) -> Ground:
+    """No cgroups: `ulimit` is all there is."""
+    return _ground(V2(), {}, (), [reason])
+
+
+def _why_not(driver: Driver, part: Part, folder: Path) -> str | None:
+    """Why the folder can't be had, or that it lacks what the part needs."""
     needed = [s.file for s in driver.settings(Limits()) if s.part == part and not s.optional]
-    for file in needed or ["cgroup.events"]:
-        (folder / file).stat()
+    try:
+        # Two parts may be in one hierarchy.
+        if not folder.exists():
+            cgroupfs.make(folder)
+        for file in needed or ["cgroup.events"]:
+            (folder / file).stat()
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def _refusal(probe: Mapping[Part, Path]) -> str | None:
     """Why a process can't put itself into the groups, if it can't."""
-    prefix = enter(dict.fromkeys(probe.values()), Limits(), rlimits_only=False)
+    prefix = enter(probe, Limits())
     done = subprocess.run([*prefix, "true"], capture_output=True, check=False)
     if done.returncode == 0:
         return None
@@ -117,12 +137,6 @@ def _refusal(probe: Mapping[Part, Path]) -> str | None:
 def _swaps_unlimited(driver: Driver, memory: Path) -> bool:
     """A kernel that can't swap at all needs no limit for it."""
     return not (memory / driver.swap_file).exists() and Path("/proc/swaps").exists()
-
-
-def _rlimits(*reasons: str) -> Ground:
-    """No cgroups: `ulimit` is all, process by process."""
-    lacks = "memory is limited for each process only, processes for each user, CPU not at all"
-    return Ground("rlimits", V2(), {}, missing=(*reasons, lacks))
 
 
 def _base(proc: Path) -> Path | None:

@@ -1,7 +1,6 @@
 """What the two versions of cgroups call the same things."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -17,6 +16,9 @@ Folders = Mapping[Part, Path]
 
 # Linux's default, in µs. Shorter ones cost more switches, longer ones stutter.
 _CPU_PERIOD = 100_000
+
+# The largest piece that the kernel may have asked for when there was no more room.
+_HUGE_PAGE = 2 * MB
 
 
 class Setting(Struct, frozen=True):
@@ -64,9 +66,11 @@ class V1:
         ]
 
     def oom(self, memory: Path) -> Oom:
-        # With no swap allowed it is the second that fills.
-        full = sum(_number(memory / name) for name in ("memory.failcnt", "memory.memsw.failcnt"))
-        return Oom(cgroupfs.counter(memory / "memory.oom_control", "oom_kill"), full)
+        """Newer kernels no longer count in `memory.failcnt`: the highest use tells instead."""
+        kills = cgroupfs.counter(memory / "memory.oom_control", "oom_kill")
+        limit = cgroupfs.number(memory / "memory.limit_in_bytes")
+        most = cgroupfs.number(memory / "memory.max_usage_in_bytes")
+        return Oom(kills, kills if most + _HUGE_PAGE >= limit else 0)
 
 
 class V2:
@@ -90,9 +94,3 @@ class V2:
 
 def _quota(limits: Limits) -> int:
     return limits.cpu_percent * _CPU_PERIOD // 100
-
-
-def _number(file: Path) -> int:
-    with suppress(OSError):
-        return int(file.read_text())
-    return 0

@@ -9,10 +9,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from ash.sandbox.limits import cgroupfs, delegation, killing
-from ash.sandbox.limits.detect import Ground
+from ash.sandbox.limits.detect import PREFIX, Ground
 from ash.sandbox.limits.drivers import Part
-
-PREFIX = "ash-"
 
 # In the data directory: where its last daemon had its groups. One that was started elsewhere
 # had others than this one has.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from math import inf
 from typing import Protocol
 from uuid import uuid4
 
@@ -151,9 +152,11 @@ class Turn:
 
     async def _follow(self, batches: Batches) -> None:
         """Takes what comes until the turn's `done`, and sets how it ended."""
-        timeout = self._room.silence_timeout or float("inf")
+        timeout = self._room.silence_timeout or inf
         with trio.move_on_after(timeout) as silence:
             async for batch in batches:
+                # The silence is the agent's: a slow store isn't, nor may a write be given up.
+                silence.deadline = inf
                 await self._take(batch)
                 if any(isinstance(event, Done) for event in batch):
                     return
@@ -174,12 +177,16 @@ class Turn:
                 self._ending = Ending("error", event.error)
             if not isinstance(event, Message):
                 continue
+            try:
+                content = str(event.data, "utf-8")
+            except UnicodeDecodeError:
+                self._ending = Ending("error", "The agent sent a message that is not UTF-8")
+                continue
             reading = events.read(event.data)
             frames += reading.frames
             timeline += reading.timeline
             self._ending = reading.ending or self._ending
             if reading.durable:
-                content = str(event.data, "utf-8")
                 messages.append((content, room.stream.next_id + len(frames) - 1))
         reserve = room.stream.reservation()
         if messages or reserve:

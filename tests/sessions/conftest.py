@@ -1,0 +1,177 @@
+"""A turn on its own: a real store, a sandbox that the test speaks for, a clock it moves."""
+
+import json
+import sqlite3
+from contextlib import closing
+
+import pytest
+import trio
+from msgspec import Raw
+
+from ash.model import Session, SessionSettings, StoredSession
+from ash.protocol import Done, Message, Query
+from ash.sessions.stream import Cut, Stream
+from ash.sessions.turn import Room, Turn
+from ash.store import open_store
+
+SESSION = "5e551017-0000-4000-8000-000000000000"
+
+
+class FixedClock:
+    def now(self):
+        return 1e9
+
+
+class Channel:
+    """The sandbox as a turn sees it; the test is the bridge behind it."""
+
+    def __init__(self):
+        self.sent = []
+        self.killed = False
+        self.stuck = False
+        self.hit = None
+        self._sent = trio.lowlevel.ParkingLot()
+        self._events, self.batches = trio.open_memory_channel(0)
+
+    async def send(self, command):
+        if self.stuck:
+            await trio.sleep_forever()
+        self.sent.append(command)
+        self._sent.unpark_all()
+
+    def kill(self):
+        self.killed = True
+        self.die()
+
+    def trouble(self):
+        return self.hit
+
+    async def epitaph(self):
+        return "The agent's process ended (signal 9)"
+
+    def die(self):
+        """The bridge is gone: its events have come to an end."""
+        self._events.close()
+
+    async def say(self, *batch):
+        await self._events.send(list(batch))
+
+    async def heard(self, kind):
+        """Waits until such a command was sent."""
+        while not any(isinstance(command, kind) for command in self.sent):
+            await self._sent.park()
+
+
+class Spy:
+    """The store, where a test can hold a write, let it fail, or see what was asked."""
+
+    def __init__(self, store):
+        self._store = store
+        self.asked = []
+        self.failing = {}
+        self.gates = {}
+
+    def __getattr__(self, name):
+        method = getattr(self._store, name)
+
+        async def spied(*args, **kwargs):
+            self.asked.append(name)
+            if name in self.gates:
+                await self.gates[name].wait()
+            if name in self.failing:
+                raise self.failing[name]
+            return await method(*args, **kwargs)
+
+        return spied
+
+
+class Scene:
+    """One session, and the turn that runs in it."""
+
+    def __init__(self, store, path, stored, nursery):
+        self.store = Spy(store)
+        self.stored = stored
+        self.stream = Stream(stored.next_frame)
+        self.channel = Channel()
+        self.silence_timeout = 0.0
+        self._path = path
+        self.nursery = nursery
+
+    def begin(self, prompt=b'"hi"'):
+        """A turn that runs; its channel is a new one."""
+        self.channel = Channel()
+        query = Query(prompt=Raw(prompt), session_id=SESSION)
+        room = Room(self.stored, self.stream, self.store, FixedClock(), self.silence_timeout)
+        turn = Turn(room, self.channel, query)
+        self.nursery.start_soon(turn.run, self.channel.batches)
+        return turn
+
+    async def accepted(self, prompt=b'"hi"'):
+        turn = self.begin(prompt)
+        await turn.accepted()
+        return turn
+
+    async def shown(self, turn):
+        """The turn's frames up to its last one, or `cut` where followers are."""
+        frames, cursor = [], turn.first_frame
+        while turn.last_frame is None or cursor <= turn.last_frame:
+            try:
+                data, cursor = await self.stream.read(cursor, cursor + 1)
+            except Cut:
+                return [*frames, "cut"]
+            lines = data.decode().split("\n")
+            frames.append((lines[1].removeprefix("event: "), json.loads(lines[2][6:])))
+        return frames
+
+    def shown_now(self):
+        """What can be read without waiting, as text."""
+        return b"".join(self.stream._frames).decode()
+
+    def rows(self, query):
+        """What the database has, read beside the store."""
+        with closing(sqlite3.connect(self._path)) as connection:
+            return connection.execute(query).fetchall()
+
+
+@pytest.fixture
+async def scene(tmp_path, nursery, mock_clock):
+    path = tmp_path / "ash.db"
+    session = Session(
+        id=SESSION,
+        tenant_id="default",
+        agent_name="agent",
+        sandbox_id=SESSION,
+        status="active",
+        created_at="2026-01-02T03:04:05.678Z",
+        last_active_at="2026-01-02T03:04:05.678Z",
+    )
+    stored = StoredSession(
+        session=session, settings=SessionSettings(), agent_version=1, owner="me", next_frame=7
+    )
+    async with open_store(path) as store:
+        await store.create_session(stored)
+        yield Scene(store, path, stored, nursery)
+
+
+def message(raw):
+    return Message(Raw(raw))
+
+
+@pytest.fixture
+def text():
+    return message(b'{"type":"assistant","message":{"content":[{"type":"text","text":"yes"}]}}')
+
+
+@pytest.fixture
+def delta():
+    return message(b'{"type":"stream_event","event":{"delta":{"type":"text_delta","text":"y"}}}')
+
+
+@pytest.fixture
+def result():
+    return message(b'{"type":"result","subtype":"success","num_turns":1,"result":"yes"}')
+
+
+@pytest.fixture
+def end():
+    return Done(SESSION)

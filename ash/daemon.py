@@ -33,6 +33,7 @@ from ash.sandbox.process import Spawner
 from ash.sandbox.reaper import reap_orphans
 from ash.sandbox.sandbox import Runtime
 from ash.sandbox.workspace import Workspaces
+from ash.sessions.files import Files
 from ash.sessions.ledger import StoreLedger
 from ash.sessions.live import House
 from ash.sessions.service import Rules, Sessions
@@ -96,7 +97,8 @@ async def _serve(
         pool = Pool(workshop, StoreLedger(store, OWNER, clock), nursery, capacity)
         sessions = Sessions(house, pool, nursery, OWNER, rules)
         agents = Agents(store, data_dir, clock, sessions.keep_warm, pool.unstock)
-        services = Services(agents, sessions, keys, _health(settings, runtime, pool))
+        files = Files(store, workshop.workspaces)
+        services = Services(agents, sessions, files, keys, _health(settings, runtime, pool))
         app = Cors(Front(services, make_app(services)), settings.allowed_origins)
         http = partial(serve, app, listeners, draining=draining, grace=settings.grace_seconds)
         nursery.start_soon(reap_orphans, runtime.spawner)

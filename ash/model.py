@@ -126,6 +126,14 @@ class LogLine(Struct, kw_only=True, rename="camel"):
     ts: str
 
 
+class FileEntry(Struct, kw_only=True, rename="camel"):
+    """`path` is relative to the workspace; `size` in bytes."""
+
+    path: str
+    size: int
+    modified_at: str
+
+
 class ApiKey(Struct, kw_only=True, rename="camel"):
     """`key_prefix` is what a list shows of the key; the key itself is not kept."""
 

@@ -6,16 +6,18 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from ash.errors import AshError
-from ash.http import agents, health, sessions
+from ash.http import agents, files, health, sessions
 from ash.http.error_body import error_body
 from ash.http.front import MAX_BODY
 from ash.http.services import Services
+from ash.http.uploads import Request
 
 log = structlog.stdlib.get_logger()
 
 
 def make_app(services: Services) -> QuartTrio:
     app = QuartTrio("ash", static_folder=None)
+    app.request_class = Request
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     # A response may take as long as its turn, a body as long as its client.
     app.config["RESPONSE_TIMEOUT"] = app.config["BODY_TIMEOUT"] = None
@@ -23,6 +25,7 @@ def make_app(services: Services) -> QuartTrio:
     for blueprint in (
         agents.blueprint(services.agents),
         sessions.blueprint(services.sessions),
+        files.blueprint(services.files),
         health.blueprint(services.health),
     ):
         app.register_blueprint(blueprint)
@@ -49,7 +52,7 @@ async def _http_error(error: HTTPException) -> Response:
     texts = {
         404: f"There is no route {request.method} {request.path}",
         405: f"{request.method} is not allowed on {request.path}",
-        413: "The body is larger than 50 MB",
+        413: f"The body is larger than {(request.max_content_length or 0) // 1024**2} MB",
     }
     allow = {n: v for n, v in error.get_headers() if n.lower() == "allow"}
     return _error(status, texts.get(status, error.description or "Unexpected failure"), allow)

@@ -17,6 +17,8 @@ T = TypeVar("T")
 AGENT_NAME = r"^[a-zA-Z0-9_-]+$"
 MAX_CONTENT = 500_000
 MAX_BLOCKS = 20
+# What Linux takes as one argument, MAX_ARG_STRLEN, has 128 KiB and a NUL.
+MAX_COMMAND = 128 * 1024 - 1
 
 Env = dict[Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str]
 PermissionMode = Literal["bypassPermissions", "permissionsByAgent", "default"]
@@ -68,6 +70,13 @@ class CreateSession(_Body):
     subagents: dict[str, Any] | None = None
     initial_agent: str | None = None
     limits: AskedLimits | None = None
+
+
+class RunCommand(_Body):
+    """`timeout` is in milliseconds."""
+
+    command: Annotated[str, Meta(min_length=1)]
+    timeout: Annotated[int, Meta(ge=1, le=300_000)] = 30_000
 
 
 class Thinking(_Body, omit_defaults=True):
@@ -126,6 +135,15 @@ def check_config(config: dict[str, Any] | None) -> None:
         msgspec.convert(config or {}, AgentConfig)
     except msgspec.ValidationError as error:
         raise BadRequest(explain(error, "config")) from None
+
+
+def check_command(command: str) -> str:
+    """Raises BadRequest for what can't be handed to a shell."""
+    if "\0" in command:
+        raise BadRequest("command: a NUL can't be part of a command")
+    if (size := len(command.encode())) > MAX_COMMAND:
+        raise BadRequest(f"command: up to {MAX_COMMAND} bytes are allowed, not {size}")
+    return command
 
 
 def check_content(content: Raw) -> Raw:

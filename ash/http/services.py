@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from ash.agents import Agents
 from ash.keys import Keys
+from ash.sessions.files import Files
 from ash.sessions.service import Sessions
 
 Health = Callable[[], dict[str, Any]]
@@ -15,5 +16,6 @@ Health = Callable[[], dict[str, Any]]
 class Services(Struct, frozen=True):
     agents: Agents
     sessions: Sessions
+    files: Files
     keys: Keys
     health: Health

@@ -5,11 +5,13 @@ from quart import Blueprint, Response, g, request
 
 from ash.errors import BadRequest
 from ash.http.answers import answer, body, choice, whole_number
-from ash.http.requests import CreateSession, McpServer
+from ash.http.requests import CreateSession, McpServer, RunCommand, check_command
 from ash.model import EventType, SessionStatus
+from ash.protocol import Exec, ExecResult
 from ash.sessions.service import CONFIG, NewSession, Sessions
 
 _create = msgspec.json.Decoder(CreateSession)
+_command = msgspec.json.Decoder(RunCommand)
 
 
 def blueprint(sessions: Sessions) -> Blueprint:
@@ -63,6 +65,12 @@ def blueprint(sessions: Sessions) -> Blueprint:
         lines, source = await sessions.logs(g.tenant, session_id, after=after)
         return answer(logs=lines, source=source)
 
+    @routes.post("/<session_id>/exec")
+    async def execute(session_id: str) -> Response:
+        wanted = await body(_command)
+        command = Exec(command=check_command(wanted.command), timeout=wanted.timeout)
+        return answer(**_shown(await sessions.exec(g.tenant, session_id, command)))
+
     return routes
 
 
@@ -78,6 +86,15 @@ def _new_session(wanted: CreateSession) -> NewSession:
         limits=wanted.limits,
         config=config,
     )
+
+
+def _shown(result: ExecResult) -> dict[str, object]:
+    shown = {"exitCode": result.exit_code, "stdout": result.stdout, "stderr": result.stderr}
+    if result.timed_out:
+        shown["timedOut"] = True
+    if result.truncated:
+        shown["truncated"] = True
+    return shown
 
 
 def _mcp_servers(servers: dict[str, McpServer] | None) -> dict[str, object] | None:

@@ -1,9 +1,20 @@
 """The folders of sessions below the data directory. Everything here blocks: use a thread."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
+from ash.errors import NotFound
+from ash.sandbox.beneath import open_folder
 from ash.sandbox.isolation import Place
 from ash.sandbox.tree import copy_tree, remove_tree
+
+Source = Literal["sandbox", "snapshot"]
+
+# A session may move to the other folder and back between two looks; not more often than this.
+_LOOKS = 3
 
 
 class Workspaces:
@@ -34,8 +45,37 @@ class Workspaces:
         """Removes what a sandbox that no session has claimed leaves behind."""
         remove_tree(self._live / session_id)
 
+    @contextmanager
+    def opened(self, session_id: str) -> Iterator[tuple[int, Source]]:
+        """A descriptor of the session's workspace, wherever it is; it stays that if it moves.
+
+        Raises NotFound if there is none.
+        """
+        root, source = self._open(session_id)
+        try:
+            yield root, source
+        finally:
+            os.close(root)
+
+    def has(self, session_id: str, root: int) -> bool:
+        """Whether the descriptor still is of the session's workspace."""
+        try:
+            with self.opened(session_id) as (now, _):
+                return os.path.samestat(os.fstat(now), os.fstat(root))
+        except NotFound:
+            return False
+
     def keep_all(self) -> None:
         """Puts away what a daemon that crashed left: no sandbox has survived it."""
         if self._live.is_dir():
             for root in list(self._live.iterdir()):
                 self.keep(root.name)
+
+    def _open(self, session_id: str) -> tuple[int, Source]:
+        places: list[tuple[Path, Source]] = [(self._live, "sandbox"), (self._kept, "snapshot")]
+        for place, source in places * _LOOKS:
+            try:
+                return open_folder(place / session_id / "workspace"), source
+            except FileNotFoundError:
+                continue
+        raise NotFound("This session has no files any more")

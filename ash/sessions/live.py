@@ -10,10 +10,11 @@ from ash.clock import Clock, now_iso
 from ash.errors import AshError, BadRequest, Conflict
 from ash.lifecycle import CHANGES, Action
 from ash.model import LogLevel, StoredSession, TurnReason
-from ash.protocol import Open, Query
+from ash.protocol import Exec, ExecResult, Open, Query
 from ash.sandbox.box import Box
 from ash.sandbox.pool import Pool
 from ash.sandbox.sandbox import Sandbox
+from ash.sessions.command import ShellCommand
 from ash.sessions.stream import Stream
 from ash.sessions.turn import Room, Turn
 from ash.store import Store
@@ -37,6 +38,7 @@ class Live:
         self.gone = trio.Event()
         self._house = house
         self._box = box
+        self._commands = 0
 
     async def start(self, pool: Pool, settings: Open) -> None:
         """Boots or binds the engine; the session is active then.
@@ -65,9 +67,7 @@ class Live:
 
     def start_turn(self, query: Query) -> Turn:
         """Raises BadRequest if the session is not up, Conflict while a turn runs."""
-        sandbox = self._box.sandbox
-        if sandbox is None or self._box.closing or self.stored.session.status != "active":
-            raise BadRequest("Session is starting or ending")
+        sandbox = self._sandbox()
         if self.turn is not None:
             raise Conflict("A turn is running in this session: wait for its done, or interrupt it")
         house = self._house
@@ -76,6 +76,18 @@ class Live:
         self._box.state, self._box.work = "running", turn.finished
         sandbox.nursery.start_soon(self._run_turn, sandbox, turn)
         return turn
+
+    async def exec(self, command: Exec) -> ExecResult:
+        """Runs a shell command; the session is busy until it ends, whether or not we wait.
+
+        Raises BadRequest if the session is not up, EngineFailed if it could not be run.
+        """
+        sandbox = self._sandbox()
+        running = ShellCommand(sandbox.link, command)
+        self._commands += 1
+        self._box.state = "running"
+        sandbox.nursery.start_soon(self._run_command, running)
+        return await running.result()
 
     async def close(self, reason: TurnReason) -> None:
         """Stops the turn that runs, then ends the sandbox; returns when it is gone."""
@@ -97,7 +109,7 @@ class Live:
         return True
 
     def idle_since(self) -> float | None:
-        """When its last turn ended, in trio's time; None if it is busy."""
+        """When its last turn or command ended, in trio's time; None if it is busy."""
         return self._box.used_at if self._box.state == "waiting" else None
 
     async def change(self, action: Action, **more: str) -> None:
@@ -126,8 +138,24 @@ class Live:
             self.turn = None
             self._rest()
 
+    async def _run_command(self, command: ShellCommand) -> None:
+        try:
+            await command.run()
+        finally:
+            self._commands -= 1
+            self._rest()
+
+    def _sandbox(self) -> Sandbox:
+        sandbox = self._box.sandbox
+        if sandbox is None or self._box.closing or self.stored.session.status != "active":
+            raise BadRequest("Session is starting or ending")
+        return sandbox
+
     def _rest(self) -> None:
-        self._box.state, self._box.work = "waiting", None
+        if self.turn is None:
+            self._box.work = None
+            if not self._commands:
+                self._box.state = "waiting"
         self._box.used_at = trio.current_time()
 
 

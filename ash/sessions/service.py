@@ -21,7 +21,7 @@ from ash.model import (
     StoredAgent,
     StoredSession,
 )
-from ash.protocol import Open, Query
+from ash.protocol import Exec, ExecResult, Open, Query
 from ash.sandbox.box import Kind, Order
 from ash.sandbox.limits import AskedLimits, Limits, cap
 from ash.sandbox.pool import Pool
@@ -137,13 +137,20 @@ class Sessions:
 
         Raises NotFound, BadRequest if the session is not active, Conflict if a turn runs.
         """
-        live = self._live.get(session_id)
-        if live is None or live.stored.session.tenant_id != tenant:
-            raise not_active((await self.get(tenant, session_id)).status)
+        live = await self._active(tenant, session_id)
         _fill_in(query, live.stored.session)
         turn = live.start_turn(query)
         await turn.accepted()
         return turn, live.stream
+
+    async def exec(self, tenant: str, session_id: str, command: Exec) -> ExecResult:
+        """Runs a shell command in the workspace, also beside a turn.
+
+        It goes on to its end if the caller is cancelled. Raises NotFound, BadRequest if the
+        session is not active, EngineFailed if its sandbox could not run it or ended.
+        """
+        live = await self._active(tenant, session_id)
+        return await live.exec(command)
 
     async def end(self, tenant: str, session_id: str) -> Session:
         """Ends the session for good, its turn first; files are kept. Ending twice is fine."""
@@ -230,6 +237,12 @@ class Sessions:
             await live.run()
         finally:
             del self._live[live.stored.session.id]
+
+    async def _active(self, tenant: str, session_id: str) -> Live:
+        live = self._live.get(session_id)
+        if live is None or live.stored.session.tenant_id != tenant:
+            raise not_active((await self.get(tenant, session_id)).status)
+        return live
 
     async def _stored(self, tenant: str, session_id: str) -> StoredSession:
         stored = await self._store.session(tenant, session_id)

@@ -1,0 +1,96 @@
+"""Lists the files of a workspace that its agent may be changing. Blocks: use a thread."""
+
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Generator
+from contextlib import closing, suppress
+
+from msgspec import Struct
+
+from ash.model import FileEntry, iso
+from ash.sandbox.beneath import FOLDER, open_beneath
+
+# Other people's code and caches, by the thousand.
+LEFT_OUT = frozenset({"node_modules", ".git", "__pycache__"})
+
+# Above this a list is for no reader, and its JSON (about 1 MB) holds up the loop.
+MAX_LISTED = 10_000
+# Folders, links and what is left out cost time too: about half a second.
+MAX_SEEN = 100_000
+
+# What a time stamp can say; a file's may be set to any 64 bits.
+_LAST_SECOND = 253_402_300_799
+
+
+class Listing(Struct):
+    """Sorted by path; `truncated` if there is more than a list may hold."""
+
+    files: list[FileEntry]
+    truncated: bool
+
+
+def list_files(root: int, *, hidden: bool, check: Callable[[], None]) -> Listing:
+    """All regular files, links to such inside included; `hidden` ones begin with a dot.
+
+    Calls `check` often; it raises to end the walk. A folder that can't be read is empty.
+    """
+    files: list[FileEntry] = []
+    folders = deque([""])
+    seen = 0
+    while folders:
+        with closing(_scan(root, folders.popleft())) as entries:
+            for path, entry in entries:
+                check()
+                seen += 1
+                if seen > MAX_SEEN or len(files) == MAX_LISTED:
+                    return _listing(files, truncated=True)
+                if entry.name in LEFT_OUT or (entry.name.startswith(".") and not hidden):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(path)
+                elif (found := _look(root, path, entry)) is not None:
+                    files.append(_entry(path, found))
+    return _listing(files, truncated=False)
+
+
+def _scan(root: int, folder: str) -> Generator[tuple[str, os.DirEntry[str]], None, None]:
+    try:
+        fd = open_beneath(root, folder or ".", FOLDER)
+    except OSError:
+        return
+    try:
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                yield f"{folder}/{entry.name}" if folder else entry.name, entry
+    finally:
+        os.close(fd)
+
+
+def _look(root: int, path: str, entry: os.DirEntry[str]) -> os.stat_result | None:
+    """What is known of a regular file, at the end of its links."""
+    with suppress(OSError):
+        found = _stat(root, path, entry)
+        if stat.S_ISREG(found.st_mode):
+            return found
+    return None
+
+
+def _stat(root: int, path: str, entry: os.DirEntry[str]) -> os.stat_result:
+    if not entry.is_symlink():
+        return entry.stat(follow_symlinks=False)
+    fd = open_beneath(root, path, os.O_PATH)
+    try:
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
+
+
+def _entry(path: str, found: os.stat_result) -> FileEntry:
+    shown = os.fsencode(path).decode(errors="replace")
+    modified = min(max(found.st_mtime, 0), _LAST_SECOND)
+    return FileEntry(path=shown, size=found.st_size, modified_at=iso(modified))
+
+
+def _listing(files: list[FileEntry], *, truncated: bool) -> Listing:
+    return Listing(sorted(files, key=lambda file: file.path), truncated)

@@ -1,0 +1,160 @@
+"""The files of a session, whether its sandbox lives or was put away."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TypeVar
+
+import trio
+from msgspec import UNSET, Struct, UnsetType
+
+from ash.errors import AshError, BadRequest, Conflict, NotFound, TooLarge
+from ash.sandbox.beneath import checked_path
+from ash.sandbox.files import OpenFile, check_link, delete_file, open_file, write_file
+from ash.sandbox.listing import Listing, list_files
+from ash.sandbox.workspace import Source, Workspaces
+from ash.store import Store
+
+T = TypeVar("T")
+
+MAX_READ = 100 * 1024 * 1024
+# Of a text: it is held and escaped in one piece.
+MAX_TEXT = 1024 * 1024
+MAX_WRITTEN = 50 * 1024 * 1024
+MAX_BATCH = 100 * 1024 * 1024
+
+# An agent can make its tree slow to walk; other work has to find a free thread meanwhile.
+THREADS = 8
+
+
+class Upload(Struct):
+    """A file to be: `content` has `size` bytes, or raises AshError when it is read."""
+
+    path: str
+    size: int
+    content: Iterable[bytes]
+
+
+class Written(Struct, rename="camel"):
+    """What became of an upload: its size, or why it was not written."""
+
+    path: str
+    written: bool
+    size: int | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+
+
+class Files:
+    """Reaches into workspaces, never out of them.
+
+    Every method raises NotFound for a session that is another's or has no files left, and
+    BadRequest for a path that leads out of its workspace.
+    """
+
+    def __init__(self, store: Store, workspaces: Workspaces) -> None:
+        self._store = store
+        self._workspaces = workspaces
+        self._threads = trio.CapacityLimiter(THREADS)
+
+    async def find(self, tenant: str, session_id: str, *, hidden: bool) -> tuple[Listing, Source]:
+        check = trio.from_thread.check_cancelled
+        return await self._at(tenant, session_id, partial(list_files, hidden=hidden, check=check))
+
+    async def open(self, tenant: str, session_id: str, path: str) -> tuple[OpenFile, Source]:
+        """The file as it is now; the caller closes it."""
+        path = checked_path(path)
+        return await self._at(
+            tenant, session_id, lambda root: _open(root, path, MAX_READ, "are sent")
+        )
+
+    async def read(self, file: OpenFile, start: int, length: int) -> bytes:
+        return await trio.to_thread.run_sync(file.read, start, length, limiter=self._threads)
+
+    async def read_text(self, tenant: str, session_id: str, path: str) -> tuple[str, int, Source]:
+        """The text, the file's size in bytes, and the source; what is not UTF-8 is U+FFFD."""
+        path = checked_path(path)
+        data, source = await self._at(tenant, session_id, lambda root: _read(root, path))
+        return data.decode(errors="replace"), len(data), source
+
+    async def write(
+        self, tenant: str, session_id: str, uploads: Sequence[Upload], folder: str = ""
+    ) -> list[Written]:
+        """Writes what it can, and says of each what came of it.
+
+        If any path leads out or all are too much, nothing is written.
+        """
+        if sum(upload.size for upload in uploads) > MAX_BATCH:
+            raise TooLarge(f"The files have more than {MAX_BATCH // 1024**2} MB together")
+        wanted = [(_below(folder, upload.path), upload) for upload in uploads]
+        return await self._change(tenant, session_id, lambda root: _write(root, wanted))
+
+    async def delete(self, tenant: str, session_id: str, path: str) -> None:
+        """Raises NotFound if it is not there, BadRequest for a folder."""
+        path = checked_path(path)
+        await self._change(tenant, session_id, lambda root: delete_file(root, path))
+
+    async def _change(self, tenant: str, session_id: str, work: Callable[[int], T]) -> T:
+        """Raises Conflict if what was changed is no longer what the session has."""
+
+        def run(root: int) -> T:
+            done = work(root)
+            if not self._workspaces.has(session_id, root):
+                raise Conflict("The session's files were moved meanwhile: look, and try again")
+            return done
+
+        done, _ = await self._at(tenant, session_id, run)
+        return done
+
+    async def _at(self, tenant: str, session_id: str, work: Callable[[int], T]) -> tuple[T, Source]:
+        """Does the work on the workspace's descriptor, in a thread."""
+        if await self._store.session(tenant, session_id) is None:
+            raise NotFound(f'There is no session "{session_id}"')
+
+        def run() -> tuple[T, Source]:
+            with self._workspaces.opened(session_id) as (root, source):
+                return work(root), source
+
+        return await trio.to_thread.run_sync(run, limiter=self._threads)
+
+
+def _open(root: int, path: str, most: int, how: str) -> OpenFile:
+    file = open_file(root, path)
+    if file.size > most:
+        file.close()
+        raise BadRequest(f'"{path}" has {file.size} bytes, over the {most} that {how}')
+    return file
+
+
+def _read(root: int, path: str) -> bytes:
+    file = _open(root, path, MAX_TEXT, "fit in JSON: ask for format=raw")
+    try:
+        return file.read(0, file.size)
+    finally:
+        file.close()
+
+
+def _below(folder: str, path: str) -> str:
+    inner = checked_path(path)
+    return inner if folder in {"", ".", "./"} else f"{checked_path(folder)}/{inner}"
+
+
+def _write(root: int, wanted: Sequence[tuple[str, Upload]]) -> list[Written]:
+    for path, _ in wanted:
+        check_link(root, path)
+    return [_write_one(root, path, upload) for path, upload in wanted]
+
+
+def _write_one(root: int, path: str, upload: Upload) -> Written:
+    if upload.size > MAX_WRITTEN:
+        text = f'"{path}" has more than {MAX_WRITTEN // 1024**2} MB'
+        return Written(path, written=False, error=text)
+    try:
+        size = write_file(root, path, _cancellable(upload.content))
+    except AshError as error:
+        return Written(path, written=False, error=error.text)
+    return Written(path, written=True, size=size)
+
+
+def _cancellable(content: Iterable[bytes]) -> Iterator[bytes]:
+    for chunk in content:
+        trio.from_thread.check_cancelled()
+        yield chunk

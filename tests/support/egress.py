@@ -44,6 +44,12 @@ class Inside(Peer):
         headers = [("Host", "127.0.0.1:3128"), *headers]
         await self.send(h11.Request(method=method, target=target, headers=headers))
 
+    async def get(self, url):
+        """The same for a request in absolute form, as clients send it to a proxy."""
+        headers = [("Host", url.split("/")[2])]
+        await self.send(h11.Request(method="GET", target=url, headers=headers), h11.EndOfMessage())
+        return await self.answer()
+
     async def ask(self, method, target, headers=(), body=b""):
         """The status, the headers as a dict, and the body of the answer."""
         length = [("Content-Length", str(len(body)))] if body else []
@@ -125,19 +131,21 @@ class Proxied:
         self._streams.append(await trio.open_unix_socket(self.path))
         return Inside(self._streams[-1])
 
-    async def aclose(self):
+    def close(self):
         for stream in self._streams:
-            await stream.aclose()
+            stream.socket.close()
 
     async def ask(self, method, target, headers=(), body=b""):
         """One request on a connection of its own."""
         async with await trio.open_unix_socket(self.path) as stream:
             return await Inside(stream).ask(method, target, headers, body)
 
-    async def raw(self, data):
+    async def raw(self, data, *, end=False):
         """What comes back for these bytes, up to the end."""
         async with await trio.open_unix_socket(self.path) as stream:
             await stream.send_all(data)
+            if end:
+                await stream.send_eof()
             return b"".join([bytes(chunk) async for chunk in stream])
 
 

@@ -1,0 +1,53 @@
+"""The headers that show the model endpoint who asks. They never get into a sandbox."""
+
+import re
+from collections.abc import Iterable
+
+from ash.errors import ConfigError
+from ash.sandbox.egress.headers import Header, Headers
+
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_VALUE = re.compile(r"[\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?")
+
+# These frame the request, which is the proxy's business.
+_NOT_CUSTOM = {b"accept-encoding", b"connection", b"content-length", b"host", b"transfer-encoding"}
+
+# A team's name in a custom header is none, and might well be a word of an answer.
+_SECRET = re.compile(rb"api-?key|auth|cookie|credential|key$|password|secret|token")
+
+
+def credentials(api_key: str | None, custom: str | None = None) -> Headers:
+    """The headers for an API key and for ANTHROPIC_CUSTOM_HEADERS, which win.
+
+    `custom` has one `Name: value` a line. Raises ConfigError, which tells no value.
+    """
+    headers = {}
+    if api_key:
+        headers[b"x-api-key"] = _value(api_key, "The key for the model endpoint")
+    for line in (custom or "").splitlines():
+        if line.strip():
+            name, value = _custom(line)
+            headers[name] = value
+    return list(headers.items())
+
+
+def secrets(headers: Iterable[Header]) -> list[bytes]:
+    """What of the headers must not be seen inside: the words of each value that is a secret."""
+    values = [value for name, value in headers if _SECRET.search(name)]
+    return [word for value in values for word in {value, value.split()[-1]}]
+
+
+def _custom(line: str) -> Header:
+    name, colon, value = line.partition(":")
+    if not colon or not _NAME.fullmatch(name.strip()):
+        raise ConfigError("anthropic_custom_headers must have one `Name: value` a line")
+    key = name.strip().lower().encode()
+    if key in _NOT_CUSTOM:
+        raise ConfigError(f"anthropic_custom_headers must not set {name.strip()}")
+    return key, _value(value.strip(), f"anthropic_custom_headers: the value of {name.strip()}")
+
+
+def _value(text: str, what: str) -> bytes:
+    if not _VALUE.fullmatch(text):
+        raise ConfigError(f"{what} is empty or has characters that no header may have")
+    return text.encode()

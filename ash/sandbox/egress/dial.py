@@ -1,0 +1,117 @@
+"""Opens connections to the outside: names are resolved here, and what is checked is dialled."""
+
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
+
+import trio
+
+from ash.sandbox.egress import authority
+from ash.sandbox.egress.addresses import Address, meant, why_not_public
+from ash.sandbox.egress.errors import Refused, Unreachable
+from ash.sandbox.egress.own_addresses import is_own
+from ash.sandbox.egress.policy import Policy
+
+# What a name server that is slow but well may take; resolvers ask again after 5 s.
+RESOLVE_SECONDS = 15
+CONNECT_SECONDS = 10
+
+# A name may have as many addresses as its owner likes.
+MAX_TRIES = 4
+
+# A lookup holds a thread until its name servers answer. Each sandbox has so many of its own:
+# one that asks for names which never resolve keeps nobody else waiting.
+LOOKUPS_AT_ONCE = 4
+
+Resolve: TypeAlias = Callable[[str], Awaitable[Sequence[str]]]
+Connect: TypeAlias = Callable[[str, int], Awaitable[trio.SocketStream]]
+
+
+class Resolver:
+    """The system's: getaddrinfo, off the loop."""
+
+    def __init__(self) -> None:
+        self._lookups = trio.CapacityLimiter(LOOKUPS_AT_ONCE)
+
+    async def __call__(self, host: str) -> list[str]:
+        """The addresses in the order to try them. Raises OSError if there are none."""
+        if authority.is_address(host):
+            return [host]
+        found = await trio.to_thread.run_sync(
+            _look_up, host, abandon_on_cancel=True, limiter=self._lookups
+        )
+        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+class Dialer:
+    """`resolve`, `connect` and `own` are what a test puts something else in for.
+
+    A name is resolved once for each connection, all its addresses are checked, and one of
+    these is dialled: a second answer of the name server is never asked for.
+    """
+
+    def __init__(
+        self,
+        resolve: Resolve | None = None,
+        connect: Connect = trio.open_tcp_stream,
+        own: Callable[[Address], bool] = is_own,
+    ) -> None:
+        self._resolve = resolve or Resolver()
+        self._connect = connect
+        self._own = own
+
+    async def open(self, policy: Policy, host: str, port: int) -> trio.SocketStream:
+        """Raises Refused or Unreachable, whose texts tell no address."""
+        target = authority.write(host, port)
+        if not policy.allows(host, port):
+            places = policy.lacking(host, port, by_name=False)
+            raise Refused(f"{target} is not a host that may be reached. {_how(target, places)}")
+        addresses = await self._addresses(host, target)
+        if places := policy.lacking(host, port, by_name=True):
+            self._check(addresses, target, places)
+        return await self._dial(addresses, port, target)
+
+    async def _addresses(self, host: str, target: str) -> Sequence[str]:
+        try:
+            with trio.fail_after(RESOLVE_SECONDS):
+                addresses = await self._resolve(host)
+        except trio.TooSlowError:
+            raise Unreachable(f"{target}: the name servers do not answer") from None
+        except (OSError, UnicodeError):
+            addresses = ()
+        if not addresses:
+            raise Unreachable(f"{target}: there is no such host")
+        return addresses
+
+    def _check(self, addresses: Sequence[str], target: str, places: list[str]) -> None:
+        for text in addresses:
+            if why := self._why_not(text):
+                raise Refused(
+                    f"{target} has {why}, where only hosts that are named exactly may be"
+                    f" reached. {_how(target, places)}"
+                )
+
+    def _why_not(self, text: str) -> str | None:
+        try:
+            address = meant(text)
+            own = "an address of this host" if self._own(address) else None
+            return why_not_public(address) or own
+        except (ValueError, OSError):
+            return "an address that can't be checked"
+
+    async def _dial(self, addresses: Sequence[str], port: int, target: str) -> trio.SocketStream:
+        for address in addresses[:MAX_TRIES]:
+            with trio.move_on_after(CONNECT_SECONDS):
+                try:
+                    return await self._connect(address, port)
+                except OSError:
+                    continue
+        raise Unreachable(f"{target} can't be connected to")
+
+
+def _how(target: str, places: list[str]) -> str:
+    return f'To allow it, add "{target}" to network {" and ".join(places)}.'
+
+
+def _look_up(host: str) -> list[tuple[object, object, object, str, tuple[object, ...]]]:
+    return list(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))

@@ -1,0 +1,77 @@
+"""The Unix socket by which a sandbox reaches its proxy."""
+
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import trio
+
+SOCKET_NAME = "egress.sock"
+
+# Who connects while all places are taken waits in the kernel.
+BACKLOG = 128
+
+
+@asynccontextmanager
+async def open_listener(folder: Path) -> AsyncIterator[trio.SocketListener]:
+    """Makes `folder`, if need be, with the socket in it; the socket is removed in the end.
+
+    The folder is what the sandbox gets to see. It must lie in one that other users of the host
+    can't enter: the socket itself is open to any uid, as the one inside is not the daemon's.
+    """
+    bound = await trio.to_thread.run_sync(_bind, folder)
+    listener = trio.SocketListener(trio.socket.from_stdlib_socket(bound))
+    try:
+        async with listener:
+            yield listener
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(_remove, folder / SOCKET_NAME)
+
+
+def _bind(folder: Path) -> socket.socket:
+    """By way of the folder's descriptor: a socket's path may have 107 bytes and no more."""
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o711)
+    _remove(folder / SOCKET_NAME)
+    listener = socket.socket(socket.AF_UNIX)
+    handle = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        listener.bind(f"/proc/self/fd/{handle}/{SOCKET_NAME}")
+        (folder / SOCKET_NAME).chmod(0o666)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    finally:
+        os.close(handle)
+    return listener
+
+
+def _remove(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        path.unlink()
+
+
+class Bounded(trio.abc.Listener[trio.SocketStream]):
+    """Accepts no more than `places` connections at a time; each is given back by `leave`."""
+
+    def __init__(self, listener: trio.SocketListener, places: int) -> None:
+        self._listener = listener
+        self._places = trio.Semaphore(places)
+
+    async def accept(self) -> trio.SocketStream:
+        await self._places.acquire()
+        try:
+            return await self._listener.accept()
+        except BaseException:
+            self._places.release()
+            raise
+
+    def leave(self) -> None:
+        self._places.release()
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()

@@ -1,0 +1,111 @@
+"""Plain HTTP requests to hosts outside: which host is meant, and the exchange with it."""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import h11
+import trio
+from msgspec import Struct
+
+from ash.sandbox.egress import authority
+from ash.sandbox.egress.answer import Answer
+from ash.sandbox.egress.client import CHUNK, MAX_HEAD
+from ash.sandbox.egress.errors import Malformed, Unreachable
+from ash.sandbox.egress.headers import end_to_end, length, to_host
+
+# A host that takes or gives nothing for so long is given up.
+STALL_SECONDS = 300
+
+_ABSOLUTE = re.compile(rb"http://([^/?#@]+)(/[^#]*)?", re.IGNORECASE)
+
+
+class Target(Struct, frozen=True):
+    """`written` is the host as the request has it, `path` with the query."""
+
+    host: str
+    port: int
+    written: bytes
+    path: bytes = b""
+
+
+def target(request: h11.Request) -> Target:
+    """What a request in absolute form, or a CONNECT, is for. Raises Malformed.
+
+    A Host header has to agree: else who checks and who answers could mean different hosts.
+    """
+    if request.method == b"CONNECT":
+        found = _read(request.target)
+    else:
+        match = _ABSOLUTE.fullmatch(request.target)
+        if match is None:
+            raise Malformed("A proxy takes http:// URLs, without a user; for https use CONNECT")
+        found = _read(match[1], port=80, path=match[2] or b"/")
+        if any(_differs(value, found) for name, value in request.headers if name == b"host"):
+            raise Malformed("The Host header and the URL name different hosts")
+    return found
+
+
+def _differs(host_header: bytes, found: Target) -> bool:
+    told = _read(host_header, port=80)
+    return (told.host, told.port) != (found.host, found.port)
+
+
+def _read(text: bytes, port: int | None = None, path: bytes = b"") -> Target:
+    try:
+        host, given = authority.read(text.decode("ascii", "replace"))
+    except ValueError as error:
+        raise Malformed(f"The request's host: {error}") from None
+    if (port := given or port) is None:
+        raise Malformed("CONNECT needs a host and a port")
+    return Target(host, port, text, path)
+
+
+class Exchange:
+    """One request over a connection that is open already, and its answer.
+
+    Asking and reading the answer's chunks raise Unreachable. The stream stays the caller's.
+    """
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+
+    async def ask(
+        self, request: h11.Request, to: Target, chunk: Callable[[], Awaitable[bytes | None]]
+    ) -> Answer:
+        """`chunk` gives the next part of the request's body, None at its end."""
+        headers = [*to_host(request.headers, to.written), *length(request.headers)]
+        await self._send(h11.Request(method=request.method, target=to.path, headers=headers))
+        while (data := await chunk()) is not None:
+            await self._send(h11.Data(data))
+        await self._send(h11.EndOfMessage())
+        while not isinstance(head := await self._event(), h11.Response):
+            if not isinstance(head, h11.InformationalResponse):
+                raise Unreachable("The host broke off")
+        return Answer(head.status_code, end_to_end(head.headers), self._chunks())
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        while isinstance(event := await self._event(), h11.Data):
+            yield bytes(event.data)
+
+    async def _send(self, event: h11.Event) -> None:
+        """A host that takes no more may have answered already: that shows when it is read."""
+        data = self._http.send(event)
+        try:
+            with trio.fail_after(STALL_SECONDS):
+                await self._stream.send_all(data or b"")
+        except trio.TooSlowError:
+            raise Unreachable("The host takes no more") from None
+        except trio.BrokenResourceError:
+            pass
+
+    async def _event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        try:
+            with trio.fail_after(STALL_SECONDS):
+                while (event := self._http.next_event()) is h11.NEED_DATA:
+                    self._http.receive_data(bytes(await self._stream.receive_some(CHUNK)))
+        except trio.TooSlowError:
+            raise Unreachable("The host does not answer in time") from None
+        except (h11.RemoteProtocolError, trio.BrokenResourceError):
+            raise Unreachable("The host broke off, or speaks no HTTP/1.1") from None
+        return event

@@ -1,0 +1,180 @@
+"""The model endpoint, and the connections to it that all sandboxes of a daemon share."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from ipaddress import ip_address
+from types import TracebackType
+from typing import Self
+
+import h11
+import httpx
+import trio
+
+from ash.errors import ConfigError
+from ash.sandbox.egress.answer import Answer
+from ash.sandbox.egress.credentials import secrets
+from ash.sandbox.egress.errors import Unreachable
+from ash.sandbox.egress.headers import Header, Headers, from_model, length, to_model
+from ash.sandbox.egress.scrub import Scrub
+
+# A line for each request, with its URL, is not for the daemon's log.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+logging.getLogger("httpcore").setLevel(logging.WARNING)
+
+ANTHROPIC = "https://api.anthropic.com"
+
+# 600 s of silence is what Anthropic's SDKs allow an answer that does not stream.
+TIMEOUT = httpx.Timeout(connect=15, read=600, write=60, pool=None)
+
+# How many there are at once is bounded for each sandbox. Idle ones are given up before common
+# servers and load balancers do so, which is after 60 s and more.
+LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=200, keepalive_expiry=55)
+
+# Closing an unfinished answer's connection takes one system call, or two with TLS.
+CLOSE_SECONDS = 5
+
+
+class ModelUpstream:
+    """Made once by the daemon and entered before the first sandbox is opened.
+
+    `headers` are the daemon's own credentials, for sandboxes that have no other. The base URL
+    is the operator's: no policy holds for it. The proxy variables of the daemon's environment
+    do, unless it is on loopback.
+    """
+
+    def __init__(self, base_url: str | None, headers: Sequence[Header]) -> None:
+        """Raises ConfigError if the URL is none."""
+        self.headers: Headers = list(headers)
+        self._base = _url(base_url or ANTHROPIC)
+        self._path = self._base.raw_path.rstrip(b"/")
+        self._client = httpx.AsyncClient(
+            timeout=TIMEOUT,
+            limits=LIMITS,
+            trust_env=not _on_loopback(self._base.host),
+            follow_redirects=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._client.__aexit__(kind, error, traceback)
+
+    @asynccontextmanager
+    async def call(
+        self,
+        request: h11.Request,
+        chunk: Callable[[], Awaitable[bytes | None]],
+        headers: Sequence[Header],
+    ) -> AsyncIterator[Answer]:
+        """Passes the request on, with `headers` in place of the credentials it came with.
+
+        `chunk` gives the next part of its body, None at the end. Leaving the context before
+        the answer's end closes the connection to the endpoint. Raises Unreachable, inside the
+        context too, if the endpoint does not answer or breaks off. No secret of `headers` is
+        in the answer, even if the endpoint repeats it.
+        """
+        outgoing = self._outgoing(request, chunk, headers)
+        response: httpx.Response | None = None
+        try:
+            response = await self._client.send(outgoing, stream=True)
+            yield _answer(request, response, Scrub(secrets(headers)))
+        except httpx.HTTPError as error:
+            raise Unreachable(_words(error, answered=response is not None)) from None
+        finally:
+            if response is not None:
+                with trio.move_on_after(CLOSE_SECONDS, shield=True):
+                    await response.aclose()
+
+    def _outgoing(
+        self,
+        request: h11.Request,
+        chunk: Callable[[], Awaitable[bytes | None]],
+        headers: Sequence[Header],
+    ) -> httpx.Request:
+        """Not by the client's `build_request`: that adds headers and cookies of its own.
+
+        Compressed answers could not be searched for secrets.
+        """
+        ours = {name for name, _ in headers}
+        return httpx.Request(
+            request.method.decode(),
+            self._base.copy_with(raw_path=self._path + request.target),
+            headers=[
+                (b"host", self._base.netloc),
+                *((name, value) for name, value in to_model(request.headers) if name not in ours),
+                *length(request.headers),
+                *headers,
+                (b"accept-encoding", b"identity"),
+            ],
+            stream=_Body(chunk),
+        )
+
+
+class _Body(httpx.AsyncByteStream):
+    """No generator: one that is left unfinished would be closed by the garbage collector."""
+
+    def __init__(self, chunk: Callable[[], Awaitable[bytes | None]]) -> None:
+        self._chunk = chunk
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if (chunk := await self._chunk()) is None:
+            raise StopAsyncIteration
+        return chunk
+
+
+def _url(text: str) -> httpx.URL:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        raise ConfigError("anthropic_base_url is not a URL") from None
+    if url.userinfo:
+        raise ConfigError(
+            "anthropic_base_url must not have a user or password in it: set"
+            " anthropic_custom_headers to `Authorization: …`"
+        )
+    return url
+
+
+def _on_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _answer(request: h11.Request, response: httpx.Response, scrub: Scrub) -> Answer:
+    headers = [(name, scrub.whole(value)) for name, value in from_model(response.headers.raw)]
+    encoding = response.headers.get("content-encoding", "identity")
+    if response.status_code < 200 or (encoding != "identity" and request.method != b"HEAD"):
+        raise Unreachable("The model endpoint answers in a way it was not asked to")
+    return Answer(response.status_code, headers, _scrubbed(response, scrub))
+
+
+async def _scrubbed(response: httpx.Response, scrub: Scrub) -> AsyncIterator[bytes]:
+    async for chunk in response.aiter_raw():
+        if clean := scrub.feed(chunk):
+            yield clean
+    if rest := scrub.rest():
+        yield rest
+
+
+def _words(error: httpx.HTTPError, *, answered: bool) -> str:
+    """Not the error's own: those may tell hosts that are nobody's business in a sandbox."""
+    if isinstance(error, httpx.TimeoutException):
+        return "The model endpoint does not answer in time"
+    if answered or isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
+        return "The model endpoint broke off"
+    return "The model endpoint can't be reached"

@@ -1,0 +1,93 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ash.sandbox.egress import authority
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("example.com", ("example.com", None)),
+        ("EXAMPLE.com.:443", ("example.com", 443)),
+        ("under_score.example.com", ("under_score.example.com", None)),
+        ("127.0.0.1:80", ("127.0.0.1", 80)),
+        ("[::1]", ("::1", None)),
+        ("[0:0::0001]:8080", ("::1", 8080)),
+        ("[::ffff:127.0.0.1]:80", ("::ffff:7f00:1", 80)),
+        ("::1", ("::1", None)),
+    ],
+)
+def test_read_gives_one_form_for_each_host(text, expected):
+    """However a host is written, there is one form by which it is compared."""
+    assert expected == authority.read(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2130706433",
+        "0x7f000001",
+        "0x7f.0.0.1",
+        "017700000001",
+        "0177.0.0.1",
+        "127.1",
+        "127.0.1",
+        "127.0.0.01",
+        "1.2.3.4.5",
+        "256.0.0.1",
+        "example.0x1",
+        "\uff11\uff12\uff17.0.0.1",
+        "127\u30020.0.1",
+    ],
+)
+def test_read_refuses_addresses_in_unusual_forms(text):
+    """What a resolver might take for an address must be four decimal numbers."""
+    with pytest.raises(ValueError):
+        authority.read(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ".",
+        "a..b",
+        "-a.com",
+        "a b",
+        "a\r\nHost: b",
+        "user@host",
+        "host/path",
+        "host:http",
+        "host:-1",
+        "host:+80",
+        "host:\uff18\uff10",
+        "host:65536",
+        "[::1]x",
+        "[::1]:",
+        "[fe80::1%25eth0]",
+        "[example.com]",
+        "a" * 64,
+        ".".join(["abcdefg"] * 40),
+    ],
+)
+def test_read_refuses_what_is_no_host(text):
+    """Anything but a name or an address, with a port or without, is an error."""
+    with pytest.raises(ValueError):
+        authority.read(text)
+
+
+@given(st.ip_addresses().map(str) | st.just("a.example"), st.integers(1, 65535))
+def test_read_of_what_was_written_is_the_same(host, port):
+    """Writing a host and reading it again changes nothing."""
+    assert (host, port) == authority.read(authority.write(host, port))
+
+
+@given(st.text(max_size=40))
+def test_read_of_any_text_gives_a_plain_host_or_an_error(text):
+    """Whatever is read as a host has no character that could mean something else further on."""
+    try:
+        host, _ = authority.read(text)
+    except ValueError:
+        return
+    assert set(host) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_.:")

@@ -1,0 +1,54 @@
+import pytest
+
+from ash.errors import ConfigError
+from ash.sandbox.egress.credentials import credentials, secrets
+
+
+def test_credentials_of_a_key_are_one_header():
+    """An API key is sent as the Messages API wants it."""
+    assert [(b"x-api-key", b"sk-1")] == credentials("sk-1")
+
+
+def test_credentials_without_a_key_are_empty():
+    """An endpoint that wants no key gets none."""
+    assert [] == credentials(None)
+
+
+def test_credentials_of_custom_headers_win_over_the_key():
+    """Each line is one header; a header for the key takes its place."""
+    custom = "Authorization: Bearer gateway:1\n\nX-Team:  a b \r\nx-api-key: other\n"
+    expected = [
+        (b"x-api-key", b"other"),
+        (b"authorization", b"Bearer gateway:1"),
+        (b"x-team", b"a b"),
+    ]
+    assert expected == credentials("sk-1", custom)
+
+
+@pytest.mark.parametrize(
+    ("key", "custom"),
+    [
+        ("hidden\nvalue", None),
+        ("hidden\x00", None),
+        ("hidden ", None),
+        (None, "hidden"),
+        (None, "Bad Name: hidden"),
+        (None, "X-Key: hid\x7fden"),
+        (None, "X-Key: hidden-ü"),
+        (None, "Host: hidden"),
+        (None, "Content-Length: hidden"),
+        (None, "X-Empty:"),
+    ],
+)
+def test_credentials_that_make_no_header_are_an_error_without_the_value(key, custom):
+    """What can't be sent is told at the start, and the error shows nothing of the secret."""
+    with pytest.raises(ConfigError) as error:
+        credentials(key, custom)
+    assert "hidden" not in str(error.value)
+
+
+def test_secrets_are_the_values_that_prove_something():
+    """A token counts with and without the word before it; a team's name does not count."""
+    custom = "Authorization: Bearer abc\nX-Team: blue\nX-Gateway-Token: def\nAnthropic-Beta: new"
+    found = secrets(credentials("sk-1", custom))
+    assert {b"sk-1", b"Bearer abc", b"abc", b"def"} == set(found)

@@ -1,0 +1,294 @@
+import pytest
+import trio
+
+from ash.errors import ConfigError
+from ash.sandbox.egress import ModelUpstream, credentials
+from tests.support.egress import KEY, said, whole
+
+PLACEHOLDER = [("x-api-key", "placeholder"), ("Authorization", "Bearer placeholder")]
+
+
+async def test_model_call_gets_the_real_key(proxy, serve):
+    """The endpoint sees the daemon's key, and nothing of the placeholder."""
+    server = await serve(whole)
+    async with proxy(model=server.port) as proxied:
+        status, _, body = await proxied.ask(
+            "POST", "/v1/messages?beta=true", PLACEHOLDER, b'{"model":"m"}'
+        )
+    assert (200, b'{"ok":true}') == (status, body)
+    assert KEY == server.headers["x-api-key"]
+    assert "placeholder" not in str(server.asked)
+    assert (b"POST", b"/v1/messages?beta=true") == (server.asked[0].method, server.asked[0].target)
+    assert [b'{"model":"m"}'] == server.bodies
+
+
+async def test_model_call_goes_below_the_base_url_with_custom_headers(proxy, serve):
+    """A gateway's path comes first, and its headers win over those from inside."""
+    server = await serve(whole)
+    custom = "Authorization: Bearer gateway-secret\nAnthropic-Beta: ours"
+    async with proxy(model=server.port, path="/gateway/", custom=custom) as proxied:
+        await proxied.ask(
+            "POST", "/v1/messages", [*PLACEHOLDER, ("anthropic-beta", "theirs")], b"{}"
+        )
+    assert b"/gateway/v1/messages" == server.asked[0].target
+    assert "Bearer gateway-secret" == server.headers["authorization"]
+    assert [b"ours"] == [value for name, value in server.asked[0].headers if b"beta" in name]
+
+
+async def test_model_call_takes_along_only_headers_of_the_api(proxy, serve):
+    """What could change the request's path, sender or hop stays behind."""
+    server = await serve(whole)
+    headers = [
+        ("anthropic-version", "2023-06-01"),
+        ("x-stainless-lang", "js"),
+        ("user-agent", "cli"),
+        ("cookie", "a=b"),
+        ("x-original-url", "/v1/files"),
+        ("x-http-method-override", "DELETE"),
+        ("x-forwarded-for", "10.0.0.1"),
+        ("proxy-authorization", "Basic eA=="),
+        ("te", "trailers"),
+        ("connection", "keep-alive, x-app"),
+        ("x-app", "cli"),
+        ("accept-encoding", "gzip"),
+    ]
+    async with proxy(model=server.port) as proxied:
+        await proxied.ask("POST", "/v1/messages", headers, b"{}")
+    expected = {
+        "host": f"127.0.0.1:{server.port}",
+        "anthropic-version": "2023-06-01",
+        "x-stainless-lang": "js",
+        "user-agent": "cli",
+        "content-length": "2",
+        "x-api-key": KEY,
+        "accept-encoding": "identity",
+    }
+    assert expected == server.headers
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("POST", "/v1/messages/count_tokens"),
+        ("GET", "/v1/models"),
+        ("GET", "/v1/models?limit=5"),
+        ("GET", "/v1/models/claude-opus-4@20250514"),
+        ("GET", "/"),
+        ("HEAD", "/"),
+    ],
+)
+async def test_model_call_of_the_fixed_set_passes(proxy, serve, method, target):
+    """Messages, counting, models and probes reach the endpoint as they are."""
+    server = await serve(whole)
+    async with proxy(model=server.port) as proxied:
+        status, _, _ = await proxied.ask(method, target)
+    assert 200 == status
+    assert (method.encode(), target.encode()) == (server.asked[0].method, server.asked[0].target)
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("GET", "/v1/messages"),
+        ("DELETE", "/v1/messages"),
+        ("TRACE", "/"),
+        ("OPTIONS", "/v1/messages"),
+        ("GET", "/v1/files"),
+        ("GET", "/v1/messages/batches"),
+        ("POST", "/v1/messages/batches"),
+        ("GET", "/v1/organizations/api_keys"),
+        ("POST", "/v1/messages/"),
+        ("POST", "//v1/messages"),
+        ("POST", "/v1/messages/../files"),
+        ("POST", "/v1/messages%2f..%2ffiles"),
+        ("POST", "/v1/%6dessages"),
+        ("POST", "/v1/messages#x"),
+        ("POST", "/v1/messages;x"),
+        ("GET", "/v1/models/.."),
+        ("GET", "/v1/models/a/b"),
+        ("GET", "/v1/models/%2e%2e"),
+    ],
+)
+async def test_model_call_outside_of_the_set_is_refused(proxy, serve, method, target):
+    """What else the key would open is a 403 that is logged, and does not reach the endpoint."""
+    server = await serve(whole)
+    async with proxy(model=server.port) as proxied:
+        answer = await proxied.ask(method, target)
+    assert 403 == answer[0]
+    assert f"{method} {target.partition('?')[0]} is not a model call" in said(answer)
+    assert [("system", f"network: {said(answer)}")] == proxied.log
+    assert [] == server.asked
+
+
+async def test_model_call_under_none_is_refused(proxy, serve):
+    """`network = "none"` includes the model."""
+    server = await serve(whole)
+    async with proxy("none", server.port) as proxied:
+        answer = await proxied.ask("POST", "/v1/messages", body=b"{}")
+    assert 403 == answer[0]
+    assert 'network is "none"' in said(answer)
+    assert [] == server.asked
+
+
+async def test_answer_passes_status_and_headers(proxy, serve):
+    """Status and headers come through, but not what is for one hop, and no cookie."""
+
+    async def limited(peer, request, server):
+        await peer.body()
+        headers = [
+            ("retry-after", "7"),
+            ("request-id", "req_1"),
+            ("set-cookie", "session=daemon"),
+            ("keep-alive", "timeout=5"),
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+        ]
+        await peer.answer(429, b"slow down", headers)
+
+    server = await serve(limited)
+    async with proxy(model=server.port) as proxied:
+        status, headers, body = await proxied.ask("POST", "/v1/messages", body=b"{}")
+    assert (429, b"slow down") == (status, body)
+    assert {"content-length": "9", "retry-after": "7", "request-id": "req_1"} == headers
+
+
+async def test_answer_that_repeats_the_key_comes_without_it(proxy, serve):
+    """Wherever an endpoint repeats what it was sent, asterisks stand in the key's place."""
+
+    async def mirror(peer, request, server):
+        body = repr(request.headers).encode()
+        await peer.answer(401, body, [("x-you-sent", KEY), ("www-authenticate", f"Key {KEY}")])
+
+    server = await serve(mirror)
+    custom = "X-Gateway-Token: another-secret"
+    async with proxy(model=server.port, custom=custom) as proxied:
+        status, headers, body = await proxied.ask("POST", "/v1/messages", body=b"{}")
+    assert 401 == status
+    assert "*" * len(KEY) == headers["x-you-sent"]
+    assert b"x-api-key" in body
+    for secret in (KEY, "another-secret"):
+        assert secret not in str(headers)
+        assert secret.encode() not in body
+
+
+async def test_redirect_is_passed_on_and_not_followed(proxy, serve):
+    """The endpoint can't send the key elsewhere, nor have it told inside."""
+    elsewhere = await serve(whole)
+
+    async def redirect(peer, request, server):
+        location = f"http://127.0.0.1:{elsewhere.port}/?key={KEY}"
+        await peer.answer(307, b"", [("location", location)])
+
+    server = await serve(redirect)
+    async with proxy(model=server.port) as proxied:
+        status, headers, _ = await proxied.ask("POST", "/v1/messages", body=b"{}")
+    assert 307 == status
+    assert KEY not in headers["location"]
+    assert [] == elsewhere.asked
+
+
+async def test_cookies_of_the_endpoint_are_not_kept(proxy, serve):
+    """What the endpoint sets for one session is not sent for the next."""
+
+    async def cookie(peer, request, server):
+        await peer.answer(200, b"", [("set-cookie", "a=b; Path=/")])
+
+    server = await serve(cookie)
+    async with proxy(model=server.port) as proxied:
+        await proxied.ask("GET", "/v1/models")
+        await proxied.ask("GET", "/v1/models")
+    assert "cookie" not in server.headers
+
+
+async def test_answer_in_an_encoding_is_an_error(proxy, serve):
+    """A compressed answer could hide the key, so it is not passed on."""
+
+    async def compressed(peer, request, server):
+        await peer.answer(200, b"\x1f\x8b", [("content-encoding", "gzip")])
+
+    server = await serve(compressed)
+    async with proxy(model=server.port) as proxied:
+        answer = await proxied.ask("GET", "/v1/models")
+    assert (502, "The model endpoint answers in a way it was not asked to") == (
+        answer[0],
+        said(answer),
+    )
+
+
+async def test_endpoint_that_is_down_is_a_502_with_words(proxy, listen):
+    """No connection to the endpoint is an error that tells neither address nor key."""
+
+    async def nothing(stream):
+        await stream.aclose()
+
+    port = await listen(nothing)
+    for model, words in [(1, "can't be reached"), (port, "broke off")]:
+        async with proxy(model=model) as proxied:
+            answer = await proxied.ask("POST", "/v1/messages", body=b"{}")
+        assert 502 == answer[0]
+        assert f"The model endpoint {words}" == said(answer)
+        assert [("system", f"network: The model endpoint {words}")] == proxied.log
+
+
+async def test_endpoint_that_says_nothing_is_a_502_in_time(proxy, serve, autojump_clock):
+    """An endpoint that takes the request and never answers is given up."""
+
+    async def silent(peer, request, server):
+        await trio.sleep_forever()
+
+    server = await serve(silent)
+    async with proxy(model=server.port) as proxied:
+        answer = await proxied.ask("GET", "/v1/models")
+    assert (502, "The model endpoint does not answer in time") == (answer[0], said(answer))
+
+
+async def test_connections_to_the_endpoint_are_shared(proxy, serve):
+    """One connection serves calls from several connections inside, one after the other."""
+    opened = []
+
+    async def count(peer, request, server):
+        opened.append(peer)
+        await whole(peer, request, server)
+
+    server = await serve(count)
+    async with proxy(model=server.port) as proxied:
+        for _ in range(3):
+            await proxied.ask("POST", "/v1/messages", body=b"{}")
+    assert 3 == len(opened)
+    assert 1 == len(set(opened))
+
+
+async def test_new_policy_and_credentials_hold_for_new_requests(proxy, serve):
+    """A claimed sandbox answers to its session, on connections that are open already too."""
+    server = await serve(whole)
+    async with proxy(model=server.port) as proxied:
+        inside = await proxied.inside()
+        await inside.ask("GET", "/v1/models")
+        proxied.egress.headers = credentials("sk-of-the-session")
+        inside.http.start_next_cycle()
+        await inside.ask("GET", "/v1/models")
+        proxied.egress.policy = proxied.egress.policy.__class__(model=False)
+        inside.http.start_next_cycle()
+        answer = await inside.ask("GET", "/v1/models")
+    assert [KEY.encode(), b"sk-of-the-session"] == [
+        dict(request.headers)[b"x-api-key"] for request in server.asked
+    ]
+    assert 403 == answer[0]
+
+
+def test_base_url_with_a_password_is_refused():
+    """A secret in the URL would get into errors; there is a setting for it."""
+    with pytest.raises(ConfigError) as error:
+        ModelUpstream("https://user:hidden@gateway", [])
+    assert "hidden" not in str(error.value)
+
+
+async def test_traffic_is_counted(proxy, serve):
+    """Calls, refusals and the bytes of bodies are there to be asked for."""
+    server = await serve(whole)
+    async with proxy(model=server.port) as proxied:
+        await proxied.ask("POST", "/v1/messages", body=b"12345")
+        await proxied.ask("GET", "/v1/files")
+        traffic = proxied.egress.traffic
+    assert (1, 1, 5) == (traffic.model_calls, traffic.turned_away, traffic.sent)
+    assert traffic.received > len(b'{"ok":true}')

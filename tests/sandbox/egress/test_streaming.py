@@ -1,0 +1,247 @@
+import gc
+from functools import partial
+
+import h11
+import pytest
+import trio
+
+from tests.support.egress import KEY
+
+
+class Steps:
+    """A handler that sends a part each time it is told to."""
+
+    def __init__(self):
+        self.go, self._go = trio.open_memory_channel(10)
+
+    async def __call__(self, peer, request, server):
+        await peer.body()
+        await peer.begin(200, [("content-type", "text/event-stream")])
+        async for part in self._go:
+            if part is None:
+                await peer.stream.aclose()
+                return
+            await peer.send(h11.Data(part))
+        await peer.send(h11.EndOfMessage())
+
+
+async def test_answer_streams_as_it_comes(proxy, serve):
+    """Each event is inside before the endpoint has sent the next one."""
+    steps = Steps()
+    server = await serve(steps)
+    async with proxy(model=server.port) as proxied:
+        inside = await proxied.inside()
+        await inside.begin("POST", "/v1/messages", [("Content-Length", "2")])
+        await inside.send(h11.Data(b"{}"), h11.EndOfMessage())
+        assert 200 == (await inside.event()).status_code
+        for part in (b"event: one\n\n", b"event: two\n\n"):
+            await steps.go.send(part)
+            assert part == await inside.chunk()
+        steps.go.close()
+        assert await inside.chunk() is None
+
+
+async def test_request_streams_as_it_comes(proxy, serve):
+    """The endpoint gets each part of a body before the next one is sent, with a length or not."""
+    got, parts = trio.open_memory_channel(10)
+
+    async def reader(peer, request, server):
+        while (part := await peer.chunk()) is not None:
+            await got.send(part)
+        await peer.answer(200)
+
+    server = await serve(reader)
+    framings = [[("Content-Length", "6")], [("Transfer-Encoding", "chunked")]]
+    async with proxy(model=server.port) as proxied:
+        for framing in framings:
+            inside = await proxied.inside()
+            await inside.begin("POST", "/v1/messages", framing)
+            for part in (b"one", b"two"):
+                await inside.send(h11.Data(part))
+                assert part == await parts.receive()
+            await inside.send(h11.EndOfMessage())
+            assert 200 == (await inside.answer())[0]
+
+
+async def test_client_that_waits_for_100_continue_gets_it(proxy, serve):
+    """A client that asks before it sends its body is told to go on."""
+
+    async def reader(peer, request, server):
+        await peer.answer(200, await peer.body())
+
+    server = await serve(reader)
+    async with proxy(model=server.port) as proxied:
+        inside = await proxied.inside()
+        headers = [("Content-Length", "2"), ("Expect", "100-continue")]
+        await inside.begin("POST", "/v1/messages", headers)
+        assert 100 == (await inside.event()).status_code
+        await inside.send(h11.Data(b"{}"), h11.EndOfMessage())
+        assert b"{}" == (await inside.answer())[2]
+    assert "expect" not in server.headers
+
+
+async def test_key_that_is_cut_into_chunks_does_not_get_inside(proxy, serve):
+    """An endpoint that repeats the key in pieces is of no more use than one that does at once."""
+
+    async def pieces(peer, request, server):
+        await peer.begin()
+        for byte in b"you sent " + KEY.encode() + b", which is wrong":
+            await peer.send(h11.Data(bytes([byte])))
+        await peer.send(h11.EndOfMessage())
+
+    server = await serve(pieces)
+    async with proxy(model=server.port) as proxied:
+        _, _, body = await proxied.ask("GET", "/v1/models")
+    assert b"you sent " + b"*" * len(KEY) + b", which is wrong" == body
+
+
+async def _started(proxied, steps):
+    """A call whose answer has begun."""
+    inside = await proxied.inside()
+    await inside.begin("POST", "/v1/messages", [("Content-Length", "2")])
+    await inside.send(h11.Data(b"{}"), h11.EndOfMessage())
+    await inside.event()
+    await steps.go.send(b"event: one\n\n")
+    await inside.chunk()
+    return inside
+
+
+async def test_endpoint_that_breaks_off_cuts_the_answer(proxy, serve):
+    """A stream that was cut does not look like one that has ended."""
+    steps = Steps()
+    server = await serve(steps)
+    async with proxy(model=server.port) as proxied:
+        inside = await _started(proxied, steps)
+        await steps.go.send(None)
+        with pytest.raises(h11.RemoteProtocolError):
+            await inside.chunk()
+    assert [("system", "network: The model endpoint broke off")] == proxied.log
+
+
+async def test_client_that_leaves_ends_the_call(proxy, serve):
+    """The endpoint's connection is closed when the client goes, though nothing was to be sent."""
+    steps = Steps()
+    server = await serve(steps)
+    async with proxy(model=server.port) as proxied:
+        inside = await _started(proxied, steps)
+        await inside.stream.aclose()
+        with trio.fail_after(5):
+            await _found_closed(steps, server)
+        assert [] == proxied.log
+
+
+async def _found_closed(steps, server):
+    """A server notices when it sends."""
+    while not server.closed.is_set():
+        await steps.go.send(b"event: more\n\n")
+        await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_client_that_leaves_before_the_answer_ends_the_call(proxy, listen):
+    """A call is cancelled too while the endpoint is still thinking."""
+    closed = trio.Event()
+
+    async def silent(stream):
+        while await stream.receive_some():
+            pass
+        closed.set()
+
+    port = await listen(silent)
+    async with proxy(model=port) as proxied:
+        inside = await proxied.inside()
+        await inside.begin("GET", "/v1/models")
+        await inside.send(h11.EndOfMessage())
+        await trio.testing.wait_all_tasks_blocked()
+        await inside.stream.aclose()
+        with trio.fail_after(5):
+            await closed.wait()
+
+
+async def test_client_that_leaves_in_mid_request_ends_the_call(proxy, listen):
+    """A body that never comes to its end does not keep the endpoint waiting."""
+    closed = trio.Event()
+
+    async def reader(stream):
+        while await stream.receive_some():
+            pass
+        closed.set()
+
+    port = await listen(reader)
+    async with proxy(model=port) as proxied:
+        inside = await proxied.inside()
+        await inside.begin("POST", "/v1/messages", [("Content-Length", "100")])
+        await inside.send(h11.Data(b"{"))
+        await trio.testing.wait_all_tasks_blocked()
+        await inside.stream.aclose()
+        with trio.fail_after(5):
+            await closed.wait()
+        assert [] == proxied.log
+
+
+async def test_end_of_the_sandbox_ends_the_call(proxy, serve):
+    """Cancelling the proxy closes the endpoint's connection, and leaves nothing to be collected."""
+    steps = Steps()
+    server = await serve(steps)
+    async with proxy(model=server.port) as proxied:
+        await _started(proxied, steps)
+    with trio.fail_after(5):
+        await _found_closed(steps, server)
+    gc.collect()
+
+
+async def test_client_that_takes_nothing_holds_up_no_other(proxy, serve):
+    """A reader that has stopped waits alone, and its endpoint with it, not the whole sandbox."""
+    stalled = trio.Event()
+
+    async def endless(peer, request, server):
+        if request.target == b"/v1/models":
+            await peer.answer(200)
+            return
+        await peer.begin()
+        while True:
+            with trio.move_on_after(0.2) as waiting:
+                await peer.send(h11.Data(b"x" * 65536))
+            if waiting.cancelled_caught:
+                stalled.set()
+                await trio.sleep_forever()
+
+    server = await serve(endless)
+    async with proxy(model=server.port) as proxied:
+        inside = await proxied.inside()
+        await inside.begin("GET", "/")
+        await inside.send(h11.EndOfMessage())
+        await stalled.wait()
+        assert 200 == (await proxied.ask("GET", "/v1/models"))[0]
+        assert proxied.egress.traffic.received < 2_000_000
+
+
+async def test_client_that_takes_nothing_is_given_up(proxy, serve, autojump_clock):
+    """A reader that has stopped for good loses its place and its call."""
+
+    async def endless(peer, request, server):
+        await peer.begin()
+        while True:
+            await peer.send(h11.Data(b"x" * 65536))
+
+    server = await serve(endless)
+    async with proxy(model=server.port) as proxied:
+        inside = await proxied.inside()
+        await inside.begin("GET", "/")
+        await inside.send(h11.EndOfMessage())
+        await server.closed.wait()
+
+
+async def test_requests_sent_ahead_are_answered_in_order(proxy, serve):
+    """A client may send its next requests early; they wait without piling up."""
+
+    async def number(peer, request, server):
+        await peer.answer(200, request.target)
+
+    server = await serve(number)
+    line = partial("GET /v1/models/{} HTTP/1.1\r\nHost: x\r\n\r\n".format)
+    async with proxy(model=server.port) as proxied:
+        data = "".join(map(line, range(50))).removesuffix("\r\n") + "Connection: close\r\n\r\n"
+        answers = await proxied.raw(data.encode())
+    assert [b"/v1/models/%d" % n for n in range(50)] == [
+        part.partition(b"HTTP/")[0] for part in answers.split(b"\r\n\r\n")[1:]
+    ]

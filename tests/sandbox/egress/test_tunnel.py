@@ -1,0 +1,224 @@
+from contextlib import suppress
+
+import pytest
+import trio
+
+from ash.sandbox.egress.dial import Dialer
+from ash.sandbox.egress.tunnel import IDLE_SECONDS
+from tests.support.egress import said
+
+
+async def reversing(stream):
+    """Sends all it got, backwards, once the other side has said that this was all."""
+    async with stream:
+        data = b"".join([bytes(chunk) async for chunk in stream])
+        await stream.send_all(data[::-1])
+
+
+async def echo(stream):
+    async with stream:
+        async for chunk in stream:
+            await stream.send_all(bytes(chunk))
+
+
+async def test_tunnel_carries_bytes_both_ways(proxy, listen):
+    """After CONNECT the host and the client hear each other, and nobody else speaks."""
+    port = await listen(echo)
+    async with proxy([f"127.0.0.1:{port}"]) as proxied:
+        inside = await proxied.inside()
+        assert 200 == await inside.connect(f"127.0.0.1:{port}")
+        for word in (b"\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n"):
+            await inside.stream.send_all(word)
+            assert word == await inside.stream.receive_some()
+        traffic = proxied.egress.traffic
+    assert (1, 21, 21) == (traffic.hosts, traffic.sent, traffic.received)
+    assert [] == proxied.log
+
+
+async def test_tunnel_ends_each_direction_for_itself(proxy, listen):
+    """Who has sent all it has may still be answered."""
+    port = await listen(reversing)
+    async with proxy([f"127.0.0.1:{port}"]) as proxied:
+        inside = await proxied.inside()
+        await inside.connect(f"127.0.0.1:{port}")
+        await inside.stream.send_all(b"abc")
+        await inside.stream.send_eof()
+        assert b"cba" == b"".join([bytes(chunk) async for chunk in inside.stream])
+
+
+async def test_tunnel_carries_much_both_ways_at_once(proxy, listen):
+    """Megabytes arrive whole, while both sides send."""
+    port = await listen(echo)
+    data = bytes(range(256)) * 16384
+    async with proxy([f"127.0.0.1:{port}"]) as proxied:
+        inside = await proxied.inside()
+        await inside.connect(f"127.0.0.1:{port}")
+
+        async def send():
+            await inside.stream.send_all(data)
+            await inside.stream.send_eof()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            back = b"".join([bytes(chunk) async for chunk in inside.stream])
+    assert data == back
+
+
+async def test_tunnel_takes_what_was_sent_with_its_request(proxy, listen):
+    """A client that does not wait for the answer to CONNECT loses nothing."""
+    port = await listen(echo)
+    async with proxy([f"127.0.0.1:{port}"]) as proxied:
+        head = f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\nHost: x\r\n\r\nhello"
+        answer = await proxied.raw(head.encode(), end=True)
+    assert answer.startswith(b"HTTP/1.1 200 Connection established\r\n")
+    assert answer.endswith(b"\r\n\r\nhello")
+
+
+async def test_tunnel_ends_when_the_host_is_gone(proxy, listen):
+    """A host that closes ends the tunnel for the client too."""
+
+    async def goodbye(stream):
+        await stream.aclose()
+
+    port = await listen(goodbye)
+    async with proxy([f"127.0.0.1:{port}"]) as proxied:
+        inside = await proxied.inside()
+        await inside.connect(f"127.0.0.1:{port}")
+        assert b"" == await inside.stream.receive_some()
+
+
+async def test_tunnel_ends_when_the_client_is_gone(proxy, listen):
+    """A client that is gone leaves no connection to the host behind."""
+    gone = trio.Event()
+
+    async def talkative(stream):
+        async with stream:
+            with suppress(trio.BrokenResourceError):
+                while True:
+                    await stream.send_all(b"more")
+                    await trio.testing.wait_all_tasks_blocked()
+        gone.set()
+
+    port = await listen(talkative)
+    async with proxy([f"127.0.0.1:{port}"]) as proxied:
+        inside = await proxied.inside()
+        await inside.connect(f"127.0.0.1:{port}")
+        await inside.stream.aclose()
+        with trio.fail_after(5):
+            await gone.wait()
+
+
+async def test_tunnel_where_nothing_moves_is_ended(proxy, listen, autojump_clock):
+    """A tunnel that both sides have forgotten gives its place back, but not before its time."""
+    port = await listen(echo)
+    async with proxy([f"127.0.0.1:{port}"]) as proxied:
+        inside = await proxied.inside()
+        await inside.connect(f"127.0.0.1:{port}")
+        await trio.sleep(IDLE_SECONDS - 1)
+        await inside.stream.send_all(b"still there?")
+        assert b"still there?" == await inside.stream.receive_some()
+        began = trio.current_time()
+        assert b"" == await inside.stream.receive_some()
+    assert pytest.approx(IDLE_SECONDS, abs=1) == trio.current_time() - began
+
+
+async def test_tunnel_that_is_refused_says_why(proxy):
+    """A refusal is a 403 with the way to allow it, and a line in the session's log."""
+    async with proxy(["pypi.org"]) as proxied:
+        inside = await proxied.inside()
+        await inside.connect("example.com:443")
+        text = (await inside.body()).decode()
+        words = (
+            "example.com:443 is not a host that may be reached. To allow it, add"
+            ' \\"example.com:443\\" to network in the agent\'s config.'
+        )
+        assert f'{{"error":"{words}","statusCode":403}}' == text
+        assert [("system", "network: " + words.replace("\\", ""))] == proxied.log
+
+
+async def test_connection_after_a_refusal_is_of_use(proxy, listen):
+    """A client may ask for something else on the same connection."""
+    port = await listen(echo)
+    async with proxy([f"127.0.0.1:{port}"]) as proxied:
+        inside = await proxied.inside()
+        assert 403 == await inside.connect("example.com:443")
+        await inside.body()
+        inside.http.start_next_cycle()
+        assert 200 == await inside.connect(f"127.0.0.1:{port}")
+
+
+async def test_loopback_is_refused_under_public(proxy, listen):
+    """The default policy leads to no service of the host, by whatever name."""
+    port = await listen(echo)
+    async with proxy("public") as proxied:
+        for host in ("127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"):
+            assert 403 == await (await proxied.inside()).connect(f"{host}:{port}")
+
+
+@pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1"])
+async def test_address_in_an_unusual_form_is_a_bad_request(proxy, host):
+    """A spelling that programs read differently is not even looked up."""
+    async with proxy("public") as proxied:
+        assert 400 == await (await proxied.inside()).connect(f"{host}:80")
+
+
+async def test_model_host_by_connect_is_a_matter_of_policy(proxy, listen):
+    """A tunnel to the endpoint brings no key along, and `model-only` does not open it."""
+    port = await listen(echo)
+    async with proxy("model-only", port) as proxied:
+        assert 403 == await (await proxied.inside()).connect(f"127.0.0.1:{port}")
+
+
+async def test_refusals_come_one_after_the_other(proxy, autojump_clock):
+    """A loop of refused requests fills neither the log nor the daemon's time."""
+
+    async def ask():
+        await (await proxied.inside()).connect("example.com:443")
+
+    async with proxy("model-only") as proxied:
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(ask)
+        assert trio.current_time() >= 2
+        assert 100 == proxied.egress.traffic.turned_away
+
+
+async def test_places_are_bounded_and_given_back(proxy, listen):
+    """Connections beyond the bound wait for one to end; no other sandbox is concerned."""
+    port = await listen(echo)
+    async with proxy([f"127.0.0.1:{port}"]) as proxied:
+        tunnels = [await proxied.inside() for _ in range(128)]
+        for inside in tunnels:
+            assert 200 == await inside.connect(f"127.0.0.1:{port}")
+        late = await proxied.inside()
+        with trio.move_on_after(0.05) as waiting:
+            await late.connect(f"127.0.0.1:{port}")
+        assert waiting.cancelled_caught
+        await tunnels[0].stream.aclose()
+        with trio.fail_after(5):
+            assert 200 == (await late.event()).status_code
+
+
+async def test_fault_in_one_connection_ends_no_other(proxy, listen):
+    """Whatever goes wrong with one request, the proxy serves on."""
+
+    async def broken(host):
+        raise RuntimeError("a fault")
+
+    port = await listen(echo)
+    async with proxy([f"127.0.0.1:{port}", "x.org"], dialer=Dialer(broken)) as proxied:
+        assert b"" == await proxied.raw(b"CONNECT x.org:80 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert 403 == (await proxied.ask("GET", "/v1/files"))[0]
+
+
+async def test_log_that_fails_costs_that_connection_alone(proxy):
+    """A refusal that can't be logged is not answered, and the proxy serves on."""
+
+    async def failing(lines):
+        raise RuntimeError("the store is closed")
+
+    async with proxy() as proxied:
+        sink, proxied.egress._log = proxied.egress._log, failing
+        assert b"" == await proxied.raw(b"GET /v1/files HTTP/1.1\r\nHost: x\r\n\r\n")
+        proxied.egress._log = sink
+        assert "is not a model call" in said(await proxied.ask("GET", "/v1/files"))

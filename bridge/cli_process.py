@@ -17,7 +17,7 @@ from bridge.raw_lines import RawLines
 # A CLI that has nothing to do ends within 0.1 s of its stdin; MCP servers may take longer.
 CLOSE_SECONDS = 2.0
 # For how and why it ended to become known, once its stdout has ended.
-_OBITUARY_SECONDS = 2.0
+_OBITUARY_SECONDS = 1.0
 _LAST_WORDS = 5
 
 

@@ -104,9 +104,15 @@ class Owner:
             await job.asked.wait()
             while not job.over.is_set():
                 await self._interrupt(job)
+        while not job.over.is_set():
+            self._give_up(job)
+            with trio.move_on_after(REPEAT):
+                await job.over.wait()
+
+    def _give_up(self, job: Job) -> None:
         if job is self._current:
             self._scope.cancel()
-        elif not job.over.is_set():
+        else:
             self._waiting.remove(job)
             self._finish(job)
 

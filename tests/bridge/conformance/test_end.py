@@ -67,7 +67,7 @@ def test_idle_bridge_ends_at_once(start, tmp_path) -> None:
 
 def test_hang_up_while_the_engine_boots_ends_everything(start, tmp_path) -> None:
     """There is no moment at which a bridge can't end."""
-    for moment in (0.0, 0.3, 0.7, 0.9):
+    for moment in (0.1, 0.8):
         with start() as bridge:
             bridge.ask("hello")
             time.sleep(moment)

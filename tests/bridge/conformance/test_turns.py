@@ -99,14 +99,14 @@ def test_second_query_waits_for_the_first(bridge) -> None:
 
 def test_exec_runs_beside_a_turn(bridge) -> None:
     """A shell command does not wait for the turn, nor the turn for it."""
-    bridge.ask("SLOW: 4 2")
+    bridge.ask("SLOW: 4 1")
     begun = time.monotonic()
     bridge.message("system")
     bridge.send(Exec(command="echo beside", id="x"))
     while not isinstance(answer := bridge.receive(), ExecResult):
         pass
     assert ("x", "beside\n") == (answer.id, answer.stdout)
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 1
     assert "tick3 " in bridge.finish().text
 
 

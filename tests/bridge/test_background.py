@@ -1,0 +1,47 @@
+"""What the real CLI does in the background, and where it belongs."""
+
+import time
+
+import pytest
+
+from ash.testing import Request, StubModel, Use
+from tests.support.bridge import start_bridge
+
+pytestmark = pytest.mark.cli
+
+
+def _delegate(request: Request) -> Use | None:
+    """`DELEGATE: <prompt>` is given to an agent in the background."""
+    last = request.texts[-1] if request.texts else ""
+    if request.tool_result or not last.startswith("DELEGATE: "):
+        return None
+    task = {"description": "x", "prompt": last.removeprefix("DELEGATE: ")}
+    return Use("Agent", {**task, "subagent_type": "general-purpose", "run_in_background": True})
+
+
+@pytest.fixture
+def bridge(engine, tmp_path):
+    with (
+        StubModel.in_thread(answer=_delegate) as model,
+        start_bridge(engine, tmp_path, model.url) as bridge,
+    ):
+        yield bridge.open()
+
+
+def test_turn_lasts_until_the_agent_in_the_background_has_reported(bridge) -> None:
+    """What the model makes of its report is in the same turn, and not in the next."""
+    turn = bridge.turn("DELEGATE: SLOW: 3 1")
+    assert 2 == len(turn.of("result"))
+    assert "tick0 tick1 tick2 " in str(turn.of("assistant"))
+    assert ["echo: next"] == [message["result"] for message in bridge.turn("next").of("result")]
+
+
+def test_interrupt_ends_the_agent_in_the_background(bridge) -> None:
+    """A turn that only waits for it can be interrupted like any other."""
+    bridge.ask("DELEGATE: SLOW: 60 60")
+    bridge.message("result")
+    begun = time.monotonic()
+    bridge.interrupt()
+    assert [] == bridge.finish().errors
+    assert time.monotonic() - begun < 3
+    assert "echo: next" == bridge.turn("next").text

@@ -1,11 +1,13 @@
 """Agents: a folder is deployed as a copy, so that what runs is what was deployed."""
 
+import errno
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 from urllib.parse import quote
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 import msgspec
 import trio
@@ -19,6 +21,12 @@ from ash.sandbox.tree import copy_tree, remove_tree
 from ash.store import Store
 
 PROMPT_FILE = "CLAUDE.md"
+
+# The server's own folders below its data directory: they hold what other tenants deployed too.
+OWN_FOLDERS = ("agents", "sandboxes", "sessions")
+
+# No project is that deep; what is deeper by far can't be copied.
+MAX_DEPTH = 100
 
 
 class AgentConfig(Struct, kw_only=True, rename="camel", omit_defaults=True):
@@ -56,6 +64,7 @@ class Agents:
         self._on_delete = on_delete
         self._data_dir = data_dir.resolve()
         self._clock = clock
+        self._locks: WeakValueDictionary[Path, trio.Lock] = WeakValueDictionary()
 
     async def deploy_path(self, tenant: str, name: str, path: str, settings: Deployment) -> Agent:
         """A folder of this machine; a relative path starts at the data directory."""
@@ -84,11 +93,13 @@ class Agents:
 
     async def delete(self, tenant: str, name: str) -> None:
         """Takes its files along; sessions that run go on with theirs."""
-        stored = await self._store.delete_agent(tenant, name)
-        if stored is None:
-            raise NotFound(f'There is no agent "{name}"')
-        self._on_delete(tenant, name)
-        await trio.to_thread.run_sync(remove_tree, self._folder(tenant, name))
+        folder = self._folder(tenant, name)
+        async with self._lock(folder):
+            stored = await self._store.delete_agent(tenant, name)
+            if stored is None:
+                raise NotFound(f'There is no agent "{name}"')
+            self._on_delete(tenant, name)
+            await trio.to_thread.run_sync(remove_tree, folder)
 
     async def _deploy(
         self,
@@ -100,39 +111,51 @@ class Agents:
     ) -> Agent:
         """Makes the copy first: an agent is never without its files."""
         folder = self._folder(tenant, name)
-        previous = await self._store.agent(tenant, name)
         copy = folder / str(uuid4())
-        try:
-            await trio.to_thread.run_sync(_fill, copy, fill)
-            stored = await self._store.deploy_agent(
-                tenant,
-                name,
-                path=path or str(copy),
-                source=str(copy),
-                env=settings.env,
-                config=settings.config,
-                now=now_iso(self._clock),
-            )
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(remove_tree, copy)
-            raise
-        self._on_deploy(stored)
-        # The previous copy stays: a session that is being created may still copy from it.
-        kept = {copy, Path(previous.source) if previous else copy}
-        await trio.to_thread.run_sync(_drop_all_but, folder, kept)
+        async with self._lock(folder):
+            previous = await self._store.agent(tenant, name)
+            try:
+                await trio.to_thread.run_sync(_fill, copy, fill)
+                # A write is committed whether or not its caller waits: this one has to know.
+                with trio.CancelScope(shield=True):
+                    stored = await self._store.deploy_agent(
+                        tenant,
+                        name,
+                        path=path or str(copy),
+                        source=str(copy),
+                        env=settings.env,
+                        config=settings.config,
+                        now=now_iso(self._clock),
+                    )
+            except BaseException:
+                with trio.CancelScope(shield=True):
+                    await trio.to_thread.run_sync(remove_tree, copy)
+                raise
+            self._on_deploy(stored)
+            # The previous copy stays: a session that is being created may still copy from it.
+            kept = {copy, Path(previous.source) if previous else copy}
+            await trio.to_thread.run_sync(_drop_all_but, folder, kept)
         return stored.agent
 
+    def _lock(self, folder: Path) -> trio.Lock:
+        """Deploys of one agent follow one another: each drops the copies of earlier ones."""
+        return self._locks.setdefault(folder, trio.Lock())
+
     def _folder(self, tenant: str, name: str) -> Path:
-        return self._data_dir / "agents" / quote(tenant, safe="") / name
+        tenant_folder = quote(tenant, safe="").replace(".", "%2E")
+        return self._data_dir / OWN_FOLDERS[0] / tenant_folder / name
 
     def _resolve(self, path: str) -> Path:
-        source = (self._data_dir / path).resolve()
-        if not source.is_dir():
+        try:
+            source = (self._data_dir / path).resolve(strict=True)
+        except (OSError, RuntimeError, ValueError):
+            source = None
+        if source is None or not source.is_dir():
             raise BadRequest(f'path: there is no folder "{path}" on the server')
         if not (source / PROMPT_FILE).is_file():
             raise BadRequest(f"path: {PROMPT_FILE} is missing in it, which makes a folder an agent")
-        if self._data_dir.is_relative_to(source):
+        own = (self._data_dir / name for name in OWN_FOLDERS)
+        if self._data_dir.is_relative_to(source) or any(map(source.is_relative_to, own)):
             raise BadRequest("path: this folder holds the server's own data")
         return source
 
@@ -148,6 +171,10 @@ def _drop_all_but(folder: Path, kept: set[Path]) -> None:
             remove_tree(copy)
 
 
+# What is wrong with a path, not with the server: a file where a folder should be, and the like.
+_CALLERS = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+
+
 def _write(files: Mapping[PurePosixPath, bytes], copy: Path) -> None:
     copy.mkdir()
     for path, content in files.items():
@@ -155,8 +182,10 @@ def _write(files: Mapping[PurePosixPath, bytes], copy: Path) -> None:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
-        except (FileExistsError, NotADirectoryError, IsADirectoryError):
-            raise BadRequest(f'files: "{path}" is both a file and a folder') from None
+        except OSError as error:
+            if error.errno not in _CALLERS:
+                raise
+            raise BadRequest(f'files: "{path}" can\'t be made: {error.strerror}') from None
 
 
 def _relative(path: str) -> PurePosixPath:
@@ -164,4 +193,6 @@ def _relative(path: str) -> PurePosixPath:
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\0" in path:
         raise BadRequest(f'files: the path "{path}" does not stay in the agent\'s folder')
+    if len(pure.parts) > MAX_DEPTH:
+        raise BadRequest(f"files: a path is deeper than {MAX_DEPTH} folders")
     return pure

@@ -14,10 +14,12 @@ def copy_tree(source: Path, target: Path) -> None:
     Raises BadRequest, and leaves nothing, for a link that leads out and for what is neither
     file, folder nor link.
     """
-    _check(source)
+    _check_kinds(source)
+    target.mkdir()
     try:
-        shutil.copytree(source, target, symlinks=True)
-    except OSError:
+        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+        _check_links(target)
+    except BaseException:
         remove_tree(target)
         raise
 
@@ -27,20 +29,29 @@ def remove_tree(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _check(source: Path) -> None:
-    root = source.resolve()
-    for entry in _walk(root):
-        name = os.path.relpath(entry.path, root)
-        if entry.is_symlink():
-            if not Path(entry.path).resolve().is_relative_to(root) or _is_absolute(entry):
-                raise BadRequest(f'The link "{name}" leads out of the folder')
-        elif not entry.is_dir(follow_symlinks=False) and not entry.is_file(follow_symlinks=False):
+def _check_kinds(source: Path) -> None:
+    for entry in _walk(source):
+        if not (
+            entry.is_symlink()
+            or entry.is_dir(follow_symlinks=False)
+            or entry.is_file(follow_symlinks=False)
+        ):
+            name = os.path.relpath(entry.path, source)
             raise BadRequest(f'"{name}" is neither a file nor a folder')
 
 
-def _is_absolute(entry: os.DirEntry[str]) -> bool:
-    """A link that names its target from the root means another place in a sandbox."""
-    return Path(entry.path).readlink().is_absolute()
+def _check_links(copy: Path) -> None:
+    """In the copy: nobody changes it meanwhile, and what led out and back in no longer does.
+
+    A link that names its target from the root means another place in a sandbox.
+    """
+    root = Path(os.path.realpath(copy))
+    for entry in _walk(root):
+        if entry.is_symlink():
+            inside = Path(os.path.realpath(entry.path)).is_relative_to(root)
+            if not inside or Path(entry.path).readlink().is_absolute():
+                name = os.path.relpath(entry.path, root)
+                raise BadRequest(f'The link "{name}" leads out of the folder')
 
 
 def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:

@@ -1,0 +1,254 @@
+"""What is deployed, and what stays of it."""
+
+from functools import partial
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from ash.agents import MAX_DEPTH, Agents, Deployment
+from ash.errors import BadRequest, NotFound
+from ash.store import open_store
+
+PLAIN = Deployment()
+FILES = {"CLAUDE.md": b"be kind", "tools/run.sh": b"\x00\xff"}
+
+
+class FixedClock:
+    def now(self):
+        return 1e9
+
+
+class Told(list):
+    """What the pool is told of agents."""
+
+    def deployed(self, stored):
+        self.append(("deployed", stored.agent.name, stored.agent.version))
+
+    def deleted(self, tenant, name):
+        self.append(("deleted", tenant, name))
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def told():
+    return Told()
+
+
+@pytest.fixture
+async def store(data_dir):
+    async with open_store(data_dir / "ash.db") as store:
+        yield store
+
+
+@pytest.fixture
+def agents(store, data_dir, told):
+    return Agents(store, data_dir, FixedClock(), told.deployed, told.deleted)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "an-agent"
+    folder.mkdir()
+    (folder / "CLAUDE.md").write_text("be kind")
+    return folder
+
+
+def copies(data_dir):
+    return [path for path in (data_dir / "agents").glob("*/*/*") if path.is_dir()]
+
+
+async def source(store, name="a", tenant="default"):
+    return trio.Path((await store.agent(tenant, name)).source)
+
+
+async def test_folder_is_deployed_as_a_copy(agents, store, folder):
+    """What runs is what was deployed, whatever becomes of the folder."""
+    agent = await agents.deploy_path("default", "a", str(folder), PLAIN)
+    assert (str(folder), 1) == (agent.path, agent.version)
+    (folder / "CLAUDE.md").write_text("be rude")
+    assert "be kind" == await (await source(store) / "CLAUDE.md").read_text()
+
+
+async def test_relative_path_starts_at_the_data_directory(agents, store, data_dir):
+    """As the contract has it."""
+    (data_dir / "mine").mkdir()
+    (data_dir / "mine" / "CLAUDE.md").write_text("relative")
+    await agents.deploy_path("default", "a", "mine", PLAIN)
+    assert "relative" == await (await source(store) / "CLAUDE.md").read_text()
+
+
+async def test_files_are_deployed_as_they_were_sent(agents, store):
+    """Files keep their bytes and their folders."""
+    await agents.deploy_files("default", "a", FILES, PLAIN)
+    deployed = await source(store)
+    assert b"be kind" == await (deployed / "CLAUDE.md").read_bytes()
+    assert b"\x00\xff" == await (deployed / "tools" / "run.sh").read_bytes()
+
+
+async def test_deploy_of_the_same_name_is_the_next_version(agents, store, data_dir, told):
+    """The previous copy stays for who is copying from it; what is older goes."""
+    sources = []
+    for number in range(1, 4):
+        await agents.deploy_files("default", "a", {"CLAUDE.md": b"%d" % number}, PLAIN)
+        sources.append(str(await source(store)))
+    assert sources[1:] == sorted(map(str, copies(data_dir)), key=sources.index)
+    assert [("deployed", "a", 1), ("deployed", "a", 2), ("deployed", "a", 3)] == told
+
+
+async def test_deploys_at_the_same_time_leave_the_last_one_s_files(agents, store, nursery):
+    """Deploys of one agent follow one another: none removes the files of the next."""
+    async with trio.open_nursery() as deploying:
+        for number in range(8):
+            files = {"CLAUDE.md": b"%d" % number}
+            deploying.start_soon(agents.deploy_files, "default", "a", files, PLAIN)
+    assert 8 == (await agents.get("default", "a")).version
+    assert await (await source(store) / "CLAUDE.md").exists()
+
+
+async def test_client_that_leaves_during_the_write_leaves_a_whole_agent(agents, store, monkeypatch):
+    """A version that was stored has its files, though nobody waited for it."""
+    begun, go_on = trio.Event(), trio.Event()
+    deploy_agent = store.deploy_agent
+
+    async def slow(*args, **kwargs):
+        stored = await deploy_agent(*args, **kwargs)
+        begun.set()
+        await go_on.wait()
+        return stored
+
+    monkeypatch.setattr(store, "deploy_agent", slow)
+    async with trio.open_nursery() as client:
+        client.start_soon(agents.deploy_files, "default", "a", FILES, PLAIN)
+        await begun.wait()
+        client.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await wait_all_tasks_blocked()
+        go_on.set()
+    assert await (await source(store) / "CLAUDE.md").exists()
+
+
+async def test_deploy_that_fails_leaves_the_version_before_it(agents, store, data_dir, folder):
+    """An agent is never without its files, and no half copy stays."""
+    await agents.deploy_files("default", "a", FILES, PLAIN)
+    (folder / "link").symlink_to("/etc")
+    with pytest.raises(BadRequest, match="leads out"):
+        await agents.deploy_path("default", "a", str(folder), PLAIN)
+    assert 1 == (await agents.get("default", "a")).version
+    assert [str(await source(store))] == list(map(str, copies(data_dir)))
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/not/there", 'no folder "/not/there"'),
+        ("/etc/passwd", 'no folder "/etc/passwd"'),
+        ("/etc", "CLAUDE.md is missing"),
+        ("a\0b", "no folder"),
+        ("x" * 5000, "no folder"),
+        ("loop", "no folder"),
+        (".", "CLAUDE.md is missing"),
+    ],
+)
+async def test_path_without_an_agent_is_refused(agents, data_dir, path, words):
+    """A path must be a folder with a CLAUDE.md, and the error says which of it is not so."""
+    (data_dir / "loop").symlink_to("loop")
+    with pytest.raises(BadRequest, match=words):
+        await agents.deploy_path("default", "a", path, PLAIN)
+
+
+async def test_folder_with_the_server_s_data_is_refused(agents, data_dir):
+    """An agent can't hold the database and the keys."""
+    for folder in (data_dir, data_dir.parent):
+        (folder / "CLAUDE.md").touch()
+        with pytest.raises(BadRequest, match="the server's own data"):
+            await agents.deploy_path("default", "a", str(folder), PLAIN)
+
+
+async def test_files_of_other_agents_and_sessions_are_refused(agents, store, data_dir):
+    """What another tenant deployed, or another session made, is nobody else's to deploy."""
+    await agents.deploy_files("them", "a", FILES, PLAIN)
+    theirs = await source(store, tenant="them")
+    workspace = data_dir / "sandboxes" / "id" / "workspace"
+    workspace.mkdir(parents=True)
+    (workspace / "CLAUDE.md").touch()
+    (data_dir / "mine").symlink_to(workspace)
+    for path in (str(theirs), str(workspace), "mine"):
+        with pytest.raises(BadRequest, match="the server's own data"):
+            await agents.deploy_path("default", "a", path, PLAIN)
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/x", "../x", "a/../../x", "a/..", "", ".", "/", "a\0b", "x/" * MAX_DEPTH + "y"]
+)
+async def test_file_that_leads_out_is_refused(agents, data_dir, path):
+    """A path stays in the agent's folder, and within reason."""
+    with pytest.raises(BadRequest, match="files: "):
+        await agents.deploy_files("default", "a", {**FILES, path: b""}, PLAIN)
+    assert [] == copies(data_dir)
+
+
+@pytest.mark.parametrize(
+    "paths", [["x", "x/y"], ["x/y", "x"], ["x" * 300]], ids=["below a file", "folder", "long"]
+)
+async def test_file_that_can_not_be_made_is_refused(agents, data_dir, paths):
+    """A path that no disk takes is the caller's mistake, and leaves nothing."""
+    with pytest.raises(BadRequest, match="can't be made"):
+        await agents.deploy_files("default", "a", {**FILES, **dict.fromkeys(paths, b"")}, PLAIN)
+    assert [] == copies(data_dir)
+
+
+async def test_files_without_a_prompt_are_refused(agents):
+    """An agent is told in CLAUDE.md what it is."""
+    with pytest.raises(BadRequest, match=r"CLAUDE\.md is missing"):
+        await agents.deploy_files("default", "a", {"README.md": b""}, PLAIN)
+
+
+async def test_environment_is_kept_and_never_shown(agents, store):
+    """The store has the values, what is shown has none; a deploy without one changes nothing."""
+    await agents.deploy_files("default", "a", FILES, Deployment(env={"TOKEN": "s3cret"}))
+    agent = await agents.deploy_files("default", "a", FILES, PLAIN)
+    assert {"TOKEN": "***"} == agent.env
+    assert {"TOKEN": "s3cret"} == (await store.agent("default", "a")).env
+
+
+async def test_agents_are_listed_by_name(agents):
+    """A tenant's own, and nobody else's."""
+    for tenant, name in (("default", "b"), ("default", "a"), ("them", "c")):
+        await agents.deploy_files(tenant, name, FILES, PLAIN)
+    assert ["a", "b"] == [agent.name for agent in await agents.find("default")]
+
+
+async def test_deleted_agent_is_gone_with_its_files(agents, data_dir, told):
+    """Row and folder go, and who keeps it warm is told."""
+    await agents.deploy_files("default", "a", FILES, PLAIN)
+    await agents.delete("default", "a")
+    with pytest.raises(NotFound, match='no agent "a"'):
+        await agents.get("default", "a")
+    assert [] == copies(data_dir)
+    assert ("deleted", "default", "a") == told[-1]
+
+
+async def test_agent_of_another_tenant_is_not_found(agents, store):
+    """Another tenant's agent is neither shown nor deleted; the same name is another agent."""
+    await agents.deploy_files("them", "a", FILES, PLAIN)
+    for ask in (partial(agents.get, "default", "a"), partial(agents.delete, "default", "a")):
+        with pytest.raises(NotFound):
+            await ask()
+    await agents.deploy_files("default", "a", {"CLAUDE.md": b"mine"}, PLAIN)
+    assert b"be kind" == await (await source(store, tenant="them") / "CLAUDE.md").read_bytes()
+
+
+@pytest.mark.parametrize("tenant", ["..", ".", "a/b", "%2E", "ü"])
+async def test_tenant_s_name_leads_nowhere_else(agents, store, data_dir, tenant):
+    """Whatever a tenant is called, its files have a folder of their own below `agents`."""
+    await agents.deploy_files(tenant, "a", FILES, PLAIN)
+    (copy,) = copies(data_dir)
+    assert str(await source(store, tenant=tenant)) == str(copy)
+    assert data_dir / "agents" == copy.parents[2]

@@ -41,17 +41,15 @@ def _check_kinds(source: Path) -> None:
 
 
 def _check_links(copy: Path) -> None:
-    """In the copy: nobody changes it meanwhile, and what led out and back in no longer does.
+    """In the copy, which nobody changes meanwhile.
 
-    A link that names its target from the root means another place in a sandbox.
+    What led back into the source by its name, from the root or by `..`, leads out of the copy.
     """
     root = Path(os.path.realpath(copy))
     for entry in _walk(root):
-        if entry.is_symlink():
-            inside = Path(os.path.realpath(entry.path)).is_relative_to(root)
-            if not inside or Path(entry.path).readlink().is_absolute():
-                name = os.path.relpath(entry.path, root)
-                raise BadRequest(f'The link "{name}" leads out of the folder')
+        if entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(root):
+            name = os.path.relpath(entry.path, root)
+            raise BadRequest(f'The link "{name}" leads out of the folder')
 
 
 def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:

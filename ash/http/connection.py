@@ -1,4 +1,3 @@
-import os
 from contextlib import suppress
 from math import inf
 from typing import cast
@@ -15,6 +14,7 @@ from ash.http.app_tasks import AppTasks
 from ash.http.exchange import ClientGone
 from ash.http.limits import Limits
 from ash.http.protocol import Protocol
+from ash.http.sender import Sender
 
 # Parsing a head of tiny headers costs 0.4 ms a KiB, and the loop does nothing else meanwhile.
 _HEAD_READ = 16 * 1024
@@ -55,8 +55,7 @@ class Connection:
         self._reading = trio.CancelScope()
         self._reading_ahead = trio.CancelScope()
         self._lingering = trio.CancelScope()
-        self._sending = trio.Lock()
-        self._broken = False
+        self._sender = Sender(stream, limits.send_timeout)
         self._answered_for_good = False
         self._idle_timeout = limits.head_timeout
         self._head_due = inf
@@ -68,8 +67,8 @@ class Connection:
             try:
                 self._protocol = self._open_protocol(nursery)
                 await self._converse()
-            except OSError:
-                pass  # gone already
+            except ClientGone:
+                pass
             except Exception:  # noqa: BLE001 - one client's connection must not end the server
                 _log.exception("http.connection_failed")
             finally:
@@ -112,6 +111,8 @@ class Connection:
 
     async def _read(self) -> None:
         while (data := await self._receive()) != b"":
+            if self._reading.cancel_called:
+                return  # what came in the last moment is not begun
             # Time that the app takes is not the client's.
             self._set_deadline(inf)
             if data is None:
@@ -163,59 +164,29 @@ class Connection:
             self._reading.deadline = deadline
 
     async def _take(self, event: Event) -> None:
-        """What the protocol sends: bytes, the begin or end of a request, or its farewell."""
+        """What the protocol sends: bytes, that now the client owes something, its farewell."""
         if isinstance(event, RawData):
-            await self._write(event.data)
+            await self._send(event.data)
         elif isinstance(event, Updated):
-            self._move_on(idle=event.idle)
+            if event.idle:
+                self._await_next_request()
+            self._set_deadline(self._due())
         else:
             self._answered_for_good = True
             self._reading.cancel()
 
-    def _move_on(self, *, idle: bool) -> None:
-        self._head_due = inf
-        if idle:
-            self._idle_timeout = self._limits.keep_alive_timeout
-            self._reading_ahead.cancel()
-        else:
-            self._body_patience = self._limits.body_timeout
-        self._set_deadline(self._due())
-
-    async def _write(self, data: bytes) -> None:
-        if self._broken:
-            raise ClientGone("The client has closed the connection.")
+    async def _send(self, data: bytes) -> None:
         try:
-            await self._send_in_turn(data)
-        except BaseException as error:
-            # What was cut short can't be followed by anything.
-            self._broken = True
+            await self._sender.send(data)
+        except BaseException:
             self._reading.cancel()
-            if isinstance(error, OSError | trio.ClosedResourceError | trio.TooSlowError):
-                raise ClientGone("The client has closed the connection.") from error
             raise
 
-    async def _send_in_turn(self, data: bytes) -> None:
-        try:
-            self._sending.acquire_nowait()
-        except trio.WouldBlock:
-            await self._sending.acquire()
-        try:
-            await self._send_all(memoryview(data))
-        finally:
-            self._sending.release()
-
-    async def _send_all(self, data: memoryview) -> None:
-        """Writes at once what the kernel takes, and waits only for what it doesn't.
-
-        The usual answer is out, and the next request served, without a pass of the scheduler.
-        """
-        while True:
-            with suppress(BlockingIOError):
-                data = data[os.write(self._stream.socket.fileno(), data) :]
-            if not data:
-                return
-            with trio.fail_after(self._limits.send_timeout):
-                await trio.lowlevel.wait_writable(self._stream.socket)
+    def _await_next_request(self) -> None:
+        self._idle_timeout = self._limits.keep_alive_timeout
+        self._head_due = inf
+        self._body_patience = self._limits.body_timeout
+        self._reading_ahead.cancel()
 
     async def _linger(self) -> None:
         """Reads on, without a use for it, so that the answer isn't lost in a reset."""

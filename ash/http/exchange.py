@@ -55,7 +55,7 @@ class Exchange(HTTPStream):
         await super().app_send(None)
 
     async def _send_error_response(self, status_code: int) -> None:
-        body = error_body(status_code, "The server failed to answer this request.")
+        body = error_body(status_code, "Unexpected failure: the server's log says more")
         length = str(len(body)).encode()
         headers = [JSON, (b"content-length", length)]
         await self.send(

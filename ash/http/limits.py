@@ -18,7 +18,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     phone on a slow network can send 50 MB, a client that drips bytes can't stay."""
 
     send_timeout: float = 30.0
-    """With the send buffer full, until the client frees some of it (about 8 KB under Linux)."""
+    """With the send buffer full, until the client has taken a byte."""
 
     linger_timeout: float = 10.0
     """After an answer that came before all of its request was read: closing at once would

@@ -56,7 +56,7 @@ class Protocol(H11Protocol):
     @property
     def has_unread_input(self) -> bool:
         """Whether the client may be sending what nobody will read."""
-        return self.paused or self._body_incomplete or self._h11.their_state is h11.ERROR
+        return self.buffered > 0 or self._body_incomplete or self._h11.their_state is h11.ERROR
 
     @property
     def _body_incomplete(self) -> bool:
@@ -125,7 +125,6 @@ class Protocol(H11Protocol):
     async def _take(self, event: Any) -> None:
         if isinstance(event, h11.Request):
             await self._create_stream(event)
-            await self.send(Updated(idle=False))
         elif self.stream is None:
             pass  # answered already: nobody wants the rest of its body
         elif isinstance(event, h11.Data):

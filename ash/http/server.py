@@ -1,9 +1,10 @@
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import cast
 
 import trio
 from hypercorn.config import Config
-from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.trio.worker_context import EventWrapper, WorkerContext
 from hypercorn.typing import ASGIFramework
 
 from ash.http.connection import Connection
@@ -26,7 +27,7 @@ async def serve(
     requests under way may finish, for `grace` seconds at most, then they are cancelled.
     Cancelling the caller cuts everything at once. The app gets `http` scopes only: no lifespan.
     """
-    context = WorkerContext(max_requests=None)
+    context = _Context(draining)
     connections: set[Connection] = set()
 
     async def handle(stream: trio.SocketStream) -> None:
@@ -45,10 +46,17 @@ async def serve(
     config = _configure(limits)
     async with trio.open_nursery() as nursery:
         await _accept(handle, listeners, nursery, draining, task_status)
-        await context.terminated.set()
         nursery.cancel_scope.deadline = trio.current_time() + grace
         for connection in connections:
             connection.drain()
+
+
+class _Context(WorkerContext):
+    """Tells Hypercorn's protocol, in the moment it begins, that no further request is served."""
+
+    def __init__(self, draining: trio.Event) -> None:
+        super().__init__(max_requests=None)
+        self.terminated = cast("EventWrapper", draining)
 
 
 async def _accept(

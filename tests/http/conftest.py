@@ -18,8 +18,9 @@ class Answer(NamedTuple):
 class Client:
     """A client that says each byte itself."""
 
-    def __init__(self, stream):
+    def __init__(self, stream, patience):
         self.stream = stream
+        self._patience = patience
         self._unread = b""
 
     async def send(self, data):
@@ -37,7 +38,8 @@ class Client:
         if self._unread:
             data, self._unread = self._unread, b""
             return data
-        return await self.stream.receive_some()
+        with trio.fail_after(self._patience):
+            return await self.stream.receive_some()
 
     async def read_until(self, end):
         data = b""
@@ -81,8 +83,14 @@ class PairListener(trio.abc.Listener):
 
     async def connect(self):
         ours, theirs = trio.socket.socketpair()
-        await self._arriving.send(theirs)
+        await self.offer(theirs)
         return trio.SocketStream(ours)
+
+    async def offer(self, socket):
+        await self._arriving.send(socket)
+
+    def offer_now(self, socket):
+        self._arriving.send_nowait(socket)
 
     async def accept(self):
         if self.errors:
@@ -116,10 +124,11 @@ class Server:
 
     async def connect(self):
         if isinstance(self.listener, PairListener):
-            stream = await self.listener.connect()
+            client = Client(await self.listener.connect(), patience=200)
         else:
-            stream = await trio.open_tcp_stream(*self.listener.socket.getsockname()[:2])
-        self.clients.append(Client(stream))
+            address = self.listener.socket.getsockname()[:2]
+            client = Client(await trio.open_tcp_stream(*address), patience=20)
+        self.clients.append(client)
         return self.clients[-1]
 
 

@@ -1,5 +1,6 @@
 import json
 
+import h11
 import pytest
 import trio
 
@@ -31,28 +32,28 @@ async def until_disconnect(scope, receive, send):
         pass
 
 
-async def test_request_is_passed_to_the_app(serving):
+async def test_request_is_passed_to_the_app(serving, autojump_clock):
     """The app gets method, decoded path, raw query and body, and its answer comes back."""
     client = await (await serving(echo)).connect()
     answer = await client.ask("/a%20b?c=%20d", "POST", body=b"hello")
     assert (answer.status, answer.body) == (200, b"POST /a b?c=%20d hello")
 
 
-async def test_head_of_the_answer_has_a_date_and_no_server(serving):
+async def test_head_of_the_answer_has_a_date_and_no_server(serving, autojump_clock):
     """The server adds the date to the app's headers, and does not name itself."""
     client = await (await serving(echo)).connect()
     answer = await client.ask()
     assert set(answer.headers) == {b"content-length", b"date"}
 
 
-async def test_thousand_requests_use_one_connection(serving):
+async def test_thousand_requests_use_one_connection(serving, autojump_clock):
     """A connection is not closed after a number of requests."""
     client = await (await serving(echo)).connect()
     bodies = [(await client.ask(f"/{number}")).body for number in range(1001)]
     assert bodies == [b"GET /%d? " % number for number in range(1001)]
 
 
-async def test_pipelined_requests_are_answered_in_order(serving):
+async def test_pipelined_requests_are_answered_in_order(serving, autojump_clock):
     """Requests sent ahead are answered one after the other, in their order."""
     client = await (await serving(echo)).connect()
     requests = [b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number for number in range(300)]
@@ -61,7 +62,7 @@ async def test_pipelined_requests_are_answered_in_order(serving):
     assert bodies == [b"GET /%d? " % number for number in range(300)]
 
 
-async def test_more_is_sent_ahead_than_is_read_ahead(serving, nursery):
+async def test_more_is_sent_ahead_than_is_read_ahead(serving, autojump_clock, nursery):
     """A client that sends ahead more than the server buffers is held, and served in the end."""
     client = await (await serving(echo)).connect()
     padding = b"X-Padding: " + b"x" * 8000
@@ -88,7 +89,26 @@ async def test_body_of_50_mb_reaches_the_app(serving, nursery):
     assert answer.body == str(size).encode()
 
 
-async def test_body_is_held_back_while_the_app_does_not_read(serving, nursery):
+async def test_no_more_is_read_ahead_than_a_little(serving, autojump_clock, nursery):
+    """While a request is being answered, the ones behind it stay with their client."""
+    sent = 0
+
+    async def wait(scope, receive, send):
+        await trio.sleep_forever()
+
+    async def send_on():
+        nonlocal sent
+        while True:
+            await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+            sent += 1
+
+    client = await (await serving(wait)).connect()
+    nursery.start_soon(send_on)
+    await trio.testing.wait_all_tasks_blocked()
+    assert sent < 200
+
+
+async def test_body_is_held_back_while_the_app_does_not_read(serving, autojump_clock, nursery):
     """Of a body that nobody reads the server takes no more than a few reads into memory."""
     sent = 0
 
@@ -108,7 +128,7 @@ async def test_body_is_held_back_while_the_app_does_not_read(serving, nursery):
     assert sent < 1_000_000
 
 
-async def test_chunked_body_in_tiny_chunks_reaches_the_app(serving):
+async def test_chunked_body_in_tiny_chunks_reaches_the_app(serving, autojump_clock):
     """A body in chunks of one byte is put together again."""
     client = await (await serving(echo)).connect()
     body = b"".join(b"1\r\n%c\r\n" % (97 + number % 26) for number in range(2000))
@@ -118,7 +138,7 @@ async def test_chunked_body_in_tiny_chunks_reaches_the_app(serving):
     assert answer.body == b"POST /? " + bytes(97 + number % 26 for number in range(2000))
 
 
-async def test_tiny_chunks_leave_the_loop_to_others(serving):
+async def test_tiny_chunks_leave_the_loop_to_others(serving, autojump_clock):
     """While thousands of events of one read are taken apart, other tasks run too."""
     passes = 0
 
@@ -138,7 +158,7 @@ async def test_tiny_chunks_leave_the_loop_to_others(serving):
     assert passes > 20
 
 
-async def test_client_is_told_to_continue_when_the_app_reads(serving):
+async def test_client_is_told_to_continue_when_the_app_reads(serving, autojump_clock):
     """`Expect: 100-continue` is answered once the app asks for the body, and not before."""
     checked = trio.Event()
 
@@ -160,7 +180,7 @@ async def test_client_is_told_to_continue_when_the_app_reads(serving):
     assert (go_on, answer.body) == (b"HTTP/1.1 100 \r\n\r\n", b"POST /? ok")
 
 
-async def test_client_that_expects_to_continue_can_be_refused(serving):
+async def test_client_that_expects_to_continue_can_be_refused(serving, autojump_clock):
     """An app that answers without reading the body spares the client from sending it."""
 
     async def refuse(scope, receive, send):
@@ -172,7 +192,7 @@ async def test_client_that_expects_to_continue_can_be_refused(serving):
     assert (answer.status, answer.headers[b"connection"]) == (401, b"close")
 
 
-async def test_answer_without_length_is_chunked(serving):
+async def test_answer_without_length_is_chunked(serving, autojump_clock):
     """Where the app gives no length, the answer is chunked and the connection lives on."""
     client = await (await serving(in_two_parts)).connect()
     first, second = await client.ask(), await client.ask()
@@ -180,7 +200,7 @@ async def test_answer_without_length_is_chunked(serving):
     assert second.body == b"one two"
 
 
-async def test_head_request_gets_the_head_alone(serving):
+async def test_head_request_gets_the_head_alone(serving, autojump_clock):
     """The answer to HEAD has the headers and no body, and the connection lives on."""
     client = await (await serving(echo)).connect()
     head, after = await client.ask(method="HEAD"), await client.ask()
@@ -188,7 +208,7 @@ async def test_head_request_gets_the_head_alone(serving):
     assert after.body == b"GET /? "
 
 
-async def test_http_1_0_is_answered_and_closed(serving):
+async def test_http_1_0_is_answered_and_closed(serving, autojump_clock):
     """HTTP/1.0 knows no chunks: the end of the answer is the end of the connection."""
     client = await (await serving(in_two_parts)).connect()
     await client.send(b"GET / HTTP/1.0\r\n\r\n")
@@ -197,14 +217,14 @@ async def test_http_1_0_is_answered_and_closed(serving):
     assert body == b"one two"
 
 
-async def test_connection_close_is_followed(serving):
+async def test_connection_close_is_followed(serving, autojump_clock):
     """A client that asks for it gets its answer, and then the end of the connection."""
     client = await (await serving(echo)).connect()
     answer = await client.ask(headers="Connection: close\r\n")
     assert (answer.headers[b"connection"], await client.read()) == (b"close", b"")
 
 
-async def test_input_after_the_last_request_is_ignored(serving):
+async def test_input_after_the_last_request_is_ignored(serving, autojump_clock):
     """What follows a request with `Connection: close` does not spoil its answer."""
     client = await (await serving(echo)).connect()
     await client.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n\r\nmore")
@@ -218,8 +238,25 @@ WEBSOCKET = (
 H2C = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
 
 
+async def test_input_after_the_last_request_is_not_kept(serving, autojump_clock, monkeypatch):
+    """Nor is it held in memory, however much of it comes."""
+    kept = 0
+    receive_data = h11.Connection.receive_data
+
+    def keep(self, data):
+        nonlocal kept
+        kept += len(data)
+        receive_data(self, data)
+
+    monkeypatch.setattr(h11.Connection, "receive_data", keep)
+    client = await (await serving(until_disconnect)).connect()
+    await client.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    await client.send(b"x" * 1_000_000)
+    assert kept < 100_000
+
+
 @pytest.mark.parametrize("upgrade", [WEBSOCKET, H2C])
-async def test_upgrade_is_not_honoured(serving, upgrade):
+async def test_upgrade_is_not_honoured(serving, autojump_clock, upgrade):
     """A request to upgrade is answered as if it did not ask, and the connection lives on."""
     client = await (await serving(echo)).connect()
     answer, after = await client.ask("/a", headers=upgrade), await client.ask("/b")
@@ -251,7 +288,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("request_bytes", "status", "reason"), REFUSED)
-async def test_bad_request_is_refused_in_words(serving, request_bytes, status, reason):
+async def test_bad_request_is_refused_in_words(
+    serving, autojump_clock, request_bytes, status, reason
+):
     """What is not HTTP/1.1 gets the house's error body, and the end of the connection."""
     client = await (await serving(until_disconnect)).connect()
     await client.send(request_bytes)
@@ -263,7 +302,23 @@ async def test_bad_request_is_refused_in_words(serving, request_bytes, status, r
     assert await client.read() == b""
 
 
-async def test_head_too_large_is_refused(serving):
+async def test_refusal_of_a_head_request_has_no_body(serving, autojump_clock):
+    """A HEAD that is refused gets the status and the length of the error, not the error."""
+    client = await (await serving(echo)).connect()
+    await client.send(b"HEAD / HTTP/1.1\r\nHost: x\r\n" + CHUNKED + b"Content-Length: 1\r\n\r\n")
+    answer = await client.answer("HEAD")
+    assert (answer.status, await client.read()) == (400, b"")
+
+
+async def test_refusal_reaches_a_client_that_sends_on(serving):
+    """Who sends far too large a head gets to read why, and an end, not a reset."""
+    client = await (await serving(echo, tcp=True)).connect()
+    await client.send(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 400_000)
+    assert (await client.answer()).status == 431
+    assert await client.read() == b""
+
+
+async def test_head_too_large_is_refused(serving, autojump_clock):
     """A head beyond the limit is a 431, before it has come to its end."""
     client = await (await serving(echo)).connect()
     await client.send(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 40_000)
@@ -272,14 +327,14 @@ async def test_head_too_large_is_refused(serving):
     assert (expected, 431) == (json.loads(answer.body), answer.status)
 
 
-async def test_bad_request_after_a_good_one_is_refused(serving):
+async def test_bad_request_after_a_good_one_is_refused(serving, autojump_clock):
     """What was sent properly is answered before the rest is refused."""
     client = await (await serving(echo)).connect()
     await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\nhello\r\n\r\n")
     assert ((await client.answer()).status, (await client.answer()).status) == (200, 400)
 
 
-async def test_head_as_large_as_the_limit_is_taken(serving):
+async def test_head_as_large_as_the_limit_is_taken(serving, autojump_clock):
     """A head just below the limit is served."""
     client = await (await serving(echo, limits=Limits(max_head=3000))).connect()
     answer = await client.ask(headers=f"X: {'x' * 2900}\r\n")

@@ -140,8 +140,10 @@ async def _runtime(settings: Settings, cages: Cages) -> Runtime:
     if settings.engine != "scripted":
         cli = _cli(settings)
         model["CLAUDE_CODE_EXECUTABLE"] = str(cli)
-        readable = (cli.parent,)
-    isolation = await trio.to_thread.run_sync(detect, settings.effective_isolation, readable)
+        readable = (_program(cli),)
+    hidden = (settings.data_dir.absolute(),)
+    level = settings.effective_isolation
+    isolation = await trio.to_thread.run_sync(detect, level, readable, hidden)
     given = {name: value for name, value in model.items() if value}
     return Runtime(
         spawner=Spawner(),
@@ -164,6 +166,12 @@ def _cli(settings: Settings) -> Path:
             " carries it, or set CLAUDE_CODE_EXECUTABLE."
         )
     return cli.resolve()
+
+
+def _program(cli: Path) -> Path:
+    """What sandboxes need of it: a script, as npm installs it, has its modules beside it."""
+    with cli.open("rb") as file:
+        return cli if file.read(4) == b"\x7fELF" else cli.parent
 
 
 @contextmanager

@@ -80,11 +80,14 @@ async def open_sandbox(
     Leaving the context kills everything inside and stores its last words. Raises OSError if
     the process can't be started. What the body raises comes out in an exception group.
     """
-    async with runtime.cages.open(limits) as cage:
+    async with (
+        _settled(runtime.isolation, place) as settled,
+        runtime.cages.open(limits) as cage,
+    ):
         ours, theirs = socket.socketpair()
         link = Link(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
         with theirs:
-            process = await _start(runtime, place, env, cage, theirs.fileno())
+            process = await _start(runtime, settled, env, cage, theirs.fileno())
         try:
             async with trio.open_nursery() as outer:
                 outer.start_soon(pump, process.stdout, "stdout", log)
@@ -102,6 +105,16 @@ async def open_sandbox(
                     outer.cancel_scope.deadline = trio.current_time() + LAST_WORDS_SECONDS
         finally:
             await process.aclose()
+
+
+@asynccontextmanager
+async def _settled(isolation: Isolation, place: Place) -> AsyncIterator[Place]:
+    """Whose the folders are is settled until the last process is gone."""
+    settled = await trio.to_thread.run_sync(isolation.settle, place)
+    try:
+        yield settled
+    finally:
+        isolation.leave(settled)
 
 
 @contextmanager

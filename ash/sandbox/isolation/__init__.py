@@ -1,0 +1,9 @@
+"""What keeps agent code apart from the host.
+
+`detect` says what can be had here; docs/decisions/0009-isolation.md says why it is done so.
+"""
+
+from ash.sandbox.isolation.detect import detect
+from ash.sandbox.isolation.place import Inside, Isolation, Level, Place, Wrapped
+
+__all__ = ["Inside", "Isolation", "Level", "Place", "Wrapped", "detect"]

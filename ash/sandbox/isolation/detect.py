@@ -1,0 +1,103 @@
+"""Finds out what isolation can be had here, by trying."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ash.errors import StartError
+from ash.sandbox import seccomp
+from ash.sandbox.isolation import root
+from ash.sandbox.isolation.bare import Bare
+from ash.sandbox.isolation.bubblewrap import Bubblewrap
+from ash.sandbox.isolation.place import Isolation, Level, Place
+from ash.sandbox.isolation.reasons import explain
+from ash.sandbox.isolation.uids import Uids
+
+# A machine that boots may be busy; what takes longer would make every session wait.
+PROBE_SECONDS = 10
+
+
+def detect(
+    level: Level,
+    readable: Sequence[Path] = (),
+    hidden: Sequence[Path] = (),
+    *,
+    network: bool = True,
+    users: Uids | None = None,
+) -> Isolation:
+    """The best isolation there is. Blocks: it tries. Raises StartError if `strict` can't be had.
+
+    `readable` is in every sandbox, read-only; `hidden` is in none, wherever it lies. With
+    `network` sandboxes share the host's. `users` are for a daemon that is root.
+    """
+    if level == "none":
+        return Bare()
+    refusals: list[str] = []
+    files = root.make(readable, hidden, network=network)
+    for isolation in _best_first(files, network=network, users=users or Uids()):
+        reason = _why_not(isolation)
+        if reason is None:
+            worse = (f"a sandbox has no host user of its own: {why}" for why in refusals)
+            isolation.missing = (*isolation.missing, *worse)
+            return _checked(level, isolation)
+        refusals.append(reason)
+    return _checked(level, Bare(missing=(refusals[-1],)))
+
+
+def _checked(level: Level, isolation: Isolation) -> Isolation:
+    if level == "strict" and isolation.missing:
+        lacks = "; ".join(isolation.missing)
+        raise StartError(f"isolation is strict, but {lacks}. Or set ASH_ISOLATION=best-effort.")
+    return isolation
+
+
+def _best_first(files: root.Root, *, network: bool, users: Uids) -> Iterator[Bubblewrap]:
+    program = shutil.which("bwrap") or "bwrap"
+    calls = seccomp.build()
+    lacks = () if calls else (f"system calls are not filtered on {os.uname().machine}",)
+    if os.geteuid() == 0:
+        yield Bubblewrap(program, files, network=network, users=users, seccomp=calls, missing=lacks)
+    yield Bubblewrap(program, files, network=network, users=None, seccomp=calls, missing=lacks)
+
+
+def _why_not(isolation: Bubblewrap) -> str | None:
+    """Starts a real sandbox: what a kernel or container forbids shows only then."""
+    # Says too whether the interpreter and the bridge can be read by whoever is in there.
+    program = [sys.executable, "-P", "-c", "import bridge"]
+    with TemporaryDirectory(prefix="ash-probe-") as folder:
+        place = Place(Path(folder, "workspace"), Path(folder, "home"))
+        place.workspace.mkdir()
+        place.home.mkdir()
+        try:
+            settled = isolation.settle(place)
+        except OSError as error:
+            return f"folders can't be given to another user ({error.strerror})"
+        try:
+            return _tried(isolation, program, settled)
+        finally:
+            isolation.leave(settled)
+
+
+def _tried(isolation: Bubblewrap, program: list[str], place: Place) -> str | None:
+    wrapped = isolation.wrap(program, place, {"PYTHONPATH": isolation.inside(place).library})
+    try:
+        done = subprocess.run(
+            wrapped.argv,
+            env=wrapped.env,
+            pass_fds=wrapped.fds,
+            capture_output=True,
+            timeout=PROBE_SECONDS,
+            check=False,
+        )
+    except FileNotFoundError:
+        return "bubblewrap is not installed (apt-get install bubblewrap)"
+    except subprocess.TimeoutExpired:
+        return "bubblewrap does not answer"
+    finally:
+        for fd in wrapped.fds:
+            os.close(fd)
+    return None if done.returncode == 0 else explain(done.stderr.decode(errors="replace"))

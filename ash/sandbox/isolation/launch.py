@@ -1,0 +1,123 @@
+"""Runs before bubblewrap when the daemon is root, so that the sandbox is no host user's.
+
+    launch.py UID ROOT SOURCES -- PROGRAM ARGUMENT…
+
+1. Makes a user namespace in which 1000 is the host's UID and 0 the host's ROOT. The namespace
+   allows no further ones. Only root can make such a one, and can where others may not make any.
+2. Shows the folders and files that are to be bound, NUL-separated paths in the descriptor
+   SOURCES, as STAGE/0, STAGE/1 and so on: in the namespace bubblewrap is UID, who can't go
+   through the daemon's private folders. They are seen there by this process alone.
+3. Becomes bubblewrap, with the namespace added to its arguments.
+
+Only the standard library, since it runs with `-I -S`, and as little of that as can be: a
+sandbox waits for it.
+"""
+
+import ctypes
+import os
+import stat
+import sys
+from pathlib import Path
+
+# There is one everywhere, bubblewrap itself needs it. Hidden from this process alone.
+STAGE = "/tmp"  # noqa: S108 - nothing is written to it
+
+# linux/mount.h and linux/sched.h
+MS_BIND, MS_REC, MS_SLAVE = 0x1000, 0x4000, 0x80000
+CLONE_NEWNS, CLONE_NEWUSER = 0x0002_0000, 0x1000_0000
+
+AGENT = 1000
+FAILED = 125
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def main(uid: int, root: int, sources: int, argv: list[str]) -> None:
+    paths = _read(sources)
+    os.setgroups([])
+    namespace = _user_namespace(f"0 {root} 1\n{AGENT} {uid} 1\n")
+    _stage(paths)
+    program, *rest = argv
+    # What `--block-fd` names is read and closed inside; a namespace can't be read, so it only
+    # closes what bubblewrap would leave open for the program.
+    join = ["--userns", str(namespace), "--block-fd", str(namespace)]
+    os.execv(program, [program, *join, *rest])  # noqa: S606 - there is nothing for a shell here
+
+
+def _read(fd: int) -> list[str]:
+    with open(fd, "rb") as file:
+        return [os.fsdecode(path) for path in file.read().split(b"\0")]
+
+
+def _user_namespace(mapping: str) -> int:
+    """A namespace is born with a process, and lives on as long as a descriptor is open."""
+    ready, say_ready = os.pipe()
+    hold, let_go = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(let_go)
+        _be_born(say_ready, hold)
+    os.close(say_ready)
+    if not os.read(ready, 1):
+        sys.exit(FAILED)
+    Path(f"/proc/{child}/gid_map").write_text(mapping)
+    Path(f"/proc/{child}/uid_map").write_text(mapping)
+    namespace = os.open(f"/proc/{child}/ns/user", os.O_RDONLY)
+    os.set_inheritable(namespace, True)  # noqa: FBT003 - it takes no keyword
+    os.close(let_go)
+    os.waitpid(child, 0)
+    os.close(ready)
+    os.close(hold)
+    return namespace
+
+
+def _be_born(say_ready: int, hold: int) -> None:
+    """Ends when the parent lets go, or is gone."""
+    try:
+        _call(_libc.unshare(CLONE_NEWUSER), "a user namespace can't be made")
+        Path("/proc/sys/user/max_user_namespaces").write_text("0")
+        os.write(say_ready, b"1")
+        os.read(hold, 1)
+    except OSError as error:
+        _say(error)
+    finally:
+        os._exit(0)
+
+
+def _stage(paths: list[str]) -> None:
+    _call(_libc.unshare(CLONE_NEWNS), "a mount namespace can't be made")
+    _mount("none", "/", MS_REC | MS_SLAVE)
+    # Opened first: what lies below STAGE is hidden by what comes there.
+    handles = [os.open(path, os.O_PATH) for path in paths]
+    _mount("ash", STAGE, 0, "tmpfs", "mode=0711,size=1m")
+    for number, handle in enumerate(handles):
+        place = Path(STAGE, str(number))
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            place.mkdir()
+        else:
+            place.touch()
+        _mount(f"/proc/self/fd/{handle}", str(place), MS_BIND | MS_REC)
+        os.close(handle)
+
+
+def _mount(source: str, target: str, flags: int, kind: str = "", options: str = "") -> None:
+    words = [os.fsencode(word) for word in (source, target, kind)]
+    _call(_libc.mount(*words, flags, os.fsencode(options)), f"{target} can't be mounted")
+
+
+def _call(result: int, what: str) -> None:
+    if result != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"{what}: {os.strerror(error)}")
+
+
+def _say(error: OSError) -> None:
+    print(f"ash: {error}", file=sys.stderr, flush=True)  # noqa: T201 - it is the session's log
+
+
+if __name__ == "__main__":
+    try:
+        main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[5:])
+    except OSError as error:
+        _say(error)
+        sys.exit(FAILED)

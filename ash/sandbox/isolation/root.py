@@ -1,0 +1,148 @@
+"""What there is to see in a sandbox beside its own folders: a minimal system, read-only."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+import ash
+import bridge
+
+LIBRARY = "/opt/ash"
+
+# What links programs, verifies certificates, tells time and knows the names of ports. Below
+# /etc/ssl and /etc/pki are private keys too: only what is public is taken.
+_ETC = (
+    "alternatives",
+    "ca-certificates",
+    "ca-certificates.conf",
+    "host.conf",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "mime.types",
+    "nsswitch.conf",
+    "pki/ca-trust",
+    "pki/tls/cert.pem",
+    "pki/tls/certs",
+    "protocols",
+    "services",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "timezone",
+)
+
+# What finds other machines, for sandboxes that share the host's network.
+_NETWORK = ("hosts", "resolv.conf")
+
+# What a Python needs of its prefix: with a virtual environment in a project's root, or Conda's
+# base, the rest is somebody's files.
+_PREFIX = ("bin", "include", "lib", "lib64", "pyvenv.cfg", "share", "ssl")
+
+# Files of /proc that tell of the host and that no program needs; a kernel has only some.
+_HIDDEN = (
+    "/proc/cmdline",
+    "/proc/iomem",
+    "/proc/kallsyms",
+    "/proc/kcore",
+    "/proc/key-users",
+    "/proc/keys",
+    "/proc/kmsg",
+    "/proc/locks",
+    "/proc/modules",
+    "/proc/sched_debug",
+    "/proc/sysrq-trigger",
+    "/proc/timer_list",
+)
+
+_OWN_ETC = Path(__file__).parent / "etc"
+
+
+class Bind(Struct, frozen=True):
+    """A folder or file of the host, and where it is inside."""
+
+    source: Path
+    target: str
+    writable: bool = False
+
+    def covers(self, other: "Bind") -> bool:
+        """Whether `other` is there anyway, at the same place."""
+        same = self.source == Path(self.target) and other.source == Path(other.target)
+        return same and other.source.is_relative_to(self.source)
+
+
+class Root(Struct, frozen=True):
+    """The parts of the root. `links` and `hidden` are arguments of bubblewrap's.
+
+    `hidden` comes after everything else.
+    """
+
+    binds: tuple[Bind, ...]
+    links: tuple[str, ...]
+    hidden: tuple[str, ...]
+
+
+def make(readable: Sequence[Path], hidden: Sequence[Path], *, network: bool) -> Root:
+    """`readable` is there too, where it is on the host; `hidden` is empty wherever it would be.
+
+    With `network` the host's way of finding other machines is there.
+    """
+    binds: list[Bind] = []
+    for bind in (*_system(), *_etc(network=network), *_interpreter(), *_library(), *_at(readable)):
+        if not any(other.covers(bind) for other in binds):
+            binds.append(bind)
+    return Root(tuple(binds), tuple(_links()), tuple(_covers(binds, hidden)))
+
+
+def _system() -> Iterator[Bind]:
+    yield from _at([Path("/usr")])
+    yield from _at(path for path in _beside_usr() if path.is_dir() and not path.is_symlink())
+
+
+def _links() -> Iterator[str]:
+    """On most systems /bin and its like are links into /usr."""
+    for path in _beside_usr():
+        if path.is_symlink():
+            yield from ("--symlink", str(path.readlink()), str(path))
+
+
+def _beside_usr() -> list[Path]:
+    return [Path("/", name) for name in ("bin", "sbin", "lib", "lib32", "lib64")]
+
+
+def _etc(*, network: bool) -> Iterator[Bind]:
+    names = (*_ETC, *_NETWORK) if network else _ETC
+    yield from _at(path for path in (Path("/etc", name) for name in names) if path.exists())
+    for path in _OWN_ETC.iterdir():
+        if path.name not in names:
+            yield Bind(path, f"/etc/{path.name}")
+
+
+def _interpreter() -> Iterator[Bind]:
+    """This Python, which runs the bridge. Programs and modules of the host's are in its prefix."""
+    program = Path(sys.executable).resolve()
+    named = (sys.base_prefix, sys.base_exec_prefix, sys.prefix)
+    for prefix in dict.fromkeys([*(Path(name) for name in named), program.parent.parent]):
+        yield from _at(path for name in _PREFIX if (path := prefix / name).exists())
+
+
+def _library() -> Iterator[Bind]:
+    for package in (ash, bridge):
+        folder = Path(package.__file__ or "").parent
+        yield Bind(folder, f"{LIBRARY}/{folder.name}")
+
+
+def _at(paths: Iterable[Path]) -> Iterator[Bind]:
+    for path in paths:
+        yield Bind(path, str(path))
+
+
+def _covers(binds: Sequence[Bind], hidden: Sequence[Path]) -> Iterator[str]:
+    for path in hidden:
+        if any(bind.covers(Bind(path, str(path))) for bind in binds):
+            yield from ("--tmpfs", str(path), "--remount-ro", str(path))
+    for file in _HIDDEN:
+        if Path(file).exists():
+            yield from ("--ro-bind", "/dev/null", file)

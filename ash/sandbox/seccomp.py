@@ -1,0 +1,233 @@
+"""A filter for system calls: what an agent never needs is not there for it.
+
+Namespaces say what a process may see; this says which parts of the kernel it may talk to at
+all. Most holes in Linux were found in the parts that are listed here. The filter is a program
+for the kernel's classic BPF (linux/seccomp.h, linux/filter.h), built without a library.
+"""
+
+import errno
+import platform
+import struct
+from collections.abc import Mapping
+
+# AUDIT_ARCH_… in linux/audit.h: a call says by which ABI it was made.
+_ARCHITECTURES = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
+
+# A call's numbers on these two; None where there is no such call.
+Numbers = tuple[int | None, int | None]
+
+# The last call that was looked at, of Linux 6.17; what is new has the same number everywhere.
+# Later ones don't exist for an agent, as if the kernel were older, and neither does x32: the
+# second ABI of x86_64 kernels has bit 30 in its numbers.
+LAST = 469
+
+# Answered with EPERM: a program is told that it may not.
+FORBIDDEN: Mapping[str, Numbers] = {
+    # What is mounted where is the wall.
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "pivot_root": (155, 41),
+    "chroot": (161, 51),
+    "open_tree": (428, 428),
+    "open_tree_attr": (467, 467),
+    "move_mount": (429, 429),
+    "fsopen": (430, 430),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
+    "fspick": (433, 433),
+    "mount_setattr": (442, 442),
+    # Into other namespaces. New ones are refused by `clone` and `unshare`, see below.
+    "setns": (308, 268),
+    # Files by number instead of by path pass by every closed folder.
+    "open_by_handle_at": (304, 265),
+    "name_to_handle_at": (303, 264),
+    # Into other processes. Their kernel side is old, intricate and often broken; who debugs
+    # inside does it with the language's own debugger, which needs none of these.
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "process_madvise": (440, 440),
+    "pidfd_getfd": (438, 438),
+    "kcmp": (312, 272),
+    # Another kernel, or code in this one.
+    "kexec_load": (246, 104),
+    "kexec_file_load": (320, 294),
+    "init_module": (175, 105),
+    "finit_module": (313, 273),
+    "delete_module": (176, 106),
+    # The machine as a whole: power, swap, clock, name, log, accounts, terminals, ports.
+    "reboot": (169, 142),
+    "swapon": (167, 224),
+    "swapoff": (168, 225),
+    "settimeofday": (164, 170),
+    "clock_settime": (227, 112),
+    "clock_adjtime": (305, 266),
+    "adjtimex": (159, 171),
+    "sethostname": (170, 161),
+    "setdomainname": (171, 162),
+    "syslog": (103, 116),
+    "acct": (163, 89),
+    "quotactl": (179, 60),
+    "quotactl_fd": (443, 443),
+    "vhangup": (153, 58),
+    "iopl": (172, None),
+    "ioperm": (173, None),
+    # Who watches files of the whole machine.
+    "fanotify_init": (300, 262),
+    "fanotify_mark": (301, 263),
+}
+
+# Answered with ENOSYS, as by a kernel without it: programs then do it another way.
+ABSENT: Mapping[str, Numbers] = {
+    # Its flags lie in memory, where a filter can't look. The C library falls back on `clone`.
+    "clone3": (435, 435),
+    # Loads programs into the kernel.
+    "bpf": (321, 280),
+    # A second way to make most other calls, past this filter.
+    "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    # Stops the kernel in mid-work for as long as one likes: half of every race that was won.
+    "userfaultfd": (323, 282),
+    # Counters of the CPU, which tell what others compute.
+    "perf_event_open": (298, 241),
+    # The kernel's store of keys is not divided by namespaces as the rest is.
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "keyctl": (250, 219),
+    # Memory that even the kernel can't see, and that the limits don't count as such.
+    "memfd_secret": (447, 447),
+    # Where memory lies in a machine with several sockets.
+    "mbind": (237, 235),
+    "set_mempolicy": (238, 237),
+    "set_mempolicy_home_node": (450, 450),
+    "migrate_pages": (256, 238),
+    "move_pages": (279, 239),
+    # The list of mounts, which names folders of the host.
+    "statmount": (457, 457),
+    "listmount": (458, 458),
+    # Left over from old days: attack surface and nothing else.
+    "modify_ldt": (154, None),
+    "remap_file_pages": (216, 234),
+    "lookup_dcookie": (212, 18),
+    "nfsservctl": (180, 42),
+    "uselib": (134, None),
+    "sysfs": (139, None),
+    "_sysctl": (156, None),
+}
+
+_CLONE: Numbers = (56, 220)
+_UNSHARE: Numbers = (272, 97)
+_SOCKET: Numbers = (41, 198)
+_SOCKETPAIR: Numbers = (53, 199)
+_IOCTL: Numbers = (16, 29)
+
+# CLONE_NEW… of linux/sched.h: cgroup, uts, ipc, user, pid, net, mount. In each namespace of
+# its own a process gets capabilities, and with them most of the kernel.
+_NAMESPACES = 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000
+_NAMESPACES |= 0x2000_0000 | 0x4000_0000 | 0x0002_0000
+# CLONE_NEWTIME. `clone` has the exit signal in its place.
+_TIME_NAMESPACE = 0x80
+
+# TIOCSTI types into a terminal that others read, TIOCLINUX does so by the clipboard, TIOCSETD
+# loads line disciplines: modems and buses that nobody has had for decades, with holes of today.
+_IOCTLS = (0x5412, 0x541C, 0x5423)
+
+_AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
+# "By the type", TCP and UDP: the rest are modules that the first one to ask gets loaded.
+_PROTOCOLS = (0, 6, 17)
+# Tells the addresses of one's own interfaces: libraries ask before they resolve a name.
+_NETLINK_ROUTE = (0,)
+
+# linux/bpf_common.h: load a word, compare and jump, end.
+_LOAD, _EQUAL, _GREATER, _ANY_BIT, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
+
+# linux/seccomp.h: where in a call's data what is, and what becomes of the call.
+_NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
+_KILL_PROCESS, _ERRNO, _ALLOW = 0x8000_0000, 0x0005_0000, 0x7FFF_0000
+
+# code, how many to skip if true, how many if not, operand
+Instruction = tuple[int, int, int, int]
+
+
+def build(machine: str | None = None) -> bytes | None:
+    """The filter as bubblewrap reads it, None for an architecture without one.
+
+    `machine` is this one, as `uname -m` calls it.
+    """
+    machine = machine or platform.machine()
+    if machine not in _ARCHITECTURES:
+        return None
+    column = list(_ARCHITECTURES).index(machine)
+    program = _program(_ARCHITECTURES[machine], column)
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+
+
+def _program(architecture: int, column: int) -> list[Instruction]:
+    program = [
+        (_LOAD, 0, 0, _ARCHITECTURE),
+        (_EQUAL, 1, 0, architecture),
+        # 32-bit calls have other numbers: none of the rules below would hold for them.
+        (_RETURN, 0, 0, _KILL_PROCESS),
+        (_LOAD, 0, 0, _NUMBER),
+        (_GREATER, 0, 1, LAST),
+        _refuse(errno.ENOSYS),
+    ]
+    for calls, error in ((FORBIDDEN, errno.EPERM), (ABSENT, errno.ENOSYS)):
+        for numbers in calls.values():
+            program += _on(numbers[column], [_refuse(error)])
+    for numbers, rule in _BY_ARGUMENT:
+        program += _on(numbers[column], rule)
+    return [*program, (_RETURN, 0, 0, _ALLOW)]
+
+
+def _on(number: int | None, rule: list[Instruction]) -> list[Instruction]:
+    """What to do on a call; the rule decides it."""
+    return [] if number is None else [(_EQUAL, 0, len(rule), number), *rule]
+
+
+def _refuse(error: int) -> Instruction:
+    return (_RETURN, 0, 0, _ERRNO | error)
+
+
+def _argument(index: int) -> Instruction:
+    """Its lower half, which is all that the kernel looks at in those that are checked here."""
+    return (_LOAD, 0, 0, _ARGUMENTS + 8 * index)
+
+
+def _without_bits(index: int, bits: int) -> list[Instruction]:
+    allow = (_RETURN, 0, 0, _ALLOW)
+    return [_argument(index), (_ANY_BIT, 0, 1, bits), _refuse(errno.EPERM), allow]
+
+
+def _without_values(index: int, values: tuple[int, ...]) -> list[Instruction]:
+    allow = (_RETURN, 0, 0, _ALLOW)
+    return [_argument(index), *_one_of(values, _refuse(errno.EPERM)), allow]
+
+
+def _one_of(values: tuple[int, ...], verdict: Instruction) -> list[Instruction]:
+    return [step for value in values for step in ((_EQUAL, 0, 1, value), verdict)]
+
+
+def _sockets() -> list[Instruction]:
+    """By family and protocol: those of a kernel that nobody uses are those that nobody mends.
+
+    Packets by hand, the host's own channels (netlink, vsock) and the kernel's cryptography
+    (AF_ALG) are among what is refused.
+    """
+    allow = (_RETURN, 0, 0, _ALLOW)
+    rule: list[Instruction] = [_argument(0), *_one_of((_AF_UNIX,), allow)]
+    protocols = {_AF_INET: _PROTOCOLS, _AF_INET6: _PROTOCOLS, _AF_NETLINK: _NETLINK_ROUTE}
+    for family, known in protocols.items():
+        checked = [_argument(2), *_one_of(known, allow), _refuse(errno.EPROTONOSUPPORT)]
+        rule += _on(family, checked)
+    return [*rule, _refuse(errno.EAFNOSUPPORT)]
+
+
+_BY_ARGUMENT: list[tuple[Numbers, list[Instruction]]] = [
+    (_CLONE, _without_bits(0, _NAMESPACES)),
+    (_UNSHARE, _without_bits(0, _NAMESPACES | _TIME_NAMESPACE)),
+    (_IOCTL, _without_values(1, _IOCTLS)),
+    (_SOCKET, _sockets()),
+    (_SOCKETPAIR, _sockets()),
+]

@@ -73,21 +73,25 @@ def ask_systemd() -> bool:
     before = _own()
     if before.strip().endswith(".service") or not _SYSTEMD.is_dir():
         return False
-    manager = "org.freedesktop.systemd1"
-    call = ["busctl", "call", "--quiet", *([] if os.geteuid() == 0 else ["--user"])]
-    to = [manager, "/org/freedesktop/systemd1", f"{manager}.Manager", "StartTransientUnit"]
     unit = ["ssa(sv)a(sa(sv))", f"ashd-{uuid4().hex[:8]}.scope", "fail"]
     properties = ["2", "PIDs", "au", "1", str(os.getpid()), "Delegate", "b", "true", "0"]
     try:
-        subprocess.run(
-            [*call, *to, *unit, *properties],
-            timeout=_SYSTEMD_SECONDS,
-            check=True,
-            capture_output=True,
-        )
+        _call_systemd("StartTransientUnit", *unit, *properties)
     except (OSError, subprocess.SubprocessError):
         return False
     return _moved(before)
+
+
+def _call_systemd(method: str, *arguments: str) -> None:
+    name = "org.freedesktop.systemd1"
+    bus = [] if os.geteuid() == 0 else ["--user"]
+    to = [name, "/org/freedesktop/systemd1", f"{name}.Manager", method]
+    subprocess.run(
+        ["/usr/bin/busctl", "call", "--quiet", *bus, *to, *arguments],
+        timeout=_SYSTEMD_SECONDS,
+        check=True,
+        capture_output=True,
+    )
 
 
 def _moved(before: str) -> bool:

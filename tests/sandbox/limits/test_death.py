@@ -1,0 +1,135 @@
+import os
+import signal
+import time
+
+import pytest
+import trio
+
+from ash.sandbox.limits import Limits, killing, open_cages
+from ash.sandbox.limits.detect import Ground
+from tests.support.processes import alive
+
+# Double-forked, in a session of its own, deaf to every signal that can be refused, and started
+# by a parent that is gone. Prints its id.
+OUTCAST = """
+(setsid /bin/bash -c 'trap "" TERM HUP INT QUIT; echo $$; while :; do sleep 1000; done' &)
+sleep 1000
+"""
+
+# Two new ones for each that ends, as many as are let.
+FORK_BOMB = "bomb() { bomb | bomb & }; echo started; bomb 2>/dev/null; sleep 1000"
+
+BOUNDED = Limits(memory_mb=256, max_processes=200)
+
+
+@pytest.fixture(params=["in one stroke", "one by one"])
+async def cages(request, ground, tmp_path):
+    """As an old kernel has to kill, too: it has no group that can be killed at once."""
+    parents = dict(ground.parents)
+    if request.param == "one by one":
+        del parents["kill"]
+    used = Ground(ground.name, ground.driver, parents, ground.controllers)
+    async with open_cages(tmp_path, used) as cages:
+        yield cages
+
+
+async def test_open_ends_what_left_its_session_and_parent(cages, start):
+    """Nothing outlives the scope, whatever it did to get away."""
+    async with cages.open(BOUNDED) as cage:
+        outcast = int(await start(cage, OUTCAST))
+        assert alive(outcast)
+    assert not alive(outcast)
+
+
+async def test_open_that_is_cancelled_ends_all(cages, start):
+    """A cancelled scope is an end like any other."""
+    with trio.CancelScope() as scope:
+        async with cages.open(BOUNDED) as cage:
+            outcast = int(await start(cage, OUTCAST))
+            scope.cancel()
+            await trio.sleep_forever()
+    assert not alive(outcast)
+
+
+async def test_open_ends_a_fork_bomb(cages, start):
+    """A bomb is held at the limit, and ended while it goes on."""
+    async with cages.open(BOUNDED) as cage:
+        await start(cage, FORK_BOMB)
+        await trio.to_thread.run_sync(wait_full, cage)
+        victims = cage.processes()
+    assert 10 < len(victims) <= 200
+    assert [] == [pid for pid in victims if alive(pid)]
+
+
+async def test_open_leaves_nothing_in_the_kernel(cages, start):
+    """The cage's folders are gone with it, and those of the daemon with the daemon."""
+    async with cages.open(BOUNDED) as cage:
+        await start(cage, OUTCAST)
+        folders = set(cage._folders.values())
+        assert all(folder.is_dir() for folder in folders)
+    assert [] == [folder for folder in folders if folder.exists()]
+
+
+async def test_kill_ends_all_at_once_and_empty_tells(cages, start):
+    """`kill` doesn't wait; `empty` returns once there is nobody left."""
+    async with cages.open(BOUNDED) as cage:
+        outcast = int(await start(cage, OUTCAST))
+        cage.kill()
+        await cage.empty()
+        assert not alive(outcast)
+        assert set() == cage.processes()
+
+
+async def test_empty_waits_for_the_last_one(cages, start, nursery):
+    """A cage is not empty while anyone in it lives."""
+    emptied = trio.Event()
+
+    async def wait_empty(cage):
+        await cage.empty()
+        emptied.set()
+
+    async with cages.open(BOUNDED) as cage:
+        outcast = int(await start(cage, OUTCAST))
+        nursery.start_soon(wait_empty, cage)
+        os.kill(min(cage.processes() - {outcast}), signal.SIGKILL)
+        await trio.sleep(0.05)
+        assert not emptied.is_set()
+        cage.kill()
+        await emptied.wait()
+
+
+async def test_kill_twice_is_no_error(cages):
+    """Killing an empty cage, or one that is gone, does nothing."""
+    async with cages.open(BOUNDED) as cage:
+        cage.kill()
+        cage.kill()
+    cage.kill()
+
+
+def test_kill_spares_whom_it_can_not_name(tmp_path, monkeypatch):
+    """A process outside of our pid namespace is shown as 0, which would mean ourselves."""
+    killed = []
+    monkeypatch.setattr(os, "kill", lambda pid, _: killed.append(pid))
+    (tmp_path / "cgroup.procs").write_text("0\n7\n0\n")
+    killing.kill({"memory": tmp_path})
+    assert [7] == killed
+
+
+async def test_sandboxes_side_by_side_die_apart(cages, start):
+    """The end of one is nothing to the others."""
+    async with cages.open(BOUNDED) as one:
+        async with cages.open(BOUNDED) as other:
+            mine, theirs = int(await start(one, OUTCAST)), int(await start(other, OUTCAST))
+        assert (True, False) == (alive(mine), alive(theirs))
+
+
+def test_end_gives_up_after_its_time(tmp_path, monkeypatch):
+    """What nobody can kill is reported, and does not hold the daemon up."""
+    monkeypatch.setattr(killing, "populated", lambda _: True)
+    assert not killing.end({"memory": tmp_path}, seconds=0.01)
+
+
+def wait_full(cage):
+    """A bomb has no event; it needs a few ms."""
+    while cage.pids_hit() == 0:
+        time.sleep(0.001)

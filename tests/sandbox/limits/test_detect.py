@@ -1,0 +1,210 @@
+import errno
+import os
+import shutil
+import subprocess
+from functools import partial
+
+import pytest
+
+from ash.sandbox.limits import cgroupfs, delegation
+from ash.sandbox.limits.detect import detect
+
+
+@pytest.fixture
+def delegate(monkeypatch):
+    """`delegate(folder)`: marks it as systemd marks what it hands over."""
+    marked = set()
+
+    def getxattr(path, name, **_):
+        if name == "trusted.delegate" and path in marked:
+            return b"1"
+        raise OSError(errno.ENODATA, "No data available")
+
+    monkeypatch.setattr(os, "getxattr", getxattr)
+    return marked.add
+
+
+def test_detect_on_this_machine(ground):
+    """Memory, processes and CPU can be limited here, and nothing of the trial is left."""
+    assert ground.name in {"cgroup v1", "cgroup v2"}
+    assert () == ground.missing
+    assert [] == [left for parent in ground.parents.values() for left in parent.glob("try-ash-*")]
+
+
+def test_detect_in_the_root_of_version_2(fake):
+    """At the root of the tree, all controllers are handed on and nobody has to move."""
+    tree = fake("/")
+    cgroupfs.write(tree.root / "cgroup.procs", "77")
+    ground = detect(tree.proc)
+    assert ("cgroup v2", ()) == (ground.name, ground.missing)
+    assert dict.fromkeys(("memory", "pids", "cpu", "kill"), tree.root) == ground.parents
+    assert "cpu memory pids" == (tree.root / "cgroup.subtree_control").read_text()
+    assert {77} == cgroupfs.processes(tree.root)
+
+
+def test_detect_in_a_delegated_unit_moves_the_daemon_to_a_leaf(fake, delegate):
+    """A group that is to be divided may have no processes: they go to a leaf, all of them."""
+    tree = fake("/system.slice/ash.service")
+    delegate(tree.own)
+    for pid in ("77", "78"):
+        cgroupfs.write(tree.own / "cgroup.procs", pid)
+    ground = detect(tree.proc)
+    assert ("cgroup v2", tree.own) == (ground.name, ground.parents["memory"])
+    assert "77\n78\n" == (tree.own / "ashd/cgroup.procs").read_text()
+    assert "" == (tree.own / "cgroup.procs").read_text()
+
+
+def test_detect_in_the_leaf_of_a_delegated_unit(fake, delegate):
+    """A daemon that is already in a leaf divides what is above it, and stays."""
+    tree = fake("/system.slice/ash.service/main")
+    delegate(tree.own.parent)
+    cgroupfs.write(tree.own / "cgroup.procs", "77")
+    ground = detect(tree.proc)
+    assert ("cgroup v2", tree.own.parent) == (ground.name, ground.parents["memory"])
+    assert {77} == cgroupfs.processes(tree.own)
+
+
+def test_detect_again_from_the_leaf_at_the_root_of_a_container(fake):
+    """A second daemon in a container finds itself where the first one has moved it to."""
+    tree = fake("/")
+    (tree.root / "cgroup.type").write_text("domain")
+    cgroupfs.write(tree.root / "cgroup.procs", "77")
+    detect(tree.proc)
+    tree.stand_in("/ashd")
+    ground = detect(tree.proc)
+    assert tree.root == ground.parents["memory"]
+    assert {77} == cgroupfs.processes(tree.root / "ashd")
+
+
+def test_detect_in_a_unit_that_is_not_delegated(fake):
+    """What belongs to systemd is left as it is, and it is said how to change that."""
+    tree = fake("/system.slice/ash.service")
+    cgroupfs.write(tree.own / "cgroup.procs", "77")
+    ground = detect(tree.proc)
+    assert ("rlimits", {}) == (ground.name, ground.parents)
+    assert "Delegate=yes" in ground.missing[0]
+    assert {77} == cgroupfs.processes(tree.own)
+    assert not (tree.own / "ashd").exists()
+
+
+def test_detect_without_the_cpu_controller(fake):
+    """What is there is used, and what is missing is named."""
+    tree = fake("/", controllers="memory pids")
+    ground = detect(tree.proc)
+    assert ("cgroup v2", ("CPU is not limited",)) == (ground.name, ground.missing)
+    assert {"memory", "pids", "kill"} == ground.parents.keys()
+
+
+def test_detect_without_controllers_can_still_kill(fake):
+    """A tree without controllers limits nothing, but all that is in a group can be ended."""
+    tree = fake("/", controllers="")
+    ground = detect(tree.proc)
+    assert ("rlimits", {"kill": tree.root}) == (ground.name, ground.parents)
+    assert 3 == len(ground.missing)
+
+
+def test_detect_where_nothing_may_be_made(fake, monkeypatch):
+    """A read-only tree, as in most containers, gives its reason."""
+    tree = fake("/")
+
+    def refuse(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(cgroupfs, "write", refuse)
+    ground = detect(tree.proc)
+    assert "rlimits" == ground.name
+    assert "Read-only file system" in ground.missing[0]
+
+
+def test_detect_where_nobody_can_enter(fake, monkeypatch):
+    """Groups that a process can't get into are none."""
+    tree = fake("/")
+    make = cgroupfs.make
+
+    def make_closed(folder):
+        make(folder)
+        (folder / "cgroup.procs").unlink()
+        (folder / "cgroup.procs").mkdir()
+
+    monkeypatch.setattr(cgroupfs, "make", make_closed)
+    ground = detect(tree.proc)
+    assert "rlimits" == ground.name
+    assert "can't enter" in ground.missing[0]
+
+
+def test_detect_without_cgroups(tmp_path):
+    """A machine without cgroups has rlimits, and it is said what they are worth."""
+    (tmp_path / "cgroup").write_text("")
+    (tmp_path / "mountinfo").write_text("")
+    ground = detect(tmp_path)
+    assert "rlimits" == ground.name
+    expected = (
+        "there are no cgroups here",
+        "memory is limited for each process only",
+        "processes are limited for each user only, and not for root",
+        "CPU is not limited",
+    )
+    assert expected == ground.missing
+
+
+def test_detect_in_version_1_without_a_controller(tmp_path, monkeypatch):
+    """A controller that can't be had is named with the reason, the others are used."""
+    memory, pids = tmp_path / "memory", tmp_path / "pids"
+    memory.mkdir()
+    (tmp_path / "cgroup").write_text("4:memory:/\n3:pids:/\n")
+    (tmp_path / "mountinfo").write_text(
+        f"1 0 0:1 / {memory} rw - cgroup none rw,memory\n"
+        f"2 0 0:2 / {pids} rw - cgroup none rw,pids\n"
+    )
+
+    def make(folder):
+        folder.mkdir()
+        (folder / "memory.limit_in_bytes").touch()
+        (folder / "memory.memsw.limit_in_bytes").touch()
+
+    monkeypatch.setattr(cgroupfs, "make", make)
+    monkeypatch.setattr(cgroupfs, "remove", partial(shutil.rmtree, ignore_errors=True))
+    monkeypatch.setattr(cgroupfs, "processes", lambda _: set())
+    ground = detect(tmp_path)
+    assert ("cgroup v1", {"memory": memory}) == (ground.name, ground.parents)
+    assert f"there is no cgroup for pids in {pids}: No such file or directory" in ground.missing
+
+
+def test_detect_asks_systemd_for_a_group(fake, delegate, monkeypatch, tmp_path):
+    """Started from a shell, the daemon asks systemd for a scope that is its own."""
+    tree = fake("/user.slice/session-1.scope")
+    asked = []
+
+    def call(*words):
+        asked.extend(words)
+        tree.make(tree.own.parent / "ashd-1.scope")
+        delegate(tree.own.parent / "ashd-1.scope")
+        tree.stand_in("/user.slice/ashd-1.scope")
+
+    monkeypatch.setattr(delegation, "_SYSTEMD", tmp_path)
+    monkeypatch.setattr(delegation, "_own", (tree.proc / "cgroup").read_text)
+    monkeypatch.setattr(delegation, "_call_systemd", call)
+    ground = detect(tree.proc)
+    assert tree.own.parent / "ashd-1.scope" == ground.parents["memory"]
+    assert ["PIDs", "au", "1", str(os.getpid())] == asked[5:9]
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/user.slice/session-1.scope", subprocess.CalledProcessError(1, "busctl")),
+        ("/user.slice/session-1.scope", FileNotFoundError("busctl")),
+        ("/system.slice/my.service", AssertionError("a service is not to be asked for")),
+    ],
+)
+def test_detect_without_a_group_from_systemd(fake, monkeypatch, tmp_path, path, answer):
+    """If systemd says no, or it is a service that must stay in its unit, there are rlimits."""
+    tree = fake(path)
+
+    def call(*_):
+        raise answer
+
+    monkeypatch.setattr(delegation, "_SYSTEMD", tmp_path)
+    monkeypatch.setattr(delegation, "_own", (tree.proc / "cgroup").read_text)
+    monkeypatch.setattr(delegation, "_call_systemd", call)
+    assert "rlimits" == detect(tree.proc).name

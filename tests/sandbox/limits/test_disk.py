@@ -1,0 +1,188 @@
+import os
+
+import pytest
+import trio
+
+from ash.sandbox.limits import DiskSweep, disk
+from ash.sandbox.limits.amounts import MB
+from ash.sandbox.limits.usage import MAX_DEPTH
+
+OVER = "The agent went over its disk limit of 1 MB"
+
+
+@pytest.fixture
+def sweep(nursery):
+    """A sweep that runs."""
+    sweep = DiskSweep()
+    nursery.start_soon(sweep.run)
+    return sweep
+
+
+class Ear:
+    """Hears what the sweep has to say; `await ear.heard()` is the next thing."""
+
+    def __init__(self):
+        self.say, self._said = trio.open_memory_channel(10)
+
+    def __call__(self, text):
+        self.say.send_nowait(text)
+
+    async def heard(self):
+        return await self._said.receive()
+
+    @property
+    def waiting(self):
+        return self._said.statistics().current_buffer_used
+
+
+def fill(folder, megabytes):
+    (folder / f"large-{megabytes}").write_bytes(bytes(megabytes * MB))
+
+
+async def test_over_the_limit_is_told(sweep, autojump_clock, tmp_path):
+    """A sandbox that takes more than it may is named with its limit."""
+    ear = Ear()
+    with sweep.watch([tmp_path], 1, ear) as watched:
+        fill(tmp_path, 2)
+        assert OVER == await ear.heard()
+        assert OVER == watched.complaint
+        assert watched.used > MB
+
+
+async def test_over_the_limit_is_told_once(sweep, autojump_clock, tmp_path, monkeypatch):
+    """It is not told again at each pass, only after it has been under the limit."""
+    ear = Ear()
+    looks = counted(monkeypatch)
+    with sweep.watch([tmp_path], 1, ear) as watched:
+        fill(tmp_path, 2)
+        await ear.heard()
+        await looks(3)
+        assert 0 == ear.waiting
+        (tmp_path / "large-2").unlink()
+        await looks(2)
+        assert None is watched.complaint
+        fill(tmp_path, 3)
+        assert OVER == await ear.heard()
+
+
+async def test_under_the_limit_is_measured(sweep, autojump_clock, tmp_path, monkeypatch):
+    """Who keeps to its limit hears nothing, and what it takes is known."""
+    ear = Ear()
+    looks = counted(monkeypatch)
+    with sweep.watch([tmp_path], 5, ear) as watched:
+        fill(tmp_path, 2)
+        await looks(2)
+        assert (2 * MB, 0) == (watched.used, ear.waiting)
+
+
+async def test_all_folders_count_together(sweep, autojump_clock, tmp_path):
+    """Workspace and home share the limit."""
+    ear = Ear()
+    folders = [tmp_path / "workspace", tmp_path / "home"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "half").write_bytes(bytes(600_000))
+    with sweep.watch(folders, 1, ear):
+        assert OVER == await ear.heard()
+
+
+async def test_files_without_a_name_count(sweep, autojump_clock, tmp_path):
+    """A file that is deleted and still held takes what it takes."""
+    ear = Ear()
+    fill(tmp_path, 2)
+    held = (tmp_path / "large-2").open("rb")
+    (tmp_path / "large-2").unlink()
+    with held, sweep.watch([tmp_path], 1, ear, lambda: [os.getpid()]):
+        assert OVER == await ear.heard()
+
+
+async def test_a_nest_of_folders_is_told(sweep, autojump_clock, tmp_path):
+    """Folders without end are over the limit, whatever they take."""
+    ear = Ear()
+    at = tmp_path
+    for _ in range(MAX_DEPTH + 1):
+        at /= "d"
+        at.mkdir()
+    with sweep.watch([tmp_path], 1, ear):
+        assert f"The agent's folders are nested more than {MAX_DEPTH} deep" == await ear.heard()
+
+
+async def test_one_that_is_gone_does_not_end_the_sweep(sweep, autojump_clock, tmp_path):
+    """A folder that can't be read is no news, and the others are looked at."""
+    ear, deaf = Ear(), Ear()
+    fill(tmp_path, 2)
+    with sweep.watch([tmp_path / "gone"], 1, deaf), sweep.watch([tmp_path], 1, ear):
+        assert OVER == await ear.heard()
+    assert 0 == deaf.waiting
+
+
+async def test_one_that_is_no_longer_watched_is_not_told(
+    sweep, autojump_clock, tmp_path, monkeypatch
+):
+    """The end of a sandbox is the end of its watch."""
+    ear, other = Ear(), Ear()
+    looks = counted(monkeypatch)
+    (tmp_path / "other").mkdir()
+    with sweep.watch([tmp_path / "other"], 1, other):
+        with sweep.watch([tmp_path], 1, ear):
+            await looks(1)
+        fill(tmp_path, 2)
+        await looks(2)
+    assert 0 == ear.waiting
+
+
+async def test_the_pace_is_bounded(tmp_path, autojump_clock, monkeypatch):
+    """So many entries take so many seconds, and no more than a slice is done at once."""
+    monkeypatch.setattr(disk, "SLICE", 10)
+    monkeypatch.setattr(disk, "ENTRIES_PER_SECOND", 50)
+    for name in range(500):
+        (tmp_path / str(name)).touch()
+    slices = []
+    take = disk._take
+
+    def counted_take(sizes):
+        slices.append(take(sizes))
+        return slices[-1]
+
+    monkeypatch.setattr(disk, "_take", counted_take)
+    ear = Ear()
+    sweep = DiskSweep()
+    with sweep.watch([tmp_path], 100, ear) as watched:
+        begun = trio.current_time()
+        await sweep._look(watched)
+    assert 10 == pytest.approx(trio.current_time() - begun)
+    assert 10 == max(map(len, slices))
+    assert 500 * 1024 == watched.used
+
+
+async def test_a_look_ends_when_it_is_too_much(tmp_path, autojump_clock, monkeypatch):
+    """What is over the limit need not be measured to its end."""
+    monkeypatch.setattr(disk, "SLICE", 10)
+    for name in range(2000):
+        (tmp_path / str(name)).touch()
+    ear = Ear()
+    sweep = DiskSweep()
+    with sweep.watch([tmp_path], 1, ear) as watched:
+        await sweep._look(watched)
+    assert MB < watched.used <= MB + 10 * 1024
+    assert OVER == await ear.heard()
+
+
+def counted(monkeypatch):
+    """`await looks(n)` returns after n more looks have ended."""
+    send, receive = trio.open_memory_channel(1000)
+    judge = disk.Watched.judge
+
+    def judged(watched, *arguments, **options):
+        judge(watched, *arguments, **options)
+        send.send_nowait(watched)
+
+    monkeypatch.setattr(disk.Watched, "judge", judged)
+
+    async def looks(count):
+        for _ in range(receive.statistics().current_buffer_used):
+            receive.receive_nowait()
+        for _ in range(count + 1):
+            await receive.receive()
+
+    return looks

@@ -1,0 +1,62 @@
+import pytest
+
+from ash.sandbox.limits import Limits
+from ash.sandbox.limits.drivers import V1, V2, Oom
+
+LIMITS = Limits(memory_mb=100, cpu_percent=150, disk_mb=1, max_processes=40)
+
+
+def written(driver):
+    return {f"{s.part}/{s.file}": s.value for s in driver.settings(LIMITS)}
+
+
+def test_v1_settings():
+    """Version 1 limits memory with swap, the CPU by a quota of each period, and processes."""
+    expected = {
+        "memory/memory.limit_in_bytes": "104857600",
+        "memory/memory.memsw.limit_in_bytes": "104857600",
+        "pids/pids.max": "40",
+        "cpu/cpu.cfs_period_us": "100000",
+        "cpu/cpu.cfs_quota_us": "150000",
+    }
+    assert expected == written(V1())
+
+
+def test_v1_sets_memory_before_memory_with_swap():
+    """The kernel refuses the second while the first is above it."""
+    names = list(written(V1()))
+    memory, both = "memory/memory.limit_in_bytes", "memory/memory.memsw.limit_in_bytes"
+    assert names.index(memory) < names.index(both)
+
+
+def test_v2_settings():
+    """Version 2 limits memory and swap apart, and the CPU in one file."""
+    expected = {
+        "memory/memory.max": "104857600",
+        "memory/memory.swap.max": "0",
+        "pids/pids.max": "40",
+        "cpu/cpu.max": "150000 100000",
+    }
+    assert expected == written(V2())
+
+
+@pytest.mark.parametrize("driver", [V1(), V2()])
+def test_only_the_swap_limit_is_optional(driver):
+    """Kernels without swap accounting are common; without the others there is no limit."""
+    expected = [driver.swap_file]
+    assert expected == [s.file for s in driver.settings(LIMITS) if s.optional]
+
+
+def test_v2_oom_is_read_from_memory_events(tmp_path):
+    """Version 2 counts kills, and how often the group itself was full."""
+    (tmp_path / "memory.events").write_text("low 0\nmax 9\noom 3\noom_kill 2\noom_group_kill 0\n")
+    assert Oom(kills=2, full=3) == V2().oom(tmp_path)
+
+
+@pytest.mark.parametrize(("most", "full"), [(104857600, 2), (103000000, 2), (50000000, 0)])
+def test_v1_oom_is_read_from_oom_control_and_the_highest_use(tmp_path, most, full):
+    """Version 1 counts kills; they are the group's own if it had come near its limit."""
+    (tmp_path / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")
+    (tmp_path / "memory.limit_in_bytes").write_text("104857600\n")
+    (tmp_path / "memory.max_usage_in_bytes").write_text(f"{most}\n")
+    assert Oom(kills=2, full=full) == V1().oom(tmp_path)

@@ -1,0 +1,165 @@
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from subprocess import PIPE
+
+import pytest
+import trio
+
+from ash.sandbox.limits import cgroupfs, delegation, open_cages
+from ash.sandbox.limits.detect import Ground
+from ash.sandbox.limits.drivers import V2
+from ash.sandbox.limits.leftovers import RECORD, Estate, sweep_leftovers
+from tests.support.processes import alive
+
+DAEMON = [sys.executable, Path(__file__).with_name("killed_daemon.py")]
+
+
+@pytest.fixture
+async def daemon():
+    """`async with daemon(data_dir) as (process, pid)`: a daemon that has a process in a cage."""
+
+    @asynccontextmanager
+    async def run(data_dir):
+        data_dir.mkdir(exist_ok=True)
+        process = await trio.lowlevel.open_process([*DAEMON, data_dir], stdin=PIPE, stdout=PIPE)
+        try:
+            yield process, int(await process.stdout.receive_some(100))
+        finally:
+            await process.stdin.aclose()
+            await process.stdout.aclose()
+            await process.wait()
+
+    return run
+
+
+@pytest.fixture
+async def left(daemon, tmp_path):
+    """The id of a process that the killed daemon of `tmp_path / "left"` has left in its cage."""
+    async with daemon(tmp_path / "left") as (process, pid):
+        process.kill()
+        await process.wait()
+    assert alive(pid)
+    return pid
+
+
+def groups(data_dir):
+    return [Path(line) for line in (data_dir / RECORD).read_text().splitlines()]
+
+
+async def test_open_cages_ends_what_a_killed_daemon_left(left, ground, tmp_path):
+    """After a crash, the next start kills what ran and removes its groups."""
+    data_dir = tmp_path / "left"
+    before = groups(data_dir)
+    assert all(folder.is_dir() for folder in before)
+    async with open_cages(data_dir, ground):
+        assert not alive(left)
+        assert [] == [folder for folder in before if folder.exists()]
+
+
+async def test_open_cages_ends_what_another_data_directory_left(left, ground, tmp_path):
+    """A dead daemon whose data directory is gone for good leaves nothing either."""
+    async with open_cages(tmp_path, ground):
+        assert not alive(left)
+
+
+async def test_open_cages_spares_a_daemon_that_lives(daemon, ground, tmp_path):
+    """A daemon on another data directory keeps what it has."""
+    async with daemon(tmp_path / "other") as (_, pid):
+        async with open_cages(tmp_path, ground):
+            assert alive(pid)
+        assert alive(pid)
+        assert all(folder.is_dir() for folder in groups(tmp_path / "other"))
+    assert not alive(pid)
+
+
+async def test_open_cages_that_ends_leaves_nothing(ground, tmp_path):
+    """The daemon's own groups go with it, and all that is still in them."""
+    async with open_cages(tmp_path, ground):
+        pass
+    assert [] == [folder for folder in groups(tmp_path) if folder.exists()]
+
+
+def test_sweep_looks_where_the_last_daemon_was(fake, tmp_path):
+    """A daemon that is started elsewhere has other groups: those it had are on record."""
+    tree = fake("/session-1.scope")
+    elsewhere = tree.root / "session-0.scope"
+    tree.make(elsewhere)
+    tree.make(elsewhere / "ash-0")
+    (tmp_path / RECORD).write_text(f"{elsewhere / 'ash-0'}\n")
+    assert [elsewhere / "ash-0"] == sweep_leftovers(on(tree), tmp_path)
+    assert elsewhere.is_dir()
+    assert not (elsewhere / "ash-0").exists()
+
+
+def test_sweep_removes_nothing_but_what_is_named_as_ours(fake, tmp_path):
+    """A record that has been tampered with can't be used to end what is not ours."""
+    tree = fake("/")
+    tree.make(tree.root / "system.slice")
+    (tmp_path / RECORD).write_text(f"{tree.root / 'system.slice'}\n")
+    assert [] == sweep_leftovers(on(tree), tmp_path)
+    assert (tree.root / "system.slice").is_dir()
+
+
+def test_sweep_removes_cages_within(fake, tmp_path):
+    """All cages of the dead daemon go with its group."""
+    tree = fake("/")
+    tree.make(tree.root / "ash-0")
+    tree.make(tree.root / "ash-0" / "1")
+    assert [tree.root / "ash-0"] == sweep_leftovers(on(tree), tmp_path)
+    assert not (tree.root / "ash-0").exists()
+
+
+def test_estate_hands_controllers_on_to_its_cages(fake, tmp_path):
+    """Version 2 gives a cage only what the group above it has handed on."""
+    tree = fake("/")
+    estate = Estate(on(tree), tmp_path)
+    assert "cpu memory pids" == (estate.folders["memory"] / "cgroup.subtree_control").read_text()
+    assert estate.leave()
+
+
+def test_estate_is_made_again_if_it_was_swept_at_once(fake, tmp_path, monkeypatch):
+    """Another daemon's sweep may come between the making of a group and its lock."""
+    tree = fake("/")
+    swept = []
+
+    def make(folder):
+        tree.make(folder)
+        if not swept:
+            swept.append(folder)
+            assert [folder] == sweep_leftovers(on(tree), tmp_path)
+
+    monkeypatch.setattr(cgroupfs, "make", make)
+    estate = Estate(on(tree), tmp_path)
+    assert swept == [estate.folders["memory"]]
+    assert estate.folders["memory"].is_dir()
+    assert [] == sweep_leftovers(on(tree), tmp_path)
+    assert estate.leave()
+
+
+def test_estates_of_two_data_directories_have_two_names(fake, tmp_path):
+    """Who looks at the groups can tell whose they are."""
+    tree = fake("/")
+    names = []
+    for folder in (tmp_path / "a", tmp_path / "b", tmp_path / "a"):
+        folder.mkdir(exist_ok=True)
+        estate = Estate(on(tree), folder)
+        names.append(estate.folders["memory"].name.rpartition("-")[0])
+        estate.leave()
+    assert names[0] == names[2] != names[1]
+
+
+def test_estate_that_fails_leaves_nothing(fake, tmp_path):
+    """Without its record there is no estate: nobody would find it again."""
+    tree = fake("/")
+    (tmp_path / RECORD).mkdir()
+    with pytest.raises(IsADirectoryError):
+        Estate(on(tree), tmp_path)
+    assert [] == list(tree.root.glob("ash-*"))
+
+
+def on(tree):
+    """The ground as it is where the daemon is in the tree."""
+    controllers = delegation.divide(tree.own)
+    parts = ("memory", "pids", "cpu", "kill")
+    return Ground("cgroup v2", V2(), dict.fromkeys(parts, tree.own), controllers)

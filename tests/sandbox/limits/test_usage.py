@@ -1,0 +1,164 @@
+import os
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+from ash.sandbox.limits.usage import MAX_DEPTH, TooDeep, entry_sizes, unlinked_sizes
+
+KB = 1024
+
+
+def used(*folders):
+    return sum(entry_sizes(folders))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An empty one; what a single empty file adds to it is in it already."""
+    made = tmp_path / "folder"
+    made.mkdir()
+    return made
+
+
+def write(file, size):
+    file.write_bytes(bytes(size))
+    return file
+
+
+def test_entry_sizes_of_an_empty_folder(folder):
+    """Nothing is nothing."""
+    assert 0 == used(folder)
+
+
+def test_entry_sizes_count_what_the_disk_gives(folder):
+    """A file takes whole blocks, whatever its length; so does one in a folder, and the folder."""
+    write(folder / "one", 1)
+    (folder / "below").mkdir()
+    write(folder / "below" / "more", 5 * KB)
+    blocks = [(folder / name).stat().st_blocks for name in ("one", "below", "below/more")]
+    assert sum(blocks) * 512 == used(folder)
+
+
+def test_entry_sizes_count_no_holes(folder):
+    """A file that is mostly hole takes what was written to it."""
+    with (folder / "sparse").open("wb") as out:
+        out.truncate(1024 * 1024 * 1024)
+        out.write(b"x")
+    assert used(folder) < 64 * KB
+
+
+def test_entry_sizes_bound_empty_files(folder):
+    """An empty file takes an inode, and there are only so many of them."""
+    for name in range(10):
+        (folder / str(name)).touch()
+    assert 10 * KB == used(folder)
+
+
+def test_entry_sizes_count_hard_links_once(folder):
+    """The names of a file share its blocks."""
+    write(folder / "one", 100 * KB)
+    before = used(folder)
+    os.link(folder / "one", folder / "same")
+    (folder / "below").mkdir()
+    beside = used(folder / "below")
+    os.link(folder / "one", folder / "below" / "same")
+    assert before + (folder / "below").stat().st_blocks * 512 + beside == used(folder)
+
+
+def test_entry_sizes_count_hard_links_across_folders_once(tmp_path, folder):
+    """Workspace and home are one account."""
+    write(folder / "one", 100 * KB)
+    home = tmp_path / "home"
+    home.mkdir()
+    os.link(folder / "one", home / "same")
+    assert used(folder) == used(folder, home)
+
+
+def test_entry_sizes_follow_no_links(tmp_path, folder):
+    """A link to a large file, to the root or to itself is a link and nothing more."""
+    write(tmp_path / "outside", 1024 * KB)
+    for name, target in (("file", "../outside"), ("root", "/"), ("loop", "."), ("none", "gone")):
+        (folder / name).symlink_to(target)
+    assert 4 * KB == used(folder)
+
+
+def test_entry_sizes_of_a_folder_that_is_a_link(tmp_path, folder):
+    """Not even the folder itself may be a link to elsewhere."""
+    write(folder / "one", 100 * KB)
+    (tmp_path / "link").symlink_to(folder)
+    assert 0 == used(tmp_path / "link")
+
+
+def test_entry_sizes_of_what_is_gone(tmp_path):
+    """A sandbox that has just ended takes nothing."""
+    assert 0 == used(tmp_path / "gone")
+
+
+def test_entry_sizes_while_a_folder_is_replaced_by_a_link(tmp_path, folder):
+    """A folder that becomes a link after it was seen leads nowhere."""
+    write(tmp_path / "outside", 1024 * KB)
+    (folder / "below").mkdir()
+    with closing(entry_sizes([folder])) as sizes:
+        next(sizes)
+        (folder / "below").rmdir()
+        (folder / "below").symlink_to(tmp_path)
+        assert [] == list(sizes)
+
+
+def test_entry_sizes_of_too_many_folders_within_each_other(folder):
+    """A nest deeper than anybody needs is not followed to its end: it has none."""
+    nest(folder, MAX_DEPTH)
+    assert MAX_DEPTH == len(list(entry_sizes([folder])))
+    nest(folder, MAX_DEPTH + 1)
+    with pytest.raises(TooDeep):
+        used(folder)
+
+
+def test_entry_sizes_hold_no_descriptors_afterwards(folder):
+    """Neither the end, an early close nor a failure leaves one open."""
+    nest(folder, 50)
+    before = open_descriptors()
+    used(folder)
+    with closing(entry_sizes([folder])) as sizes:
+        next(sizes)
+    nest(folder, MAX_DEPTH + 1)
+    with pytest.raises(TooDeep):
+        used(folder)
+    assert before == open_descriptors()
+
+
+def test_unlinked_sizes_count_what_has_no_name(folder):
+    """A file that was deleted while it is open takes its blocks, once however often it is open."""
+    with write(folder / "hidden", 100 * KB).open("rb") as one, (folder / "hidden").open("rb"):
+        (folder / "hidden").unlink()
+        expected = os.fstat(one.fileno()).st_blocks * 512
+        sizes = unlinked_sizes([os.getpid(), os.getpid()], folder.stat().st_dev)
+        assert expected == sum(sizes)
+
+
+def test_unlinked_sizes_leave_out_what_is_counted_elsewhere(folder):
+    """What has a name, is no file, or is on another device is not counted."""
+    with write(folder / "named", 100 * KB).open("rb"):
+        assert 0 == sum(unlinked_sizes([os.getpid()], folder.stat().st_dev))
+
+
+def test_unlinked_sizes_of_who_is_gone(folder):
+    """A process that has ended holds nothing."""
+    assert [] == list(unlinked_sizes([2**22 + 1], folder.stat().st_dev))
+
+
+def open_descriptors():
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
+def nest(folder, depth):
+    """So many folders within each other."""
+    at = os.open(folder, os.O_RDONLY)
+    for _ in range(depth):
+        with suppress(FileExistsError):
+            os.mkdir("d", dir_fd=at)
+        below = os.open("d", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)

@@ -20,12 +20,13 @@ class Spawner:
 
     The kernel's parent-death signal follows the *thread* that forked, and trio's worker
     threads end after ten idle seconds: a child of one would be killed with it. `running` are
-    the pids that somebody waits for.
+    the pids that somebody waits for; while some are `starting` it can't be complete.
     """
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
         self.running: set[int] = set()
+        self.starting = 0
 
     async def start(
         self, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, pass_fds: Sequence[int]
@@ -45,11 +46,15 @@ class Spawner:
             start_new_session=True,
         )
         future.add_done_callback(lambda _: token.run_sync_soon(started.set))
-        # Shielded, or a cancelled caller would leave a process that nobody owns.
-        with trio.CancelScope(shield=True):
-            await started.wait()
-        popen = future.result()
-        self.running.add(popen.pid)
+        self.starting += 1
+        try:
+            # Shielded, or a cancelled caller would leave a process that nobody owns.
+            with trio.CancelScope(shield=True):
+                await started.wait()
+            popen = future.result()
+            self.running.add(popen.pid)
+        finally:
+            self.starting -= 1
         return Process(popen, self.running.discard)
 
     def close(self) -> None:
@@ -69,9 +74,15 @@ class Process:
         self.stderr = _take(popen.stderr)
 
     async def wait(self) -> int:
-        """The exit status once it has ended; -N if signal N ended it."""
-        while (status := self._popen.poll()) is None:
+        """The exit status once it has ended; -N if signal N ended it.
+
+        What it leaves of its group ends with it.
+        """
+        if self._popen.returncode is None:
             await trio.lowlevel.wait_readable(self._pidfd)
+            # Before it is reaped: from then on the number may be another group's.
+            self.kill()
+        status = self._popen.wait()
         self._forget(self.pid)
         return status
 

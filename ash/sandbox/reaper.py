@@ -7,6 +7,7 @@ gets it, and in a container init is often the daemon itself, or nobody who reaps
 import ctypes
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -22,17 +23,34 @@ PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 async def reap_orphans(spawner: Spawner) -> None:
     """Takes in orphans in init's place and reaps them as they end; runs until cancelled.
 
-    Children of the spawner are left to who waits for them.
+    Children of the spawner are left to who waits for them, and so is what the program around
+    us has started: unlike a sandbox it is in our own session.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        log.warning("reaper.refused", error=os.strerror(ctypes.get_errno()))
+    if not _take_in_orphans(on=True):
         return
-    with trio.open_signal_receiver(signal.SIGCHLD) as signals:
-        async for _ in signals:
-            for pid in _children():
-                if pid not in spawner.running:
-                    _reap(pid)
+    try:
+        with trio.open_signal_receiver(signal.SIGCHLD) as signals:
+            async for _ in signals:
+                if not spawner.starting:
+                    _reap_all_but(spawner.running)
+    finally:
+        _take_in_orphans(on=False)
+
+
+def _take_in_orphans(*, on: bool) -> bool:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0) == 0:
+        return True
+    log.warning("reaper.refused", error=os.strerror(ctypes.get_errno()))
+    return False
+
+
+def _reap_all_but(waited_for: set[int]) -> None:
+    ours = os.getsid(0)
+    for pid in _children():
+        with suppress(ProcessLookupError, ChildProcessError):
+            if pid not in waited_for and os.getsid(pid) != ours:
+                os.waitpid(pid, os.WNOHANG)
 
 
 def _children() -> list[int]:
@@ -44,10 +62,3 @@ def _children() -> list[int]:
         except FileNotFoundError:
             continue
     return found
-
-
-def _reap(pid: int) -> None:
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return

@@ -1,12 +1,68 @@
 """Looks at processes from outside."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+
+import trio
+
+# For what the kernel does by itself, on a machine that is busy with other things.
+PATIENCE = 10.0
 
 
 def alive(pid: int) -> bool:
     """Whether it runs: one that has ended and was not reaped does not."""
+    return _stat(pid)[:1] not in ([], ["Z"], ["X"])
+
+
+def exists(pid: int) -> bool:
+    """Whether there is an entry, be it a zombie's."""
+    return bool(_stat(pid))
+
+
+def parent(pid: int) -> int | None:
+    fields = _stat(pid)
+    return int(fields[1]) if fields else None
+
+
+def children_of_thread(thread: int) -> list[int]:
+    words = Path(f"/proc/self/task/{thread}/children").read_text().split()
+    return [int(word) for word in words]
+
+
+def descendants(pid: int) -> list[int]:
+    """All that come from it, by now."""
+    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+    parents = {each: parent(each) for each in pids}
+    family = [pid]
+    for member in family:
+        family += [each for each, owner in parents.items() if owner == member]
+    return family[1:]
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - iterdir would open one more
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """For what nobody tells us: another process's doing."""
+    with trio.fail_after(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - as said
+            await trio.sleep(0.005)
+
+
+async def stopped(pid: int) -> None:
+    await until(lambda: not alive(pid))
+
+
+async def gone(pid: int) -> None:
+    """Reaped, too."""
+    await until(lambda: not exists(pid))
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent and so on (proc(5), from the third field on); empty if there is none."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state not in "ZX"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []

@@ -33,6 +33,7 @@ class AgentConfig(Struct, kw_only=True, rename="camel", omit_defaults=True):
     """What an agent's `config` means to the daemon; what else is in it is its owner's."""
 
     limits: AskedLimits | None = None
+    network: str | list[str] = "public"
     pre_warm_count: Annotated[int, Meta(ge=0, le=100)] | None = None
 
 

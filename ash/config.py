@@ -86,6 +86,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_sandboxes: Annotated[
         int, Meta(ge=1), Doc("ASH_MAX_SANDBOXES", "How many sandboxes may live at a time.")
     ] = 1000
+    network: Annotated[
+        tuple[Text, ...],
+        Doc(
+            "ASH_NETWORK",
+            "What sandboxes may reach at most: `none`, `model-only`, `public`, or hosts such as"
+            " `api.example.com`, `*.example.com`, `host:port`.",
+        ),
+    ] = ("public",)
     sandbox_memory_mb: Annotated[
         MemoryMb, Doc("ASH_SANDBOX_MEMORY_MB", "Memory that a sandbox may take at most, in MB.")
     ] = 2048

@@ -26,6 +26,7 @@ from ash.http.server import serve
 from ash.http.services import Health, Services
 from ash.keys import Keys, load_secret
 from ash.sandbox.box import Workshop
+from ash.sandbox.egress import ModelUpstream, Policy, credentials, parse
 from ash.sandbox.isolation import detect
 from ash.sandbox.limits import Cages, DiskSweep, Limits, open_cages
 from ash.sandbox.pool import Capacity, Pool
@@ -53,8 +54,12 @@ async def run(settings: Settings) -> None:
     data_dir = settings.data_dir.absolute()
     with _owned(data_dir):
         listeners = await _listen(settings)
-        async with open_store(data_dir / "ash.db") as store, open_cages(data_dir) as cages:
-            runtime = await _runtime(settings, cages)
+        async with (
+            open_store(data_dir / "ash.db") as store,
+            open_cages(data_dir) as cages,
+            _upstream(settings) as upstream,
+        ):
+            runtime = await _runtime(settings, cages, upstream)
             await _recover(store, Workspaces(data_dir))
             await store.settle_sandboxes(OWNER, now_iso(SystemClock()))
             secret = await trio.to_thread.run_sync(load_secret, data_dir)
@@ -91,6 +96,7 @@ async def _serve(
             disk_mb=settings.sandbox_disk_mb,
             max_processes=settings.sandbox_max_processes,
         ),
+        network=_network(settings),
     )
     draining = trio.Event()
     async with trio.open_nursery() as nursery:
@@ -130,29 +136,41 @@ async def _wind_down(sessions: Sessions, tree: trio.CancelScope) -> None:
     tree.cancel()
 
 
-async def _runtime(settings: Settings, cages: Cages) -> Runtime:
-    model = {
-        "ANTHROPIC_API_KEY": settings.anthropic_api_key,
-        "ANTHROPIC_BASE_URL": settings.anthropic_base_url,
-        "ANTHROPIC_CUSTOM_HEADERS": settings.anthropic_custom_headers,
-    }
+async def _runtime(settings: Settings, cages: Cages, upstream: ModelUpstream) -> Runtime:
+    given: dict[str, str] = {}
     readable: tuple[Path, ...] = ()
     if settings.engine != "scripted":
         cli = _cli(settings)
-        model["CLAUDE_CODE_EXECUTABLE"] = str(cli)
+        given["CLAUDE_CODE_EXECUTABLE"] = str(cli)
         readable = (_program(cli),)
-    hidden = (settings.data_dir.absolute(),)
-    level = settings.effective_isolation
-    isolation = await trio.to_thread.run_sync(detect, level, readable, hidden)
-    given = {name: value for name, value in model.items() if value}
+    find = partial(
+        detect,
+        settings.effective_isolation,
+        readable,
+        hidden=(settings.data_dir.absolute(),),
+        network=False,
+    )
     return Runtime(
         spawner=Spawner(),
-        isolation=isolation,
+        isolation=await trio.to_thread.run_sync(find),
         cages=cages,
         disk=DiskSweep(),
         engine=settings.engine,
-        model=given,
+        upstream=upstream,
+        environment=given,
     )
+
+
+def _upstream(settings: Settings) -> ModelUpstream:
+    headers = credentials(settings.anthropic_api_key, settings.anthropic_custom_headers)
+    return ModelUpstream(settings.anthropic_base_url, headers)
+
+
+def _network(settings: Settings) -> Policy:
+    try:
+        return parse(list(settings.network))
+    except ValueError as error:
+        raise StartError(f"network: {error}") from None
 
 
 def _cli(settings: Settings) -> Path:

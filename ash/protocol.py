@@ -119,6 +119,12 @@ class Done(Struct, rename="camel", tag_field="ev", tag="done"):
     id: str = ""
 
 
+class Gone(Struct, rename="camel", tag_field="ev", tag="gone"):
+    """The engine has died between two turns; the next one starts it again."""
+
+    error: str
+
+
 class ExecResult(Struct, kw_only=True, rename="camel", tag_field="ev", tag="exec_result"):
     exit_code: int
     stdout: str
@@ -136,7 +142,7 @@ class Log(Struct, rename="camel", tag_field="ev", tag="log"):
     ts: float = 0.0
 
 
-Event: TypeAlias = Ready | Opened | Message | Failed | Done | ExecResult | Log
+Event: TypeAlias = Ready | Opened | Message | Failed | Done | Gone | ExecResult | Log
 
 _command_decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 _event_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)

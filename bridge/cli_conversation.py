@@ -6,7 +6,7 @@ from typing import Protocol
 import trio
 from msgspec import Raw
 
-from bridge.engine import Emit, EngineDied, EngineError, EngineGone
+from bridge.engine import Emit, EngineDied, EngineError, EngineGone, Say
 from bridge.raw_lines import RawLines, Turn
 
 # For a dead CLI to be found dead, after a write to it has failed.
@@ -53,6 +53,9 @@ class CliConversation:
             raise EngineDied(self._lines.dead)
         if turn.fault:
             raise EngineError(turn.fault)
+
+    def on_end(self, tell: Say) -> None:
+        self._lines.on_end = tell
 
     async def interrupt(self) -> None:
         """Waits until the CLI has taken the prompt: what it is told before that, it forgets."""

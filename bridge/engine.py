@@ -65,6 +65,9 @@ class Conversation(Protocol):
         or EngineDied if there will be no further turn.
         """
 
+    def on_end(self, tell: Say) -> None:
+        """Calls `tell` with the reason if the engine's process ends while no turn runs."""
+
     async def interrupt(self) -> None:
         """Asks the running turn to end; called from any task. Safe when nothing runs."""
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import trio
 
-from ash.protocol import Done, Failed, Open, Opened, Query, Resume, encode, message_line
+from ash.protocol import Done, Failed, Gone, Open, Opened, Query, Resume, encode, message_line
 from bridge.engine import (
     Conversation,
     Emit,
@@ -67,6 +67,7 @@ class Owner:
         self._standing: Launch | None = None
         self._resume = True
         self._conversation: Conversation | None = None
+        self._resting = False
         self._scope = trio.CancelScope()
 
     def submit(self, command: Open | Resume | Query) -> None:
@@ -169,13 +170,26 @@ class Owner:
         """Raises EngineDied when there can be no further turn."""
         self._conversation = conversation
         self._resume = True
+        conversation.on_end(self._tell_gone)
         launch = job.launch
         while True:
             await self._do(job)
-            job = await self._next()
+            job = await self._rest()
             # What the CLI has spent adds up over the life of its process.
             if job.launch != launch or launch.max_budget_usd is not None:
                 return job
+
+    async def _rest(self) -> Job:
+        self._resting = True
+        try:
+            return await self._next()
+        finally:
+            self._resting = False
+
+    def _tell_gone(self, why: str) -> None:
+        """Of one that is just being closed there is nothing to tell."""
+        if self._resting:
+            self._outbox.put_now(encode(Gone(why)))
 
     async def _do(self, job: Job) -> None:
         error = ""

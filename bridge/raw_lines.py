@@ -46,7 +46,7 @@ class RawLines:
     """Sorts what one CLI process writes.
 
     `turn` is the one that runs. `dead` says why there will be no more lines, and is empty as
-    long as there may be some.
+    long as there may be some; `on_end` is told so if that comes while no turn runs.
     """
 
     def __init__(self, say: Say) -> None:
@@ -62,6 +62,7 @@ class RawLines:
         # A turn was given up on: what the CLI still does belongs to nobody.
         self._cut = False
         self.dead = ""
+        self.on_end: Say | None = None
 
     @property
     def quiet(self) -> bool:
@@ -94,10 +95,12 @@ class RawLines:
 
     def bury(self, why: str) -> None:
         """There will be no further line."""
-        self.dead = self.dead or why
+        news, self.dead = not self.dead, self.dead or why
         self._idle.set()
         if self.turn is not None:
             self.turn.end()
+        elif news and self.on_end is not None:
+            self.on_end(why)
 
     async def control_messages(self, stdout: AsyncIterable[bytes]) -> AsyncIterator[dict[str, Any]]:
         """What the SDK has to see of the lines; ends with the last one."""

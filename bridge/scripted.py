@@ -66,6 +66,9 @@ class ScriptedConversation:
             self._running = None
             self._number += 1
 
+    def on_end(self, tell: Say) -> None:
+        """Nothing of it can end alone."""
+
     async def interrupt(self) -> None:
         if self._running:
             self._running.brake.pull()

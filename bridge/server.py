@@ -1,5 +1,6 @@
 """The bridge: commands of the daemon in, what the engine says out."""
 
+import os
 import signal
 import sys
 from functools import partial
@@ -22,6 +23,7 @@ from ash.protocol import (
     decode_command,
     encode,
 )
+from bridge import forward
 from bridge.engines import load_engine
 from bridge.outbox import Outbox
 from bridge.owner import Owner
@@ -49,12 +51,19 @@ class Server:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send)
             async with trio.open_nursery() as self._work:
+                await self._find_way_out()
                 self._work.start_soon(self._owner.run)
                 self._work.start_soon(self._watch_signals)
                 self._work.start_soon(self._read)
             with trio.move_on_after(_FLUSH_SECONDS):
                 await self._outbox.flush()
             nursery.cancel_scope.cancel()
+
+    async def _find_way_out(self) -> None:
+        """Tells everything that is started from now on where the proxy is."""
+        if path := os.environ.pop("ASH_EGRESS_SOCKET", None):
+            port = await self._work.start(forward.serve, path)
+            os.environ.update(forward.environment(port))
 
     def _end(self) -> None:
         self._work.cancel_scope.cancel()

@@ -10,6 +10,7 @@ from msgspec import Meta, Raw, Struct, field
 
 from ash.agents import AgentConfig
 from ash.errors import BadRequest
+from ash.sandbox.egress import parse as parse_network
 from ash.sandbox.limits import AskedLimits
 
 T = TypeVar("T")
@@ -110,7 +111,7 @@ _text = msgspec.json.Decoder(str)
 _blocks = msgspec.json.Decoder(list[_Block])
 
 
-def decode(body: bytes, shape: msgspec.json.Decoder[T]) -> T:
+def decode(body: bytes | bytearray, shape: msgspec.json.Decoder[T]) -> T:
     """The body as that shape; none at all is `{}`. Raises BadRequest, naming the field."""
     try:
         return shape.decode(body or b"{}")
@@ -132,9 +133,11 @@ def explain(error: msgspec.ValidationError, prefix: str = "") -> str:
 def check_config(config: dict[str, Any] | None) -> None:
     """Raises BadRequest for what the daemon itself would make of an agent's config."""
     try:
-        msgspec.convert(config or {}, AgentConfig)
+        parse_network(msgspec.convert(config or {}, AgentConfig).network)
     except msgspec.ValidationError as error:
         raise BadRequest(explain(error, "config")) from None
+    except ValueError as error:
+        raise BadRequest(f"config.network: {error}") from None
 
 
 def check_command(command: str) -> str:

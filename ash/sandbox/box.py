@@ -1,10 +1,12 @@
 """A sandbox with a booted engine, from its first file to its last process."""
 
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
+import msgspec
 import structlog
 import trio
 from msgspec import Struct, structs
@@ -12,7 +14,8 @@ from msgspec import Struct, structs
 from ash.errors import AshError, EngineFailed, Unavailable
 from ash.model import LogLevel
 from ash.protocol import Exec, Open
-from ash.sandbox.environment import own_part
+from ash.sandbox.egress import Egress, Policy, credentials, with_servers
+from ash.sandbox.environment import own_key, own_part
 from ash.sandbox.isolation import Place
 from ash.sandbox.limits import Limits
 from ash.sandbox.logs import LogSink
@@ -48,6 +51,22 @@ class Order(Struct, frozen=True, kw_only=True):
     source: Path
     env: dict[str, str]
     limits: Limits
+    network: Policy
+
+
+class Opener(Protocol):
+    """`open_sandbox`, or what stands in for it."""
+
+    def __call__(
+        self,
+        runtime: Runtime,
+        place: Place,
+        env: Mapping[str, str],
+        *,
+        limits: Limits,
+        egress: Egress,
+        log: LogSink,
+    ) -> AbstractAsyncContextManager[Sandbox]: ...
 
 
 class Workshop(Struct, frozen=True):
@@ -57,15 +76,18 @@ class Workshop(Struct, frozen=True):
     workspaces: Workspaces
     start_timeout: float
     script_timeout: float
+    open: Opener = open_sandbox
 
 
 class Box:
     """Runs as one task of the pool.
 
     `ready` is set when the engine is booted or has failed to: then `failure` says why. `gone`
-    is set when no process and no folder of a live one is left. `work` is the end of the turn
-    that runs, which the sandbox waits for before it goes. `evict` gives the sandbox up if its
-    session lets it go, and says whether it did.
+    is set when no process and no folder of a live one is left; then `kept` says whether there
+    are files of a session. `used_at` is when it was last
+    of use, in trio's time. `work` is the end of the turn that runs, which the sandbox waits for
+    before it goes. `evict` gives the sandbox up if its session lets it go, and says whether it
+    did.
     """
 
     def __init__(
@@ -84,33 +106,44 @@ class Box:
         self.evict: Callable[[], Awaitable[bool]] | None = None
         self.ready = trio.Event()
         self.gone = trio.Event()
+        self.kept = False
         self.failure: AshError | None = None
         self.sandbox: Sandbox | None = None
         self.booted_with: Open | None = None
         self._closing = trio.Event()
         self._boot = trio.CancelScope()
+        self._policy = order.network
+        self._egress = Egress(order.network, workshop.runtime.upstream, self.log)
         self._sink: LogSink | None = None
         self._early: deque[tuple[LogLevel, str]] = deque(maxlen=EARLY_LINES)
 
     async def run(self, settings: Open) -> None:
-        """Raises nothing but Cancelled; `failure` stays None if it was closed."""
-        settings = self._own(settings)
+        """Raises nothing but Cancelled; `failure` stays None if it was closed.
+
+        Whoever runs it calls `forget` when this has returned.
+        """
         workshop, order = self._workshop, self.order
-        workspaces = workshop.workspaces
         try:
-            place = await trio.to_thread.run_sync(workspaces.prepare, self.id, order.source)
-            async with open_sandbox(
-                workshop.runtime, place, order.env, order.limits, self.log
+            place = await trio.to_thread.run_sync(
+                workshop.workspaces.prepare, self.id, order.source
+            )
+            self._policy = await trio.to_thread.run_sync(_policy, order.network, place)
+            self._let_out(settings)
+            async with workshop.open(
+                workshop.runtime,
+                place,
+                order.env,
+                limits=order.limits,
+                egress=self._egress,
+                log=self.log,
             ) as sandbox:
-                await self._live_in(sandbox, place, settings)
+                await self._live_in(sandbox, place, self._own(settings))
         except* Exception as group:  # noqa: BLE001 - one sandbox must not take the others along
-            self.failure = self._explain(_first(group))
+            self.fail(_first(group))
         finally:
             self.sandbox = None
-            put_away = workspaces.keep if self.claimed else workspaces.discard
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(put_away, self.id)
-            self.forget()
+                await trio.to_thread.run_sync(self._put_away)
 
     async def bind(self, settings: Open) -> None:
         """Gives the engine what a session asks for; what it has already is not asked twice.
@@ -118,7 +151,8 @@ class Box:
         Raises EngineFailed, and Unavailable if the sandbox is gone.
         """
         if self.sandbox is None:
-            raise self.failure or Unavailable("The sandbox was closed")
+            raise self.failure or Unavailable("The sandbox was closed before it was of use")
+        self._let_out(settings)
         settings = self._own(settings)
         if settings != self.booted_with:
             await self.sandbox.link.open(settings)
@@ -137,6 +171,13 @@ class Box:
         else:
             await self._sink(lines)
 
+    def fail(self, error: Exception) -> None:
+        """It is of no use any more, and this is why."""
+        if not isinstance(error, AshError):
+            log.error("sandbox_broken", sandbox=self.id, exc_info=error)
+            error = EngineFailed("The sandbox broke")
+        self.failure = error
+
     def forget(self) -> None:
         """It is gone, or will never be."""
         self._tally[self._state] -= 1
@@ -148,12 +189,17 @@ class Box:
         self._closing.set()
         self._boot.cancel()
 
+    async def cancel_when_closed(self, scope: trio.CancelScope) -> None:
+        await _then_cancel(self._closing, scope)
+
     @property
     def state(self) -> State:
         return self._state
 
     @state.setter
     def state(self, state: State) -> None:
+        if self.gone.is_set():
+            return
         self._tally[self._state] -= 1
         self._tally[state] += 1
         self._state = state
@@ -166,26 +212,47 @@ class Box:
     def closing(self) -> bool:
         return self._closing.is_set()
 
+    def _let_out(self, settings: Open) -> None:
+        """What the proxy does for this session: which hosts, with which key."""
+        key = own_key({**self.order.env, **(settings.env or {})})
+        upstream = self._workshop.runtime.upstream
+        self._egress.policy = with_servers(self._policy, settings.mcp_servers)
+        self._egress.headers = credentials(key) if key else upstream.headers
+
     def _own(self, settings: Open) -> Open:
         """With the id that its session will have, so that a warm engine knows it already."""
-        model = self._workshop.runtime.model
-        env = own_part(settings.env, model) if settings.env else None
-        return structs.replace(settings, session_id=self.id, env=env)
+        env = own_part(settings.env) if settings.env else None
+        return structs.replace(settings, session_id=self.id, env=env or None)
 
     async def _live_in(self, sandbox: Sandbox, place: Place, settings: Open) -> None:
-        with self._boot:
-            await self._start_engine(sandbox, place, settings)
-        if self._boot.cancelled_caught:
-            self.failure = Unavailable("The sandbox was closed while it was starting")
+        try:
+            with self._boot:
+                await self._start_engine(sandbox, place, settings)
+        except EngineFailed as error:
+            # At once, and not when its remains are cleared away: nobody shall claim it now.
+            self.fail(error)
+        if self.failure is not None or self._boot.cancelled_caught:
             return
         self.sandbox, self.booted_with, self.state = sandbox, settings, "warm"
+        self.used_at = trio.current_time()
         self.ready.set()
+        sandbox.nursery.start_soon(self._watch_engine, sandbox)
         await _first_of(self._closing, sandbox.died)
         self.sandbox = None
         if self.work is not None:
             await self.work.wait()
         if not self._closing.is_set():
             self.failure = EngineFailed(await sandbox.epitaph())
+
+    async def _watch_engine(self, sandbox: Sandbox) -> None:
+        """A session's engine is started again by its next turn; one without a session is not."""
+        while True:
+            why = await sandbox.link.engine_gone()
+            if not self.claimed:
+                self.fail(EngineFailed(why))
+                self.close()
+                return
+            await self.log([("system", why)])
 
     async def _start_engine(self, sandbox: Sandbox, place: Place, settings: Open) -> None:
         """Raises EngineFailed. A script has a time limit of its own."""
@@ -225,11 +292,25 @@ class Box:
             last = "; ".join(text for _, text in [*out, *err][-LAST_LINES:])
             raise EngineFailed(f"{script} {how}: {last or 'it printed nothing'}")
 
-    def _explain(self, error: Exception) -> AshError:
-        if isinstance(error, AshError):
-            return error
-        log.error("sandbox_broken", sandbox=self.id, exc_info=error)
-        return EngineFailed("The sandbox broke")
+    def _put_away(self) -> None:
+        """What can't be moved now is found at the next start."""
+        workspaces = self._workshop.workspaces
+        try:
+            if self.claimed:
+                self.kept = workspaces.keep(self.id)
+            else:
+                workspaces.discard(self.id)
+        except OSError:
+            log.exception("sandbox_left", sandbox=self.id)
+
+
+def _policy(network: Policy, place: Place) -> Policy:
+    """With the remote servers that the agent was deployed with."""
+    try:
+        deployed = msgspec.json.decode((place.workspace / ".mcp.json").read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return network
+    return with_servers(network, deployed.get("mcpServers") if type(deployed) is dict else None)
 
 
 def _scripts_in(place: Place) -> list[str]:

@@ -16,35 +16,38 @@ QUIET = {
 # Between daemon and bridge: an agent's env has no say in it.
 RESERVED = "ASH_"
 
+API_KEY, BASE_URL = "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"
 
-def environment(
-    inside: Inside, *, engine: str, bridge_fd: int, own: Mapping[str, str], model: Mapping[str, str]
-) -> dict[str, str]:
-    """`own` is what agent and session ask for, `model` how the model is reached.
 
-    The model's settings win: an agent can't send the traffic elsewhere by its env.
-    """
+def environment(inside: Inside, own: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """`own` is what the agent asks for, `given` what the daemon says, which wins."""
     return {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LANG": "C.UTF-8",
         "SHELL": "/bin/bash",
         "USER": "agent",
         **QUIET,
-        **own_part(own, model),
-        **model,
+        **own_part(own),
+        **given,
         "HOME": inside.home,
         # As root inside, which only `isolation = none` is, the CLI asks for this word.
         "IS_SANDBOX": "1",
         "PYTHONPATH": inside.library,
-        "ASH_ENGINE": engine,
-        "ASH_BRIDGE_FD": str(bridge_fd),
     }
 
 
-def own_part(own: Mapping[str, str], model: Mapping[str, str]) -> dict[str, str]:
-    """What an agent or a session may set itself."""
-    return {
-        name: value
-        for name, value in own.items()
-        if not name.startswith(RESERVED) and name not in model
-    }
+def own_part(own: Mapping[str, str]) -> dict[str, str]:
+    """What of an agent's or a session's env gets inside.
+
+    A key for the model endpoint does not: the proxy adds it. It does if the model is elsewhere,
+    where the proxy adds nothing.
+    """
+    kept = {name: value for name, value in own.items() if not name.startswith(RESERVED)}
+    if BASE_URL not in own:
+        kept.pop(API_KEY, None)
+    return kept
+
+
+def own_key(own: Mapping[str, str]) -> str | None:
+    """The key that the proxy is to add for this env in place of the daemon's own."""
+    return own.get(API_KEY) if BASE_URL not in own else None

@@ -16,6 +16,7 @@ from ash.protocol import (
     Exec,
     ExecResult,
     Failed,
+    Gone,
     Lines,
     LineTooLong,
     Log,
@@ -47,6 +48,8 @@ class Link:
         self._ids = count(1)
         self._answers: dict[str, _Answer] = {}
         self._turn: trio.MemorySendChannel[list[TurnEvent]] | None = None
+        self._engine_gone = trio.Event()
+        self._why_gone = ""
         self.ready = trio.Event()
         self.closed = trio.Event()
 
@@ -100,6 +103,12 @@ class Link:
             send.close()
             receive.close()
 
+    async def engine_gone(self) -> str:
+        """Returns why, when the engine has died between two turns."""
+        await self._engine_gone.wait()
+        self._engine_gone = trio.Event()
+        return self._why_gone
+
     def next_id(self) -> str:
         return str(next(self._ids))
 
@@ -124,6 +133,9 @@ class Link:
                         answer.give(event)
                 case Message() | Failed() | Done():
                     batch.append(event)
+                case Gone():
+                    self._why_gone = event.error
+                    self._engine_gone.set()
                 case Log() | _:
                     pass
         if batch and self._turn is not None:

@@ -15,6 +15,9 @@ from ash.sandbox.box import Box, Kind, Order, State, Workshop
 
 log = structlog.stdlib.get_logger()
 
+# One that dies sooner after its boot, of itself and unused, would do so again and again.
+LEAST_LIFE = 60.0
+
 
 class Capacity(Struct, frozen=True):
     """How many sandboxes may live, wait warm, and boot at a time.
@@ -68,34 +71,26 @@ class Pool:
 
     async def run(self) -> None:
         """Keeps the stock: boots what is lacking, one at a time, while nobody waits for a boot."""
-        self._cold = await self._ledger.count_cold()
+        self._cold += await self._ledger.count_cold()
         while True:
             await self._changed.wait()
             self._changed = trio.Event()
             while (stock := self._lacking()) is not None:
-                box = self._add(stock.order)
-                await self.boot(box, stock.settings)
-                if box.failure is not None:
-                    # It would fail again; a deploy or a create asks for it anew.
-                    stock.count = 0
-                    log.warning("pool.boot_failed", agent=stock.order.kind.agent)
+                await self.boot(self._add(stock.order), stock.settings)
 
     async def claim(self, order: Order) -> Box:
         """A sandbox of that kind for one session: a warm one, or one that `boot` has to boot.
 
-        Raises Unavailable when there is no room and nothing can be evicted.
+        Who finds a warm one does not wait for those who wait for room. Raises Unavailable when
+        there is no room and nothing can be evicted.
         """
-        async with self._room:
-            self._check_open()
-            box = self._warm(order)
+        try:
+            box = self._claim_warm(order)
             if box is None:
-                await self._make_room()
-                self._check_open()
-                box = self._add(order)
-            else:
-                self._hits += 1
-            box.claimed = True
-        self._changed.set()
+                async with self._room:
+                    box = self._claim_warm(order) or await self._claim_new(order)
+        finally:
+            self._changed.set()
         return box
 
     def release(self, box: Box) -> None:
@@ -104,8 +99,7 @@ class Pool:
         if box.id in self._started:
             box.close()
         else:
-            box.forget()
-            del self._boxes[box.id]
+            self._drop(box)
 
     async def boot(self, box: Box, settings: Open) -> None:
         """Boots a box that isn't yet; returns when it is `ready`, well or with a failure."""
@@ -117,6 +111,9 @@ class Pool:
     def stock(self, order: Order, settings: Open, count: int) -> None:
         """Keeps `count` warm of an agent from now on, and none of its earlier versions."""
         kind = order.kind
+        known = self._stock.get((kind.tenant, kind.agent))
+        if known is not None and known.order.kind.version > kind.version:
+            return
         self._stock[kind.tenant, kind.agent] = Stock(order, settings, count, trio.current_time())
         self._close_warm(kind.tenant, kind.agent, but=kind)
         self._changed.set()
@@ -142,10 +139,11 @@ class Pool:
         """Takes no more claims and ends what no session holds; sessions end their own."""
         self._closed = True
         self._stock.clear()
-        for box in list(self._boxes.values()):
-            if not box.claimed:
-                box.close()
-                await box.gone.wait()
+        ours = [box for box in self._boxes.values() if not box.claimed]
+        for box in ours:
+            box.close()
+        for box in ours:
+            await box.gone.wait()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -156,32 +154,91 @@ class Pool:
         self._boxes[box.id] = box
         return box
 
+    def _claim_warm(self, order: Order) -> Box | None:
+        self._check_open()
+        box = self._warm(order)
+        if box is not None:
+            box.claimed = True
+            self._hits += 1
+        return box
+
+    async def _claim_new(self, order: Order) -> Box:
+        await self._make_room()
+        self._check_open()
+        box = self._add(order)
+        box.claimed = True
+        return box
+
     async def _keep(self, box: Box, settings: Open) -> None:
         """A box's task: its turn to boot, its life, and what is remembered of it."""
         try:
-            await self._ledger.sandbox_added(box.id, box.order.kind)
-            await self._boots.acquire_on_behalf_of(box)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._free_boot, box)
-                await box.run(settings)
-            await self._put_away(box)
+            if not await self._is_remembered(box):
+                return
+            await self._run(box, settings)
+            self._cold += box.kept
         finally:
-            del self._boxes[box.id]
-            self._started.remove(box.id)
-            self._changed.set()
+            self._drop(box)
+        await self._remember_end(box)
 
-    async def _free_boot(self, box: Box) -> None:
+    async def _run(self, box: Box, settings: Open) -> None:
+        if not await self._may_boot(box):
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._end_boot, box)
+            await box.run(settings)
+            nursery.cancel_scope.cancel()
+        if box.failure is not None and not box.claimed:
+            self._doubt(box)
+
+    async def _may_boot(self, box: Box) -> bool:
+        """Waits for its turn; False if it was closed before that came."""
+        may = False
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(box.cancel_when_closed, nursery.cancel_scope)
+            await self._boots.acquire_on_behalf_of(box)
+            may = True
+            nursery.cancel_scope.cancel()
+        return may
+
+    async def _end_boot(self, box: Box) -> None:
         try:
             await box.ready.wait()
         finally:
             self._boots.release_on_behalf_of(box)
+            self._changed.set()
 
-    async def _put_away(self, box: Box) -> None:
-        if box.claimed:
-            self._cold += 1
-            await self._ledger.sandbox_cold(box.id)
-        else:
-            await self._ledger.sandbox_removed(box.id)
+    def _drop(self, box: Box) -> None:
+        if self._boxes.pop(box.id, None) is not None:
+            self._started.discard(box.id)
+            box.forget()
+            self._changed.set()
+
+    async def _is_remembered(self, box: Box) -> bool:
+        """What the store does not know of is not made."""
+        try:
+            await self._ledger.sandbox_added(box.id, box.order.kind)
+        except Exception as error:  # noqa: BLE001 - one sandbox must not take the others along
+            box.fail(error)
+        return box.failure is None
+
+    async def _remember_end(self, box: Box) -> None:
+        try:
+            if box.kept:
+                await self._ledger.sandbox_cold(box.id)
+            else:
+                await self._ledger.sandbox_removed(box.id)
+        except Exception:
+            # The next start settles it.
+            log.exception("pool.end_not_stored", sandbox=box.id)
+
+    def _doubt(self, box: Box) -> None:
+        """What fails is not booted anew until a deploy or a create asks for it."""
+        kind = box.order.kind
+        log.warning("pool.sandbox_failed", agent=kind.agent, error=str(box.failure))
+        lived = 0.0 if box.state == "warming" else trio.current_time() - box.used_at
+        stock = self._stock.get((kind.tenant, kind.agent))
+        if stock is not None and stock.order.kind == kind and lived < LEAST_LIFE:
+            stock.count = 0
 
     def _unclaimed(self) -> list[Box]:
         return [box for box in self._boxes.values() if not box.claimed and not box.closing]
@@ -192,16 +249,17 @@ class Pool:
             box
             for box in self._unclaimed()
             if (box.order.kind, box.order.limits) == (order.kind, order.limits)
-            and (box.alive or box.state == "warming")
+            and (box.alive or (box.state == "warming" and box.failure is None))
         ]
         return min(usable, key=lambda box: box.state == "warming", default=None)
 
     def _lacking(self) -> Stock | None:
         """The stock to boot for next, the last asked for first; None while there is no room."""
         unclaimed = self._unclaimed()
-        busy = self._boots.available_tokens < 1 or self._boots.statistics().tasks_waiting > 0
-        full = len(self._boxes) >= self._capacity.sandboxes
-        if busy or full or len(unclaimed) >= self._capacity.warm:
+        boxes = self._boxes.values()
+        wanted = self._room.locked() or any(b.claimed and b.state == "warming" for b in boxes)
+        full = len(boxes) >= self._capacity.sandboxes
+        if wanted or full or len(unclaimed) >= self._capacity.warm:
             return None
         have = Counter(box.order.kind for box in unclaimed)
         lacking = [s for s in self._stock.values() if have[s.order.kind] < s.count]
@@ -217,16 +275,22 @@ class Pool:
         """Evicts until one more fits: warm ones first, then who has waited longest."""
         refused: set[str] = set()
         while len(self._boxes) >= self._capacity.sandboxes:
-            victim = self._victim(refused)
+            victim = self._leaving() or self._victim(refused)
             if victim is None:
                 text = f"All {self._capacity.sandboxes} sandboxes are busy: try again, or end one"
                 raise Unavailable(text)
-            if not victim.claimed:
-                victim.close()
-            elif victim.evict is None or not await victim.evict():
+            if await self._goes(victim):
+                await victim.gone.wait()
+            else:
                 refused.add(victim.id)
-                continue
-            await victim.gone.wait()
+
+    async def _goes(self, box: Box) -> bool:
+        if not box.claimed:
+            box.close()
+        return box.closing or (box.evict is not None and await box.evict())
+
+    def _leaving(self) -> Box | None:
+        return next((box for box in self._boxes.values() if box.closing), None)
 
     def _victim(self, refused: set[str]) -> Box | None:
         able = [box for box in self._boxes.values() if box.id not in refused]

@@ -10,6 +10,7 @@ import trio
 from msgspec import Struct
 
 from ash.protocol import Command
+from ash.sandbox.egress import SOCKET_NAME, Egress, ModelUpstream, open_listener
 from ash.sandbox.environment import environment
 from ash.sandbox.isolation import Isolation, Place
 from ash.sandbox.limits import Cage, Cages, DiskSweep, Limits
@@ -22,14 +23,15 @@ LAST_WORDS_SECONDS = 2
 
 
 class Runtime(Struct, frozen=True):
-    """What all sandboxes of a daemon share. `model` tells the engine how to reach it."""
+    """What all sandboxes of a daemon share. `environment` is in each and no agent's to change."""
 
     spawner: Spawner
     isolation: Isolation
     cages: Cages
     disk: DiskSweep
     engine: str
-    model: dict[str, str]
+    upstream: ModelUpstream
+    environment: dict[str, str]
 
 
 class Sandbox:
@@ -73,7 +75,13 @@ class Sandbox:
 
 @asynccontextmanager
 async def open_sandbox(
-    runtime: Runtime, place: Place, env: Mapping[str, str], limits: Limits, log: LogSink
+    runtime: Runtime,
+    place: Place,
+    env: Mapping[str, str],
+    *,
+    limits: Limits,
+    egress: Egress,
+    log: LogSink,
 ) -> AsyncIterator[Sandbox]:
     """Starts a bridge; `sandbox.link.ready` is set once it takes commands.
 
@@ -81,6 +89,7 @@ async def open_sandbox(
     the process can't be started. What the body raises comes out in an exception group.
     """
     async with (
+        open_listener(place.sockets) as way_out,
         _settled(runtime.isolation, place) as settled,
         runtime.cages.open(limits) as cage,
     ):
@@ -95,6 +104,7 @@ async def open_sandbox(
                 try:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(link.run)
+                        nursery.start_soon(egress.serve, way_out)
                         sandbox = Sandbox(link, process, cage, nursery)
                         with _disk_watched(runtime.disk, place, sandbox, cage):
                             yield sandbox
@@ -134,7 +144,12 @@ async def _start(
     runtime: Runtime, place: Place, env: Mapping[str, str], cage: Cage, fd: int
 ) -> Process:
     inside = runtime.isolation.inside(place)
-    full = environment(inside, engine=runtime.engine, bridge_fd=fd, own=env, model=runtime.model)
+    full = {
+        **environment(inside, env, runtime.environment),
+        "ASH_ENGINE": runtime.engine,
+        "ASH_BRIDGE_FD": str(fd),
+        "ASH_EGRESS_SOCKET": f"{inside.sockets}/{SOCKET_NAME}",
+    }
     # -P: a module in the workspace must not stand in for one of ours.
     wrapped = runtime.isolation.wrap([sys.executable, "-P", "-m", "bridge"], place, full)
     try:

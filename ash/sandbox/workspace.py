@@ -30,16 +30,17 @@ class Workspaces:
         root.mkdir(mode=0o700, parents=True)
         copy_tree(source, root / "workspace")
         (root / "home").mkdir()
-        return Place(root / "workspace", root / "home")
+        return Place(root / "workspace", root / "home", root / "sockets")
 
-    def keep(self, session_id: str) -> None:
-        """Puts away what a sandbox that has ended leaves behind."""
+    def keep(self, session_id: str) -> bool:
+        """Puts away what a sandbox that has ended leaves behind; whether there was anything."""
         live, kept = self._live / session_id, self._kept / session_id
         if not live.is_dir():
-            return
+            return False
         remove_tree(kept)
         self._kept.mkdir(mode=0o700, parents=True, exist_ok=True)
         live.replace(kept)
+        return True
 
     def discard(self, session_id: str) -> None:
         """Removes what a sandbox that no session has claimed leaves behind."""

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 import msgspec
+import structlog
 import trio
 from msgspec import Struct
 
 from ash.clock import Clock, now_iso
-from ash.errors import AshError, BadRequest, Conflict
+from ash.errors import BadRequest, Conflict
 from ash.lifecycle import CHANGES, Action
 from ash.model import LogLevel, StoredSession, TurnReason
 from ash.protocol import Exec, ExecResult, Open, Query
@@ -19,6 +20,8 @@ from ash.sessions.stream import Stream
 from ash.sessions.turn import Room, Turn
 from ash.store import Store
 
+log = structlog.stdlib.get_logger()
+
 
 class House(Struct, frozen=True):
     """What all live sessions share."""
@@ -29,7 +32,10 @@ class House(Struct, frozen=True):
 
 
 class Live:
-    """Owns the stream and, through its box, the sandbox and the turn that runs there."""
+    """Owns the stream and, through its box, the sandbox and the turn that runs there.
+
+    `gone` is set when its sandbox is, and what became of the session is stored.
+    """
 
     def __init__(self, house: House, stored: StoredSession, box: Box) -> None:
         self.stored = stored
@@ -39,31 +45,33 @@ class Live:
         self._house = house
         self._box = box
         self._commands = 0
+        self._started = trio.Event()
+        self._end: tuple[Action, dict[str, str]] | None = None
 
-    async def start(self, pool: Pool, settings: Open) -> None:
-        """Boots or binds the engine; the session is active then.
+    async def run(self, pool: Pool, settings: Open) -> None:
+        """Boots or binds the engine, waits for the sandbox's end, and stores what became of it.
 
-        Raises the reason if it can't; then the session is stored as `error`.
+        Nobody who asked for any of this has to stay for it. Raises nothing but Cancelled.
         """
-        await self._box.attach(self.log)
-        await pool.boot(self._box, settings)
         try:
-            await self._box.bind(settings)
-        except AshError as error:
-            self._box.failure = error
-            self._box.close()
-            await self.gone.wait()
-            raise
-        await self.change("activate")
-        self._rest()
-        self._box.evict = self.evict
+            try:
+                await self._start(pool, settings)
+            except Exception as error:  # noqa: BLE001 - one session must not take all along
+                self._box.fail(error)
+                self._box.close()
+            else:
+                self._started.set()
+            await self._box.gone.wait()
+            await self._store_end()
+        finally:
+            self.gone.set()
+            self._started.set()
 
-    async def run(self) -> None:
-        """Waits for the end of the sandbox, and stores how it failed if it did."""
-        await self._box.gone.wait()
+    async def started(self) -> None:
+        """Returns when the session is active. Raises why it can't be; that is stored then."""
+        await self._started.wait()
         if self._box.failure is not None:
-            await self.change("fail", error=self._box.failure.text)
-        self.gone.set()
+            raise self._box.failure
 
     def start_turn(self, query: Query) -> Turn:
         """Raises BadRequest if the session is not up, Conflict while a turn runs."""
@@ -89,23 +97,22 @@ class Live:
         sandbox.nursery.start_soon(self._run_command, running)
         return await running.result()
 
-    async def close(self, reason: TurnReason) -> None:
-        """Stops the turn that runs, then ends the sandbox; returns when it is gone."""
+    async def close(self, action: Action, turn_reason: TurnReason, **more: str) -> None:
+        """Stops the turn that runs, then ends the sandbox; returns when that is stored.
+
+        The session becomes what `action` makes of it. What is in the sandbox is kept.
+        """
         if self.turn is not None:
-            await self.turn.stop(reason)
+            await self.turn.stop(turn_reason)
+        self._end = self._end or (action, more)
         self._box.close()
         await self.gone.wait()
-
-    async def pause(self, reason: str, turn_reason: TurnReason = "stopped") -> None:
-        """Gives the sandbox up; what is in it is kept."""
-        await self.close(turn_reason)
-        await self.change("pause", reason=reason)
 
     async def evict(self, reason: str = "another session needed the room") -> bool:
         """Pauses the session unless it is busy; whether it did."""
         if self._box.state != "waiting" or self._box.closing:
             return False
-        await self.pause(reason)
+        await self.close("pause", "stopped", reason=reason)
         return True
 
     def idle_since(self) -> float | None:
@@ -129,6 +136,26 @@ class Live:
         await self._house.store.append_logs(
             self.stored.session.id, [(level, text, now) for level, text in lines]
         )
+
+    async def _start(self, pool: Pool, settings: Open) -> None:
+        """Raises AshError, and what the store raises."""
+        await self._box.attach(self.log)
+        await pool.boot(self._box, settings)
+        await self._box.bind(settings)
+        await self.change("activate")
+        self._rest()
+        self._box.evict = self.evict
+
+    async def _store_end(self) -> None:
+        try:
+            if self._box.failure is not None:
+                await self.change("fail", error=self._box.failure.text)
+            elif self._end is not None:
+                action, more = self._end
+                await self.change(action, **more)
+        except Exception:
+            # The next start finds that nobody runs it.
+            log.exception("session_end_not_stored", session=self.stored.session.id)
 
     async def _run_turn(self, sandbox: Sandbox, turn: Turn) -> None:
         try:

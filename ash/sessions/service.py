@@ -1,5 +1,6 @@
 """What can be done with sessions. Routes, the command line and scripts all come through here."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from ash.model import (
 )
 from ash.protocol import Exec, ExecResult, Open, Query
 from ash.sandbox.box import Kind, Order
+from ash.sandbox.egress import Policy
+from ash.sandbox.egress import cap as cap_network
+from ash.sandbox.egress import parse as parse_network
 from ash.sandbox.limits import AskedLimits, Limits, cap
 from ash.sandbox.pool import Pool
 from ash.sessions.live import House, Live, lifecycle_event
@@ -40,15 +44,17 @@ CONFIG = {
 
 
 class Rules(Struct, frozen=True):
-    """What the daemon's settings say for all sessions. No session gets more than `limits`.
+    """What the daemon's settings say for all sessions.
 
-    Idle for `idle_timeout` seconds, a session gives up its sandbox; 0 means never.
+    None gets more than `limits` and `network` allow. Idle for `idle_timeout` seconds, a
+    session gives up its sandbox; 0 means never.
     """
 
     permission_mode: str
     idle_timeout: float
     pre_warm: int
     limits: Limits
+    network: Policy
 
 
 class NewSession(Struct, kw_only=True):
@@ -82,7 +88,8 @@ class Sessions:
         """Takes a warm sandbox or boots one; returns the session when it is active.
 
         Raises NotFound for the agent, Unavailable when there is no room, EngineFailed when
-        the engine does not start: then the session stays as `error`, with its log.
+        the engine does not start: then the session stays as `error`, with its log. A caller
+        that is cancelled doesn't cancel the session, once there is one.
         """
         agent = await self._store.agent(tenant, wanted.agent)
         if agent is None:
@@ -91,14 +98,16 @@ class Sessions:
         box = await self._pool.claim(self._order(agent, wanted.limits))
         stored = self._new(box.id, agent, wanted)
         try:
-            await self._store.create_session(stored)
+            # A write is committed whether or not its caller waits: this one has to know.
+            with trio.CancelScope(shield=True):
+                await self._store.create_session(stored)
         except BaseException:
             self._pool.release(box)
             raise
         live = self._live[box.id] = Live(self._house, stored, box)
-        self._nursery.start_soon(self._keep, live)
+        self._nursery.start_soon(self._keep, live, _settings(agent, stored))
         try:
-            await live.start(self._pool, _settings(agent, stored))
+            await live.started()
         except AshError as error:
             error.text += f" (its log: GET /api/sessions/{box.id}/logs)"
             raise
@@ -156,7 +165,8 @@ class Sessions:
         """Ends the session for good, its turn first; files are kept. Ending twice is fine."""
         await self._stored(tenant, session_id)
         if live := self._live.get(session_id):
-            await live.close("stopped")
+            self._nursery.start_soon(live.close, "end", "stopped")
+            await live.gone.wait()
         event = lifecycle_event("ended")
         now = now_iso(self._house.clock)
         await self._store.change_session(session_id, CHANGES["end"], now, event=event)
@@ -195,14 +205,17 @@ class Sessions:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._pool.close)
             for live in list(self._live.values()):
-                nursery.start_soon(live.pause, "shutdown", "shutdown")
+                pause = partial(live.close, "pause", "shutdown", reason="shutdown")
+                nursery.start_soon(pause)
 
     def _order(self, agent: StoredAgent, asked: AskedLimits | None = None) -> Order:
+        config = agent_config(agent)
         return Order(
             kind=Kind(agent.agent.tenant_id, agent.agent.name, agent.agent.version),
             source=Path(agent.source),
             env=agent.env,
-            limits=cap(agent_config(agent).limits, asked, most=self._rules.limits),
+            limits=cap(config.limits, asked, most=self._rules.limits),
+            network=cap_network(parse_network(config.network), self._rules.network),
         )
 
     def _new(self, session_id: str, agent: StoredAgent, wanted: NewSession) -> StoredSession:
@@ -231,10 +244,10 @@ class Sessions:
             owner=self._owner,
         )
 
-    async def _keep(self, live: Live) -> None:
+    async def _keep(self, live: Live, settings: Open) -> None:
         """A live session's task."""
         try:
-            await live.run()
+            await live.run(self._pool, settings)
         finally:
             del self._live[live.stored.session.id]
 

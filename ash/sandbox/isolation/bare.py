@@ -17,9 +17,7 @@ class Bare:
 
     def inside(self, place: Place) -> Inside:
         library = Path(ash.__file__).parent.parent
-        return Inside(
-            str(place.workspace), str(place.home), str(library), str(place.sockets or place.home)
-        )
+        return Inside(str(place.workspace), str(place.home), str(library), str(place.sockets))
 
     def settle(self, place: Place) -> Place:
         return place

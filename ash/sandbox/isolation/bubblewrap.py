@@ -122,8 +122,7 @@ class Bubblewrap:
 def _own(place: Place) -> Iterator[Bind]:
     yield Bind(place.workspace, WORKSPACE, writable=True)
     yield Bind(place.home, HOME, writable=True)
-    if place.sockets is not None:
-        yield Bind(place.sockets, SOCKETS)
+    yield Bind(place.sockets, SOCKETS)
 
 
 def _give(place: Place, uid: int) -> None:

@@ -69,9 +69,10 @@ def _why_not(isolation: Bubblewrap) -> str | None:
     # Says too whether the interpreter and the bridge can be read by whoever is in there.
     program = [sys.executable, "-P", "-c", "import bridge"]
     with TemporaryDirectory(prefix="ash-probe-") as folder:
-        place = Place(Path(folder, "workspace"), Path(folder, "home"))
-        place.workspace.mkdir()
-        place.home.mkdir()
+        own = Path(folder)
+        place = Place(own / "workspace", own / "home", own / "sockets")
+        for part in (place.workspace, place.home, place.sockets):
+            part.mkdir()
         try:
             settled = isolation.settle(place)
         except OSError as error:

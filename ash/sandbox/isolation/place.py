@@ -12,13 +12,13 @@ Level = Literal["strict", "best-effort", "none"]
 class Place(Struct, frozen=True):
     """A sandbox's own folders on the host. Nothing else of the host may be written.
 
-    `sockets` is a folder with the Unix sockets that lead out; it can't be changed from inside.
+    `sockets` is for the Unix sockets that lead out; it can't be changed from inside.
     `uid` is the host user that the folders belong to, None where that is the daemon's own.
     """
 
     workspace: Path
     home: Path
-    sockets: Path | None = None
+    sockets: Path
     uid: int | None = None
 
 

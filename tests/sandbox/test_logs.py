@@ -1,0 +1,119 @@
+"""What a process prints, as lines of its session's log."""
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import memory_stream_pair, wait_all_tasks_blocked
+
+from ash.sandbox.logs import MAX_TEXT, pump
+
+
+class Sink(list):
+    """Takes lines, and can be held."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = trio.Event()
+        self.gate.set()
+
+    async def __call__(self, lines):
+        await self.gate.wait()
+        self.append(lines)
+
+    @property
+    def texts(self):
+        return [text for lines in self for _, text in lines]
+
+
+async def pumped(chunks):
+    """The texts that come of what was printed in these chunks."""
+    ours, theirs = memory_stream_pair()
+    sink = Sink()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pump, ours, "stdout", sink)
+        for chunk in chunks:
+            await theirs.send_all(chunk)
+            await wait_all_tasks_blocked()
+        await theirs.aclose()
+    return sink.texts
+
+
+async def test_lines_are_kept_with_their_level():
+    """Each line is one entry; what was printed at once comes at once."""
+    ours, theirs = memory_stream_pair()
+    sink = Sink()
+    await theirs.send_all(b"one\ntwo\n")
+    await theirs.aclose()
+    await pump(ours, "stderr", sink)
+    assert [[("stderr", "one"), ("stderr", "two")]] == sink
+
+
+async def test_line_is_kept_when_it_is_whole():
+    """A line that comes in pieces is one line, cut characters included."""
+    assert ["né", "two"] == await pumped([b"n\xc3", b"\xa9\ntw", b"o\n"])
+
+
+async def test_last_line_needs_no_line_feed():
+    """What a process said before it died is kept."""
+    assert ["one", "last words"] == await pumped([b"one\nlast", b" words"])
+
+
+async def test_blank_lines_are_kept():
+    """A log reads as it was printed."""
+    assert ["", "a", "", ""] == await pumped([b"\na\n", b"\n\n"])
+
+
+async def test_carriage_returns_at_the_end_are_left_out():
+    """Some programs end their lines as Windows does."""
+    assert ["a", "b\rc"] == await pumped([b"a\r\nb\rc\r\n"])
+
+
+async def test_what_is_no_text_is_shown_as_such():
+    """A byte that is no UTF-8 costs itself, not its line."""
+    assert ["a\ufffdb"] == await pumped([b"a\xffb\n"])
+
+
+async def test_long_line_is_cut_into_several():
+    """A line that never ends is kept in pieces, so that nobody has to hold it."""
+    assert ["x" * MAX_TEXT, "x" * MAX_TEXT, "x"] == await pumped([b"x" * (2 * MAX_TEXT + 1)])
+
+
+async def test_printing_waits_for_the_log(nursery):
+    """While the log is busy nothing more is read: the program waits, not our memory."""
+    ours, theirs = memory_stream_pair()
+    sink = Sink()
+    sink.gate = trio.Event()
+    nursery.start_soon(pump, ours, "stdout", sink)
+    await theirs.send_all(b"one\n")
+    await wait_all_tasks_blocked()
+    await theirs.send_all(b"two\n")
+    await wait_all_tasks_blocked()
+    assert [] == sink
+    sink.gate.set()
+    await theirs.aclose()
+    await wait_all_tasks_blocked()
+    assert ["one", "two"] == sink.texts
+
+
+@pytest.mark.parametrize("end", ["closed", "broken"])
+async def test_end_of_the_stream_ends_the_pump(nursery, end):
+    """However the process goes, what it printed is kept."""
+    ours, theirs = memory_stream_pair()
+    sink = Sink()
+    async with trio.open_nursery() as pumping:
+        pumping.start_soon(pump, ours, "stdout", sink)
+        await theirs.send_all(b"said")
+        await wait_all_tasks_blocked()
+        await (theirs if end == "closed" else ours).aclose()
+    assert ["said"] == sink.texts
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]))))
+def test_lines_are_what_was_printed(lines):
+    """Any text comes out as it went in, line by line."""
+    printed = "".join(f"{line}\n" for line in lines).encode()
+    middle = len(printed) // 2
+    assert lines == trio.run(
+        pumped, [part for part in (printed[:middle], printed[middle:]) if part]
+    )

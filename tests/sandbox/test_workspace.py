@@ -1,0 +1,103 @@
+"""The folders of sessions."""
+
+import stat
+
+import pytest
+
+from ash.errors import BadRequest
+from ash.sandbox.workspace import Workspaces
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def workspaces(data_dir):
+    return Workspaces(data_dir)
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "agent"
+    folder.mkdir()
+    (folder / "CLAUDE.md").write_text("be kind")
+    return folder
+
+
+def test_session_gets_a_copy_of_the_agent_s_files(workspaces, source):
+    """What an agent changes is its session's alone; its home is empty."""
+    place, other = workspaces.prepare("one", source), workspaces.prepare("other", source)
+    (place.workspace / "CLAUDE.md").write_text("changed")
+    assert "be kind" == (other.workspace / "CLAUDE.md").read_text()
+    assert "be kind" == (source / "CLAUDE.md").read_text()
+    assert [] == list(place.home.iterdir())
+
+
+def test_folders_of_sessions_are_private(workspaces, source, data_dir):
+    """No other user of the host can look into a session."""
+    workspaces.prepare("one", source)
+    assert 0o700 == stat.S_IMODE((data_dir / "sandboxes" / "one").stat().st_mode)
+    workspaces.keep("one")
+    assert 0o700 == stat.S_IMODE((data_dir / "sessions" / "one").stat().st_mode)
+
+
+def test_link_that_leads_out_of_an_agent_is_not_copied(workspaces, source):
+    """The copy is checked again: nothing of the host gets into a sandbox this way."""
+    (source / "link").symlink_to("/etc")
+    with pytest.raises(BadRequest):
+        workspaces.prepare("one", source)
+
+
+def test_what_a_session_leaves_is_kept(workspaces, source, data_dir):
+    """Files and home move away together; nothing is copied, nothing stays behind."""
+    place = workspaces.prepare("one", source)
+    (place.workspace / "made").write_text("by the agent")
+    (place.home / "transcript").touch()
+    inode = (place.workspace / "made").stat().st_ino
+    workspaces.keep("one")
+    kept = data_dir / "sessions" / "one"
+    assert inode == (kept / "workspace" / "made").stat().st_ino
+    assert (kept / "home" / "transcript").exists()
+    assert not place.workspace.parent.exists()
+
+
+def test_only_the_latest_is_kept(workspaces, source, data_dir):
+    """What was kept before is replaced."""
+    for text in ("first", "second"):
+        place = workspaces.prepare("one", source)
+        (place.workspace / text).touch()
+        workspaces.keep("one")
+    names = {path.name for path in (data_dir / "sessions" / "one" / "workspace").iterdir()}
+    assert {"CLAUDE.md", "second"} == names
+
+
+def test_session_that_left_nothing_keeps_what_was_kept(workspaces, source, data_dir):
+    """Keeping twice is fine, and so is keeping what never was."""
+    workspaces.prepare("one", source)
+    workspaces.keep("one")
+    workspaces.keep("one")
+    workspaces.keep("never")
+    assert ["one"] == [path.name for path in (data_dir / "sessions").iterdir()]
+
+
+def test_crash_leaves_nothing_live(workspaces, source, data_dir):
+    """What a daemon that crashed left running is put away at the next start."""
+    for session in ("one", "other"):
+        workspaces.prepare(session, source)
+    Workspaces(data_dir).keep_all()
+    assert [] == list((data_dir / "sandboxes").iterdir())
+    assert {"one", "other"} == {path.name for path in (data_dir / "sessions").iterdir()}
+
+
+def test_first_start_has_nothing_to_put_away(workspaces):
+    """An empty data directory is fine."""
+    workspaces.keep_all()
+
+
+def test_unclaimed_sandbox_leaves_nothing(workspaces, source, data_dir):
+    """What no session has used is thrown away."""
+    workspaces.prepare("warm", source)
+    workspaces.discard("warm")
+    assert [] == list((data_dir / "sandboxes").iterdir())

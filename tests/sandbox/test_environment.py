@@ -1,0 +1,40 @@
+"""The environment of a sandbox."""
+
+import pytest
+
+from ash.sandbox.environment import QUIET, environment, own_part
+from ash.sandbox.isolation import Inside
+
+INSIDE = Inside("/workspace", "/home/agent", "/opt/ash", "/run/ash")
+GIVEN = {"ASH_ENGINE": "scripted", "HTTP_PROXY": "http://127.0.0.1:1"}
+
+
+def made(own=None):
+    return environment(INSIDE, own or {}, GIVEN)
+
+
+def test_nothing_of_the_daemon_s_gets_in(monkeypatch):
+    """What is in a sandbox's environment is named here, and it is all of it."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+    monkeypatch.setenv("PYTHONHASHSEED", "1")
+    named = {"PATH", "LANG", "SHELL", "USER", "HOME", "IS_SANDBOX", "PYTHONPATH"}
+    assert named | GIVEN.keys() | QUIET.keys() == made().keys()
+
+
+def test_agent_adds_its_own():
+    """What was asked for is there, over what every sandbox has."""
+    env = made({"TOKEN": "t", "PATH": "/mine", "DISABLE_TELEMETRY": "0"})
+    assert ("t", "/mine", "0") == (env["TOKEN"], env["PATH"], env["DISABLE_TELEMETRY"])
+
+
+@pytest.mark.parametrize("name", ["HOME", "PYTHONPATH", "IS_SANDBOX", "ASH_X", *GIVEN])
+def test_what_the_daemon_says_is_not_the_agent_s_to_set(name):
+    """The bridge starts as it must, and the proxy is where it is."""
+    assert made().get(name) == made({name: "mine"}).get(name)
+
+
+def test_key_of_the_model_stays_outside():
+    """The proxy adds the key; only a model that the proxy doesn't serve needs one inside."""
+    key, elsewhere = {"ANTHROPIC_API_KEY": "k"}, {"ANTHROPIC_BASE_URL": "https://mine"}
+    assert {} == own_part(key)
+    assert {**key, **elsewhere} == own_part({**key, **elsewhere})

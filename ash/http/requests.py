@@ -1,28 +1,36 @@
 """The bodies that clients send. What is not named here is ignored."""
 
 import base64
-import binascii
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct, field
 
 from ash.agents import AgentConfig
 from ash.errors import BadRequest
+from ash.protocol import with_whole_characters
 from ash.sandbox.egress import parse as parse_network
 from ash.sandbox.limits import AskedLimits
 
 T = TypeVar("T")
 
-AGENT_NAME = r"^[a-zA-Z0-9_-]+$"
+# \Z, as $ lets a line feed follow.
+AGENT_NAME = r"^[a-zA-Z0-9_-]+\Z"
+VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*\Z"
+# A NUL would end the variable, and begin what the program that takes it reads next.
+VALUE = r"^[^\0]*\Z"
 MAX_CONTENT = 500_000
 MAX_BLOCKS = 20
 # What Linux takes as one argument, MAX_ARG_STRLEN, has 128 KiB and a NUL.
 MAX_COMMAND = 128 * 1024 - 1
 
-Env = dict[Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str]
-PermissionMode = Literal["bypassPermissions", "permissionsByAgent", "default"]
+Env = dict[Annotated[str, Meta(pattern=VARIABLE)], Annotated[str, Meta(pattern=VALUE)]]
+
+
+def _one_of(*words: str) -> Meta:
+    """As a Literal, but its error tells the words."""
+    return Meta(pattern=rf"^({'|'.join(words)})\Z")
 
 
 class _Body(Struct, rename="camel", kw_only=True):
@@ -36,7 +44,7 @@ class File(_Body):
     def data(self) -> bytes:
         try:
             return base64.b64decode(self.content, validate=True)
-        except binascii.Error:
+        except ValueError:
             raise BadRequest(f'files: the content of "{self.path}" is not base64') from None
 
 
@@ -51,7 +59,7 @@ class DeployAgent(_Body):
 
 class McpServer(_Body, omit_defaults=True):
     url: str | None = None
-    type: Literal["http", "sse", "stdio"] | None = None
+    type: Annotated[str, _one_of("http", "sse", "stdio")] | None = None
     headers: dict[str, str] | None = None
     command: str | None = None
     args: list[str] | None = None
@@ -63,7 +71,9 @@ class CreateSession(_Body):
     model: str | None = None
     system_prompt: str | None = None
     mcp_servers: dict[str, McpServer] | None = None
-    permission_mode: PermissionMode | None = None
+    permission_mode: (
+        Annotated[str, _one_of("bypassPermissions", "permissionsByAgent", "default")] | None
+    ) = None
     extra_env: Env = field(default_factory=dict)
     allowed_tools: list[str] | None = None
     disallowed_tools: list[str] | None = None
@@ -81,12 +91,12 @@ class RunCommand(_Body):
 
 
 class Thinking(_Body, omit_defaults=True):
-    type: Literal["adaptive", "enabled", "disabled"]
+    type: Annotated[str, _one_of("adaptive", "enabled", "disabled")]
     budget_tokens: Annotated[int, Meta(ge=1)] | None = None
 
 
 class OutputFormat(_Body):
-    type: Literal["json_schema"]
+    type: Annotated[str, _one_of("json_schema")]
     schema: dict[str, Any]
 
 
@@ -98,13 +108,13 @@ class SendMessage(_Body):
     model: str | None = None
     max_turns: Annotated[int, Meta(ge=1)] | None = None
     max_budget_usd: Annotated[float, Meta(gt=0)] | None = None
-    effort: Literal["low", "medium", "high", "max"] | None = None
+    effort: Annotated[str, _one_of("low", "medium", "high", "max")] | None = None
     thinking: Thinking | None = None
     output_format: OutputFormat | None = None
 
 
 class _Block(Struct):
-    type: Literal["text", "image", "document"]
+    type: Annotated[str, _one_of("text", "image", "document")]
 
 
 _text = msgspec.json.Decoder(str)
@@ -118,15 +128,22 @@ def decode(body: bytes | bytearray, shape: msgspec.json.Decoder[T]) -> T:
     except msgspec.ValidationError as error:
         raise BadRequest(explain(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        mended = with_whole_characters(bytes(body))
+        if mended != body:
+            return decode(mended, shape)
         raise BadRequest(f"The body is not valid JSON: {error}") from None
+    except RecursionError:
+        raise BadRequest("The body is nested too deeply") from None
 
 
 def explain(error: msgspec.ValidationError, prefix: str = "") -> str:
     """Puts the field's name before the rule that it broke."""
-    rule, _, place = str(error).partition(" - at `$")
-    path = (prefix + place.rstrip("`")).lstrip(".")
+    rule, _, place = str(error).replace(r"\\Z", "$").partition(" - at `")
+    path = (prefix + place.removeprefix("key` in `").removeprefix("$").rstrip("`")).lstrip(".")
     if missing := re.search(r"missing required field `(\w+)`", rule):
         return f"{path}.{missing[1]}".lstrip(".") + ": this field is required"
+    if words := re.search(r"matching regex '\^\(([\w|]+)\)\$", rule):
+        return f"{path}: expected one of {words[1].replace('|', ', ')}"
     return f"{path or 'body'}: {rule[0].lower()}{rule[1:]}".replace("`", '"')
 
 
@@ -153,6 +170,7 @@ def check_content(content: Raw) -> Raw:
     """The content on one line. Raises BadRequest if it is not what a message may hold."""
     data = bytes(content)
     try:
+        str(data, "utf-8")
         if data.startswith(b"["):
             count = len(_blocks.decode(data))
             if not 1 <= count <= MAX_BLOCKS:
@@ -163,5 +181,7 @@ def check_content(content: Raw) -> Raw:
             )
     except msgspec.ValidationError as error:
         raise BadRequest(explain(error, "content")) from None
-    # Line feeds stand only between its tokens; a line of its own is what the bridge reads.
-    return content if b"\n" not in data else Raw(msgspec.json.format(data, indent=-1))
+    except UnicodeDecodeError:
+        raise BadRequest("content: this is not UTF-8") from None
+    # The bridge reads lines. In JSON a line feed stands only between tokens, as a blank does.
+    return content if b"\n" not in data else Raw(data.replace(b"\n", b" "))

@@ -82,7 +82,6 @@ class Protocol(H11Protocol):
         """Ends the connection, with an answer of the server's own if none has begun."""
         if self._h11.our_state in _ANSWERABLE:
             await self._close_stream()
-            self._head = None
             await self._answer(status, text)
         await self.send(Closed())
 

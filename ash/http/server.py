@@ -35,8 +35,6 @@ async def serve(
             connection = Connection(app, config, context, limits, stream)
         except OSError:
             return  # the client has gone already, it has no address any more
-        if draining.is_set():
-            return
         connections.add(connection)
         try:
             await connection.run()

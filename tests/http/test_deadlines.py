@@ -85,6 +85,18 @@ async def test_head_that_drips_is_cut(serving, autojump_clock, after):
     assert (await client.read(), dripping.seconds) == (b"", 30)
 
 
+async def test_clocks_of_head_and_body_begin_anew_with_each_request(serving, autojump_clock):
+    """Two requests that take most of their time each do not add up."""
+    client = await (await serving(plain)).connect()
+    for _ in range(2):
+        await client.send(b"POST / HTTP/1.1\r\n")
+        await trio.sleep(20)
+        await client.send(b"Host: x\r\nContent-Length: 1\r\n\r\n")
+        await trio.sleep(20)
+        await client.send(b"x")
+        assert (await client.answer("POST")).status == 200
+
+
 async def test_head_that_drips_after_requests_sent_ahead_is_cut(serving, autojump_clock):
     """The clock of a head that came together with an earlier request runs as well."""
     client = await (await serving(plain)).connect()

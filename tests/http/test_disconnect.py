@@ -250,7 +250,8 @@ async def test_cancelled_send_ends_the_connection(serving, autojump_clock):
 
     client = await (await serving(app)).connect()
     await client.send(GET)
-    await refused.wait()
+    with trio.fail_after(200):
+        await refused.wait()
     assert not (await client.read_to_end()).endswith(b"more\r\n")
 
 

@@ -57,10 +57,10 @@ async def test_put_waits_for_room(inbox, autojump_clock, nursery):
 
 async def test_disconnect_waits_for_nobody(inbox, autojump_clock):
     """The disconnect needs no room, and frees whoever waits for some."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(inbox.put, body(b"x" * 70_000))
-        await trio.testing.wait_all_tasks_blocked()
-        with trio.fail_after(1):
+    with trio.fail_after(1):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(inbox.put, body(b"x" * 70_000))
+            await trio.testing.wait_all_tasks_blocked()
             await inbox.put(DISCONNECT)
     events = [await inbox.receive() for _ in range(3)]
     assert events == [body(b"x" * 70_000), DISCONNECT, DISCONNECT]

@@ -98,7 +98,7 @@ async def test_no_more_is_read_ahead_than_a_little(serving, autojump_clock, nurs
 
     async def send_on():
         nonlocal sent
-        while True:
+        while sent < 500:
             await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
             sent += 1
 
@@ -315,6 +315,15 @@ async def test_refusal_reaches_a_client_that_sends_on(serving):
     client = await (await serving(echo, tcp=True)).connect()
     await client.send(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 400_000)
     assert (await client.answer()).status == 431
+    assert await client.read() == b""
+
+
+async def test_refusal_leaves_the_client_time_to_stop_sending(serving, autojump_clock):
+    """A client whose body is refused in mid-stream can send on for a while, and read why."""
+    client = await (await serving(until_disconnect)).connect()
+    await client.send(POST + CHUNKED + b"\r\nzz\r\n")
+    assert (await client.answer("POST")).status == 400
+    await client.send(b"more")
     assert await client.read() == b""
 
 

@@ -31,6 +31,10 @@ _NAMESPACES = (
     "--die-with-parent",
 )
 
+# A shell in front of it would add the name of the folder, and the sandbox can see the environment
+# of its first process.
+_NO_ENVIRONMENT = ("/usr/bin/env", "-i")
+
 # What a sandbox has for itself. bubblewrap's /dev alone would hold as much as is written to it.
 _OWN = (
     *("--proc", "/proc"),
@@ -98,7 +102,7 @@ class Bubblewrap:
             if self._users is not None and place.uid is not None:
                 sources = fds.holding([str(bind.source) for bind in binds])
                 command = [*_launcher(place.uid, self._users.root, sources), *command]
-            return Wrapped(command, {}, fds)
+            return Wrapped([*_NO_ENVIRONMENT, *command], {}, fds)
 
     def _walls(self, fds: "_Descriptors") -> Iterator[str]:
         yield from _NAMESPACES

@@ -1,0 +1,159 @@
+"""A real daemon with two sessions: one that holds a secret, and one that tries to get at it."""
+
+import json
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+import pytest
+from msgspec import Struct
+
+from ash.cli import process
+from ash.testing import StubModel
+
+# The victim's shared memory.
+KEY = 4711
+
+# What the victim leaves wherever it can, with a process that keeps it so.
+VICTIM = f"""
+for place in /workspace /tmp /dev/shm ~; do echo "$SECRET" > $place/secret.txt; done
+{sys.executable} -c '
+import ctypes
+memory = ctypes.CDLL(None)
+memory.shmget({KEY}, 4096, 0o1666) >= 0 or exit(1)
+' && (setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo started)
+"""
+
+
+class Ground(Struct):
+    """A daemon that runs. `secrets` are texts that must not be seen anywhere in a sandbox."""
+
+    url: str
+    key: str
+    data: Path
+    pid: int
+    secrets: list[str]
+
+    def post(self, path: str, body: dict) -> dict:
+        answer = self.request("POST", path, body)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def session(self, agent: str, **settings: object) -> "Session":
+        made = self.post("/api/sessions", {"agent": agent, **settings})["session"]
+        return Session(self, made["id"], self.data / "sandboxes" / made["sandboxId"])
+
+    def request(self, method: str, path: str, body: object) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.key}"}
+        return httpx.request(method, self.url + path, json=body, headers=headers, timeout=120)
+
+
+class Session(Struct):
+    """`folder` is where the host has its files."""
+
+    ground: Ground
+    id: str
+    folder: Path
+
+    def say(self, text: str) -> str:
+        """All frames of the turn, as text."""
+        path = f"/api/sessions/{self.id}/messages"
+        return self.ground.request("POST", path, {"content": text}).text
+
+    def execute(self, command: str) -> dict:
+        return self.ground.post(f"/api/sessions/{self.id}/exec", {"command": command})
+
+    def make(self, attempts: list, facts: dict) -> dict[str, str]:
+        """Has the agent make the attempts by its Bash tool; their outcomes by name."""
+        order = {"facts": facts, "attempts": {one.name: one.code for one in attempts}}
+        workspace = self.folder / "workspace"
+        (workspace / "order.json").write_text(json.dumps(order))
+        ran = self.say(f"BASH: {sys.executable} -P inside.py order.json outcomes.json 2>&1")
+        assert f"{len(attempts)} attempts made" in ran, ran
+        return json.loads((workspace / "outcomes.json").read_text())
+
+
+@contextmanager
+def running(engine: str, model: StubModel, *flags: str) -> Iterator[Ground]:
+    canary = secrets.token_hex(16)
+    with TemporaryDirectory(prefix="ash-escape-") as folder:
+        agent = Path(folder, "agent")
+        agent.mkdir()
+        (agent / "CLAUDE.md").write_text("You try to get out.")
+        shutil.copy(Path(__file__).with_name("inside.py"), agent)
+        Path(folder, "host.txt").write_text(canary)
+        data = Path(folder, "data")
+        data.mkdir(mode=0o700)
+        environment = {
+            "PATH": os.environ["PATH"],
+            "ANTHROPIC_BASE_URL": model.url,
+            "ANTHROPIC_API_KEY": "no-key",
+            "ASH_TEST_CANARY": canary,
+        }
+        arguments = ["--port=0", f"--data-dir={data}", f"--engine={engine}", *flags]
+        daemon, url = process.spawn(arguments, environment, Path(folder, "log"))
+        try:
+            key = (data / "initial-api-key").read_text().strip()
+            ground = Ground(url, key, data, daemon.pid, [canary, key])
+            ground.post("/api/agents", {"name": "attacker", "path": str(agent)})
+            yield ground
+        finally:
+            daemon.terminate()
+            daemon.wait(30)
+
+
+@pytest.fixture(
+    scope="session", params=["scripted", pytest.param("claude-agent", marks=pytest.mark.cli)]
+)
+def ground(request) -> Iterator[Ground]:
+    with (
+        StubModel.in_thread() as model,
+        running(request.param, model, "--isolation=strict") as running_ground,
+    ):
+        yield running_ground
+
+
+@pytest.fixture(scope="session")
+def victim(ground) -> Session:
+    """A session with a secret in its files, memory, environment and arguments."""
+    secret = secrets.token_hex(16)
+    ground.secrets.append(secret)
+    session = ground.session("attacker", extraEnv={"SECRET": secret})
+    assert "started" in session.execute(VICTIM)["stdout"]
+    return session
+
+
+@pytest.fixture(scope="session")
+def facts(ground, victim) -> dict:
+    """What an attacker may know or guess of the host."""
+    return {
+        "data": str(ground.data),
+        "tmp_file": str(ground.data.parent / "host.txt"),
+        "daemon_pid": ground.pid,
+        "daemon_port": int(ground.url.rpartition(":")[2]),
+        "victim_pid": process_of(ground.secrets[-1]),
+        "victim_workspace": str(victim.folder / "workspace"),
+        "victim_key": KEY,
+        "secrets": ["ASH_TEST_CANARY", "SECRET=", "initial-api-key"],
+    }
+
+
+@pytest.fixture(scope="session")
+def attacker(ground, victim) -> Session:
+    return ground.session("attacker")
+
+
+def process_of(secret: str) -> int:
+    """A process on the host that has the secret in its environment; not the oldest one."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if secret.encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+    return max(found)

@@ -14,7 +14,6 @@ from bridge.engine import EngineError, Launch
 
 # Agents bring their own `.claude/settings.json`, `CLAUDE.md` and `.mcp.json`.
 SETTING_SOURCES: tuple[Literal["user", "project", "local"], ...] = ("user", "project", "local")
-BY_AGENT = "permissionsByAgent"
 
 
 def cli_path() -> str:
@@ -34,9 +33,6 @@ def cli_path() -> str:
 def environment(launch: Launch) -> dict[str, str]:
     """What the CLI gets on top of the bridge's own environment."""
     env = {"CLAUDE_CODE_SDK_READS_SESSION_STATE": "1"}
-    if launch.permission_mode == BY_AGENT:
-        # Who deployed the agent trusts its folder; the CLI would ignore what it permits.
-        env["CLAUDE_CODE_SANDBOXED"] = "1"
     if launch.betas:
         # The flag takes only those that the CLI knows, and from the SDKs only one of them.
         given = os.environ.get("ANTHROPIC_BETAS")
@@ -46,7 +42,8 @@ def environment(launch: Launch) -> dict[str, str]:
 
 def permission_flag(launch: Launch) -> str | None:
     """None leaves it to the agent's own settings."""
-    return None if launch.permission_mode == BY_AGENT else launch.permission_mode
+    mode = launch.permission_mode
+    return None if mode == "permissionsByAgent" else mode
 
 
 def extra_flags(launch: Launch) -> dict[str, str | None]:

@@ -1,0 +1,89 @@
+"""What a launch means to the CLI, where neither command line nor request shows it."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from bridge import cli_settings
+from bridge.engine import EngineError, Launch
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("CLAUDE_CONFIG_DIR", raising=False)
+    return tmp_path
+
+
+def _transcript(config: Path, session_id: str, *lines: str) -> Path:
+    file = config / "projects" / "-some-where" / f"{session_id}.jsonl"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(f"{line}\n" for line in lines))
+    return file
+
+
+async def test_conversation_on_disk_can_be_resumed(home) -> None:
+    """Wherever it was held."""
+    session_id = str(uuid4())
+    _transcript(home / ".claude", session_id, '{"type":"queue-operation"}', '{"type":"user"}')
+    assert await cli_settings.can_resume(session_id)
+    assert not await cli_settings.can_resume(str(uuid4()))
+
+
+async def test_conversation_is_looked_for_where_the_cli_keeps_it(home, monkeypatch) -> None:
+    """CLAUDE_CONFIG_DIR takes the place of the home directory's folder."""
+    session_id = str(uuid4())
+    _transcript(home / "elsewhere", session_id, '{"type":"user"}')
+    assert not await cli_settings.can_resume(session_id)
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(home / "elsewhere"))
+    assert await cli_settings.can_resume(session_id)
+
+
+async def test_transcript_without_a_word_of_the_user_is_set_aside(home) -> None:
+    """The CLI would neither resume it nor begin it anew; what it holds is kept."""
+    session_id = str(uuid4())
+    file = _transcript(home / ".claude", session_id, '{"type":"queue-operation"}')
+    assert not await cli_settings.can_resume(session_id)
+    assert not file.exists()
+    assert '{"type":"queue-operation"}\n' == file.with_suffix(".cut").read_text()
+
+
+@pytest.mark.parametrize("session_id", ["", "*", "../x", "not-a-uuid"])
+async def test_session_id_is_a_uuid(home, session_id) -> None:
+    """It becomes part of a path."""
+    with pytest.raises(EngineError, match="must be a UUID"):
+        await cli_settings.can_resume(session_id)
+
+
+@pytest.mark.parametrize(
+    ("server", "type_"),
+    [
+        ({"url": "http://h/mcp"}, "http"),
+        ({"url": "http://h/sse"}, "sse"),
+        ({"url": "http://h/a/sse/?key=1"}, "sse"),
+        ({"url": "http://h/x", "type": "sse"}, "sse"),
+        ({"command": "run"}, "stdio"),
+    ],
+)
+def test_mcp_server_gets_its_type(home, tmp_path, server, type_) -> None:
+    """By what it has, unless it says so itself; nothing of it is lost."""
+    launch = Launch(session_id="x", mcp_servers={"name": server})
+    file = cli_settings.write_files(launch, tmp_path)[1]
+    assert '{"mcpServers": {"name": {' in file.read_text()
+    assert f'"type": "{type_}"' in file.read_text()
+
+
+def test_betas_are_added_to_those_of_the_environment(monkeypatch) -> None:
+    """A session adds to what its agent has."""
+    monkeypatch.setenv("ANTHROPIC_BETAS", "one")
+    env = cli_settings.environment(Launch(session_id="x", betas=["two", "three"]))
+    assert "one,two,three" == env["ANTHROPIC_BETAS"]
+
+
+def test_cli_is_named_by_the_environment_or_found_in_the_wheel(monkeypatch) -> None:
+    """What the environment says comes first."""
+    monkeypatch.delenv("CLAUDE_CODE_EXECUTABLE", raising=False)
+    assert cli_settings.cli_path().endswith("claude_agent_sdk/_bundled/claude")
+    monkeypatch.setenv("CLAUDE_CODE_EXECUTABLE", "/opt/claude")
+    assert "/opt/claude" == cli_settings.cli_path()

@@ -197,6 +197,7 @@ async def test_cookies_of_the_endpoint_are_not_kept(proxy, serve):
     async with proxy(model=server.port) as proxied:
         await proxied.ask("GET", "/v1/models")
         await proxied.ask("GET", "/v1/models")
+        assert [] == list(proxied.egress._upstream._client.cookies.jar)
     assert "cookie" not in server.headers
 
 

@@ -1,5 +1,3 @@
-from contextlib import suppress
-
 import pytest
 import trio
 
@@ -19,6 +17,12 @@ async def echo(stream):
     async with stream:
         async for chunk in stream:
             await stream.send_all(bytes(chunk))
+
+
+async def swallow(stream):
+    async with stream:
+        async for _ in stream:
+            pass
 
 
 async def test_tunnel_carries_bytes_both_ways(proxy, listen):
@@ -88,38 +92,49 @@ async def test_tunnel_ends_when_the_host_is_gone(proxy, listen):
 
 
 async def test_tunnel_ends_when_the_client_is_gone(proxy, listen):
-    """A client that is gone leaves no connection to the host behind."""
+    """A client that leaves with bytes unread leaves no connection to a silent host behind."""
     gone = trio.Event()
 
-    async def talkative(stream):
+    async def says_one_thing(stream):
         async with stream:
-            with suppress(trio.BrokenResourceError):
-                while True:
-                    await stream.send_all(b"more")
-                    await trio.testing.wait_all_tasks_blocked()
+            await stream.send_all(b"x" * 1000)
+            while await stream.receive_some():
+                pass
         gone.set()
 
-    port = await listen(talkative)
+    port = await listen(says_one_thing)
     async with proxy([f"127.0.0.1:{port}"]) as proxied:
         inside = await proxied.inside()
         await inside.connect(f"127.0.0.1:{port}")
+        await inside.stream.receive_some(1)
         await inside.stream.aclose()
         with trio.fail_after(5):
             await gone.wait()
 
 
 async def test_tunnel_where_nothing_moves_is_ended(proxy, listen, autojump_clock):
-    """A tunnel that both sides have forgotten gives its place back, but not before its time."""
-    port = await listen(echo)
+    """A tunnel that both sides have forgotten gives its place back."""
+    port = await listen(swallow)
     async with proxy([f"127.0.0.1:{port}"]) as proxied:
         inside = await proxied.inside()
         await inside.connect(f"127.0.0.1:{port}")
-        await trio.sleep(IDLE_SECONDS - 1)
-        await inside.stream.send_all(b"still there?")
-        assert b"still there?" == await inside.stream.receive_some()
         began = trio.current_time()
         assert b"" == await inside.stream.receive_some()
     assert pytest.approx(IDLE_SECONDS, abs=1) == trio.current_time() - began
+
+
+@pytest.mark.parametrize("host", [echo, swallow])
+async def test_tunnel_where_something_moves_goes_on(proxy, listen, autojump_clock, host):
+    """A byte now and then in one direction is enough to keep a tunnel."""
+    port = await listen(host)
+    async with proxy([f"127.0.0.1:{port}"]) as proxied:
+        inside = await proxied.inside()
+        await inside.connect(f"127.0.0.1:{port}")
+        for _ in range(5):
+            await trio.sleep(IDLE_SECONDS - 1)
+            await inside.stream.send_all(b"x")
+            await trio.testing.wait_all_tasks_blocked()
+        assert 5 == proxied.egress.traffic.sent
 
 
 async def test_tunnel_that_is_refused_says_why(proxy):

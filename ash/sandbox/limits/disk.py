@@ -66,7 +66,7 @@ class DiskSweep:
     """
 
     def __init__(self) -> None:
-        self._watched: dict[int, Watched] = {}
+        self._watched: set[Watched] = set()
 
     @contextmanager
     def watch(
@@ -81,19 +81,18 @@ class DiskSweep:
         `processes` tells who may hold files that have no name any more.
         """
         watched = Watched(folders, limit_mb, over, processes)
-        self._watched[id(watched)] = watched
+        self._watched.add(watched)
         try:
             yield watched
         finally:
-            del self._watched[id(watched)]
+            self._watched.remove(watched)
 
     async def run(self) -> None:
         """Sweeps until cancelled."""
         while True:
             begun = trio.current_time()
-            for key, watched in list(self._watched.items()):
-                if key in self._watched:
-                    await self._look(watched)
+            for watched in list(self._watched):
+                await self._look(watched)
             await trio.sleep_until(begun + PASS_SECONDS)
 
     async def _look(self, watched: Watched) -> None:
@@ -110,7 +109,9 @@ class DiskSweep:
             too_deep = True
         except OSError:
             return
-        watched.judge(used, too_deep=too_deep)
+        # It may have ended meanwhile.
+        if watched in self._watched:
+            watched.judge(used, too_deep=too_deep)
 
 
 def _take(sizes: Iterable[int]) -> list[int]:

@@ -123,6 +123,14 @@ async def test_sandboxes_side_by_side_die_apart(cages, start):
         assert (True, False) == (alive(mine), alive(theirs))
 
 
+def test_kill_one_by_one_lets_nobody_start_another(tmp_path):
+    """While they are killed in turn, the others can't fork faster than that."""
+    (tmp_path / "pids.max").write_text("200")
+    (tmp_path / "cgroup.procs").touch()
+    killing.kill({"pids": tmp_path})
+    assert "0" == (tmp_path / "pids.max").read_text()
+
+
 def test_end_gives_up_after_its_time(tmp_path, monkeypatch):
     """What nobody can kill is reported, and does not hold the daemon up."""
     monkeypatch.setattr(killing, "populated", lambda _: True)

@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 from functools import partial
+from uuid import uuid4
 
 import pytest
 
@@ -25,10 +26,17 @@ def delegate(monkeypatch):
 
 
 def test_detect_on_this_machine(ground):
-    """Memory, processes and CPU can be limited here, and nothing of the trial is left."""
+    """Memory, processes and CPU can be limited here."""
     assert ground.name in {"cgroup v1", "cgroup v2"}
     assert () == ground.missing
-    assert [] == [left for parent in ground.parents.values() for left in parent.glob("try-ash-*")]
+
+
+def test_detect_leaves_nothing_of_its_trial(monkeypatch):
+    """What is made to try is removed again."""
+    trial = uuid4()
+    monkeypatch.setattr("ash.sandbox.limits.detect.uuid4", lambda: trial)
+    parents = detect().parents.values()
+    assert [] == [left for parent in parents for left in parent.glob(f"*{trial.hex[:8]}*")]
 
 
 def test_detect_in_the_root_of_version_2(fake):

@@ -131,6 +131,25 @@ async def test_one_that_is_no_longer_watched_is_not_told(
     assert 0 == ear.waiting
 
 
+async def test_one_that_ends_while_it_is_looked_at_is_not_told(mock_clock, tmp_path, monkeypatch):
+    """A look takes its time; who has gone by its end has nothing more to hear."""
+    ear, sweep, looking = Ear(), DiskSweep(), trio.Event()
+    fill(tmp_path, 2)
+    take = disk._take
+
+    def announced(sizes):
+        trio.from_thread.run_sync(looking.set)
+        return take(sizes)
+
+    monkeypatch.setattr(disk, "_take", announced)
+    async with trio.open_nursery() as nursery:
+        with sweep.watch([tmp_path], 1, ear) as watched:
+            nursery.start_soon(sweep._look, watched)
+            await looking.wait()
+        mock_clock.autojump_threshold = 0
+    assert 0 == ear.waiting
+
+
 async def test_the_pace_is_bounded(tmp_path, autojump_clock, monkeypatch):
     """So many entries take so many seconds, and no more than a slice is done at once."""
     monkeypatch.setattr(disk, "SLICE", 10)

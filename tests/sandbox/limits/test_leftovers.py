@@ -1,3 +1,5 @@
+import fcntl
+import os
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -6,7 +8,7 @@ from subprocess import PIPE
 import pytest
 import trio
 
-from ash.sandbox.limits import cgroupfs, delegation, open_cages
+from ash.sandbox.limits import delegation, open_cages
 from ash.sandbox.limits.detect import Ground
 from ash.sandbox.limits.drivers import V2
 from ash.sandbox.limits.leftovers import RECORD, Estate, sweep_leftovers
@@ -118,22 +120,24 @@ def test_estate_hands_controllers_on_to_its_cages(fake, tmp_path):
     assert estate.leave()
 
 
-def test_estate_is_made_again_if_it_was_swept_at_once(fake, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("module", "step"), [(os, "open"), (fcntl, "flock")])
+def test_estate_is_made_again_if_it_was_swept_at_once(fake, tmp_path, monkeypatch, module, step):
     """Another daemon's sweep may come between the making of a group and its lock."""
     tree = fake("/")
-    swept = []
+    ground = on(tree)
+    do, swept = getattr(module, step), []
 
-    def make(folder):
-        tree.make(folder)
-        if not swept:
-            swept.append(folder)
-            assert [folder] == sweep_leftovers(on(tree), tmp_path)
+    def swept_before(*arguments, **options):
+        if not swept and (made := list(tree.root.glob("ash-*"))):
+            swept.extend(made)
+            assert made == sweep_leftovers(ground, tmp_path)
+        return do(*arguments, **options)
 
-    monkeypatch.setattr(cgroupfs, "make", make)
-    estate = Estate(on(tree), tmp_path)
+    monkeypatch.setattr(module, step, swept_before)
+    estate = Estate(ground, tmp_path)
     assert swept == [estate.folders["memory"]]
     assert estate.folders["memory"].is_dir()
-    assert [] == sweep_leftovers(on(tree), tmp_path)
+    assert [] == sweep_leftovers(ground, tmp_path)
     assert estate.leave()
 
 

@@ -6,8 +6,8 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from ash.errors import AshError
-from ash.http import agents, files, health, sessions
-from ash.http.error_body import error_body
+from ash.http import agents, files, health, lifecycle, sessions
+from ash.http.error_body import UNEXPECTED, error_body
 from ash.http.front import MAX_BODY
 from ash.http.services import Services
 from ash.http.uploads import Request
@@ -25,6 +25,7 @@ def make_app(services: Services) -> QuartTrio:
     for blueprint in (
         agents.blueprint(services.agents),
         sessions.blueprint(services.sessions),
+        lifecycle.blueprint(services.sessions),
         files.blueprint(services.files),
         health.blueprint(services.health),
     ):
@@ -34,7 +35,8 @@ def make_app(services: Services) -> QuartTrio:
     async def authenticate() -> None:
         if request.path.startswith("/api/") and request.method != "OPTIONS":
             header = request.headers.get("Authorization")
-            g.tenant = services.keys.tenant_of(None if header is None else header.encode())
+            # Quart reads headers as Latin-1: this gives back the bytes that were sent.
+            g.tenant = services.keys.tenant_of(None if header is None else header.encode("latin-1"))
 
     app.register_error_handler(AshError, _ash_error)
     app.register_error_handler(HTTPException, _http_error)
@@ -60,7 +62,7 @@ async def _http_error(error: HTTPException) -> Response:
 
 async def _unexpected(error: Exception) -> Response:
     log.error("http.failed", method=request.method, path=request.path, exc_info=error)
-    return _error(500, "Unexpected failure: the server's log says more", {})
+    return _error(500, UNEXPECTED, {})
 
 
 def _error(status: int, text: str, headers: dict[str, str]) -> Response:

@@ -3,6 +3,7 @@
 import re
 
 import msgspec
+import structlog
 import trio
 from hypercorn.typing import (
     ASGIFramework,
@@ -13,12 +14,14 @@ from hypercorn.typing import (
 )
 
 from ash.errors import AshError, TooLarge
-from ash.http.error_body import JSON, error_body
+from ash.http.error_body import JSON, UNEXPECTED, error_body
 from ash.http.requests import SendMessage, check_content, decode
 from ash.http.services import Services
 from ash.protocol import Query
-from ash.sessions.stream import Stream
+from ash.sessions.stream import Cut, Stream
 from ash.sessions.turn import Turn
+
+log = structlog.stdlib.get_logger()
 
 PATH = re.compile(r"/api/sessions/([^/]+)/messages")
 MAX_BODY = 50 * 1024 * 1024
@@ -64,6 +67,10 @@ class Front:
         except AshError as error:
             await send_error(send, error)
             return
+        except Exception:
+            log.exception("http.failed", method="POST", path=scope["path"])
+            await send_error(send, AshError(UNEXPECTED))
+            return
         await send(
             {
                 "type": "http.response.start",
@@ -72,10 +79,14 @@ class Front:
                 "trailers": False,
             }
         )
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_until_disconnect, receive, nursery.cancel_scope)
-            await _follow(turn, stream, send)
-            nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_until_disconnect, receive, nursery.cancel_scope)
+                await _follow(turn, stream, send)
+                nursery.cancel_scope.cancel()
+        except* Cut:
+            # Without the end of its body the client knows that it has to come back.
+            log.info("http.reader_cut", session=session_id)
 
 
 def _session_of(scope: HTTPScope) -> str | None:

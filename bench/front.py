@@ -1,10 +1,10 @@
-"""POST + one SSE event: our HTTP server against bare trio + h11, same run, same client.
+"""POST + one SSE event: our HTTP server against bare trio + h11 and Hypercorn as it comes.
 
     .venv/bin/python bench/front.py [requests, default 3000]
 
-A child process sends the requests over loopback on one keep-alive connection, to one server
-and the other in turns, so that both see the same machine. An answer is three messages of the
-app (head, event, end) and two writes, for both.
+A child process sends the requests over loopback on one keep-alive connection, to the servers
+in turns, so that all see the same machine. An answer is a head, an event and an end: two writes
+for ours and the bare one, three for Hypercorn.
 """
 
 import json
@@ -15,7 +15,9 @@ from statistics import quantiles
 from typing import Any
 
 import h11
+import hypercorn.trio
 import trio
+from hypercorn.config import Config
 
 from ash.http.listeners import open_listeners
 from ash.http.server import serve
@@ -96,22 +98,35 @@ def show(name: str, took: list[float]) -> tuple[float, float]:
     return p50, p99
 
 
+async def start_servers(nursery: trio.Nursery) -> dict[str, int]:
+    """The port of each server."""
+    ours = await open_listeners("127.0.0.1", 0)
+    theirs = await open_listeners("127.0.0.1", 0)
+    config = Config()
+    config.bind, config.errorlog, config.keep_alive_max_requests = ["127.0.0.1:0"], None, 10**9
+    await nursery.start(partial(serve, app, ours, draining=trio.Event(), grace=1))
+    await nursery.start(trio.serve_listeners, bare, theirs)
+    [url] = await nursery.start(partial(hypercorn.trio.serve, app, config, mode="asgi"))
+    return {
+        "ash": ours[0].socket.getsockname()[1],
+        "trio + h11": theirs[0].socket.getsockname()[1],
+        "Hypercorn": int(url.rpartition(":")[2]),
+    }
+
+
 async def main(requests: int) -> None:
-    draining = trio.Event()
-    took: dict[str, list[float]] = {"ash": [], "trio + h11": []}
+    took: dict[str, list[float]] = {}
     async with trio.open_nursery() as nursery:
-        ours = await open_listeners("127.0.0.1", 0)
-        theirs = await open_listeners("127.0.0.1", 0)
-        await nursery.start(partial(serve, app, ours, draining=draining, grace=1))
-        await nursery.start(trio.serve_listeners, bare, theirs)
-        for listener, name in [(ours[0], "ash"), (theirs[0], "trio + h11")] * ROUNDS:
-            port = listener.socket.getsockname()[1]
-            took[name] += await ask(port, requests // ROUNDS)
-        draining.set()
+        ports = await start_servers(nursery)
+        for _ in range(ROUNDS):
+            for name, port in ports.items():
+                took.setdefault(name, []).extend(await ask(port, requests // ROUNDS))
         nursery.cancel_scope.cancel()
-    ours_p50, ours_p99 = show("ash", took["ash"])
-    bare_p50, bare_p99 = show("trio + h11", took["trio + h11"])
-    print(f"ratio p50 {ours_p50 / bare_p50:.2f}, p99 {ours_p99 / bare_p99:.2f}")
+    cuts = {name: show(name, times) for name, times in took.items()}
+    bare_p50, bare_p99 = cuts["trio + h11"]
+    for name in ("ash", "Hypercorn"):
+        p50, p99 = cuts[name]
+        print(f"{name} / (trio + h11): p50 {p50 / bare_p50:.2f}, p99 {p99 / bare_p99:.2f}")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,8 @@ from ash.sandbox.workspace import Workspaces
 from ash.sessions.files import Files
 from ash.sessions.ledger import StoreLedger
 from ash.sessions.live import House
-from ash.sessions.service import Rules, Sessions
+from ash.sessions.recipe import Rules
+from ash.sessions.service import Sessions
 from ash.store import Store, open_store
 
 log = structlog.stdlib.get_logger()
@@ -148,7 +149,6 @@ async def _runtime(settings: Settings, cages: Cages, upstream: ModelUpstream) ->
         settings.effective_isolation,
         readable,
         hidden=(settings.data_dir.absolute(),),
-        network=False,
     )
     return Runtime(
         spawner=Spawner(),

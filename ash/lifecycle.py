@@ -11,7 +11,7 @@ from msgspec import Struct
 from ash.errors import AshError, BadRequest, Gone
 from ash.model import SessionStatus
 
-Action = Literal["activate", "fail", "pause", "end"]
+Action = Literal["activate", "fail", "pause", "stop", "resume", "wake", "end"]
 
 
 class Change(Struct, frozen=True):
@@ -25,11 +25,16 @@ CHANGES: dict[Action, Change] = {
     "activate": Change(("starting",), "active"),
     "fail": Change(("starting", "active"), "error"),
     "pause": Change(("active",), "paused"),
+    "stop": Change(("starting", "active"), "stopped"),
+    # With the sandbox that it still has …
+    "resume": Change(("paused",), "active"),
+    # … and with a new one, which has to boot.
+    "wake": Change(("paused", "stopped", "error"), "starting"),
     "end": Change(("starting", "active", "paused", "stopped", "error"), "ended"),
 }
 
 
-def refusal(action: Action, status: SessionStatus) -> AshError:
+def refusal(action: str, status: SessionStatus) -> AshError:
     """The error for an action that `status` does not allow."""
     if status == "ended":
         return Gone("The session has ended")

@@ -82,6 +82,7 @@ class SessionSettings(Struct, kw_only=True, rename="camel", omit_defaults=True):
     permission_mode: str | None = None
     extra_env: dict[str, str] = field(default_factory=dict)
     credential_id: str | None = None
+    limits: dict[str, int] | None = None
 
 
 class StoredSession(Struct, kw_only=True):

@@ -1,6 +1,8 @@
 """The hot route, `POST /api/sessions/:id/messages`, in front of Quart, which serves all else."""
 
 import re
+from typing import Literal
+from urllib.parse import parse_qsl
 
 import msgspec
 import structlog
@@ -12,12 +14,14 @@ from hypercorn.typing import (
     HTTPScope,
     Scope,
 )
+from msgspec import Struct
 
-from ash.errors import AshError, TooLarge
+from ash.errors import AshError, BadRequest, TooLarge
 from ash.http.error_body import JSON, UNEXPECTED, error_body
-from ash.http.requests import SendMessage, check_content, decode
+from ash.http.requests import SendMessage, check_content, decode, explain
 from ash.http.services import Services
 from ash.protocol import Query
+from ash.sessions.live import WhenBusy
 from ash.sessions.stream import Cut, Stream
 from ash.sessions.turn import Turn
 
@@ -62,8 +66,11 @@ class Front:
     ) -> None:
         try:
             tenant = self._services.keys.tenant_of(_authorization(scope))
+            options = _options(scope["query_string"])
             query = _query(session_id, await read_body(receive))
-            turn, stream = await self._services.sessions.send(tenant, session_id, query)
+            turn, stream = await self._services.sessions.send(
+                tenant, session_id, query, options.when_busy
+            )
         except AshError as error:
             await send_error(send, error)
             return
@@ -84,9 +91,26 @@ class Front:
                 nursery.start_soon(_until_disconnect, receive, nursery.cancel_scope)
                 await _follow(turn, stream, send)
                 nursery.cancel_scope.cancel()
+            if options.on_disconnect == "interrupt" and not turn.finished.is_set():
+                await turn.stop("interrupted")
         except* Cut:
             # Without the end of its body the client knows that it has to come back.
             log.info("http.reader_cut", session=session_id)
+
+
+class _Options(Struct, rename="camel"):
+    when_busy: WhenBusy = "refuse"
+    on_disconnect: Literal["continue", "interrupt"] = "continue"
+
+
+def _options(query: bytes) -> _Options:
+    """Raises BadRequest for a word that is none of an option's."""
+    if not query:
+        return _Options()
+    try:
+        return msgspec.convert(dict(parse_qsl(query.decode("latin-1"))), _Options)
+    except msgspec.ValidationError as error:
+        raise BadRequest(explain(error)) from None
 
 
 def _session_of(scope: HTTPScope) -> str | None:

@@ -5,7 +5,7 @@ import re
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Meta, Raw, Struct, field
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from ash.agents import AgentConfig
 from ash.errors import BadRequest
@@ -88,6 +88,17 @@ class RunCommand(_Body):
 
     command: Annotated[str, Meta(min_length=1)]
     timeout: Annotated[int, Meta(ge=1, le=300_000)] = 30_000
+
+
+class ConfigureSession(_Body):
+    """Null takes a setting back to the agent's; what is left out stays."""
+
+    model: str | UnsetType | None = UNSET
+    allowed_tools: list[str] | UnsetType | None = UNSET
+    disallowed_tools: list[str] | UnsetType | None = UNSET
+    betas: list[str] | UnsetType | None = UNSET
+    subagents: dict[str, Any] | UnsetType | None = UNSET
+    initial_agent: str | UnsetType | None = UNSET
 
 
 class Thinking(_Body, omit_defaults=True):

@@ -8,7 +8,8 @@ from ash.http.answers import answer, body, choice, whole_number
 from ash.http.requests import CreateSession, McpServer, RunCommand, check_command
 from ash.model import EventType, SessionStatus
 from ash.protocol import Exec, ExecResult
-from ash.sessions.service import CONFIG, NewSession, Sessions
+from ash.sessions.recipe import CONFIG, NewSession
+from ash.sessions.service import Sessions
 
 _create = msgspec.json.Decoder(CreateSession)
 _command = msgspec.json.Decoder(RunCommand)

@@ -4,7 +4,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 import structlog
@@ -13,18 +13,20 @@ from msgspec import Struct, structs
 
 from ash.errors import AshError, EngineFailed, Unavailable
 from ash.model import LogLevel
-from ash.protocol import Exec, Open
+from ash.protocol import Exec, Open, Resume
 from ash.sandbox.egress import Egress, Policy, credentials, with_servers
 from ash.sandbox.environment import own_key, own_part
 from ash.sandbox.isolation import Place
 from ash.sandbox.limits import Limits
 from ash.sandbox.logs import LogSink
 from ash.sandbox.sandbox import Runtime, Sandbox, open_sandbox
-from ash.sandbox.workspace import Workspaces
+from ash.sandbox.workspace import Origin, Workspaces
 
 log = structlog.stdlib.get_logger()
 
 State = Literal["warming", "warm", "waiting", "running"]
+
+Settings: TypeAlias = Open | Resume
 
 # What a sandbox printed before there was a session to store it with.
 EARLY_LINES = 1000
@@ -45,13 +47,17 @@ class Kind(Struct, frozen=True):
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """What a sandbox is made from. `env` holds for every process in it, from its first one."""
+    """What a sandbox is made from. `env` holds for every process in it, from its first one.
+
+    With `restore` its files are what was kept of the last sandbox with its id.
+    """
 
     kind: Kind
     source: Path
     env: dict[str, str]
     limits: Limits
     network: Policy
+    restore: bool = False
 
 
 class Opener(Protocol):
@@ -97,6 +103,7 @@ class Box:
         self.id = box_id
         self.order = order
         self.claimed = False
+        self.source: Origin = "fresh"
         self._workshop = workshop
         self._tally = tally
         self._state: State = "warming"
@@ -109,7 +116,7 @@ class Box:
         self.kept = False
         self.failure: AshError | None = None
         self.sandbox: Sandbox | None = None
-        self.booted_with: Open | None = None
+        self.booted_with: Settings | None = None
         self._closing = trio.Event()
         self._boot = trio.CancelScope()
         self._policy = order.network
@@ -117,16 +124,15 @@ class Box:
         self._sink: LogSink | None = None
         self._early: deque[tuple[LogLevel, str]] = deque(maxlen=EARLY_LINES)
 
-    async def run(self, settings: Open) -> None:
+    async def run(self, settings: Settings) -> None:
         """Raises nothing but Cancelled; `failure` stays None if it was closed.
 
         Whoever runs it calls `forget` when this has returned.
         """
         workshop, order = self._workshop, self.order
         try:
-            place = await trio.to_thread.run_sync(
-                workshop.workspaces.prepare, self.id, order.source
-            )
+            prepare = workshop.workspaces.restore if order.restore else workshop.workspaces.prepare
+            place, self.source = await trio.to_thread.run_sync(prepare, self.id, order.source)
             self._policy = await trio.to_thread.run_sync(_policy, order.network, place)
             self._let_out(settings)
             async with workshop.open(
@@ -145,7 +151,7 @@ class Box:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._put_away)
 
-    async def bind(self, settings: Open) -> None:
+    async def bind(self, settings: Settings) -> None:
         """Gives the engine what a session asks for; what it has already is not asked twice.
 
         Raises EngineFailed, and Unavailable if the sandbox is gone.
@@ -212,19 +218,19 @@ class Box:
     def closing(self) -> bool:
         return self._closing.is_set()
 
-    def _let_out(self, settings: Open) -> None:
+    def _let_out(self, settings: Settings) -> None:
         """What the proxy does for this session: which hosts, with which key."""
         key = own_key({**self.order.env, **(settings.env or {})})
         upstream = self._workshop.runtime.upstream
         self._egress.policy = with_servers(self._policy, settings.mcp_servers)
         self._egress.headers = credentials(key) if key else upstream.headers
 
-    def _own(self, settings: Open) -> Open:
+    def _own(self, settings: Settings) -> Settings:
         """With the id that its session will have, so that a warm engine knows it already."""
         env = own_part(settings.env) if settings.env else None
         return structs.replace(settings, session_id=self.id, env=env or None)
 
-    async def _live_in(self, sandbox: Sandbox, place: Place, settings: Open) -> None:
+    async def _live_in(self, sandbox: Sandbox, place: Place, settings: Settings) -> None:
         try:
             with self._boot:
                 await self._start_engine(sandbox, place, settings)
@@ -254,7 +260,7 @@ class Box:
                 return
             await self.log([("system", why)])
 
-    async def _start_engine(self, sandbox: Sandbox, place: Place, settings: Open) -> None:
+    async def _start_engine(self, sandbox: Sandbox, place: Place, settings: Settings) -> None:
         """Raises EngineFailed. A script has a time limit of its own."""
         timeout = self._workshop.start_timeout
         begun = trio.current_time()
@@ -263,7 +269,7 @@ class Box:
             try:
                 await sandbox.link.ready.wait()
                 steps["bridge"] = trio.current_time()
-                for script in await trio.to_thread.run_sync(_scripts_in, place):
+                for script in await trio.to_thread.run_sync(_scripts_in, place, self.source):
                     start.deadline += self._workshop.script_timeout
                     await self._run_script(sandbox, script)
                     steps[script] = trio.current_time()
@@ -313,8 +319,10 @@ def _policy(network: Policy, place: Place) -> Policy:
     return with_servers(network, deployed.get("mcpServers") if type(deployed) is dict else None)
 
 
-def _scripts_in(place: Place) -> list[str]:
-    return [name for name in SCRIPTS if (place.workspace / name).is_file()]
+def _scripts_in(place: Place, source: Origin) -> list[str]:
+    """What was installed is among the files that were kept."""
+    due = SCRIPTS if source == "fresh" else SCRIPTS[1:]
+    return [name for name in due if (place.workspace / name).is_file()]
 
 
 def _shares(begun: float, steps: dict[str, float]) -> str:

@@ -1,17 +1,18 @@
 """The sandboxes of this daemon: booted before they are asked for, evicted when room is short."""
 
 from collections import Counter
-from typing import Protocol
+from typing import Literal, Protocol
 from uuid import uuid4
 
 import structlog
 import trio
 from msgspec import Struct
 
-from ash.errors import Unavailable
+from ash.errors import Conflict, Unavailable
 from ash.model import PoolStats
 from ash.protocol import Open
-from ash.sandbox.box import Box, Kind, Order, State, Workshop
+from ash.sandbox.box import Box, Kind, Order, Settings, State, Workshop
+from ash.sandbox.workspace import Origin
 
 log = structlog.stdlib.get_logger()
 
@@ -66,6 +67,7 @@ class Pool:
         self._stock: dict[tuple[str, str], Stock] = {}
         self._changed = trio.Event()
         self._hits = 0
+        self._resumed: Counter[str] = Counter()
         self._cold = 0
         self._closed = False
 
@@ -93,6 +95,27 @@ class Pool:
             self._changed.set()
         return box
 
+    async def claim_again(self, box_id: str, order: Order) -> Box:
+        """A sandbox to go on with what was kept of the last one with that id.
+
+        Raises Conflict if there is one already, Unavailable when there is no room.
+        """
+        async with self._room:
+            await self._make_room()
+            self._check_open()
+            if box_id in self._boxes:
+                raise Conflict("The session is being resumed already")
+            box = self._boxes[box_id] = Box(box_id, order, self._workshop, self._tally)
+            box.claimed = True
+        return box
+
+    def resumed(self, path: Literal["warm", "cold"], source: Origin | None = None) -> None:
+        """Counts a resumed session, and what it was resumed from."""
+        self._resumed[path] += 1
+        if source is not None:
+            self._resumed[source] += 1
+            self._cold = max(0, self._cold - 1)
+
     def release(self, box: Box) -> None:
         """Takes back a claimed box that came to no session."""
         box.claimed = False
@@ -101,7 +124,7 @@ class Pool:
         else:
             self._drop(box)
 
-    async def boot(self, box: Box, settings: Open) -> None:
+    async def boot(self, box: Box, settings: Settings) -> None:
         """Boots a box that isn't yet; returns when it is `ready`, well or with a failure."""
         if box.id not in self._started:
             self._started.add(box.id)
@@ -133,6 +156,10 @@ class Pool:
             waiting=self._tally["waiting"],
             running=self._tally["running"],
             pre_warm_hits=self._hits,
+            resume_warm_hits=self._resumed["warm"],
+            resume_cold_hits=self._resumed["cold"],
+            resume_cold_local_hits=self._resumed["local"],
+            resume_cold_fresh_hits=self._resumed["fresh"],
         )
 
     async def close(self) -> None:
@@ -169,7 +196,7 @@ class Pool:
         box.claimed = True
         return box
 
-    async def _keep(self, box: Box, settings: Open) -> None:
+    async def _keep(self, box: Box, settings: Settings) -> None:
         """A box's task: its turn to boot, its life, and what is remembered of it."""
         try:
             if not await self._is_remembered(box):
@@ -180,7 +207,7 @@ class Pool:
             self._drop(box)
         await self._remember_end(box)
 
-    async def _run(self, box: Box, settings: Open) -> None:
+    async def _run(self, box: Box, settings: Settings) -> None:
         if not await self._may_boot(box):
             return
         async with trio.open_nursery() as nursery:

@@ -13,6 +13,9 @@ from ash.sandbox.tree import copy_tree, remove_tree
 
 Source = Literal["sandbox", "snapshot"]
 
+# Where the files of a sandbox that starts are from.
+Origin = Literal["fresh", "local"]
+
 # A session may move to the other folder and back between two looks; not more often than this.
 _LOOKS = 3
 
@@ -24,13 +27,22 @@ class Workspaces:
         self._live = data_dir / "sandboxes"
         self._kept = data_dir / "sessions"
 
-    def prepare(self, session_id: str, source: Path) -> Place:
+    def prepare(self, session_id: str, source: Path) -> tuple[Place, Origin]:
         """A fresh workspace with a copy of the agent's files, and an empty home."""
         root = self._live / session_id
         root.mkdir(mode=0o700, parents=True)
         copy_tree(source, root / "workspace")
         (root / "home").mkdir()
-        return Place(root / "workspace", root / "home", root / "sockets")
+        return _place(root), "fresh"
+
+    def restore(self, session_id: str, source: Path) -> tuple[Place, Origin]:
+        """What was kept of the session; a fresh workspace if nothing was."""
+        live, kept = self._live / session_id, self._kept / session_id
+        if not kept.is_dir():
+            return self.prepare(session_id, source)
+        self._live.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept.replace(live)
+        return _place(live), "local"
 
     def keep(self, session_id: str) -> bool:
         """Puts away what a sandbox that has ended leaves behind; whether there was anything."""
@@ -80,3 +92,7 @@ class Workspaces:
             except FileNotFoundError:
                 continue
         raise NotFound("This session has no files any more")
+
+
+def _place(root: Path) -> Place:
+    return Place(root / "workspace", root / "home", root / "sockets")

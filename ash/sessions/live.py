@@ -1,18 +1,20 @@
 """A session that runs in this daemon."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Literal
 
 import msgspec
 import structlog
 import trio
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from ash.clock import Clock, now_iso
 from ash.errors import BadRequest, Conflict
-from ash.lifecycle import CHANGES, Action
-from ash.model import LogLevel, StoredSession, TurnReason
-from ash.protocol import Exec, ExecResult, Open, Query
-from ash.sandbox.box import Box
+from ash.lifecycle import CHANGES, Action, refusal
+from ash.model import LogLevel, Session, StoredSession, TurnReason
+from ash.protocol import Exec, ExecResult, Query
+from ash.sandbox.box import Box, Settings
 from ash.sandbox.pool import Pool
 from ash.sandbox.sandbox import Sandbox
 from ash.sessions.command import ShellCommand
@@ -31,6 +33,9 @@ class House(Struct, frozen=True):
     silence_timeout: float
 
 
+WhenBusy = Literal["refuse", "queue", "interrupt"]
+
+
 class Live:
     """Owns the stream and, through its box, the sandbox and the turn that runs there.
 
@@ -45,17 +50,21 @@ class Live:
         self._house = house
         self._box = box
         self._commands = 0
+        self._held = 0
+        self._entry = trio.StrictFIFOLock()
         self._started = trio.Event()
         self._end: tuple[Action, dict[str, str]] | None = None
 
-    async def run(self, pool: Pool, settings: Open) -> None:
+    async def run(self, pool: Pool, settings: Settings, event: str) -> None:
         """Boots or binds the engine, waits for the sandbox's end, and stores what became of it.
+
+        `event` is what the timeline says of its start; without one, that it was resumed.
 
         Nobody who asked for any of this has to stay for it. Raises nothing but Cancelled.
         """
         try:
             try:
-                await self._start(pool, settings)
+                await self._start(pool, settings, event)
             except Exception as error:  # noqa: BLE001 - one session must not take all along
                 self._box.fail(error)
                 self._box.close()
@@ -76,6 +85,8 @@ class Live:
     def start_turn(self, query: Query) -> Turn:
         """Raises BadRequest if the session is not up, Conflict while a turn runs."""
         sandbox = self._sandbox()
+        if self._held:
+            raise BadRequest("Session is being paused")
         if self.turn is not None:
             raise Conflict("A turn is running in this session: wait for its done, or interrupt it")
         house = self._house
@@ -97,6 +108,50 @@ class Live:
         sandbox.nursery.start_soon(self._run_command, running)
         return await running.result()
 
+    @asynccontextmanager
+    async def entry(self, when_busy: WhenBusy) -> AsyncIterator[None]:
+        """Waits for the running turn to end, or ends it; first come, first served."""
+        if when_busy == "refuse":
+            yield
+            return
+        async with self._entry:
+            while (turn := self.turn) is not None:
+                if when_busy == "interrupt":
+                    await turn.stop("interrupted")
+                await turn.finished.wait()
+                await trio.lowlevel.checkpoint()
+            yield
+
+    async def pause(self) -> None:
+        """Stops the turn that runs and keeps the sandbox. Raises BadRequest if another won."""
+        self._held += 1
+        try:
+            if self.turn is not None:
+                await self.turn.stop("stopped")
+            await self.change("pause")
+        finally:
+            self._held -= 1
+        if self.stored.session.status != "paused":
+            raise refusal("pause", self.stored.session.status)
+
+    async def resume(self, pool: Pool) -> bool:
+        """Whether it is active with the sandbox that it has; else that is on its way out.
+
+        Waits for one that is starting. Raises why that could not start.
+        """
+        await self.started()
+        if self._box.closing or not self._box.alive:
+            return False
+        if self.stored.session.status == "paused":
+            await self.change("resume", lifecycle_event("resumed", path="warm"))
+            pool.resumed("warm")
+            self._rest()
+        return self.stored.session.status == "active"
+
+    def configured(self, session: Session) -> None:
+        """What the store has now; it holds from the next turn on."""
+        self.stored = structs.replace(self.stored, session=session)
+
     async def close(self, action: Action, turn_reason: TurnReason, **more: str) -> None:
         """Stops the turn that runs, then ends the sandbox; returns when that is stored.
 
@@ -109,7 +164,7 @@ class Live:
         await self.gone.wait()
 
     async def evict(self, reason: str = "another session needed the room") -> bool:
-        """Pauses the session unless it is busy; whether it did."""
+        """Gives the sandbox up unless the session is busy; whether it did."""
         if self._box.state != "waiting" or self._box.closing:
             return False
         await self.close("pause", "stopped", reason=reason)
@@ -119,14 +174,13 @@ class Live:
         """When its last turn or command ended, in trio's time; None if it is busy."""
         return self._box.used_at if self._box.state == "waiting" else None
 
-    async def change(self, action: Action, **more: str) -> None:
+    async def change(self, action: Action, event: str | None = None, **more: str) -> None:
         """Stores the new status with its lifecycle event, unless another was faster."""
-        target = CHANGES[action].target
         changed = await self._house.store.change_session(
             self.stored.session.id,
             CHANGES[action],
             now_iso(self._house.clock),
-            event=lifecycle_event("created" if action == "activate" else target, **more),
+            event=event or lifecycle_event(CHANGES[action].target, **more),
             generation=self.stored.generation,
         )
         self.stored = changed or self.stored
@@ -137,12 +191,15 @@ class Live:
             self.stored.session.id, [(level, text, now) for level, text in lines]
         )
 
-    async def _start(self, pool: Pool, settings: Open) -> None:
+    async def _start(self, pool: Pool, settings: Settings, event: str) -> None:
         """Raises AshError, and what the store raises."""
         await self._box.attach(self.log)
         await pool.boot(self._box, settings)
         await self._box.bind(settings)
-        await self.change("activate")
+        if not event:
+            event = lifecycle_event("resumed", path="cold", source=self._box.source)
+            pool.resumed("cold", self._box.source)
+        await self.change("activate", event)
         self._rest()
         self._box.evict = self.evict
 

@@ -1,73 +1,33 @@
 """What can be done with sessions. Routes, the command line and scripts all come through here."""
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import trio
-from msgspec import Struct, field
+from msgspec import UNSET, UnsetType
 
 from ash.agents import agent_config
 from ash.clock import now_iso
 from ash.errors import AshError, NotFound
-from ash.lifecycle import CHANGES, not_active
+from ash.lifecycle import CHANGES, not_active, refusal
 from ash.model import (
     EventType,
     LogLine,
     Message,
     Session,
     SessionEvent,
-    SessionSettings,
     SessionStatus,
     StoredAgent,
     StoredSession,
 )
 from ash.protocol import Exec, ExecResult, Open, Query
-from ash.sandbox.box import Kind, Order
-from ash.sandbox.egress import Policy
-from ash.sandbox.egress import cap as cap_network
-from ash.sandbox.egress import parse as parse_network
-from ash.sandbox.limits import AskedLimits, Limits, cap
+from ash.sandbox.box import Box, Settings
 from ash.sandbox.pool import Pool
-from ash.sessions.live import House, Live, lifecycle_event
+from ash.sessions import recipe
+from ash.sessions.live import House, Live, WhenBusy, lifecycle_event
+from ash.sessions.recipe import NewSession, Rules
 from ash.sessions.stream import Stream
 from ash.sessions.turn import Turn
-
-# What a session's owner may set at any time: the engine's name for it, and the API's.
-CONFIG = {
-    "allowed_tools": "allowedTools",
-    "disallowed_tools": "disallowedTools",
-    "betas": "betas",
-    "subagents": "subagents",
-    "initial_agent": "initialAgent",
-}
-
-
-class Rules(Struct, frozen=True):
-    """What the daemon's settings say for all sessions.
-
-    None gets more than `limits` and `network` allow. Idle for `idle_timeout` seconds, a
-    session gives up its sandbox; 0 means never.
-    """
-
-    permission_mode: str
-    idle_timeout: float
-    pre_warm: int
-    limits: Limits
-    network: Policy
-
-
-class NewSession(Struct, kw_only=True):
-    """What a session is created with. `config` is what its owner may change later."""
-
-    agent: str
-    model: str | None = None
-    system_prompt: str | None = None
-    mcp_servers: dict[str, Any] | None = None
-    permission_mode: str | None = None
-    extra_env: dict[str, str] = field(default_factory=dict)
-    limits: AskedLimits | None = None
-    config: dict[str, Any] = field(default_factory=dict)
 
 
 class Sessions:
@@ -95,8 +55,15 @@ class Sessions:
         if agent is None:
             raise NotFound(f'There is no agent "{wanted.agent}"')
         self.keep_warm(agent)
-        box = await self._pool.claim(self._order(agent, wanted.limits))
-        stored = self._new(box.id, agent, wanted)
+        box = await self._pool.claim(recipe.order(self._rules, agent, wanted.limits))
+        stored = recipe.new_session(
+            box.id,
+            agent,
+            wanted,
+            mode=self._rules.permission_mode,
+            owner=self._owner,
+            now=now_iso(self._house.clock),
+        )
         try:
             # A write is committed whether or not its caller waits: this one has to know.
             with trio.CancelScope(shield=True):
@@ -104,14 +71,10 @@ class Sessions:
         except BaseException:
             self._pool.release(box)
             raise
-        live = self._live[box.id] = Live(self._house, stored, box)
-        self._nursery.start_soon(self._keep, live, _settings(agent, stored))
-        try:
-            await live.started()
-        except AshError as error:
-            error.text += f" (its log: GET /api/sessions/{box.id}/logs)"
-            raise
-        return live.stored.session
+        live = self._bring_up(
+            stored, box, recipe.opening(agent, stored), lifecycle_event("created")
+        )
+        return await _started(live)
 
     def keep_warm(self, agent: StoredAgent) -> None:
         """Keeps sandboxes of the agent's latest version booted, as many as its config says."""
@@ -122,7 +85,7 @@ class Sessions:
             model=agent.agent.model or None,
             permission_mode=self._rules.permission_mode,
         )
-        self._pool.stock(self._order(agent), settings, count)
+        self._pool.stock(recipe.order(self._rules, agent), settings, count)
 
     async def get(self, tenant: str, session_id: str) -> Session:
         return (await self._stored(tenant, session_id)).session
@@ -141,14 +104,17 @@ class Sessions:
             tenant, agent=agent, status=status, limit=limit, offset=offset
         )
 
-    async def send(self, tenant: str, session_id: str, query: Query) -> tuple[Turn, Stream]:
+    async def send(
+        self, tenant: str, session_id: str, query: Query, when_busy: WhenBusy = "refuse"
+    ) -> tuple[Turn, Stream]:
         """Starts a turn; returns when the user's message is stored.
 
         Raises NotFound, BadRequest if the session is not active, Conflict if a turn runs.
         """
         live = await self._active(tenant, session_id)
-        _fill_in(query, live.stored.session)
-        turn = live.start_turn(query)
+        recipe.fill_in(query, live.stored.session)
+        async with live.entry(when_busy):
+            turn = live.start_turn(query)
         await turn.accepted()
         return turn, live.stream
 
@@ -160,6 +126,80 @@ class Sessions:
         """
         live = await self._active(tenant, session_id)
         return await live.exec(command)
+
+    async def interrupt(self, tenant: str, session_id: str) -> bool:
+        """Ends the running turn and keeps the session; whether there was one.
+
+        Returns when the turn has ended. Raises NotFound, BadRequest if it is not active.
+        """
+        live = await self._active(tenant, session_id)
+        if live.turn is None:
+            return False
+        await live.turn.stop("interrupted")
+        return True
+
+    async def pause(self, tenant: str, session_id: str) -> Session:
+        """Stops the running turn; the sandbox stays as long as there is room for it."""
+        stored = await self._stored(tenant, session_id)
+        live = self._live.get(session_id)
+        if live is None or stored.session.status != "active":
+            raise refusal("pause", stored.session.status)
+        await live.pause()
+        return await self.get(tenant, session_id)
+
+    async def stop(self, tenant: str, session_id: str) -> Session:
+        """Stops the running turn and frees the sandbox; what is in it is kept."""
+        stored = await self._stored(tenant, session_id)
+        live = self._live.get(session_id)
+        if live is None or stored.session.status not in CHANGES["stop"].sources:
+            raise refusal("stop", stored.session.status)
+        self._nursery.start_soon(live.close, "stop", "stopped")
+        await live.gone.wait()
+        session = await self.get(tenant, session_id)
+        if session.status != "stopped":
+            raise refusal("stop", session.status)
+        return session
+
+    async def resume(self, tenant: str, session_id: str) -> Session:
+        """Makes the session active again; one that is stays as it is.
+
+        At once if it still has its sandbox, else with a new one that goes on with its files
+        and its conversation.
+
+        Raises Gone if it has ended, Unavailable when there is no room, EngineFailed.
+        """
+        while True:
+            stored = await self._stored(tenant, session_id)
+            live = self._live.get(session_id)
+            if live is None:
+                if stored.session.status in CHANGES["wake"].sources:
+                    return await self._wake(stored)
+                raise refusal("resume", stored.session.status)
+            if await live.resume(self._pool):
+                return live.stored.session
+            await live.gone.wait()
+
+    async def configure(
+        self, tenant: str, session_id: str, model: str | UnsetType | None, config: dict[str, Any]
+    ) -> Session:
+        """Changes what is given; it holds from the next message on. Null takes a setting back.
+
+        Raises Gone if the session has ended.
+        """
+        stored = await self._stored(tenant, session_id)
+        if stored.session.status == "ended":
+            raise refusal("configure", "ended")
+        merged = {**(stored.session.config or {}), **config}
+        kept = {name: value for name, value in merged.items() if value is not None}
+        await self._store.configure_session(
+            session_id,
+            model=stored.session.model if model is UNSET else model,
+            config=kept or None,
+        )
+        changed = await self._stored(tenant, session_id)
+        if live := self._live.get(session_id):
+            live.configured(changed.session)
+        return changed.session
 
     async def end(self, tenant: str, session_id: str) -> Session:
         """Ends the session for good, its turn first; files are kept. Ending twice is fine."""
@@ -208,53 +248,46 @@ class Sessions:
                 pause = partial(live.close, "pause", "shutdown", reason="shutdown")
                 nursery.start_soon(pause)
 
-    def _order(self, agent: StoredAgent, asked: AskedLimits | None = None) -> Order:
-        config = agent_config(agent)
-        return Order(
-            kind=Kind(agent.agent.tenant_id, agent.agent.name, agent.agent.version),
-            source=Path(agent.source),
-            env=agent.env,
-            limits=cap(config.limits, asked, most=self._rules.limits),
-            network=cap_network(parse_network(config.network), self._rules.network),
-        )
-
-    def _new(self, session_id: str, agent: StoredAgent, wanted: NewSession) -> StoredSession:
-        now = now_iso(self._house.clock)
-        session = Session(
-            id=session_id,
-            tenant_id=agent.agent.tenant_id,
-            agent_name=wanted.agent,
-            sandbox_id=session_id,
-            status="starting",
-            created_at=now,
-            last_active_at=now,
-            model=wanted.model,
-            config=wanted.config or None,
-        )
-        settings = SessionSettings(
-            system_prompt=wanted.system_prompt,
-            mcp_servers=wanted.mcp_servers,
-            permission_mode=wanted.permission_mode or self._rules.permission_mode,
-            extra_env=wanted.extra_env,
-        )
-        return StoredSession(
-            session=session,
-            settings=settings,
-            agent_version=agent.agent.version,
-            owner=self._owner,
-        )
-
-    async def _keep(self, live: Live, settings: Open) -> None:
+    async def _keep(self, live: Live, settings: Settings, event: str) -> None:
         """A live session's task."""
         try:
-            await live.run(self._pool, settings)
+            await live.run(self._pool, settings, event)
         finally:
             del self._live[live.stored.session.id]
+
+    def _bring_up(self, stored: StoredSession, box: Box, settings: Settings, event: str) -> Live:
+        live = self._live[box.id] = Live(self._house, stored, box)
+        self._nursery.start_soon(self._keep, live, settings, event)
+        return live
+
+    async def _wake(self, stored: StoredSession) -> Session:
+        """A new sandbox with what was kept of the last one."""
+        session = stored.session
+        agent = await self._store.agent(session.tenant_id, session.agent_name)
+        if agent is None:
+            raise NotFound(f'The agent "{session.agent_name}" of this session is gone')
+        order = recipe.order(self._rules, agent, recipe.asked_limits(stored), restore=True)
+        box = await self._pool.claim_again(session.id, order)
+        mine: StoredSession | None = None
+        try:
+            with trio.CancelScope(shield=True):
+                mine = await self._store.change_session(
+                    session.id, CHANGES["wake"], now_iso(self._house.clock), new_generation=True
+                )
+        finally:
+            if mine is None:
+                self._pool.release(box)
+        if mine is None:
+            raise refusal("resume", (await self.get(session.tenant_id, session.id)).status)
+        live = self._bring_up(mine, box, recipe.resuming(agent, mine), "")
+        return await _started(live)
 
     async def _active(self, tenant: str, session_id: str) -> Live:
         live = self._live.get(session_id)
         if live is None or live.stored.session.tenant_id != tenant:
             raise not_active((await self.get(tenant, session_id)).status)
+        if live.stored.session.status != "active":
+            raise not_active(live.stored.session.status)
         return live
 
     async def _stored(self, tenant: str, session_id: str) -> StoredSession:
@@ -264,24 +297,10 @@ class Sessions:
         return stored
 
 
-def _settings(agent: StoredAgent, stored: StoredSession) -> Open:
-    """What the engine must be opened with for this session."""
-    config = stored.session.config or {}
-    settings = Open(
-        session_id=stored.session.id,
-        model=stored.session.model or agent.agent.model or None,
-        system_prompt=stored.settings.system_prompt,
-        mcp_servers=stored.settings.mcp_servers,
-        permission_mode=stored.settings.permission_mode,
-        env=stored.settings.extra_env or None,
-    )
-    for name, key in CONFIG.items():
-        setattr(settings, name, config.get(key))
-    return settings
-
-
-def _fill_in(query: Query, session: Session) -> None:
-    """What the message leaves open is as the session has it."""
-    query.model = query.model or session.model
-    for name, key in CONFIG.items():
-        setattr(query, name, (session.config or {}).get(key))
+async def _started(live: Live) -> Session:
+    try:
+        await live.started()
+    except AshError as error:
+        error.text += f" (its log: GET /api/sessions/{live.stored.session.id}/logs)"
+        raise
+    return live.stored.session

@@ -1,4 +1,5 @@
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -89,6 +90,13 @@ class Sessions(Part):
         except Lost:
             return None
         return _stored_session(changed[0])
+
+    async def configure_session(
+        self, session_id: str, *, model: str | None, config: dict[str, Any] | None
+    ) -> None:
+        """What a session's owner may set; it replaces what was set before."""
+        params = {"id": session_id, "model": model, "config": to_json(config)}
+        await self._driver.write([Statement(SQL["configure_session"], params)])
 
     async def running_sessions(self, owner: str) -> list[StoredSession]:
         """What `owner` left that claims to run."""

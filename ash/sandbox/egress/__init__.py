@@ -1,6 +1,6 @@
 """What leaves a sandbox: model calls with a key that is never inside, the rest by policy."""
 
-from ash.sandbox.egress.credentials import credentials
+from ash.sandbox.egress.credentials import credentials, with_key
 from ash.sandbox.egress.listener import SOCKET_NAME, open_listener
 from ash.sandbox.egress.policy import MODEL_ONLY, NONE, PUBLIC, Policy, cap, parse, with_servers
 from ash.sandbox.egress.proxy import Egress
@@ -18,5 +18,6 @@ __all__ = [
     "credentials",
     "open_listener",
     "parse",
+    "with_key",
     "with_servers",
 ]

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Iterable
 
-from ash.errors import ConfigError
+from ash.errors import BadRequest, ConfigError
 from ash.sandbox.egress.headers import Header, Headers
+
+_API_KEY = b"x-api-key"
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE = re.compile(r"[\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?")
@@ -23,12 +25,22 @@ def credentials(api_key: str | None, custom: str | None = None) -> Headers:
     """
     headers = {}
     if api_key:
-        headers[b"x-api-key"] = _value(api_key, "The key for the model endpoint")
+        headers[_API_KEY] = _value(api_key, "The key for the model endpoint")
     for line in (custom or "").splitlines():
         if line.strip():
             name, value = _custom(line)
             headers[name] = value
     return list(headers.items())
+
+
+def with_key(headers: Iterable[Header], api_key: str) -> Headers:
+    """The daemon's headers with a session's own key in place of the daemon's.
+
+    What a gateway wants to see stays. Raises BadRequest, which does not tell the key.
+    """
+    if not _VALUE.fullmatch(api_key):
+        raise BadRequest("The session's API key has characters that no header may have")
+    return [*(h for h in headers if h[0] != _API_KEY), (_API_KEY, api_key.encode())]
 
 
 def secrets(headers: Iterable[Header]) -> list[bytes]:

@@ -23,7 +23,7 @@ TMP_MB = 512
 SHM_MB = 256
 
 _NAMESPACES = (
-    *("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup"),
+    *("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup", "--unshare-net"),
     *("--hostname", "ash"),
     *("--uid", str(launch.AGENT), "--gid", str(launch.AGENT)),
     *("--cap-drop", "ALL"),
@@ -55,16 +55,14 @@ class Bubblewrap:
         program: str,
         root: Root,
         *,
-        network: bool,
         users: Uids | None,
         seccomp: bytes | None,
         missing: tuple[str, ...] = (),
     ) -> None:
-        """With `network` it is the host's own. Without `users` it is the daemon's user outside."""
+        """Without `users` it is the daemon's user outside."""
         self.missing = missing
         self._program = program
         self._root = root
-        self._network = network
         self._users = users
         self._seccomp = seccomp
 
@@ -108,8 +106,6 @@ class Bubblewrap:
         yield from _NAMESPACES
         if self._users is None:
             yield from ("--unshare-user", "--disable-userns")
-        if not self._network:
-            yield "--unshare-net"
         if self._seccomp is not None:
             yield from ("--seccomp", fds.holding_bytes(self._seccomp))
 

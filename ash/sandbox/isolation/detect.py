@@ -26,19 +26,18 @@ def detect(
     readable: Sequence[Path] = (),
     hidden: Sequence[Path] = (),
     *,
-    network: bool = True,
     users: Uids | None = None,
 ) -> Isolation:
     """The best isolation there is. Blocks: it tries. Raises StartError if `strict` can't be had.
 
-    `readable` is in every sandbox, read-only; `hidden` is in none, wherever it lies. With
-    `network` sandboxes share the host's. `users` are for a daemon that is root.
+    `readable` is in every sandbox, read-only; `hidden` is in none, wherever it lies. `users` are
+    for a daemon that is root.
     """
     if level == "none":
         return Bare()
     refusals: list[str] = []
-    files = root.make(readable, hidden, network=network)
-    for isolation in _best_first(files, network=network, users=users or Uids()):
+    files = root.make(readable, hidden)
+    for isolation in _best_first(files, users or Uids()):
         reason = _why_not(isolation)
         if reason is None:
             worse = (f"a sandbox has no host user of its own: {why}" for why in refusals)
@@ -55,13 +54,13 @@ def _checked(level: Level, isolation: Isolation) -> Isolation:
     return isolation
 
 
-def _best_first(files: root.Root, *, network: bool, users: Uids) -> Iterator[Bubblewrap]:
+def _best_first(files: root.Root, users: Uids) -> Iterator[Bubblewrap]:
     program = shutil.which("bwrap") or "bwrap"
     calls = seccomp.build()
     lacks = () if calls else (f"system calls are not filtered on {os.uname().machine}",)
     if os.geteuid() == 0:
-        yield Bubblewrap(program, files, network=network, users=users, seccomp=calls, missing=lacks)
-    yield Bubblewrap(program, files, network=network, users=None, seccomp=calls, missing=lacks)
+        yield Bubblewrap(program, files, users=users, seccomp=calls, missing=lacks)
+    yield Bubblewrap(program, files, users=None, seccomp=calls, missing=lacks)
 
 
 def _why_not(isolation: Bubblewrap) -> str | None:

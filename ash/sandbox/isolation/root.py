@@ -12,7 +12,8 @@ import bridge
 LIBRARY = "/opt/ash"
 
 # What links programs, verifies certificates, tells time and knows the names of ports. Below
-# /etc/ssl and /etc/pki are private keys too: only what is public is taken.
+# /etc/ssl and /etc/pki are private keys too: only what is public is taken. Nothing that finds
+# other machines: the proxy does.
 _ETC = (
     "alternatives",
     "ca-certificates",
@@ -33,9 +34,6 @@ _ETC = (
     "ssl/openssl.cnf",
     "timezone",
 )
-
-# What finds other machines, for sandboxes that share the host's network.
-_NETWORK = ("hosts", "resolv.conf")
 
 # What a Python needs of its prefix: with a virtual environment in a project's root, or Conda's
 # base, the rest is somebody's files.
@@ -84,13 +82,10 @@ class Root(Struct, frozen=True):
     hidden: tuple[str, ...]
 
 
-def make(readable: Sequence[Path], hidden: Sequence[Path], *, network: bool) -> Root:
-    """`readable` is there too, where it is on the host; `hidden` is empty wherever it would be.
-
-    With `network` the host's way of finding other machines is there.
-    """
+def make(readable: Sequence[Path], hidden: Sequence[Path]) -> Root:
+    """`readable` is there too, where it is on the host; `hidden` is empty wherever it would be."""
     binds: list[Bind] = []
-    for bind in (*_system(), *_etc(network=network), *_interpreter(), *_library(), *_at(readable)):
+    for bind in (*_system(), *_etc(), *_interpreter(), *_library(), *_at(readable)):
         if not any(other.covers(bind) for other in binds):
             binds.append(bind)
     return Root(tuple(binds), tuple(_links()), tuple(_covers(binds, hidden)))
@@ -112,12 +107,10 @@ def _beside_usr() -> list[Path]:
     return [Path("/", name) for name in ("bin", "sbin", "lib", "lib32", "lib64")]
 
 
-def _etc(*, network: bool) -> Iterator[Bind]:
-    names = (*_ETC, *_NETWORK) if network else _ETC
-    yield from _at(path for path in (Path("/etc", name) for name in names) if path.exists())
+def _etc() -> Iterator[Bind]:
+    yield from _at(path for path in (Path("/etc", name) for name in _ETC) if path.exists())
     for path in _OWN_ETC.iterdir():
-        if path.name not in names:
-            yield Bind(path, f"/etc/{path.name}")
+        yield Bind(path, f"/etc/{path.name}")
 
 
 def _interpreter() -> Iterator[Bind]:

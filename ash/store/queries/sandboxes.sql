@@ -1,9 +1,11 @@
 -- name: add_sandbox
--- A sandbox that starts.
+-- A sandbox that starts, for the first time or again.
 INSERT INTO sandboxes (
     id, tenant_id, agent_name, agent_version, owner, state, created_at, updated_at
 )
-VALUES (:id, :tenant, :agent, :version, :owner, 'live', :now, :now);
+VALUES (:id, :tenant, :agent, :version, :owner, 'live', :now, :now)
+ON CONFLICT (id) DO UPDATE SET
+    state = 'live', agent_version = excluded.agent_version, updated_at = excluded.updated_at;
 
 -- name: move_sandbox
 -- A sandbox whose processes are gone and whose files are kept, or not.

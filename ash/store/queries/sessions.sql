@@ -72,3 +72,7 @@ RETURNING tenant_id;
 -- name: running_sessions
 -- What a daemon left that claims to run.
 SELECT * FROM sessions WHERE status IN ('starting', 'active') AND owner = :owner;
+
+-- name: configure_session
+-- Sets what a session's owner may change at any time.
+UPDATE sessions SET model = :model, config = :config WHERE id = :id;

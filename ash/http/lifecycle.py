@@ -1,0 +1,43 @@
+"""What changes a session: the routes that pause, stop, resume, interrupt and configure it."""
+
+import msgspec
+from msgspec import UNSET
+from quart import Blueprint, Response, g
+
+from ash.http.answers import answer, body
+from ash.http.requests import ConfigureSession
+from ash.sessions.recipe import CONFIG
+from ash.sessions.service import Sessions
+
+_configure = msgspec.json.Decoder(ConfigureSession)
+
+
+def blueprint(sessions: Sessions) -> Blueprint:
+    routes = Blueprint("lifecycle", __name__, url_prefix="/api/sessions")
+
+    @routes.post("/<session_id>/pause")
+    async def pause(session_id: str) -> Response:
+        return answer(session=await sessions.pause(g.tenant, session_id))
+
+    @routes.post("/<session_id>/stop")
+    async def stop(session_id: str) -> Response:
+        return answer(session=await sessions.stop(g.tenant, session_id))
+
+    @routes.post("/<session_id>/resume")
+    async def resume(session_id: str) -> Response:
+        return answer(session=await sessions.resume(g.tenant, session_id))
+
+    @routes.post("/<session_id>/interrupt")
+    async def interrupt(session_id: str) -> Response:
+        interrupted = await sessions.interrupt(g.tenant, session_id)
+        return answer(interrupted=interrupted, turn="running" if interrupted else "idle")
+
+    @routes.patch("/<session_id>/config")
+    async def configure(session_id: str) -> Response:
+        wanted = await body(_configure)
+        given = {key: getattr(wanted, name) for name, key in CONFIG.items()}
+        config = {key: value for key, value in given.items() if value is not UNSET}
+        session = await sessions.configure(g.tenant, session_id, wanted.model, config)
+        return answer(session=session)
+
+    return routes

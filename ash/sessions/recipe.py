@@ -1,0 +1,129 @@
+"""What a session is made from: its sandbox, its engine's settings, its row."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+from ash.agents import agent_config
+from ash.model import Session, SessionSettings, StoredAgent, StoredSession
+from ash.protocol import Open, Query, Resume
+from ash.sandbox.box import Kind, Order
+from ash.sandbox.egress import Policy
+from ash.sandbox.egress import cap as cap_network
+from ash.sandbox.egress import parse as parse_network
+from ash.sandbox.limits import AskedLimits, Limits, cap
+
+# What a session's owner may set at any time: the engine's name for it, and the API's.
+CONFIG = {
+    "allowed_tools": "allowedTools",
+    "disallowed_tools": "disallowedTools",
+    "betas": "betas",
+    "subagents": "subagents",
+    "initial_agent": "initialAgent",
+}
+
+
+class Rules(Struct, frozen=True):
+    """What the daemon's settings say for all sessions.
+
+    None gets more than `limits` and `network` allow. Idle for `idle_timeout` seconds, a
+    session gives up its sandbox; 0 means never.
+    """
+
+    permission_mode: str
+    idle_timeout: float
+    pre_warm: int
+    limits: Limits
+    network: Policy
+
+
+class NewSession(Struct, kw_only=True):
+    """What a session is created with. `config` is what its owner may change later."""
+
+    agent: str
+    model: str | None = None
+    system_prompt: str | None = None
+    mcp_servers: dict[str, Any] | None = None
+    permission_mode: str | None = None
+    extra_env: dict[str, str] = field(default_factory=dict)
+    limits: AskedLimits | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+def order(
+    rules: Rules, agent: StoredAgent, asked: AskedLimits | None = None, *, restore: bool = False
+) -> Order:
+    """A sandbox for this agent; with `restore` it goes on with the files that were kept."""
+    config = agent_config(agent)
+    return Order(
+        kind=Kind(agent.agent.tenant_id, agent.agent.name, agent.agent.version),
+        source=Path(agent.source),
+        env=agent.env,
+        limits=cap(config.limits, asked, most=rules.limits),
+        network=cap_network(parse_network(config.network), rules.network),
+        restore=restore,
+    )
+
+
+def new_session(
+    session_id: str, agent: StoredAgent, wanted: NewSession, *, mode: str, owner: str, now: str
+) -> StoredSession:
+    """The row to begin with; `mode` is the permission mode if nothing else is wanted."""
+    session = Session(
+        id=session_id,
+        tenant_id=agent.agent.tenant_id,
+        agent_name=wanted.agent,
+        sandbox_id=session_id,
+        status="starting",
+        created_at=now,
+        last_active_at=now,
+        model=wanted.model,
+        config=wanted.config or None,
+    )
+    settings = SessionSettings(
+        system_prompt=wanted.system_prompt,
+        mcp_servers=wanted.mcp_servers,
+        permission_mode=wanted.permission_mode or mode,
+        extra_env=wanted.extra_env,
+        limits=msgspec.to_builtins(wanted.limits),
+    )
+    version = agent.agent.version
+    return StoredSession(session=session, settings=settings, agent_version=version, owner=owner)
+
+
+def asked_limits(stored: StoredSession) -> AskedLimits | None:
+    """What the session asked for when it was created."""
+    limits = stored.settings.limits
+    return None if limits is None else msgspec.convert(limits, AskedLimits)
+
+
+def opening(agent: StoredAgent, stored: StoredSession) -> Open:
+    """What the engine must be opened with for this session."""
+    return Open(**_settings(agent, stored))
+
+
+def resuming(agent: StoredAgent, stored: StoredSession) -> Resume:
+    """The same, to go on with the conversation that is on its disk."""
+    return Resume(**_settings(agent, stored))
+
+
+def _settings(agent: StoredAgent, stored: StoredSession) -> dict[str, Any]:
+    config = stored.session.config or {}
+    return {
+        "session_id": stored.session.id,
+        "model": stored.session.model or agent.agent.model or None,
+        "system_prompt": stored.settings.system_prompt,
+        "mcp_servers": stored.settings.mcp_servers,
+        "permission_mode": stored.settings.permission_mode,
+        "env": stored.settings.extra_env or None,
+        **{name: config.get(key) for name, key in CONFIG.items()},
+    }
+
+
+def fill_in(query: Query, session: Session) -> None:
+    """What the message leaves open is as the session has it."""
+    query.model = query.model or session.model
+    for name, key in CONFIG.items():
+        setattr(query, name, (session.config or {}).get(key))

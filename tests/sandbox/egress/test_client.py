@@ -50,7 +50,9 @@ async def test_early_bytes_of_a_client_do_not_pile_up(pair):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(flood)
         for _ in range(5):
-            with trio.move_on_after(0.05):
-                await client.gone()
+            async with trio.open_nursery() as watching:
+                watching.start_soon(client.gone)
+                await trio.testing.wait_all_tasks_blocked()
+                watching.cancel_scope.cancel()
         nursery.cancel_scope.cancel()
     assert len(client._http.trailing_data[0]) <= CHUNK

@@ -1,7 +1,7 @@
 import pytest
 
-from ash.errors import ConfigError
-from ash.sandbox.egress.credentials import credentials, secrets
+from ash.errors import BadRequest, ConfigError
+from ash.sandbox.egress.credentials import credentials, secrets, with_key
 
 
 def test_credentials_of_a_key_are_one_header():
@@ -52,3 +52,17 @@ def test_secrets_are_the_values_that_prove_something():
     custom = "Authorization: Bearer abc\nX-Team: blue\nX-Gateway-Token: def\nAnthropic-Beta: new"
     found = secrets(credentials("sk-1", custom))
     assert {b"sk-1", b"Bearer abc", b"abc", b"def"} == set(found)
+
+
+def test_credentials_with_a_session_s_key_keep_what_the_gateway_wants():
+    """A session pays with its own key, by the same gateway as all others."""
+    expected = [(b"x-team", b"blue"), (b"x-api-key", b"sk-2")]
+    assert expected == with_key(credentials("sk-1", "X-Team: blue"), "sk-2")
+    assert expected[1:] == with_key([], "sk-2")
+
+
+def test_session_s_key_that_makes_no_header_is_a_bad_request_without_the_key():
+    """Who creates the session is told, and the error shows nothing of the key."""
+    with pytest.raises(BadRequest) as error:
+        with_key([], "hidden\r\nx: y")
+    assert "hidden" not in str(error.value)

@@ -44,6 +44,8 @@ class Request(TrioRequest):
         if method == "POST" and _ROUTE.fullmatch(path):
             more["max_content_length"] = MAX_UPLOAD_BODY
         super().__init__(method, scheme, path, *rest, **more)
+        # The body was told; the error that names the limit asks the request.
+        self.max_content_length = more["max_content_length"]
 
 
 async def read_uploads() -> tuple[list[Upload], str]:

@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -39,6 +40,7 @@ class Ground(Struct):
     data: Path
     pid: int
     secrets: list[str]
+    model_port: int
 
     def post(self, path: str, body: dict) -> dict:
         answer = self.request("POST", path, body)
@@ -93,14 +95,14 @@ def running(engine: str, model: StubModel, *flags: str) -> Iterator[Ground]:
         environment = {
             "PATH": os.environ["PATH"],
             "ANTHROPIC_BASE_URL": model.url,
-            "ANTHROPIC_API_KEY": "no-key",
+            "ANTHROPIC_API_KEY": f"sk-ant-{canary}",
             "ASH_TEST_CANARY": canary,
         }
         arguments = ["--port=0", f"--data-dir={data}", f"--engine={engine}", *flags]
         daemon, url = process.spawn(arguments, environment, Path(folder, "log"))
         try:
             key = (data / "initial-api-key").read_text().strip()
-            ground = Ground(url, key, data, daemon.pid, [canary, key])
+            ground = Ground(url, key, data, daemon.pid, [canary, key], port_of(model.url))
             ground.post("/api/agents", {"name": "attacker", "path": str(agent)})
             yield ground
         finally:
@@ -130,13 +132,29 @@ def victim(ground) -> Session:
 
 
 @pytest.fixture(scope="session")
-def facts(ground, victim) -> dict:
+def services(ground) -> Iterator[dict]:
+    """What listens on the host, beside the daemon."""
+    path = str(ground.data.parent / "host.sock")
+    abstract = f"\0ash-{secrets.token_hex(4)}"
+    with socket.socket(socket.AF_UNIX) as plain, socket.socket(socket.AF_UNIX) as nameless:
+        plain.bind(path)
+        nameless.bind(abstract)
+        for listener in (plain, nameless):
+            listener.listen()
+        yield {"unix": path, "abstract": abstract}
+
+
+@pytest.fixture(scope="session")
+def facts(ground, victim, services) -> dict:
     """What an attacker may know or guess of the host."""
     return {
+        **services,
+        "host": own_address(),
+        "model_port": ground.model_port,
         "data": str(ground.data),
         "tmp_file": str(ground.data.parent / "host.txt"),
         "daemon_pid": ground.pid,
-        "daemon_port": int(ground.url.rpartition(":")[2]),
+        "daemon_port": port_of(ground.url),
         "victim_pid": process_of(ground.secrets[-1]),
         "victim_workspace": str(victim.folder / "workspace"),
         "victim_key": KEY,
@@ -147,6 +165,20 @@ def facts(ground, victim) -> dict:
 @pytest.fixture(scope="session")
 def attacker(ground, victim) -> Session:
     return ground.session("attacker")
+
+
+def port_of(url: str) -> int:
+    return int(url.rpartition(":")[2])
+
+
+def own_address() -> str:
+    """The host's on its network, if it has one; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        return sock.getsockname()[0]
 
 
 def process_of(secret: str) -> int:

@@ -12,11 +12,17 @@ import json
 import mmap
 import os
 import platform
+import re
+import resource
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
+import tempfile
+import threading
+import time
 from pathlib import Path
 
 SECONDS = 10
@@ -32,6 +38,12 @@ INT_80 = b"\xb8\x14\0\0\0\xcd\x80\xc3"
 HARMLESS = {"full", "null", "random", "tty", "urandom", "zero"}
 
 HOST_FOLDERS = ["/boot", "/media", "/mnt", "/run", "/srv", "/sys", "/var"]
+
+CGROUPS = ["/sys/fs/cgroup", "/proc/self/root/sys/fs/cgroup", "/cgroup"]
+
+KEY_BEGINS = "sk-ant-"
+
+PROXY = ("127.0.0.1", 3128)
 
 SERVICES = [
     "/run/docker.sock",
@@ -243,9 +255,92 @@ def tcp(host, port):
     return connect(family, socket.SOCK_STREAM, (host, port))
 
 
+def udp(host, port):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        return sock.sendto(b"x", (host, port))
+
+
+def resolve(name):
+    try:
+        return socket.getaddrinfo(name, 80)
+    except socket.gaierror:
+        return "no address"
+
+
+def set_address(interface, address):
+    """SIOCSIFADDR"""
+    name = struct.pack(
+        "16sHH4s8x", interface.encode(), socket.AF_INET, 0, socket.inet_aton(address)
+    )
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        return fcntl.ioctl(sock, 0x8916, name)
+
+
+def tunnel(target):
+    return status(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n")
+
+
+def fetch(url):
+    return status(f"GET {url} HTTP/1.1\r\nHost: {url.split('/')[2]}\r\n\r\n")
+
+
+def status(request):
+    """What the proxy answers: the code."""
+    with socket.create_connection(PROXY, SECONDS) as sock:
+        sock.sendall(request.encode())
+        return re.match(rb"HTTP/1.1 (\d+)", sock.recv(SHOWN))[1].decode()
+
+
 def shared_memory(key):
     """The SysV segment that another session has made."""
     return checked(libc.shmget(key, 0, 0o600))
+
+
+def start_processes(most):
+    """How many there could be at a time."""
+    children = []
+    try:
+        for _ in range(most):
+            if not (child := os.fork()):
+                time.sleep(SECONDS)
+                os._exit(0)
+            children.append(child)
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    return len(children)
+
+
+def start_threads(most):
+    over = threading.Event()
+    try:
+        for _ in range(most):
+            threading.Thread(target=over.wait, daemon=True).start()
+    except RuntimeError:
+        return "RuntimeError"
+    finally:
+        over.set()
+    return most
+
+
+def open_files(most):
+    return len([os.open("/dev/null", os.O_RDONLY) for _ in range(most)])
+
+
+def new_file(folder="."):
+    descriptor, path = tempfile.mkstemp(dir=folder)
+    os.close(descriptor)
+    return path
+
+
+def raise_limit(which):
+    _, hard = resource.getrlimit(which)
+    try:
+        resource.setrlimit(which, (hard + 1, hard + 1))
+    except ValueError:
+        return "EPERM"
+    return hard + 1
 
 
 def attempt(code, facts):

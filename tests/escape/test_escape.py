@@ -2,9 +2,10 @@
 
 import pytest
 
-from tests.escape.attempts import files, kernel, others
+from tests.escape.attempts import bombs, files, kernel, network, others
 
-ATTEMPTS = [*files.ATTEMPTS, *kernel.ATTEMPTS, *others.ATTEMPTS]
+TABLES = (files, kernel, others, network, bombs)
+ATTEMPTS = [attempt for table in TABLES for attempt in table.ATTEMPTS]
 
 
 @pytest.fixture(scope="session")

@@ -71,12 +71,6 @@ _CAPABILITIES_AND_USERS = [
         "call(435, 435, bytes(88), 88)",
         *MISSING,
     ),
-    held(
-        "namespaces_left",
-        "It finds namespaces to be made, were there no filter.",
-        "read('/proc/sys/user/max_user_namespaces')",
-        "b'0\\n'",
-    ),
     held("mount_namespace", "It makes a view of files of its own.", "call(272, 97, 0x20000)", *NO),
     held(
         "join",

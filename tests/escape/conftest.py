@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +19,11 @@ from msgspec import Struct
 
 from ash.cli import process
 from ash.testing import StubModel
+from tests.support.users import NOBODY, as_user
+
+# Who the daemon is run by.
+OWN = os.geteuid()
+OTHER = NOBODY if OWN == 0 else OWN
 
 # The victim's shared memory.
 KEY = 4711
@@ -82,7 +89,7 @@ class Session(Struct):
 
 
 @contextmanager
-def running(engine: str, model: StubModel, *flags: str) -> Iterator[Ground]:
+def running(engine: str, uid: int, model: StubModel) -> Iterator[Ground]:
     canary = secrets.token_hex(16)
     with TemporaryDirectory(prefix="ash-escape-") as folder:
         agent = Path(folder, "agent")
@@ -92,33 +99,41 @@ def running(engine: str, model: StubModel, *flags: str) -> Iterator[Ground]:
         Path(folder, "host.txt").write_text(canary)
         data = Path(folder, "data")
         data.mkdir(mode=0o700)
+        for path in (Path(folder), data):
+            os.chown(path, uid, -1)
         environment = {
             "PATH": os.environ["PATH"],
             "ANTHROPIC_BASE_URL": model.url,
             "ANTHROPIC_API_KEY": f"sk-ant-{canary}",
             "ASH_TEST_CANARY": canary,
         }
-        arguments = ["--port=0", f"--data-dir={data}", f"--engine={engine}", *flags]
-        daemon, url = process.spawn(arguments, environment, Path(folder, "log"))
+        arguments = ["--port=0", f"--data-dir={data}", f"--engine={engine}", "--isolation=strict"]
+        daemon = subprocess.Popen(
+            [*as_user(uid), *process.command(arguments)], env=environment, stdout=subprocess.PIPE
+        )
         try:
+            url = re.search(rb"http://\S+", daemon.stdout.readline())[0].decode()
             key = (data / "initial-api-key").read_text().strip()
             ground = Ground(url, key, data, daemon.pid, [canary, key], port_of(model.url))
             ground.post("/api/agents", {"name": "attacker", "path": str(agent)})
             yield ground
         finally:
             daemon.terminate()
-            daemon.wait(30)
+            daemon.communicate(timeout=30)
 
 
-@pytest.fixture(
-    scope="session", params=["scripted", pytest.param("claude-agent", marks=pytest.mark.cli)]
-)
+GROUNDS = [
+    pytest.param(("scripted", OWN), id="scripted"),
+    pytest.param(("scripted", OTHER), id="scripted-not-root"),
+    pytest.param(("claude-agent", OWN), id="claude-agent", marks=pytest.mark.cli),
+]
+
+
+@pytest.fixture(scope="session", params=GROUNDS)
 def ground(request) -> Iterator[Ground]:
-    with (
-        StubModel.in_thread() as model,
-        running(request.param, model, "--isolation=strict") as running_ground,
-    ):
-        yield running_ground
+    engine, uid = request.param
+    with StubModel.in_thread() as model, running(engine, uid, model) as on:
+        yield on
 
 
 @pytest.fixture(scope="session")

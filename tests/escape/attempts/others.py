@@ -43,7 +43,7 @@ _CAPABILITIES_AND_USERS = [
         "setuid_mounts()",
         "[]",
     ),
-    held("setuid_root", "It becomes root.", "os.setuid(0)", *NO),
+    held("setuid_root", "It becomes root.", "os.setuid(0)", *NO, "EINVAL"),
     held("setgroups", "It joins other groups.", "os.setgroups([0])", *NO),
     held("su", "It becomes root by a program.", "sh('su -c id </dev/null 2>/dev/null')", ""),
     held(
@@ -51,6 +51,7 @@ _CAPABILITIES_AND_USERS = [
         "It gives a file to root.",
         "write('/workspace/own') and os.chown('/workspace/own', 0, 0)",
         *NO,
+        "EINVAL",
     ),
     held(
         "mknod",

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import resource
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +54,7 @@ CLOSE_SECONDS = 4.0
 async def run(settings: Settings) -> None:
     """The daemon's whole life. Raises StartError, whose text is all its user needs."""
     data_dir = settings.data_dir.absolute()
+    _take_descriptors()
     with _owned(data_dir):
         listeners = await _listen(settings)
         async with (
@@ -223,6 +225,12 @@ async def _recover(store: Store, workspaces: Workspaces) -> None:
     await trio.to_thread.run_sync(workspaces.keep_all)
     for session in await store.recover(OWNER, now_iso(SystemClock())):
         log.warning("session.recovered", session=session.id, status=session.status)
+
+
+def _take_descriptors() -> None:
+    """As many as we may: a sandbox's proxy alone can have 256 open."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _url(settings: Settings, listeners: list[trio.SocketListener]) -> str:

@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 from ash.errors import AshError, EngineFailed, Unavailable
 from ash.model import LogLevel
 from ash.protocol import Exec, Open, Resume
-from ash.sandbox.egress import Egress, Policy, credentials, with_servers
+from ash.sandbox.egress import Egress, Policy, with_key, with_servers
 from ash.sandbox.environment import own_key, own_part
 from ash.sandbox.isolation import Place
 from ash.sandbox.limits import Limits
@@ -133,7 +133,7 @@ class Box:
         try:
             prepare = workshop.workspaces.restore if order.restore else workshop.workspaces.prepare
             place, self.source = await trio.to_thread.run_sync(prepare, self.id, order.source)
-            self._policy = await trio.to_thread.run_sync(_policy, order.network, place)
+            self._policy = await trio.to_thread.run_sync(_policy, order)
             self._let_out(settings)
             async with workshop.open(
                 workshop.runtime,
@@ -223,7 +223,7 @@ class Box:
         key = own_key({**self.order.env, **(settings.env or {})})
         upstream = self._workshop.runtime.upstream
         self._egress.policy = with_servers(self._policy, settings.mcp_servers)
-        self._egress.headers = credentials(key) if key else upstream.headers
+        self._egress.headers = with_key(upstream.headers, key) if key else upstream.headers
 
     def _own(self, settings: Settings) -> Settings:
         """With the id that its session will have, so that a warm engine knows it already."""
@@ -310,13 +310,13 @@ class Box:
             log.exception("sandbox_left", sandbox=self.id)
 
 
-def _policy(network: Policy, place: Place) -> Policy:
-    """With the remote servers that the agent was deployed with."""
+def _policy(order: Order) -> Policy:
+    """With the remote servers that the agent was deployed with, not those it writes itself."""
     try:
-        deployed = msgspec.json.decode((place.workspace / ".mcp.json").read_bytes())
+        deployed = msgspec.json.decode((order.source / ".mcp.json").read_bytes())
     except (OSError, msgspec.DecodeError):
-        return network
-    return with_servers(network, deployed.get("mcpServers") if type(deployed) is dict else None)
+        return order.network
+    return with_servers(order.network, deployed.get("mcpServers") if type(deployed) is dict else None)
 
 
 def _scripts_in(place: Place, source: Origin) -> list[str]:

@@ -85,8 +85,6 @@ class Live:
     def start_turn(self, query: Query) -> Turn:
         """Raises BadRequest if the session is not up, Conflict while a turn runs."""
         sandbox = self._sandbox()
-        if self._held:
-            raise BadRequest("Session is being paused")
         if self.turn is not None:
             raise Conflict("A turn is running in this session: wait for its done, or interrupt it")
         house = self._house
@@ -233,6 +231,8 @@ class Live:
         sandbox = self._box.sandbox
         if sandbox is None or self._box.closing or self.stored.session.status != "active":
             raise BadRequest("Session is starting or ending")
+        if self._held:
+            raise BadRequest("Session is being paused")
         return sandbox
 
     def _rest(self) -> None:

@@ -13,7 +13,7 @@ from quart import request
 from quart_trio.wrappers import TrioRequest
 
 from ash.errors import BadRequest, TooLarge
-from ash.http.long_strings import lift
+from ash.http.long_strings import LONG, lift
 from ash.http.requests import decode
 from ash.sessions.files import MAX_BATCH, Upload
 
@@ -71,6 +71,8 @@ def _parse(body: bytearray) -> tuple[list[Upload], str]:
     mark = token_hex(16)
     rest, lifted = lift(body, mark.encode())
     wanted = decode(rest, _upload_files)
+    if any(path.startswith(mark) for path in (wanted.target_path, *(f.path for f in wanted.files))):
+        raise BadRequest(f"A path is longer than {LONG - 1} bytes")
     return [_upload(file, mark, lifted) for file in wanted.files], wanted.target_path
 
 

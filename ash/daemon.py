@@ -4,8 +4,8 @@ import fcntl
 import os
 import resource
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,8 +56,8 @@ async def run(settings: Settings) -> None:
     data_dir = settings.data_dir.absolute()
     _take_descriptors()
     with _owned(data_dir):
-        listeners = await _listen(settings)
         async with (
+            _listening(settings) as listeners,
             open_store(data_dir / "ash.db") as store,
             open_cages(data_dir) as cages,
             _upstream(settings) as upstream,
@@ -114,12 +114,34 @@ async def _serve(
         nursery.start_soon(runtime.disk.run)
         nursery.start_soon(pool.run)
         nursery.start_soon(sessions.sweep)
-        nursery.start_soon(http)
-        await _stop_on_signals(nursery, draining, sessions, settings.grace_seconds)
+        answered = trio.Event()
+        nursery.start_soon(_answer, http, answered)
+        grace = settings.grace_seconds
+        wind_down = partial(_wind_down, sessions, grace, answered, nursery.cancel_scope)
+        await _stop_on_signals(nursery, draining, grace, wind_down)
+
+
+async def _answer(http: Callable[[], Awaitable[None]], answered: trio.Event) -> None:
+    try:
+        await http()
+    finally:
+        answered.set()
+
+
+async def _wind_down(
+    sessions: Sessions, grace: float, answered: trio.Event, tree: trio.CancelScope
+) -> None:
+    """Ends the sessions; who still reads of their end has what is left of the grace for it."""
+    await sessions.shut_down(grace)
+    await answered.wait()
+    tree.cancel()
 
 
 async def _stop_on_signals(
-    nursery: trio.Nursery, draining: trio.Event, sessions: Sessions, grace: float
+    nursery: trio.Nursery,
+    draining: trio.Event,
+    grace: float,
+    wind_down: Callable[[], Awaitable[None]],
 ) -> None:
     """Waits for the first signal, then ends the tree; a second one skips the waiting."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -131,12 +153,7 @@ async def _stop_on_signals(
             log.info("daemon.stopping", signal=number, grace=grace)
             draining.set()
             nursery.cancel_scope.deadline = trio.current_time() + grace + CLOSE_SECONDS
-            nursery.start_soon(_wind_down, sessions, nursery.cancel_scope)
-
-
-async def _wind_down(sessions: Sessions, tree: trio.CancelScope) -> None:
-    await sessions.shut_down()
-    tree.cancel()
+            nursery.start_soon(wind_down)
 
 
 async def _runtime(settings: Settings, cages: Cages, upstream: ModelUpstream) -> Runtime:
@@ -213,11 +230,18 @@ def _owned(data_dir: Path) -> Iterator[None]:
         os.close(lock)
 
 
-async def _listen(settings: Settings) -> list[trio.SocketListener]:
+@asynccontextmanager
+async def _listening(settings: Settings) -> AsyncIterator[list[trio.SocketListener]]:
+    """Open until the block is left, also when it is left before anybody serves there."""
     try:
-        return await open_listeners(settings.host, settings.port)
+        listeners = await open_listeners(settings.host, settings.port)
     except OSError as error:
         raise StartError(error.strerror or str(error)) from None
+    try:
+        yield listeners
+    finally:
+        for listener in listeners:
+            listener.socket.close()
 
 
 async def _recover(store: Store, workspaces: Workspaces) -> None:

@@ -19,7 +19,7 @@ from ash.sandbox.pool import Pool
 from ash.sandbox.sandbox import Sandbox
 from ash.sessions.command import ShellCommand
 from ash.sessions.stream import Stream
-from ash.sessions.turn import Room, Turn
+from ash.sessions.turn import STEP_SECONDS, Room, Turn
 from ash.store import Store
 
 log = structlog.stdlib.get_logger()
@@ -150,15 +150,18 @@ class Live:
         """What the store has now; it holds from the next turn on."""
         self.stored = structs.replace(self.stored, session=session)
 
-    async def close(self, action: Action, turn_reason: TurnReason, **more: str) -> None:
+    async def close(
+        self, action: Action, turn_reason: TurnReason, *, step: float = STEP_SECONDS, **more: str
+    ) -> None:
         """Stops the turn that runs, then ends the sandbox; returns when that is stored.
 
         The session becomes what `action` makes of it. What is in the sandbox is kept.
         """
-        if self.turn is not None:
-            await self.turn.stop(turn_reason)
         self._end = self._end or (action, more)
+        # First: no turn begins any more, and a sandbox killed for its turn has not failed.
         self._box.close()
+        if self.turn is not None:
+            await self.turn.stop(turn_reason, step)
         await self.gone.wait()
 
     async def evict(self, reason: str = "another session needed the room") -> bool:

@@ -240,12 +240,16 @@ class Sessions:
                 if since is not None and trio.current_time() - since >= timeout:
                     self._nursery.start_soon(live.evict, "idle")
 
-    async def shut_down(self) -> None:
-        """Takes no more sessions; ends turns as `shutdown` and pauses what is active."""
+    async def shut_down(self, grace: float) -> None:
+        """Takes no more sessions; ends turns as `shutdown` and pauses what is active.
+
+        Agents that do not follow are killed after two thirds of `grace` seconds, so that their
+        clients hear of it in the last one.
+        """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._pool.close)
             for live in list(self._live.values()):
-                pause = partial(live.close, "pause", "shutdown", reason="shutdown")
+                pause = partial(live.close, "pause", "shutdown", step=grace / 3, reason="shutdown")
                 nursery.start_soon(pause)
 
     async def _keep(self, live: Live, settings: Settings, event: str) -> None:

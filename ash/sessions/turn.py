@@ -92,14 +92,14 @@ class Turn:
         finally:
             self.finished.set()
 
-    async def stop(self, reason: TurnReason) -> None:
+    async def stop(self, reason: TurnReason, step: float = STEP_SECONDS) -> None:
         """Ends the turn with `reason`, unless it completes first. Returns when it has ended.
 
-        Asks the agent, then its engine, then kills the sandbox.
+        Asks the agent, `step` seconds later its engine, then kills the sandbox.
         """
         self._wanted = self._wanted or reason
         for command in (Interrupt(), Shutdown()):
-            with trio.move_on_after(STEP_SECONDS):
+            with trio.move_on_after(step):
                 await self._send(command)
                 await self.finished.wait()
                 return

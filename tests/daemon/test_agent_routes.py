@@ -1,0 +1,96 @@
+"""The routes of agents, over a real connection."""
+
+import base64
+import re
+
+import pytest
+
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def file(path, text):
+    return {"path": path, "content": base64.b64encode(text.encode()).decode()}
+
+
+async def test_prompt_becomes_an_agent(us):
+    """A system prompt alone is an agent; what is not there is left out."""
+    response = await us.post("/api/agents", json={"name": "a", "systemPrompt": "be kind"})
+    agent = response.json()["agent"]
+    assert (201, ["agent"]) == (response.status_code, list(response.json()))
+    assert {"id", "name", "tenantId", "version", "path", "createdAt", "updatedAt"} == set(agent)
+    assert ("a", "default", 1) == (agent["name"], agent["tenantId"], agent["version"])
+    assert UUID.fullmatch(agent["id"])
+    assert TIME.fullmatch(agent["createdAt"])
+
+
+async def test_folder_becomes_an_agent(us, tmp_path):
+    """A folder of the server is deployed by its path."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "CLAUDE.md").write_text("be kind")
+    response = await us.post("/api/agents", json={"name": "a", "path": str(tmp_path / "mine")})
+    assert (201, str(tmp_path / "mine")) == (response.status_code, response.json()["agent"]["path"])
+
+
+async def test_files_become_an_agent_and_its_next_version(us):
+    """The same name is the next version, with the environment it had; values are never shown."""
+    files = [file("CLAUDE.md", "be kind"), file("data/x.txt", "x")]
+    first = await us.post("/api/agents", json={"name": "a", "files": files, "env": {"T": "s3cret"}})
+    second = await us.post("/api/agents", json={"name": "a", "files": files})
+    assert [1, 2] == [each.json()["agent"]["version"] for each in (first, second)]
+    assert {"T": "***"} == second.json()["agent"]["env"]
+    assert "s3cret" not in first.text + second.text
+
+
+async def test_agents_are_listed_and_shown(us):
+    """The list is by name; one is shown as in the list."""
+    for name in ("b", "a"):
+        await us.deploy(name)
+    listed = (await us.get("/api/agents")).json()["agents"]
+    assert ["a", "b"] == [agent["name"] for agent in listed]
+    assert {"agent": listed[0]} == (await us.get("/api/agents/a")).json()
+
+
+async def test_deleted_agent_is_not_found(us, agent):
+    """Deleting is done once; a second time there is nothing to delete."""
+    gone = await us.delete("/api/agents/helper")
+    assert (200, {"ok": True}) == (gone.status_code, gone.json())
+    for response in (await us.get("/api/agents/helper"), await us.delete("/api/agents/helper")):
+        assert (404, {"error": 'There is no agent "helper"', "statusCode": 404}) == (
+            response.status_code,
+            response.json(),
+        )
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({}, "name: this field is required"),
+        ({"name": "a b", "systemPrompt": "x"}, "name: "),
+        ({"name": "a"}, "Give exactly one of path, files and systemPrompt"),
+        ({"name": "a", "systemPrompt": "x", "path": "/"}, "Give exactly one of"),
+        ({"name": "a", "path": "/not/there"}, 'path: there is no folder "/not/there"'),
+        ({"name": "a", "path": "/usr"}, "path: CLAUDE.md is missing"),
+        ({"name": "a", "files": [file("x", "")]}, "files: CLAUDE.md is missing"),
+        ({"name": "a", "files": [{"path": "x", "content": "%"}]}, 'the content of "x" is not'),
+        ({"name": "a", "files": [file("CLAUDE.md", ""), file("../x", "")]}, "does not stay"),
+        ({"name": "a", "systemPrompt": "x", "config": {"preWarmCount": -1}}, "config.preWarm"),
+    ],
+)
+async def test_what_is_no_agent_is_refused(us, body, words):
+    """Each refusal is a 400 that names the field."""
+    response = await us.post("/api/agents", json=body)
+    assert (400, 400) == (response.status_code, response.json()["statusCode"])
+    assert words in response.json()["error"]
+    assert [] == (await us.get("/api/agents")).json()["agents"]
+
+
+async def test_agents_of_another_tenant_are_not_there(daemon, agent):
+    """Not shown, not listed, not deleted, and their names are free."""
+    them = daemon.them
+    assert [] == (await them.get("/api/agents")).json()["agents"]
+    for method in ("GET", "DELETE"):
+        response = await them.request(method, "/api/agents/helper")
+        assert 404 == response.status_code
+    assert 1 == (await them.deploy())["version"]
+    assert agent == (await daemon.us.get("/api/agents/helper")).json()["agent"]

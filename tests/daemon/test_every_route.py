@@ -1,0 +1,122 @@
+"""What holds on every route: keys, errors, methods, CORS."""
+
+import pytest
+
+ROUTES = [
+    ("GET", "/api/agents"),
+    ("POST", "/api/agents"),
+    ("GET", "/api/agents/x"),
+    ("DELETE", "/api/agents/x"),
+    ("GET", "/api/sessions"),
+    ("POST", "/api/sessions"),
+    ("GET", "/api/sessions/x"),
+    ("DELETE", "/api/sessions/x"),
+    ("POST", "/api/sessions/x/messages"),
+    ("GET", "/api/sessions/x/messages"),
+    ("GET", "/api/sessions/x/events"),
+    ("GET", "/api/sessions/x/logs"),
+    ("GET", "/api/nothing"),
+]
+
+
+async def test_routes_need_a_key(daemon):
+    """Without a key that is known every route is a 401 that says what is missing."""
+    for method, path in ROUTES:
+        for header, words in [
+            (None, "An API key is missing"),
+            ("Basic eA==", "must be: Bearer <key>"),
+            ("Bearer wrong", "not known"),
+        ]:
+            headers = {"Authorization": header} if header else {}
+            response = await daemon.nobody.request(method, path, headers=headers)
+            assert (401, 401) == (response.status_code, response.json()["statusCode"])
+            assert words in response.json()["error"], (method, path)
+            assert "Bearer" == response.headers["www-authenticate"]
+            assert "*" == response.headers["access-control-allow-origin"]
+
+
+async def test_health_needs_no_key(daemon):
+    """It tells that the server is well, how it isolates, and counts what lives."""
+    response = await daemon.nobody.get("/health")
+    health = response.json()
+    assert (200, "ok") == (response.status_code, health["status"])
+    assert {
+        "version",
+        "coordinatorId",
+        "activeSessions",
+        "activeSandboxes",
+        "remoteRunners",
+        "uptime",
+        "pool",
+    } <= health.keys()
+    assert {"total", "warm", "running", "maxCapacity", "preWarmHits"} <= health["pool"].keys()
+    assert "bubblewrap" in health["isolation"]["name"]
+
+
+async def test_health_counts_what_lives(daemon, session):
+    """A session that waits is one that is active."""
+    health = (await daemon.us.get("/health")).json()
+    assert (1, 1) == (health["activeSessions"], health["activeSandboxes"])
+    assert (1, 0) == (health["pool"]["waiting"], health["pool"]["running"])
+    await daemon.us.delete(f"/api/sessions/{session}")
+    assert 0 == (await daemon.us.get("/health")).json()["activeSessions"]
+
+
+@pytest.mark.parametrize("path", ["/", "/api", "/api/nothing", "/api/agents/a/b/c", "/%2e%2e"])
+async def test_unknown_route_is_not_found(us, path):
+    """An error like all others, and readable for a browser."""
+    response = await us.get(path)
+    assert (404, 404) == (response.status_code, response.json()["statusCode"])
+    assert "There is no route GET" in response.json()["error"]
+    assert "*" == response.headers["access-control-allow-origin"]
+
+
+async def test_wrong_method_tells_the_right_ones(us):
+    """A 405 with `Allow`."""
+    for path in ("/api/agents", "/api/sessions", "/health", "/api/sessions/x/messages"):
+        response = await us.put(path)
+        assert (405, 405) == (response.status_code, response.json()["statusCode"]), path
+        assert "GET" in response.headers["allow"]
+
+
+async def test_body_that_is_no_json_is_refused(us):
+    """Whatever its Content-Type says; a body of nothing is `{}`."""
+    for path in ("/api/agents", "/api/sessions"):
+        for content_type in ("application/json", "text/plain"):
+            headers = {"Content-Type": content_type}
+            response = await us.post(path, content=b"{no", headers=headers)
+            assert 400 == response.status_code
+            assert response.json()["error"].startswith("The body is not valid JSON")
+            response = await us.post(path, content=b"", headers=headers)
+            assert "this field is required" in response.json()["error"]
+
+
+async def test_body_that_is_too_large_is_refused(us):
+    """50 MB are the most, on every route."""
+    for path in ("/api/agents", "/api/sessions/x/messages"):
+        response = await us.post(path, content=b" " * (50 * 1024 * 1024 + 1))
+        assert (413, 413) == (response.status_code, response.json()["statusCode"]), path
+
+
+async def test_browser_asks_first(daemon):
+    """A preflight is answered on every route, without a key."""
+    for method, path in ROUTES:
+        headers = {"Origin": "https://x.example", "Access-Control-Request-Method": method}
+        response = await daemon.nobody.options(path, headers=headers)
+        assert 204 == response.status_code
+        assert method in response.headers["access-control-allow-methods"]
+
+
+async def test_unexpected_failure_tells_nothing(daemon, monkeypatch):
+    """A fault of ours is a 500 without a stack and without a path."""
+
+    async def fail(*_args, **_kwargs):
+        raise OSError(5, "I/O error", "/data/ash.db")
+
+    monkeypatch.setattr("ash.store.Store.agents", fail)
+    monkeypatch.setattr("ash.store.Store.session", fail)
+    for method, path in [("GET", "/api/agents"), ("POST", "/api/sessions/x/messages")]:
+        response = await daemon.us.request(method, path, json={"content": "x"})
+        expected = "Unexpected failure: the server's log says more"
+        assert {"error": expected, "statusCode": 500} == response.json()
+        assert "*" == response.headers["access-control-allow-origin"]

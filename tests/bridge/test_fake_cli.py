@@ -98,11 +98,12 @@ def test_exit_in_mid_turn_is_named(bridge) -> None:
     assert _pid(dead) != _pid(_do(bridge))
 
 
-def test_death_between_two_turns_goes_unnoticed(bridge) -> None:
-    """Nothing was lost, so nobody is told."""
+def test_death_between_two_turns_is_told_and_costs_no_turn(bridge) -> None:
+    """The next query has a new one, and no error."""
     dying = _do(bridge, ["write", {"type": "result"}], ["result", None], ["exit", 1])
     time.sleep(0.2)
     turn = _do(bridge)
+    assert ["The engine died (exit code 1)"] == turn.gone
     assert ([], "ok") == (turn.errors, turn.text)
     assert _pid(dying) != _pid(turn)
 

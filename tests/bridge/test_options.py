@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from ash.testing import Fail, StubModel
 from tests.support.bridge import Bridge, RecordedCli, Turn, start_bridge
 
 pytestmark = pytest.mark.cli
@@ -231,19 +232,17 @@ def test_effort(bridge, cli, asked) -> None:
     assert "low" == asked()[0].body["output_config"]["effort"]
 
 
-@pytest.mark.parametrize(
-    ("thinking", "flag", "value"),
-    [
+def test_thinking(bridge, cli) -> None:
+    """Each kind has its flag; both spellings of the budget are understood."""
+    bridge.open()
+    for thinking, flag, value in (
         ({"type": "disabled"}, "--thinking", "disabled"),
         ({"type": "adaptive"}, "--thinking", "adaptive"),
         ({"type": "enabled", "budgetTokens": 2048}, "--max-thinking-tokens", "2048"),
         ({"type": "enabled", "budget_tokens": 4096}, "--max-thinking-tokens", "4096"),
-    ],
-)
-def test_thinking(bridge, cli, thinking, flag, value) -> None:
-    """Each kind has its flag; both spellings of the budget are understood."""
-    bridge.open().turn("hello", thinking=thinking)
-    assert value == cli.option(flag)
+    ):
+        bridge.turn("hello", thinking=thinking)
+        assert value == cli.option(flag)
 
 
 @pytest.mark.parametrize(
@@ -259,21 +258,32 @@ def test_setting_that_makes_no_sense_is_named(bridge, settings, words) -> None:
         bridge.open(**settings)
 
 
-@pytest.mark.parametrize(
-    ("asked_for", "words"),
-    [
+def test_query_that_makes_no_sense_is_an_error_of_it(bridge) -> None:
+    """It is named, and the next query works as if it had not been."""
+    bridge.open()
+    for settings, words in (
         ({"thinking": {"type": "loud"}}, "thinking must have the type"),
         ({"thinking": {"type": "enabled"}}, "needs budgetTokens"),
         ({"output_format": {"type": "xml"}}, "outputFormat"),
-        ({"model": "no-such-model"}, ""),
-    ],
-)
-def test_query_that_makes_no_sense_is_an_error_of_it(bridge, asked_for, words) -> None:
-    """The next query works as if it had not been."""
-    bridge.open()
-    turn = bridge.turn("hello", **asked_for)
-    assert not words or words in turn.errors[0]
+    ):
+        turn = bridge.turn("hello", **settings)
+        assert words in turn.errors[0]
     assert "echo: hello" == bridge.turn("hello").text
+
+
+def test_model_that_does_not_exist_is_an_error_of_its_query(engine, tmp_path) -> None:
+    """The endpoint is asked before the model is taken; the next query has the usual one."""
+
+    def rule(request):
+        return Fail(404) if request.body["model"] == "no-such-model" else None
+
+    with (
+        StubModel.in_thread(answer=rule) as model,
+        start_bridge(engine, tmp_path, model.url) as bridge,
+    ):
+        turn = bridge.open().turn("hello", model="no-such-model")
+        assert turn.errors[0].startswith("The model 'no-such-model' can't be used: ")
+        assert "echo: hello" == bridge.turn("hello").text
 
 
 def test_session_id_must_be_a_uuid(bridge) -> None:

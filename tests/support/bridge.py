@@ -20,6 +20,7 @@ from ash.protocol import (
     Done,
     Event,
     Failed,
+    Gone,
     Interrupt,
     Lines,
     Message,
@@ -48,10 +49,11 @@ _QUIET = (
 
 
 class Turn(Struct):
-    """What came for one query, up to its `done`."""
+    """What came for one query, up to its `done`, and `gone` engines before it."""
 
     raw: list[bytes] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
     done: Done | None = None
 
     @property
@@ -154,6 +156,8 @@ class Bridge:
                     turn.raw.append(bytes(data))
                 case Failed(error=error):
                     turn.errors.append(error)
+                case Gone(error=error):
+                    turn.gone.append(error)
                 case Done() as done:
                     turn.done = done
                 case other:

@@ -1,11 +1,15 @@
 """Shell commands in a session's sandbox, through a whole daemon with the scripted engine."""
 
+from functools import partial
+
 import pytest
 import trio
 
 from tests.support.daemon import running, settings
 
 ONCE_THERE = "until [ -e {} ]; do sleep 0.01; done"
+# Its process is reaped: what it came to is on its way before we are.
+ONCE_GONE = "while kill -0 $(cat began); do sleep 0.01; done"
 
 
 @pytest.fixture
@@ -121,22 +125,18 @@ async def test_command_goes_on_when_its_client_leaves(daemon, session, execute):
 
 
 async def test_session_with_a_command_is_busy(tmp_path):
-    """A sandbox is not given to another session while a command runs in it."""
+    """A sandbox is not given up for another session while a command runs, client or not."""
     async with running(settings(tmp_path / "data", max_sandboxes=1)) as daemon:
         await daemon.us.deploy()
         session = await daemon.us.create()
 
-        async def wait():
-            await ask(daemon.us, session, command=f"touch began; {ONCE_THERE.format('go')}")
-            ended.set()
-
-        ended = trio.Event()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(wait)
+            command = f"echo $$ > began; {ONCE_THERE.format('go')}"
+            nursery.start_soon(partial(ask, daemon.us, session, command=command))
             await ask(daemon.us, session, command=ONCE_THERE.format("began"))
-            refused = await daemon.us.post("/api/sessions", json={"agent": "helper"})
-            await ask(daemon.us, session, command="touch go")
-            await ended.wait()
+            nursery.cancel_scope.cancel()
+        refused = await daemon.us.post("/api/sessions", json={"agent": "helper"})
+        await ask(daemon.us, session, command=f"touch go; {ONCE_GONE}")
         await daemon.us.create()
 
         assert 503 == refused.status_code

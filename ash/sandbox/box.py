@@ -20,13 +20,16 @@ from ash.sandbox.isolation import Place
 from ash.sandbox.limits import Limits
 from ash.sandbox.logs import LogSink
 from ash.sandbox.sandbox import Runtime, Sandbox, open_sandbox
-from ash.sandbox.workspace import Origin, Workspaces
+from ash.sandbox.workspace import Workspaces
 
 log = structlog.stdlib.get_logger()
 
 State = Literal["warming", "warm", "waiting", "running"]
 
 Settings: TypeAlias = Open | Resume
+
+# Where the files of a sandbox that starts are from.
+Origin = Literal["fresh", "local"]
 
 # What a sandbox printed before there was a session to store it with.
 EARLY_LINES = 1000
@@ -131,8 +134,7 @@ class Box:
         """
         workshop, order = self._workshop, self.order
         try:
-            prepare = workshop.workspaces.restore if order.restore else workshop.workspaces.prepare
-            place, self.source = await trio.to_thread.run_sync(prepare, self.id, order.source)
+            place = await trio.to_thread.run_sync(self._prepare)
             self._policy = await trio.to_thread.run_sync(_policy, order)
             self._let_out(settings)
             async with workshop.open(
@@ -298,6 +300,13 @@ class Box:
             last = "; ".join(text for _, text in [*out, *err][-LAST_LINES:])
             raise EngineFailed(f"{script} {how}: {last or 'it printed nothing'}")
 
+    def _prepare(self) -> Place:
+        workspaces = self._workshop.workspaces
+        if self.order.restore and (kept := workspaces.restore(self.id)):
+            self.source = "local"
+            return kept
+        return workspaces.prepare(self.id, self.order.source)
+
     def _put_away(self) -> None:
         """What can't be moved now is found at the next start."""
         workspaces = self._workshop.workspaces
@@ -316,7 +325,8 @@ def _policy(order: Order) -> Policy:
         deployed = msgspec.json.decode((order.source / ".mcp.json").read_bytes())
     except (OSError, msgspec.DecodeError):
         return order.network
-    return with_servers(order.network, deployed.get("mcpServers") if type(deployed) is dict else None)
+    named = deployed.get("mcpServers") if isinstance(deployed, dict) else None
+    return with_servers(order.network, named)
 
 
 def _scripts_in(place: Place, source: Origin) -> list[str]:

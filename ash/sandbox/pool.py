@@ -11,8 +11,7 @@ from msgspec import Struct
 from ash.errors import Conflict, Unavailable
 from ash.model import PoolStats
 from ash.protocol import Open
-from ash.sandbox.box import Box, Kind, Order, Settings, State, Workshop
-from ash.sandbox.workspace import Origin
+from ash.sandbox.box import Box, Kind, Order, Origin, Settings, State, Workshop
 
 log = structlog.stdlib.get_logger()
 

@@ -13,9 +13,6 @@ from ash.sandbox.tree import copy_tree, remove_tree
 
 Source = Literal["sandbox", "snapshot"]
 
-# Where the files of a sandbox that starts are from.
-Origin = Literal["fresh", "local"]
-
 # A session may move to the other folder and back between two looks; not more often than this.
 _LOOKS = 3
 
@@ -27,22 +24,22 @@ class Workspaces:
         self._live = data_dir / "sandboxes"
         self._kept = data_dir / "sessions"
 
-    def prepare(self, session_id: str, source: Path) -> tuple[Place, Origin]:
+    def prepare(self, session_id: str, source: Path) -> Place:
         """A fresh workspace with a copy of the agent's files, and an empty home."""
         root = self._live / session_id
         root.mkdir(mode=0o700, parents=True)
         copy_tree(source, root / "workspace")
         (root / "home").mkdir()
-        return _place(root), "fresh"
+        return _place(root)
 
-    def restore(self, session_id: str, source: Path) -> tuple[Place, Origin]:
-        """What was kept of the session; a fresh workspace if nothing was."""
+    def restore(self, session_id: str) -> Place | None:
+        """What was kept of the session, if anything was."""
         live, kept = self._live / session_id, self._kept / session_id
         if not kept.is_dir():
-            return self.prepare(session_id, source)
+            return None
         self._live.mkdir(mode=0o700, parents=True, exist_ok=True)
         kept.replace(live)
-        return _place(live), "local"
+        return _place(live)
 
     def keep(self, session_id: str) -> bool:
         """Puts away what a sandbox that has ended leaves behind; whether there was anything."""

@@ -42,7 +42,7 @@ class Sessions:
         self.asked = []
         self.refusal = None
 
-    async def send(self, tenant, session_id, query):
+    async def send(self, tenant, session_id, query, when_busy):
         if self.refusal:
             raise self.refusal
         self.asked.append((tenant, session_id, query))

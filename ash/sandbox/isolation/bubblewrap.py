@@ -139,6 +139,10 @@ class _Descriptors(list[int]):
     """Each can be read once."""
 
     def holding(self, words: Iterable[str]) -> str:
+        """Raises ValueError for a word with a NUL, behind which it would be read as another."""
+        words = list(words)
+        if any("\0" in word for word in words):
+            raise ValueError("a NUL can't be part of a word")
         return self.holding_bytes(b"\0".join(map(os.fsencode, words)))
 
     def holding_bytes(self, data: bytes) -> str:

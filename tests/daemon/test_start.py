@@ -85,13 +85,17 @@ async def test_start_line_tells_where_and_how(data_dir, capsys):
 
 
 async def test_first_start_without_a_key_makes_one(data_dir):
-    """It is in a file that its owner alone can read, and opens the server."""
-    async with running(settings(data_dir, api_key=None)) as daemon:
-        file = data_dir / "initial-api-key"
-        # Their key is there already: so nobody is locked out, and none is made.
-        assert not await trio.Path(file).exists()
-        assert 401 == (await daemon.us.get("/api/agents")).status_code
-        assert 200 == (await daemon.them.get("/api/agents")).status_code
+    """It is in a file that its owner alone can read, and it opens the server from then on."""
+    keys = []
+    for _ in range(2):
+        async with running(settings(data_dir, api_key=None), other_tenant=False) as daemon:
+            file = trio.Path(data_dir / "initial-api-key")
+            assert 0o600 == stat.S_IMODE((await file.stat()).st_mode)
+            keys.append((await file.read_text()).strip())
+            async with Client(daemon.url, keys[-1]) as us:
+                assert 200 == (await us.get("/api/agents")).status_code
+            assert 401 == (await daemon.us.get("/api/agents")).status_code
+    assert keys[0] == keys[1]
 
 
 async def test_data_directory_is_private(daemon, data_dir):

@@ -185,10 +185,11 @@ def settings(data_dir: Path, **more: Any) -> Settings:
 
 
 @asynccontextmanager
-async def running(wanted: Settings):
+async def running(wanted: Settings, *, other_tenant: bool = True):
     """The daemon until the block is left, by a signal if it has not ended before."""
-    secret = await trio.to_thread.run_sync(_secret, wanted.data_dir)
-    await _add_their_key(wanted.data_dir / "ash.db", secret)
+    if other_tenant:
+        secret = await trio.to_thread.run_sync(_secret, wanted.data_dir)
+        await _add_their_key(wanted.data_dir / "ash.db", secret)
     async with trio.open_nursery() as nursery:
         url, ended = await nursery.start(_run, wanted)
         daemon = Daemon(url, wanted, ended)

@@ -1,0 +1,96 @@
+"""What an agent can reach, looked at through the routes; how many there may be."""
+
+import os
+from pathlib import Path
+
+import pytest
+import trio
+
+from ash.sandbox.isolation import Place
+from ash.sandbox.isolation.bubblewrap import Bubblewrap
+from ash.sandbox.isolation.root import Root
+from tests.support.daemon import running, settings
+from tests.support.processes import descendants
+
+
+@pytest.fixture(autouse=True)
+def secret(monkeypatch):
+    """In the daemon's own environment."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+
+
+def told(pid, what):
+    """What the host knows of a process."""
+    return Path(f"/proc/{pid}/{what}").read_bytes()
+
+
+async def run(client, session, command):
+    response = await client.post(f"/api/sessions/{session}/exec", json={"command": command})
+    return response.raise_for_status().json()["stdout"].split("\n")[:-1]
+
+
+async def test_agent_sees_its_own_files_alone(us, session, data_dir):
+    """Its workspace is there and nothing of the server's data, nor of the host's users."""
+    assert ["/workspace", "CLAUDE.md"] == await run(us, session, "pwd; ls")
+    for path in (data_dir, data_dir.parent, data_dir / "ash.db", "/etc/shadow", "/root/.ssh"):
+        assert ["none"] == await run(us, session, f"test -e {path} || echo none"), path
+
+
+async def test_agent_is_nobody_special(us, session):
+    """A user of its own without capabilities, that sees its own processes alone."""
+    assert ["1000"] == await run(us, session, "id -u")
+    (capabilities,) = await run(us, session, "grep CapEff /proc/self/status")
+    assert "0000000000000000" == capabilities.split()[1]
+    (count,) = await run(us, session, "ls /proc | grep -c '^[0-9]'")
+    assert int(count) < 10
+
+
+async def test_environment_is_the_agent_s_and_its_session_s(us):
+    """Values of agent and session are there, the session's last; the daemon's are not."""
+    await us.deploy(env={"ONE": "agent", "TWO": "agent"})
+    session = await us.create(extraEnv={"TWO": "session"})
+    env = await run(us, session, "env")
+    assert {"ONE=agent", "TWO=session"} <= set(env)
+    assert not any("s3cret" in line for line in env)
+
+
+async def test_environment_of_an_agent_stays_inside(us):
+    """No command line shows it, and nothing of it is loaded on the host."""
+    await us.deploy(env={"LD_PRELOAD": "/workspace/mine.so", "TOKEN": "t0ken"})
+    await us.create()
+    (outermost, *_) = family = descendants(os.getpid())
+    assert not any(b"t0ken" in told(pid, "cmdline") for pid in family)
+    assert b"LD_PRELOAD" not in told(outermost, "environ")
+
+
+def test_word_for_bubblewrap_can_not_hide_another(tmp_path):
+    """What comes after a NUL would be an option: any folder of the host could be bound."""
+    isolation = Bubblewrap("bwrap", Root((), (), ()), users=None, seccomp=None)
+    env = {"A": "x\0--bind\0/\0/host"}
+    with pytest.raises(ValueError, match="NUL"):
+        isolation.wrap(["/usr/bin/true"], Place(tmp_path, tmp_path, tmp_path), env)
+
+
+async def test_room_for_sandboxes_is_limited(data_dir):
+    """Who finds no room while all are busy is told to come again; an end makes room."""
+    async with running(settings(data_dir, max_sandboxes=1)) as daemon:
+        us = daemon.us
+        await us.deploy()
+        busy = await us.create()
+        async with us.sending(busy, "SLOW: 100 60", includePartialMessages=True) as stream:
+            await stream.until("text_delta")
+            full = await us.post("/api/sessions", json={"agent": "helper"})
+            assert (503, 503) == (full.status_code, full.json()["statusCode"])
+            assert full.headers["retry-after"].isdecimal()
+            assert 1 == (await us.get("/api/sessions")).json()["total"]
+            await us.delete(f"/api/sessions/{busy}")
+        assert await us.create()
+
+
+async def test_session_starts_without_its_client(us, agent):
+    """Who leaves while it starts finds it active later."""
+    with trio.move_on_after(0.1):
+        await us.create()
+    (session,) = (await us.get("/api/sessions")).json()["sessions"]
+    await us.becomes(session["id"], "active")
+    assert (await us.say(session["id"], "hello"))[-1].value["reason"] == "completed"

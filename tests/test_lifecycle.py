@@ -12,13 +12,13 @@ STATUSES = get_args(SessionStatus)
 
 # Every state and every action: `-` where the action is refused.
 TABLE = """
-            activate  fail   pause   end
-starting    active    error  -       ended
-active      -         error  paused  ended
-paused      -         -      -       ended
-stopped     -         -      -       ended
-error       -         -      -       ended
-ended       -         -      -       -
+            activate  fail   pause   stop     resume  wake      end
+starting    active    error  -       stopped  -       -         ended
+active      -         error  paused  stopped  -       -         ended
+paused      -         -      -       -        active  starting  ended
+stopped     -         -      -       -        -       starting  ended
+error       -         -      -       -        -       starting  ended
+ended       -         -      -       -        -       -         -
 """
 
 

@@ -84,6 +84,8 @@ def _download(files: Files, file: OpenFile, path: str, source: Source) -> Respon
         # It is the agent's, and no page of ours: a browser must not take it for one.
         "X-Content-Type-Options": "nosniff",
     }
+    if request.method == "HEAD":
+        file.close()
     response = Response(b"" if request.method == "HEAD" else _Content(files, file), 200, headers)
     response.content_length = file.size
     return response

@@ -99,7 +99,8 @@ class Bubblewrap:
             command = [self._program, "--args", fds.holding(options), "--", *argv]
             if self._users is not None and place.uid is not None:
                 sources = fds.holding([str(bind.source) for bind in binds])
-                command = [*_launcher(place.uid, self._users.root, sources), *command]
+                launcher = _launcher(place.uid, self._users.root, sources)
+                return Wrapped([*launcher, *command], {}, fds)
             return Wrapped([*_NO_ENVIRONMENT, *command], {}, fds)
 
     def _walls(self, fds: "_Descriptors") -> Iterator[str]:
@@ -110,11 +111,11 @@ class Bubblewrap:
             yield from ("--seccomp", fds.holding_bytes(self._seccomp))
 
     def _files(self, binds: Sequence[Bind], *, staged: bool) -> Iterator[str]:
+        yield from _OWN
         for number, bind in enumerate(binds):
             source = f"{launch.STAGE}/{number}" if staged else str(bind.source)
             yield from ("--bind" if bind.writable else "--ro-bind", source, bind.target)
         yield from self._root.links
-        yield from _OWN
         yield from self._root.hidden
         yield from ("--remount-ro", "/", "--chdir", WORKSPACE)
 

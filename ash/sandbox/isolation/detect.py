@@ -18,7 +18,9 @@ from ash.sandbox.isolation.reasons import explain
 from ash.sandbox.isolation.uids import Uids
 
 # A machine that boots may be busy; what takes longer would make every session wait.
-PROBE_SECONDS = 10
+PROBE_SECONDS = 10.0
+
+NOT_INSTALLED = "bubblewrap is not installed (apt-get install bubblewrap)"
 
 
 def detect(
@@ -35,9 +37,12 @@ def detect(
     """
     if level == "none":
         return Bare()
+    program = shutil.which("bwrap")
+    if program is None:
+        return _checked(level, Bare(missing=(NOT_INSTALLED,)))
     refusals: list[str] = []
     files = root.make(readable, hidden)
-    for isolation in _best_first(files, users or Uids()):
+    for isolation in _best_first(program, files, users or Uids()):
         reason = _why_not(isolation)
         if reason is None:
             worse = (f"a sandbox has no host user of its own: {why}" for why in refusals)
@@ -54,8 +59,7 @@ def _checked(level: Level, isolation: Isolation) -> Isolation:
     return isolation
 
 
-def _best_first(files: root.Root, users: Uids) -> Iterator[Bubblewrap]:
-    program = shutil.which("bwrap") or "bwrap"
+def _best_first(program: str, files: root.Root, users: Uids) -> Iterator[Bubblewrap]:
     calls = seccomp.build()
     lacks = () if calls else (f"system calls are not filtered on {os.uname().machine}",)
     if os.geteuid() == 0:
@@ -93,8 +97,6 @@ def _tried(isolation: Bubblewrap, program: list[str], place: Place) -> str | Non
             timeout=PROBE_SECONDS,
             check=False,
         )
-    except FileNotFoundError:
-        return "bubblewrap is not installed (apt-get install bubblewrap)"
     except subprocess.TimeoutExpired:
         return "bubblewrap does not answer"
     finally:

@@ -2,12 +2,13 @@
 
     launch.py UID ROOT SOURCES -- PROGRAM ARGUMENT…
 
-1. Makes a user namespace in which 1000 is the host's UID and 0 the host's ROOT. The namespace
-   allows no further ones. Only root can make such a one, and can where others may not make any.
+1. Makes a user namespace in which 1000 is the host's UID and 0 the host's ROOT, and which allows
+   no further ones. Root can do that where others may not make any.
 2. Shows the folders and files that are to be bound, NUL-separated paths in the descriptor
-   SOURCES, as STAGE/0, STAGE/1 and so on: in the namespace bubblewrap is UID, who can't go
-   through the daemon's private folders. They are seen there by this process alone.
-3. Becomes bubblewrap, with the namespace added to its arguments.
+   SOURCES, as STAGE/0, STAGE/1 and so on: UID can't go through the daemon's private folders.
+   They are seen there by this process alone.
+3. Becomes UID for good, and then bubblewrap, which is told to join the namespace. Were
+   bubblewrap still root, what it has started could not be killed for its death.
 
 Only the standard library, since it runs with `-I -S`, and as little of that as can be: a
 sandbox waits for it.
@@ -25,6 +26,8 @@ STAGE = "/tmp"  # noqa: S108 - nothing is written to it
 # linux/mount.h and linux/sched.h
 MS_BIND, MS_REC, MS_SLAVE = 0x1000, 0x4000, 0x80000
 CLONE_NEWNS, CLONE_NEWUSER = 0x0002_0000, 0x1000_0000
+# linux/prctl.h and linux/securebits.h
+PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP = 28, 0x4
 
 AGENT = 1000
 FAILED = 125
@@ -34,14 +37,17 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def main(uid: int, root: int, sources: int, argv: list[str]) -> None:
     paths = _read(sources)
-    os.setgroups([])
-    namespace = _user_namespace(f"0 {root} 1\n{AGENT} {uid} 1\n")
+    namespace = _user_namespace(uid, f"0 {root} 1\n{AGENT} {uid} 1\n")
     _stage(paths)
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
     program, *rest = argv
     # What `--block-fd` names is read and closed inside; a namespace can't be read, so it only
     # closes what bubblewrap would leave open for the program.
     join = ["--userns", str(namespace), "--block-fd", str(namespace)]
-    os.execv(program, [program, *join, *rest])  # noqa: S606 - there is nothing for a shell here
+    # The sandbox can see its first process's environment; this one's has what Python has put in.
+    os.execve(program, [program, *join, *rest], {})  # noqa: S606 - nothing for a shell
 
 
 def _read(fd: int) -> list[str]:
@@ -49,14 +55,17 @@ def _read(fd: int) -> list[str]:
         return [os.fsdecode(path) for path in file.read().split(b"\0")]
 
 
-def _user_namespace(mapping: str) -> int:
-    """A namespace is born with a process, and lives on as long as a descriptor is open."""
+def _user_namespace(owner: int, mapping: str) -> int:
+    """A namespace is born with a process, and lives on as long as a descriptor is open.
+
+    Only `owner` may join it.
+    """
     ready, say_ready = os.pipe()
     hold, let_go = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(let_go)
-        _be_born(say_ready, hold)
+        _be_born(owner, say_ready, hold)
     os.close(say_ready)
     if not os.read(ready, 1):
         sys.exit(FAILED)
@@ -71,9 +80,12 @@ def _user_namespace(mapping: str) -> int:
     return namespace
 
 
-def _be_born(say_ready: int, hold: int) -> None:
+def _be_born(owner: int, say_ready: int, hold: int) -> None:
     """Ends when the parent lets go, or is gone."""
     try:
+        # It keeps root's capabilities, which allow it to make one, and is `owner` all the same.
+        _call(_libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0), "securebits")
+        os.seteuid(owner)
         _call(_libc.unshare(CLONE_NEWUSER), "a user namespace can't be made")
         Path("/proc/sys/user/max_user_namespaces").write_text("0")
         os.write(say_ready, b"1")

@@ -1,0 +1,81 @@
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ash.sandbox import seccomp
+from ash.sandbox.isolation import Place, detect, root
+from ash.sandbox.isolation.bubblewrap import Bubblewrap
+from ash.sandbox.isolation.uids import Uids
+
+ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home/agent", "PYTHON": sys.executable}
+
+
+@pytest.fixture
+def place(tmp_path):
+    """As the daemon makes it: below a folder that nobody else may enter."""
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    own = Place(folder / "workspace", folder / "home", folder / "sockets")
+    for part in (own.workspace, own.home, own.sockets):
+        part.mkdir()
+    return own
+
+
+@pytest.fixture
+def isolation():
+    """What the daemon would use here, which must be all there is."""
+    return detect("strict")
+
+
+def bubblewrap(*, readable=(), hidden=(), users=None, filtered=True):
+    """One that is put together by hand."""
+    return Bubblewrap(
+        "/usr/bin/bwrap",
+        root.make(readable, hidden),
+        users=users or (Uids() if os.geteuid() == 0 else None),
+        seccomp=seccomp.build() if filtered else None,
+    )
+
+
+def run(isolation, place, command, env=ENV):
+    """What the shell command, or the list of words, ends with and prints inside."""
+    argv = ["/bin/bash", "-c", command] if isinstance(command, str) else command
+    with settled(isolation, place) as there:
+        wrapped = isolation.wrap(argv, there, env)
+        try:
+            return subprocess.run(
+                wrapped.argv,
+                env=wrapped.env,
+                cwd=place.workspace,
+                pass_fds=wrapped.fds,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        finally:
+            for fd in wrapped.fds:
+                os.close(fd)
+
+
+@contextmanager
+def settled(isolation, place):
+    there = isolation.settle(place)
+    try:
+        yield there
+    finally:
+        isolation.leave(there)
+
+
+def output(isolation, place, command, env=ENV):
+    done = run(isolation, place, command, env)
+    assert (0, "") == (done.returncode, done.stderr)
+    return done.stdout.strip()
+
+
+def descriptors():
+    """Those that are open; the one for looking is gone again."""
+    return {int(entry.name) for entry in list(Path("/proc/self/fd").iterdir()) if entry.exists()}

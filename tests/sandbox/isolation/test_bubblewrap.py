@@ -1,0 +1,199 @@
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ash.sandbox.isolation import uids
+from ash.sandbox.isolation.uids import COUNT, FIRST, Uids
+from tests.sandbox.isolation.conftest import bubblewrap, descriptors, output, run, settled
+
+NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
+
+
+def test_program_runs_in_the_workspace(isolation, place):
+    """It begins in its workspace and finds home and temporary folders that are its own."""
+    said = output(isolation, place, "pwd; touch here ~/home /tmp/tmp; ls /home /tmp")
+    assert "/workspace\n/home:\nagent\n\n/tmp:\ntmp" == said
+    assert ["here"] == [file.name for file in place.workspace.iterdir()]
+    assert ["home"] == [file.name for file in place.home.iterdir()]
+
+
+def test_environment_is_just_what_was_given(isolation, place):
+    """Nothing of the daemon's environment is inside, not even in the first process."""
+    said = output(isolation, place, "tr '\\0' '\\n' </proc/1/environ; env", {"ONE": "1"})
+    by_the_shell = {"PWD=/workspace", "SHLVL=0", "_=/usr/bin/env"}
+    assert {"ONE=1"} == set(said.splitlines()) - by_the_shell
+
+
+@pytest.mark.parametrize("value", ["", "a  b", "'\"$x`", "one\ntwo", "--setenv", "=", "é \udcff"])
+def test_environment_takes_any_text(isolation, place, value):
+    """Values with spaces, quotes, line feeds, options and half a character come through."""
+    code = "import os; print(ascii(os.environ['X']))"
+    done = run(isolation, place, [sys.executable, "-c", code], {"X": value, "LANG": "C.UTF-8"})
+    assert ascii(value) == done.stdout.strip()
+
+
+def test_command_lines_say_nothing_of_the_host(isolation, place):
+    """Who lists processes inside finds none of the host's folders in their arguments."""
+    said = output(isolation, place, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+    assert str(place.workspace.parent) not in said
+    assert "bind" not in said
+
+
+def test_program_gets_no_descriptor_but_its_own(isolation, place):
+    """What bubblewrap was told by descriptors is closed again, in all processes."""
+    said = output(isolation, place, "readlink /proc/1/fd/* /proc/2/fd/* || true")
+    assert {"pipe", "/dev/null", "anon_inode"} == {line.split(":")[0] for line in said.split()}
+
+
+def test_exit_code_is_the_program_s(isolation, place):
+    """How the program ended can be told from outside, its signal as a shell tells it."""
+    assert 7 == run(isolation, place, "exit 7").returncode
+    assert 128 + 15 == run(isolation, place, "kill -15 $$").returncode
+
+
+def test_user_inside_is_no_root(isolation, place):
+    """It is called agent, number 1000, in no other group."""
+    assert "uid=1000(agent) gid=1000(agent) groups=1000(agent)" == output(isolation, place, "id")
+
+
+def test_user_outside_is_the_sandbox_s_own(isolation, place):
+    """A sandbox of root's has a host user of its own; others have the daemon's."""
+    output(isolation, place, "touch file")
+    owner = uids.owner(place.workspace / "file")
+    assert owner == uids.owner(place.workspace) == uids.owner(place.home)
+    assert (os.geteuid() == 0) == (FIRST < owner < FIRST + COUNT)
+    assert (os.geteuid() != 0) == (os.geteuid() == owner)
+
+
+def test_users_of_two_sandboxes_differ(tmp_path, place):
+    """Two that live at a time are two users; one that comes again is who it was."""
+    users = Uids()
+    isolation = bubblewrap(users=users)
+    with settled(isolation, place) as first:
+        other = Path(tmp_path / "other")
+        other.mkdir()
+        assert first.uid != users.take(uids.owner(first.workspace))
+    with settled(isolation, place) as again:
+        assert first.uid == again.uid
+
+
+def test_settle_that_fails_gives_the_user_back(place, monkeypatch):
+    """A folder that can't be given away keeps no host user."""
+    users = Uids(count=2)
+
+    def fail(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(uids, "give", fail)
+    with pytest.raises(PermissionError):
+        bubblewrap(users=users).settle(place)
+    assert users.root + 1 == users.take(0)
+
+
+def test_namespaces_are_all_its_own(isolation, place):
+    """Of each kind it has another one than the host."""
+    paths = [Path("/proc/self/ns", kind) for kind in NAMESPACES]
+    inside = output(isolation, place, ["readlink", *map(str, paths)]).split()
+    outside = [str(path.readlink()) for path in paths]
+    assert [] == [one for one, other in zip(inside, outside, strict=True) if one == other]
+
+
+@pytest.mark.parametrize(
+    "command", ["unshare --user true", "mount -t tmpfs none /tmp", "umount -l /proc", "chroot /"]
+)
+def test_walls_hold_without_the_filter(place, command):
+    """The filter is a second wall: namespaces and capabilities hold alone."""
+    assert 0 != run(bubblewrap(filtered=False), place, command).returncode
+
+
+@pytest.mark.parametrize("path", ["/", "/etc", "/usr", "/dev", "/opt/ash", "/run/ash", "/root"])
+def test_root_can_not_be_written(isolation, place, path):
+    """Only its own folders can be written, not even the empty ones between others."""
+    done = run(isolation, place, f"mkdir -p {path} && touch {path}/new")
+    assert 0 != done.returncode
+    assert "ead-only file system" in done.stderr or "Permission denied" in done.stderr
+
+
+def test_memory_that_looks_like_disk_is_bounded(isolation, place):
+    """Neither /tmp nor /dev/shm holds more than its share."""
+    said = output(isolation, place, "df -m --output=size /tmp /dev/shm")
+    assert ["512", "256"] == said.split()[1:]
+
+
+def test_readable_folder_is_there_wherever_it_lies(place, tmp_path):
+    """What is to be readable is, below a closed folder too, and nothing beside it."""
+    shown = tmp_path / "closed" / "shown"
+    shown.mkdir(parents=True)
+    (shown / "file").write_text("hello")
+    (tmp_path / "closed" / "beside").write_text("secret")
+    (tmp_path / "closed").chmod(0o700)
+    isolation = bubblewrap(readable=[shown])
+
+    assert "hello" == output(isolation, place, f"cat {shown}/file")
+    assert "shown" == output(isolation, place, f"ls {tmp_path}/closed")
+    assert 0 != run(isolation, place, f"touch {shown}/file").returncode
+
+
+def test_hidden_folder_is_empty_wherever_it_lies(place, tmp_path):
+    """A data directory below a folder that is shown is not shown with it."""
+    data = tmp_path / "shown" / "data"
+    data.mkdir(parents=True)
+    (data / "secret").touch()
+    isolation = bubblewrap(readable=[tmp_path / "shown"], hidden=[data])
+    assert "data" == output(isolation, place, f"ls {tmp_path}/shown; ls -A {data}")
+    assert 0 != run(isolation, place, f"touch {data}/new").returncode
+
+
+def test_sockets_can_be_called_and_not_changed(isolation, place):
+    """The proxy's socket can be connected to from a network that has no other way out."""
+    path = place.sockets / "way-out.sock"
+    call = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/ash/way-out.sock')"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        path.chmod(0o666)
+        listener.listen()
+        output(isolation, place, [sys.executable, "-c", call])
+        assert 0 != run(isolation, place, "rm -f /run/ash/way-out.sock").returncode
+    assert path.exists()
+
+
+def test_network_is_loopback_alone(isolation, place):
+    """Servers inside can be reached from inside, and there is no other interface."""
+    code = (
+        "import socket; s = socket.create_server(('127.0.0.1', 0));"
+        "socket.create_connection(s.getsockname()); print([n for _, n in socket.if_nameindex()])"
+    )
+    assert "['lo']" == output(isolation, place, [sys.executable, "-c", code])
+
+
+def test_sandbox_ends_with_its_outer_process(isolation, place):
+    """Whoever kills the process that was started has killed all, outcasts included."""
+    ours, theirs = os.pipe()
+    command = ["/bin/bash", "-c", f"setsid sleep 1000 & sleep 1000 & echo >&{theirs}; wait"]
+    with settled(isolation, place) as there:
+        wrapped = isolation.wrap(command, there, {"PATH": "/usr/bin:/bin"})
+        outer = subprocess.Popen(wrapped.argv, env=wrapped.env, pass_fds=[theirs, *wrapped.fds])
+        for fd in (theirs, *wrapped.fds):
+            os.close(fd)
+        with os.fdopen(ours, "rb") as alive:
+            assert b"\n" == alive.readline()
+            outer.kill()
+            outer.wait()
+            assert b"" == alive.read()
+
+
+def test_wrap_leaves_no_descriptor_behind(isolation, place):
+    """Those for the command are told; an error closes them."""
+    before = descriptors()
+    with settled(isolation, place) as there:
+        wrapped = isolation.wrap(["true"], there, {})
+        assert before | set(wrapped.fds) == descriptors()
+        for fd in wrapped.fds:
+            os.close(fd)
+        with pytest.raises(UnicodeEncodeError):
+            isolation.wrap(["true"], there, {"X": "\ud800"})
+    assert before == descriptors()

@@ -5,7 +5,7 @@ import os
 import resource
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -55,14 +55,14 @@ async def run(settings: Settings) -> None:
     """The daemon's whole life. Raises StartError, whose text is all its user needs."""
     data_dir = settings.data_dir.absolute()
     _take_descriptors()
-    with _owned(data_dir):
+    with _owned(data_dir), closing(Spawner()) as spawner:
         async with (
             _listening(settings) as listeners,
             open_store(data_dir / "ash.db") as store,
             open_cages(data_dir) as cages,
             _upstream(settings) as upstream,
         ):
-            runtime = await _runtime(settings, cages, upstream)
+            runtime = await _runtime(settings, spawner, cages, upstream)
             await _recover(store, Workspaces(data_dir))
             await store.settle_sandboxes(OWNER, now_iso(SystemClock()))
             secret = await trio.to_thread.run_sync(load_secret, data_dir)
@@ -156,7 +156,9 @@ async def _stop_on_signals(
             nursery.start_soon(wind_down)
 
 
-async def _runtime(settings: Settings, cages: Cages, upstream: ModelUpstream) -> Runtime:
+async def _runtime(
+    settings: Settings, spawner: Spawner, cages: Cages, upstream: ModelUpstream
+) -> Runtime:
     given: dict[str, str] = {}
     readable: tuple[Path, ...] = ()
     if settings.engine != "scripted":
@@ -170,7 +172,7 @@ async def _runtime(settings: Settings, cages: Cages, upstream: ModelUpstream) ->
         hidden=(settings.data_dir.absolute(),),
     )
     return Runtime(
-        spawner=Spawner(),
+        spawner=spawner,
         isolation=await trio.to_thread.run_sync(find),
         cages=cages,
         disk=DiskSweep(),

@@ -172,6 +172,8 @@ async def test_client_that_leaves_does_not_stop_the_turn(us, session):
     async with us.sending(session, "SLOW: 2 0.4", includePartialMessages=True) as stream:
         await stream.until("text_delta")
     await us.completes(session)
+    kinds = [row["type"] for row in await us.history(session, "events")]
+    assert ["text", "turn_complete"] == kinds[-2:]
     assert "echo: next" == text_of(assistant(await us.say(session, "next")))
 
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import threading
 
 import pytest
 import trio
@@ -51,9 +52,7 @@ async def test_agent_that_does_not_follow_is_killed(data_dir):
     async with running(settings(data_dir, grace_seconds=1.5)) as daemon:
         await daemon.us.deploy()
         session = await daemon.us.create()
-        async with daemon.us.sending(
-            session, "SLOW: 100 60", includePartialMessages=True
-        ) as stream:
+        async with daemon.us.sending(session, SLOW, includePartialMessages=True) as stream:
             await stream.until("text_delta")
             for pid in descendants(os.getpid()):
                 os.kill(pid, signal.SIGSTOP)
@@ -112,9 +111,7 @@ async def test_second_signal_skips_the_waiting(data_dir):
     async with running(settings(data_dir)) as daemon:
         await daemon.us.deploy()
         session = await daemon.us.create()
-        async with daemon.us.sending(
-            session, "SLOW: 100 60", includePartialMessages=True
-        ) as stream:
+        async with daemon.us.sending(session, SLOW, includePartialMessages=True) as stream:
             await stream.until("text_delta")
             for pid in descendants(os.getpid()):
                 os.kill(pid, signal.SIGSTOP)
@@ -129,8 +126,9 @@ async def test_second_signal_skips_the_waiting(data_dir):
 
 
 async def test_idle_daemon_ends_at_once(data_dir):
-    """Open connections without a request do not hold it up."""
+    """Open connections without a request do not hold it up; of its own nothing is left."""
     async with running(settings(data_dir)) as daemon:
         await daemon.us.get("/health")
         with trio.fail_after(2):
             await daemon.stop()
+    assert not any(thread.name.startswith("spawner") for thread in threading.enumerate())

@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import threading
 from contextlib import asynccontextmanager
 
 import pytest
@@ -76,7 +75,7 @@ async def test_process_leads_a_session_of_its_own(start):
 async def test_process_is_a_child_of_the_thread_that_lives_on(start, spawner):
     """The parent-death signal follows the thread that forked: it has to be the spawner's own."""
     async with start("exec sleep 1000") as process:
-        (thread,) = [each for each in threading.enumerate() if each.name.startswith("spawner")]
+        (thread,) = spawner._thread._threads
         assert process.pid in children_of_thread(thread.native_id)
 
 

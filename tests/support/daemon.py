@@ -149,10 +149,12 @@ class Client(httpx.AsyncClient):
                 await trio.sleep(0.01)
 
     async def completes(self, session: str) -> None:
-        """Waits until a turn of the session is complete."""
+        """Waits until a turn of the session is complete, and none runs any more."""
         path = f"/api/sessions/{session}/events?type=turn_complete"
         with trio.fail_after(PATIENCE):
             while not (await self.get(path)).json()["events"]:  # noqa: ASYNC110 - nobody tells
+                await trio.sleep(0.01)
+            while (await self.get("/health")).json()["pool"]["running"]:  # noqa: ASYNC110 - nor here
                 await trio.sleep(0.01)
 
     async def _made(self, path: str, body: dict[str, Any]) -> dict[str, Any]:

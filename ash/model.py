@@ -83,6 +83,7 @@ class SessionSettings(Struct, kw_only=True, rename="camel", omit_defaults=True):
     extra_env: dict[str, str] = field(default_factory=dict)
     credential_id: str | None = None
     limits: dict[str, int] | None = None
+    fork: list[dict[str, Any]] | None = None
 
 
 class StoredSession(Struct, kw_only=True):

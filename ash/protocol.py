@@ -36,11 +36,27 @@ class Open(Settings, tag_field="cmd", tag="open"):
     id: str = ""
 
 
+class Branch(Struct, kw_only=True, rename="camel", omit_defaults=True):
+    """A conversation to go on from.
+
+    `at` is the uuid of the last message to take over and `prompts` how many prompts that is;
+    None takes over all.
+    """
+
+    session_id: str
+    at: str | None = None
+    prompts: int | None = None
+
+
 class Resume(Settings, tag_field="cmd", tag="resume"):
-    """Boots the engine on a conversation that exists. Answer: `opened`."""
+    """Boots the engine on a conversation that exists. Answer: `opened`.
+
+    One that does not yet begins as the first of `fork` that does.
+    """
 
     session_id: str
     id: str = ""
+    fork: list[Branch] | None = None
 
 
 class Query(Struct, kw_only=True, rename="camel", omit_defaults=True, tag_field="cmd", tag="query"):

@@ -143,7 +143,11 @@ class _Transport(SubprocessCLITransport):
 
 
 def _refuse(launch: Launch) -> None:
-    asked = {"maxBudgetUsd": launch.max_budget_usd, "outputFormat": launch.output_format}
+    asked = {
+        "maxBudgetUsd": launch.max_budget_usd,
+        "outputFormat": launch.output_format,
+        "the fork of a session": launch.fork,
+    }
     for name, value in asked.items():
         if value is not None:
             raise EngineError(f"The engine claude-code can't do {name}: use claude-agent for it")

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import trio
 
+from ash.protocol import Branch
 from bridge.engine import EngineError, Launch
 
 # Agents bring their own `.claude/settings.json`, `CLAUDE.md` and `.mcp.json`.
@@ -134,6 +135,16 @@ def output_schema(launch: Launch) -> dict[str, Any] | None:
     if asked.get("type") == "json_schema" and isinstance(schema, dict):
         return schema
     raise EngineError('outputFormat must be {"type": "json_schema", "schema": {…}}')
+
+
+async def fork_source(launch: Launch) -> Branch | None:
+    """The conversation on disk that this one is to branch off, if it has not yet."""
+    if await can_resume(launch.session_id):
+        return None
+    for branch in launch.fork or []:
+        if await can_resume(branch.session_id):
+            return branch
+    return None
 
 
 async def can_resume(session_id: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from msgspec import Raw, structs
 
-from ash.protocol import Open, Query, Resume, Settings
+from ash.protocol import Branch, Open, Query, Resume, Settings
 
 Emit = Callable[[bytes | memoryview], Awaitable[None]]
 Say = Callable[[str], None]
@@ -31,6 +31,7 @@ class Launch(Settings, kw_only=True):
     """
 
     session_id: str
+    fork: list[Branch] | None = None
     max_turns: int | None = None
     max_budget_usd: float | None = None
     effort: str | None = None
@@ -41,7 +42,8 @@ class Launch(Settings, kw_only=True):
 def opened_with(command: Open | Resume) -> Launch:
     """The launch that an `open` or a `resume` asks for."""
     fields = {name: getattr(command, name) for name in Settings.__struct_fields__}
-    return Launch(session_id=command.session_id, **fields)
+    fork = command.fork if isinstance(command, Resume) else None
+    return Launch(session_id=command.session_id, fork=fork, **fields)
 
 
 def wanted_by(query: Query, standing: Launch) -> Launch:

@@ -11,6 +11,7 @@ import msgspec
 import trio
 from msgspec import Raw
 
+from ash.protocol import Branch
 from bridge import cli_messages as cli
 from bridge.engine import Emit, EngineDied, EngineError, EngineGone, Launch, Say
 from bridge.model_turn import text_block
@@ -30,6 +31,8 @@ class Scripted:
         exists = await trio.to_thread.run_sync(transcript.exists)
         if exists and not resume:
             raise EngineError(f"Session ID {launch.session_id} is already in use.")
+        if not exists and launch.fork is not None:
+            await trio.to_thread.run_sync(transcript.branch_off, launch.fork)
         texts = await trio.to_thread.run_sync(transcript.texts)
         yield ScriptedConversation(launch, transcript, texts)
 
@@ -82,25 +85,36 @@ class Transcript:
         self._folder = _projects() / re.sub(r"[^a-zA-Z0-9]", "-", os.path.realpath("."))
 
     def exists(self) -> bool:
-        return self._path().exists()
+        return self.path().exists()
 
     def texts(self) -> list[str]:
         """All texts of the user, from whichever folder the conversation was held in."""
         if not self.exists():
             return []
-        lines = self._path().read_bytes().splitlines()
+        lines = self.path().read_bytes().splitlines()
         prompts = (msgspec.json.decode(line)["message"]["content"] for line in lines)
         return [text for prompt in prompts for text in _texts(prompt)]
+
+    def branch_off(self, branches: list[Branch]) -> None:
+        """Begins with what the first of the others that is there holds."""
+        for branch in branches:
+            other = Transcript(branch.session_id)
+            if other.exists():
+                lines = other.path().read_bytes().splitlines(keepends=True)
+                path = self.path()
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(b"".join(lines[: branch.prompts]))
+                return
 
     def append(self, prompt: Raw) -> None:
         message = {"role": "user", "content": prompt}
         head = {"type": "user", "sessionId": self._session_id, "timestamp": cli.now()}
-        path = self._path()
+        path = self.path()
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
             file.write(msgspec.json.encode({**head, "message": message}) + b"\n")
 
-    def _path(self) -> Path:
+    def path(self) -> Path:
         name = f"{self._session_id}.jsonl"
         return next(_projects().glob(f"*/{name}"), self._folder / name)
 

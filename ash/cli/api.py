@@ -15,9 +15,10 @@ from ash.cli.target import Target
 from ash.errors import AshError
 
 # Creating a session may wait for an install script; engine_start_timeout bounds it from there.
-_TIMEOUT = httpx.Timeout(120.0, connect=5.0)
+_PATIENCE = 120.0
+_CONNECT = 5.0
 # The server says `: ping` every 15 s, so four missed ones mean that it is gone.
-_STREAM_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+_STREAM_TIMEOUT = httpx.Timeout(60.0, connect=_CONNECT)
 
 
 class ServerError(AshError):
@@ -37,7 +38,7 @@ class Client:
         self._http = httpx.Client(
             base_url=target.url,
             headers=headers,
-            timeout=_TIMEOUT,
+            timeout=httpx.Timeout(_PATIENCE, connect=_CONNECT),
             # A proxy meant for the internet can't reach this machine's loopback.
             trust_env=not target.is_local,
         )
@@ -56,8 +57,10 @@ class Client:
     def get(self, path: str, **query: Any) -> Any:
         return self._ask("GET", path, params={k: v for k, v in query.items() if v is not None})
 
-    def post(self, path: str, body: dict[str, Any]) -> Any:
-        return self._ask("POST", path, json=body)
+    def post(self, path: str, body: dict[str, Any], *, patience: float = _PATIENCE) -> Any:
+        """Waits `patience` seconds for the answer."""
+        timeout = httpx.Timeout(patience, connect=_CONNECT)
+        return self._ask("POST", path, json=body, timeout=timeout)
 
     def delete(self, path: str) -> Any:
         return self._ask("DELETE", path)
@@ -77,6 +80,15 @@ class Client:
                 response.read()
                 raise self._refusal(response)
             yield frames(response.iter_bytes())
+
+    @contextmanager
+    def download(self, path: str) -> Iterator[Iterator[bytes]]:
+        """The bytes of the answer as they come."""
+        with self._explained(), self._http.stream("GET", path) as response:
+            if not response.is_success:
+                response.read()
+                raise self._refusal(response)
+            yield response.iter_bytes()
 
     def _ask(self, method: str, url: str, **options: Any) -> Any:
         with self._explained():
@@ -123,4 +135,9 @@ class Client:
 
 def path(*parts: str) -> str:
     """`/api/…` with each part escaped, so that an odd name can't become another route."""
-    return "/api/" + "/".join(quote(part, safe="") for part in parts)
+    return "/api/" + "/".join(map(_escaped, parts))
+
+
+def _escaped(part: str) -> str:
+    # Dots that stand alone would be taken for a way up: `files/..` is the session itself.
+    return part.replace(".", "%2E") if part in {".", ".."} else quote(part, safe="")

@@ -17,12 +17,13 @@ def one_line(text: str) -> str:
     return _CONTROL.sub("", " ".join(text.split()))
 
 
-def write(text: str) -> None:
-    """Prints what comes in pieces, at once; untouched, unless stdout is a terminal."""
-    shown = _CONTROL.sub("", text) if _on_terminal() else text
+def write(text: str, *, err: bool = False) -> None:
+    """Prints what comes in pieces, at once; untouched, unless it is for a terminal."""
+    stream = sys.stderr if err else sys.stdout
+    shown = _CONTROL.sub("", text) if on_terminal(err=err) else text
     # Half a surrogate pair is good JSON and no good UTF-8.
-    sys.stdout.write(shown.encode(errors="replace").decode())
-    sys.stdout.flush()
+    stream.write(shown.encode(errors="replace").decode())
+    stream.flush()
 
 
 def print_json(value: Any) -> None:
@@ -50,8 +51,8 @@ def dim(text: str) -> None:
     click.secho(one_line(text), dim=True, err=True)
 
 
-def _on_terminal() -> bool:
-    return sys.stdout.isatty()
+def on_terminal(*, err: bool = False) -> bool:
+    return (sys.stderr if err else sys.stdout).isatty()
 
 
 def _cell(value: Any) -> str:

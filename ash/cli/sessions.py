@@ -6,15 +6,23 @@ from typing import Any
 import click
 
 from ash.cli.api import Client, path
+from ash.cli.files import files
 from ash.cli.options import as_json, connected
-from ash.cli.output import dim, print_fields, print_json, print_table
+from ash.cli.output import dim, print_fields, print_json, print_table, write
 from ash.cli.turn import TextPrinter, print_frames
 from ash.errors import BadRequest
+
+
+# What a command may take on its way, beside its own time.
+_SLACK = 30.0
 
 
 @click.group()
 def session() -> None:
     """Conversations with an agent."""
+
+
+session.add_command(files)
 
 
 @session.command()
@@ -60,6 +68,27 @@ def send(client: Client, *, session_id: str, text: str, as_json: bool, **options
         raise
     if not well:
         sys.exit(1)
+
+
+@session.command("exec")
+@click.argument("session_id", metavar="ID")
+@click.argument("command")
+@click.option("--timeout", type=float, default=30.0, help="End it after so many seconds. [30]")
+@connected
+def execute(client: Client, session_id: str, command: str, timeout: float) -> None:
+    """Run the shell COMMAND in the session's sandbox, also beside a turn.
+
+    What it prints goes to stdout and stderr; its exit code is ours, 124 after the timeout.
+    """
+    body = {"command": command, "timeout": round(timeout * 1000)}
+    result = client.post(path("sessions", session_id, "exec"), body, patience=timeout + _SLACK)
+    write(result["stdout"])
+    write(result["stderr"], err=True)
+    if result.get("truncated"):
+        dim("there was more output than is kept")
+    if result.get("timedOut"):
+        dim(f"ended after {timeout:g} seconds")
+    sys.exit(result["exitCode"])
 
 
 @session.command("list")

@@ -1,15 +1,16 @@
-"""What changes a session: the routes that pause, stop, resume, interrupt and configure it."""
+"""What changes a session: the routes that pause, stop, resume, fork, interrupt and configure it."""
 
 import msgspec
 from msgspec import UNSET
 from quart import Blueprint, Response, g
 
 from ash.http.answers import answer, body
-from ash.http.requests import ConfigureSession
+from ash.http.requests import ConfigureSession, ForkSession
 from ash.sessions.recipe import CONFIG
 from ash.sessions.service import Sessions
 
 _configure = msgspec.json.Decoder(ConfigureSession)
+_fork = msgspec.json.Decoder(ForkSession)
 
 
 def blueprint(sessions: Sessions) -> Blueprint:
@@ -26,6 +27,12 @@ def blueprint(sessions: Sessions) -> Blueprint:
     @routes.post("/<session_id>/resume")
     async def resume(session_id: str) -> Response:
         return answer(session=await sessions.resume(g.tenant, session_id))
+
+    @routes.post("/<session_id>/fork")
+    async def fork(session_id: str) -> Response:
+        wanted = await body(_fork)
+        session = await sessions.fork(g.tenant, session_id, wanted.after_sequence)
+        return answer(201, session=session)
 
     @routes.post("/<session_id>/interrupt")
     async def interrupt(session_id: str) -> Response:

@@ -101,6 +101,10 @@ class ConfigureSession(_Body):
     initial_agent: str | UnsetType | None = UNSET
 
 
+class ForkSession(_Body):
+    after_sequence: Annotated[int, Meta(ge=0)] | None = None
+
+
 class Thinking(_Body, omit_defaults=True):
     type: Annotated[str, _one_of("adaptive", "enabled", "disabled")]
     budget_tokens: Annotated[int, Meta(ge=1)] | None = None

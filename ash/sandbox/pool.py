@@ -115,6 +115,10 @@ class Pool:
             self._resumed[source] += 1
             self._cold = max(0, self._cold - 1)
 
+    async def fork_files(self, box_id: str, fork_id: str) -> None:
+        """Copies what a sandbox has for another one. Raises NotFound if there is nothing."""
+        await trio.to_thread.run_sync(self._workshop.workspaces.fork, box_id, fork_id)
+
     def release(self, box: Box) -> None:
         """Takes back a claimed box that came to no session."""
         box.claimed = False

@@ -1,6 +1,7 @@
 """The folders of sessions below the data directory. Everything here blocks: use a thread."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,25 @@ class Workspaces:
         self._live.mkdir(mode=0o700, parents=True, exist_ok=True)
         kept.replace(live)
         return _place(live)
+
+    def fork(self, parent_id: str, session_id: str) -> None:
+        """A copy of what the parent has, kept for the session; blocks shared where they can be.
+
+        The parent may run: what vanishes while it is copied is left out. Links are copied as
+        links, never followed. Raises NotFound if the parent has no files, OSError.
+        """
+        target = self._kept / session_id
+        for source in (self._live / parent_id, self._kept / parent_id) * _LOOKS:
+            if not source.is_dir():
+                continue
+            target.mkdir(mode=0o700, parents=True)
+            parts = [str(source / name) for name in ("workspace", "home")]
+            copy = ["cp", "--archive", "--reflink=auto", "--", *parts, str(target)]
+            done = subprocess.run(copy, capture_output=True, check=False)
+            if done.returncode == 0 or source.is_dir():
+                return
+            remove_tree(target)
+        raise NotFound("This session has no files any more")
 
     def keep(self, session_id: str) -> bool:
         """Puts away what a sandbox that has ended leaves behind; whether there was anything."""

@@ -1,14 +1,16 @@
 """What a session is made from: its sandbox, its engine's settings, its row."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from ash.agents import agent_config
-from ash.model import Session, SessionSettings, StoredAgent, StoredSession
-from ash.protocol import Open, Query, Resume
+from ash.model import Message, Session, SessionSettings, StoredAgent, StoredSession
+from ash.protocol import Branch, Open, Query, Resume
 from ash.sandbox.box import Kind, Order
 from ash.sandbox.egress import Policy
 from ash.sandbox.egress import cap as cap_network
@@ -93,6 +95,52 @@ def new_session(
     return StoredSession(session=session, settings=settings, agent_version=version, owner=owner)
 
 
+def forked(
+    parent: StoredSession, taken: Sequence[Message], *, whole: bool, owner: str, now: str
+) -> StoredSession:
+    """A session that goes on from the `taken` messages of its parent, paused.
+
+    If these are not the `whole` conversation, the engine is told the last one to take over.
+    """
+    at = None if whole else _last_uuid(taken)
+    prompts = None if whole else sum(message.role == "user" for message in taken)
+    own = Branch(session_id=parent.session.id, at=at, prompts=prompts)
+    # A parent that is a fork itself, and was not resumed yet, has no conversation of its own.
+    inherited = [
+        branch if whole else structs.replace(branch, at=at, prompts=prompts)
+        for branch in _branches(parent)
+    ]
+    session = structs.replace(
+        parent.session,
+        id=(fork_id := str(uuid4())),
+        sandbox_id=fork_id,
+        parent_session_id=parent.session.id,
+        status="paused",
+        created_at=now,
+        last_active_at=now,
+    )
+    kept = [own, *inherited] if whole or at else []
+    settings = structs.replace(parent.settings, fork=msgspec.to_builtins(kept) or None)
+    return StoredSession(
+        session=session, settings=settings, agent_version=parent.agent_version, owner=owner
+    )
+
+
+class _Said(Struct):
+    type: str = ""
+    uuid: str | None = None
+
+
+def _last_uuid(messages: Sequence[Message]) -> str | None:
+    """Of the last that the agent said: the CLI can go on from there."""
+    for message in reversed(messages):
+        if message.role == "assistant":
+            said = msgspec.json.decode(message.content, type=_Said)
+            if said.type == "assistant" and said.uuid:
+                return said.uuid
+    return None
+
+
 def asked_limits(stored: StoredSession) -> AskedLimits | None:
     """What the session asked for when it was created."""
     limits = stored.settings.limits
@@ -106,7 +154,11 @@ def opening(agent: StoredAgent, stored: StoredSession) -> Open:
 
 def resuming(agent: StoredAgent, stored: StoredSession) -> Resume:
     """The same, to go on with the conversation that is on its disk."""
-    return Resume(**_settings(agent, stored))
+    return Resume(**_settings(agent, stored), fork=_branches(stored) or None)
+
+
+def _branches(stored: StoredSession) -> list[Branch]:
+    return msgspec.convert(stored.settings.fork or [], list[Branch])
 
 
 def _settings(agent: StoredAgent, stored: StoredSession) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from ash.agents import agent_config
 from ash.clock import now_iso
-from ash.errors import AshError, NotFound
+from ash.errors import AshError, BadRequest, NotFound
 from ash.lifecycle import CHANGES, not_active, refusal
 from ash.model import (
     EventType,
@@ -178,6 +178,28 @@ class Sessions:
             if await live.resume(self._pool):
                 return live.stored.session
             await live.gone.wait()
+
+    async def fork(self, tenant: str, session_id: str, after: int | None) -> Session:
+        """A session with the parent's files and its conversation up to the last finished turn.
+
+        With `after`, up to the message with that sequence. It is paused; the parent stays as
+        it is. Raises BadRequest if there is no such message, NotFound if its files are gone.
+        """
+        parent = await self._stored(tenant, session_id)
+        finished = await self._store.finished_up_to(session_id)
+        upto = finished if after is None else after
+        if upto > finished:
+            raise BadRequest(f"afterSequence: the last finished message is {finished}, not {upto}")
+        taken = await self._store.messages(tenant, session_id, limit=upto) if upto else []
+        live = self._live.get(session_id)
+        whole = upto == finished and (live is None or live.turn is None)
+        now = now_iso(self._house.clock)
+        fork = recipe.forked(parent, taken, whole=whole, owner=self._owner, now=now)
+        await self._pool.fork_files(session_id, fork.session.id)
+        await self._store.fork_session(
+            fork, taken, lifecycle_event("forked", **{"from": session_id})
+        )
+        return fork.session
 
     async def configure(
         self, tenant: str, session_id: str, model: str | UnsetType | None, config: dict[str, Any]

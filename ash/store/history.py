@@ -138,6 +138,11 @@ class History(Part):
         params = {"tenant": tenant, "session_id": session_id, "after": after, "limit": limit}
         return await self._driver.fetch(SQL["messages"], params, _message)
 
+    async def finished_up_to(self, session_id: str) -> int:
+        """The sequence of the last message that belongs to a finished turn; 0 if none does."""
+        params = {"session_id": session_id}
+        return await self._driver.fetch_one(SQL["finished_up_to"], params, _last) or 0
+
     async def events(
         self,
         tenant: str,
@@ -221,3 +226,8 @@ def _open_turn(row: Row) -> OpenTurn:
         generation=row["generation"],
         error_frame=row["error_frame"],
     )
+
+
+def _last(row: Row) -> int:
+    last: int = row["last"]
+    return last

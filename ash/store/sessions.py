@@ -4,13 +4,14 @@ from typing import Any
 import msgspec
 
 from ash.lifecycle import Change
-from ash.model import Session, SessionSettings, SessionStatus, StoredSession
-from ash.store.base import Part, from_json, to_json
+from ash.model import Message, Session, SessionSettings, SessionStatus, StoredSession
+from ash.store.base import Part, from_json, new_id, to_json
 from ash.store.driver import Lost, Row, Statement
 from ash.store.history import add_event
 from ash.store.sql import load
 
 SQL = load("sessions")
+HISTORY = load("history")
 
 _settings = msgspec.json.Decoder(SessionSettings).decode
 
@@ -22,6 +23,25 @@ class Sessions(Part):
         unit = [Statement(SQL["create_session"], _params(stored))]
         if event is not None:
             unit.append(add_event(session.id, "lifecycle", event, session.created_at))
+        await self._driver.write(unit)
+
+    async def fork_session(
+        self, stored: StoredSession, messages: Iterable[Message], event: str
+    ) -> None:
+        """A session that begins with its parent's messages, of which none has a frame."""
+        session = stored.session
+        unit = [Statement(SQL["create_session"], _params(stored))]
+        for message in messages:
+            params = {
+                "session_id": session.id,
+                "sequence": message.sequence,
+                "id": new_id(),
+                "role": message.role,
+                "content": message.content,
+                "created_at": message.created_at,
+            }
+            unit.append(Statement(HISTORY["copy_message"], params))
+        unit.append(add_event(session.id, "lifecycle", event, session.created_at))
         await self._driver.write(unit)
 
     async def session(self, tenant: str, session_id: str) -> StoredSession | None:

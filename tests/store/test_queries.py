@@ -71,5 +71,5 @@ def test_queries_are_used():
     """The code asks for the queries that are there, and for all of them."""
     source = "".join(path.read_text() for path in STORE.glob("*.py"))
     assert sorted(query.name for query in QUERIES) == sorted(
-        set(re.findall(r'(?:SQL|SESSIONS)\["(\w+)"\]', source))
+        set(re.findall(r'(?:SQL|SESSIONS|HISTORY)\["(\w+)"\]', source))
     )

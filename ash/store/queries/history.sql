@@ -67,3 +67,21 @@ WHERE
     AND (CAST(:type AS TEXT) IS NULL OR events.type = :type)
 ORDER BY events.sequence
 LIMIT :limit;
+
+-- name: finished_up_to
+-- The last message of a session before the turn that runs.
+SELECT coalesce(
+    (
+        SELECT min(messages.sequence) - 1
+        FROM turns
+        INNER JOIN messages ON messages.turn_id = turns.id AND messages.session_id = turns.session_id
+        WHERE turns.session_id = :session_id AND turns.reason IS NULL
+    ),
+    (SELECT max(sequence) FROM messages WHERE session_id = :session_id),
+    0
+) AS last;
+
+-- name: copy_message
+-- A message of a session's parent, in its place.
+INSERT INTO messages (session_id, sequence, id, role, content, created_at)
+VALUES (:session_id, :sequence, :id, :role, :content, :created_at);

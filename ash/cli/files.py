@@ -1,0 +1,99 @@
+"""`ash session files …`."""
+
+import base64
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from ash.cli.api import Client, path
+from ash.cli.options import as_json, connected
+from ash.cli.output import on_terminal, one_line, print_json, print_table, write
+
+
+@click.group()
+def files() -> None:
+    """Files of a session, also of one that has ended."""
+
+
+@files.command("list")
+@click.argument("session_id", metavar="ID")
+@click.option("--hidden", is_flag=True, help="Also what begins with a dot.")
+@as_json
+@connected
+def list_files(client: Client, *, session_id: str, hidden: bool, as_json: bool) -> None:
+    """All files, without node_modules, .git and __pycache__."""
+    url = path("sessions", session_id, "files")
+    answer = client.get(url, includeHidden="true" if hidden else None)
+    if as_json:
+        print_json(answer)
+        return
+    rows = [[file["path"], file["size"], file["modifiedAt"]] for file in answer["files"]]
+    print_table(["PATH", "SIZE", "MODIFIED"], rows)
+    if answer.get("truncated"):
+        click.echo("there are more files than are listed", err=True)
+
+
+@files.command("get")
+@click.argument("session_id", metavar="ID")
+@click.argument("file", metavar="PATH")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write it there instead.")
+@connected
+def get_file(client: Client, session_id: str, file: str, output: Path | None) -> None:
+    """Print the file at PATH, as it is."""
+    with client.download(_url(session_id, file)) as chunks:
+        if output is None:
+            _print(chunks)
+        else:
+            with output.open("wb") as target:
+                target.writelines(chunks)
+
+
+@files.command("put")
+@click.argument("session_id", metavar="ID")
+@click.argument(
+    "sources", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option("--to", "folder", default="", help="The folder they are for; it is made.")
+@connected
+def put_files(client: Client, session_id: str, sources: tuple[Path, ...], folder: str) -> None:
+    """Copy each FILE of this machine into the session, under its own name."""
+    wanted = [{"path": source.name, "content": _encoded(source)} for source in sources]
+    url = path("sessions", session_id, "files")
+    written = client.post(url, {"files": wanted, "targetPath": folder})["files"]
+    for file in written:
+        if file["written"]:
+            click.echo(one_line(f"wrote {file['path']}, {file['size']} bytes"))
+        else:
+            click.echo(f"error: {one_line(file['error'])}", err=True)
+    if not all(file["written"] for file in written):
+        sys.exit(1)
+
+
+@files.command("rm")
+@click.argument("session_id", metavar="ID")
+@click.argument("file", metavar="PATH")
+@connected
+def remove_file(client: Client, session_id: str, file: str) -> None:
+    """Delete the file at PATH."""
+    client.delete(_url(session_id, file))
+    click.echo(one_line(f"deleted {file}"))
+
+
+def _url(session_id: str, file: str) -> str:
+    return path("sessions", session_id, "files", *file.split("/"))
+
+
+def _encoded(source: Path) -> str:
+    return base64.b64encode(source.read_bytes()).decode()
+
+
+def _print(chunks: Iterable[bytes]) -> None:
+    """Untouched, unless stdout is a terminal."""
+    if on_terminal():
+        write(b"".join(chunks).decode(errors="replace"))
+        return
+    for chunk in chunks:
+        sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()

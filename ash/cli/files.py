@@ -2,14 +2,13 @@
 
 import base64
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from ash.cli.api import Client, path
 from ash.cli.options import as_json, connected
-from ash.cli.output import on_terminal, one_line, print_json, print_table, write
+from ash.cli.output import one_line, print_json, print_table, write_bytes
 
 
 @click.group()
@@ -44,7 +43,7 @@ def get_file(client: Client, session_id: str, file: str, output: Path | None) ->
     """Print the file at PATH, as it is."""
     with client.download(_url(session_id, file)) as chunks:
         if output is None:
-            _print(chunks)
+            write_bytes(chunks)
         else:
             with output.open("wb") as target:
                 target.writelines(chunks)
@@ -87,13 +86,3 @@ def _url(session_id: str, file: str) -> str:
 
 def _encoded(source: Path) -> str:
     return base64.b64encode(source.read_bytes()).decode()
-
-
-def _print(chunks: Iterable[bytes]) -> None:
-    """Untouched, unless stdout is a terminal."""
-    if on_terminal():
-        write(b"".join(chunks).decode(errors="replace"))
-        return
-    for chunk in chunks:
-        sys.stdout.buffer.write(chunk)
-    sys.stdout.buffer.flush()

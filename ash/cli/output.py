@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
@@ -20,10 +20,20 @@ def one_line(text: str) -> str:
 def write(text: str, *, err: bool = False) -> None:
     """Prints what comes in pieces, at once; untouched, unless it is for a terminal."""
     stream = sys.stderr if err else sys.stdout
-    shown = _CONTROL.sub("", text) if on_terminal(err=err) else text
+    shown = _CONTROL.sub("", text) if _on_terminal(err=err) else text
     # Half a surrogate pair is good JSON and no good UTF-8.
     stream.write(shown.encode(errors="replace").decode())
     stream.flush()
+
+
+def write_bytes(chunks: Iterable[bytes]) -> None:
+    """Prints bytes untouched; on a terminal as the text that they are, once it is complete."""
+    if _on_terminal():
+        write(b"".join(chunks).decode(errors="replace"))
+        return
+    for chunk in chunks:
+        sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
 
 
 def print_json(value: Any) -> None:
@@ -51,7 +61,7 @@ def dim(text: str) -> None:
     click.secho(one_line(text), dim=True, err=True)
 
 
-def on_terminal(*, err: bool = False) -> bool:
+def _on_terminal(*, err: bool = False) -> bool:
     return (sys.stderr if err else sys.stdout).isatty()
 
 

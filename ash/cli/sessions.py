@@ -12,7 +12,6 @@ from ash.cli.output import dim, print_fields, print_json, print_table, write
 from ash.cli.turn import TextPrinter, print_frames
 from ash.errors import BadRequest
 
-
 # What a command may take on its way, beside its own time.
 _SLACK = 30.0
 

@@ -226,7 +226,7 @@ def test_send_interrupted_by_the_user(client_ash, server, monkeypatch):
 
 def test_send_to_a_terminal(client_ash, server, monkeypatch):
     """What an agent says can't steer the terminal that shows it."""
-    monkeypatch.setattr("ash.cli.output._on_terminal", lambda: True)
+    monkeypatch.setattr("ash.cli.output._on_terminal", lambda **_: True)
     server.streams("s1", delta("a\x1b[2J\tb\nc"), DONE)
 
     assert client_ash("session", "send", "s1", "hi").stdout == "a[2J\tb\nc\n"
@@ -237,3 +237,69 @@ def test_send_to_a_pipe(client_ash, server):
     server.streams("s1", delta("a\x1b[2J\u2028\ud83d\n"), DONE)
 
     assert client_ash("session", "send", "s1", "hi").stdout == "a\x1b[2J\u2028?\n"
+
+
+def executed(server, result):
+    server.sends(
+        "POST", "/api/sessions/s1/exec", {"exitCode": 0, "stdout": "", "stderr": "", **result}
+    )
+
+
+def test_exec(client_ash, server):
+    """Output, errors and exit code are the command's own."""
+    executed(server, {"exitCode": 3, "stdout": "out\n", "stderr": "err\n"})
+
+    result = client_ash("session", "exec", "s1", "ls -la", "--timeout", "1.5")
+
+    assert (result.exit_code, result.stdout, result.stderr) == (3, "out\n", "err\n")
+    assert server.last_body == {"command": "ls -la", "timeout": 1500}
+
+
+def test_exec_waits_longer_than_the_command_may_take(client_ash, server, monkeypatch):
+    """The answer to a command of five minutes is waited for."""
+    waited = []
+
+    def post(self, path, body, *, patience):
+        waited.append(patience)
+        return {"exitCode": 0, "stdout": "", "stderr": ""}
+
+    monkeypatch.setattr("ash.cli.api.Client.post", post)
+    client_ash("session", "exec", "s1", "make", "--timeout", "300")
+
+    assert [330.0] == waited
+
+
+@pytest.mark.parametrize(
+    ("result", "remark"),
+    [
+        ({"exitCode": 124, "timedOut": True}, "ended after 30 seconds\n"),
+        ({"truncated": True}, "there was more output than is kept\n"),
+    ],
+)
+def test_exec_that_was_cut_short(client_ash, server, result, remark):
+    """A timeout and output that was cut are told on stderr."""
+    executed(server, result)
+
+    told = client_ash("session", "exec", "s1", "make")
+
+    assert (result.get("exitCode", 0), remark) == (told.exit_code, told.stderr)
+
+
+def test_exec_on_a_terminal(client_ash, server, monkeypatch):
+    """What a command prints can't steer the terminal that shows it."""
+    monkeypatch.setattr("ash.cli.output._on_terminal", lambda **_: True)
+    executed(server, {"stdout": "a\x1b[2Jb\n", "stderr": "c\x07d\n"})
+
+    result = client_ash("session", "exec", "s1", "x")
+
+    assert ("a[2Jb\n", "cd\n") == (result.stdout, result.stderr)
+
+
+def test_exec_refused(client_ash, server):
+    """A session that is not active says so."""
+    body = {"error": "Session is paused", "statusCode": 400}
+    server.sends("POST", "/api/sessions/s1/exec", body, 400)
+
+    result = client_ash("session", "exec", "s1", "true")
+
+    assert (result.exit_code, result.stderr) == (1, "ash: Session is paused\n")

@@ -248,7 +248,10 @@ async def _listening(settings: Settings) -> AsyncIterator[list[trio.SocketListen
 
 async def _recover(store: Store, workspaces: Workspaces) -> None:
     """What a daemon that crashed left claims to run, but nobody runs it."""
-    await trio.to_thread.run_sync(workspaces.keep_all)
+    for sandbox in await trio.to_thread.run_sync(workspaces.left):
+        known = await store.session_by_id(sandbox) is not None
+        put_away = workspaces.keep if known else workspaces.discard
+        await trio.to_thread.run_sync(put_away, sandbox)
     for session in await store.recover(OWNER, now_iso(SystemClock())):
         log.warning("session.recovered", session=session.id, status=session.status)
 

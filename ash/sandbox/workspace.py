@@ -95,11 +95,9 @@ class Workspaces:
         except NotFound:
             return False
 
-    def keep_all(self) -> None:
-        """Puts away what a daemon that crashed left: no sandbox has survived it."""
-        if self._live.is_dir():
-            for root in list(self._live.iterdir()):
-                self.keep(root.name)
+    def left(self) -> list[str]:
+        """Whose folders a daemon that crashed left as those of live sandboxes: none of them is."""
+        return [root.name for root in self._live.iterdir()] if self._live.is_dir() else []
 
     def _open(self, session_id: str) -> tuple[int, Source]:
         places: list[tuple[Path, Source]] = [(self._live, "sandbox"), (self._kept, "snapshot")]

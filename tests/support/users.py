@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ash.sandbox.isolation import launch
@@ -19,9 +20,9 @@ def as_user(uid: int) -> list[str]:
     return [] if uid == os.geteuid() else [sys.executable, "-P", __file__, str(uid)]
 
 
-def python(code: str, *arguments: str, uid: int = NOBODY) -> str:
+def python(code: str, *arguments: str, uid: int = NOBODY, prefix: Sequence[str] = ()) -> str:
     """What the code prints; it runs with our modules."""
-    command = [*as_user(uid), sys.executable, "-P", "-c", code, *arguments]
+    command = [*as_user(uid), *prefix, sys.executable, "-P", "-c", code, *arguments]
     ran = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
     assert 0 == ran.returncode, ran.stderr
     return ran.stdout.strip()

@@ -1,0 +1,169 @@
+import errno
+import struct
+
+import pytest
+
+from ash.sandbox import seccomp
+from ash.sandbox.seccomp import ABSENT, FORBIDDEN, LAST
+from tests.sandbox.isolation.conftest import output
+
+MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+I386 = 0x40000003
+ALLOWED, KILLED = "allowed", "killed"
+
+# Each with its numbers, as above, and what it is called with.
+SOCKET, CLONE, UNSHARE, IOCTL = (41, 198), (56, 220), (272, 97), (16, 29)
+READ, OPENAT, EXECVE, FUTEX = (0, 63), (257, 56), (59, 221), (202, 98)
+
+
+def verdict(machine, number, *arguments, architecture=None):
+    """What the kernel would do: a small machine for classic BPF, as far as filters use it."""
+    words = [*arguments, *[0] * (6 - len(arguments))]
+    data = struct.pack("=IIQ6Q", number, architecture or MACHINES[machine], 0, *words)
+    program = list(struct.iter_unpack("=HBBI", seccomp.build(machine)))
+    at, value = 0, 0
+    while True:
+        code, if_true, if_false, operand = program[at]
+        match code:
+            case 0x20:
+                (value,) = struct.unpack_from("=I", data, operand)
+                taken = 0
+            case 0x15:
+                taken = if_true if value == operand else if_false
+            case 0x25:
+                taken = if_true if value > operand else if_false
+            case 0x45:
+                taken = if_true if value & operand else if_false
+            case 0x06:
+                return _meaning(operand)
+        at += 1 + taken
+
+
+def _meaning(answer):
+    if answer & 0xFFFF0000 == 0x00050000:
+        return errno.errorcode[answer & 0xFFFF]
+    return {0x7FFF0000: ALLOWED, 0x80000000: KILLED}[answer]
+
+
+@pytest.fixture(params=[0, 1], ids=list(MACHINES))
+def column(request):
+    return request.param
+
+
+@pytest.fixture
+def judged(column):
+    """The verdict on a call that is given by its numbers."""
+    machine = list(MACHINES)[column]
+    return lambda numbers, *arguments: verdict(machine, numbers[column], *arguments)
+
+
+def test_forbidden_calls_are_told_so(column):
+    """All that are forbidden are answered with EPERM, on both machines."""
+    machine = list(MACHINES)[column]
+    numbers = [numbers[column] for numbers in FORBIDDEN.values() if numbers[column] is not None]
+    assert {"EPERM"} == {verdict(machine, number) for number in numbers}
+
+
+def test_absent_calls_are_unknown(column):
+    """All that programs can do without are answered as a kernel does that lacks them."""
+    machine = list(MACHINES)[column]
+    numbers = [numbers[column] for numbers in ABSENT.values() if numbers[column] is not None]
+    assert {"ENOSYS"} == {verdict(machine, number) for number in numbers}
+
+
+@pytest.mark.parametrize("call", [READ, OPENAT, EXECVE, FUTEX])
+def test_usual_calls_are_allowed(judged, call):
+    """What every program does is none of the filter's business."""
+    assert ALLOWED == judged(call)
+
+
+def test_calls_of_later_kernels_are_unknown(judged):
+    """What nobody has looked at yet does not exist."""
+    assert (ALLOWED, "ENOSYS") == (judged((LAST, LAST)), judged((LAST + 1, LAST + 1)))
+
+
+@pytest.mark.parametrize("number", [0x40000000, 0x40000000 + 165, 0xFFFFFFFF])
+def test_calls_by_x32_are_unknown(number):
+    """The second ABI of the machine does not lead past the rules."""
+    assert "ENOSYS" == verdict("x86_64", number)
+
+
+def test_calls_by_another_architecture_kill():
+    """Numbers of another architecture mean other calls: none is let through."""
+    assert KILLED == verdict("x86_64", 20, architecture=I386)
+    assert KILLED == verdict("aarch64", 20, architecture=MACHINES["x86_64"])
+
+
+def test_other_machines_have_no_filter():
+    """A machine whose numbers are not known gets no filter, which is for the caller to tell."""
+    assert None is seccomp.build("riscv64")
+
+
+@pytest.mark.parametrize("bit", [17, 25, 26, 27, 28, 29, 30])
+def test_new_namespaces_are_forbidden(judged, bit):
+    """Each kind of namespace, alone or with what else a child or a thread is made with."""
+    assert "EPERM" == judged(CLONE, 1 << bit | 17)
+    assert "EPERM" == judged(UNSHARE, 1 << bit)
+
+
+def test_children_and_threads_are_allowed(judged):
+    """A fork and a thread, as the C library makes them, and leaving what files are shared."""
+    assert ALLOWED == judged(CLONE, 0x01200011)
+    assert ALLOWED == judged(CLONE, 0x003D0F00)
+    assert ALLOWED == judged(UNSHARE, 0x400)
+
+
+def test_time_namespace_is_told_from_a_signal(judged):
+    """The bit that means a namespace to one call is part of the exit signal to the other."""
+    assert ("EPERM", ALLOWED) == (judged(UNSHARE, 0x80), judged(CLONE, 0x80))
+
+
+@pytest.mark.parametrize(
+    ("family", "protocol", "expected"),
+    [
+        (1, 0, ALLOWED),
+        (2, 0, ALLOWED),
+        (2, 6, ALLOWED),
+        (2, 17, ALLOWED),
+        (10, 6, ALLOWED),
+        (16, 0, ALLOWED),
+        (2, 1, "EPROTONOSUPPORT"),
+        (2, 132, "EPROTONOSUPPORT"),
+        (10, 255, "EPROTONOSUPPORT"),
+        (16, 12, "EPROTONOSUPPORT"),
+        (17, 0, "EAFNOSUPPORT"),
+        (38, 0, "EAFNOSUPPORT"),
+        (40, 0, "EAFNOSUPPORT"),
+        (0, 0, "EAFNOSUPPORT"),
+    ],
+)
+def test_sockets_by_family_and_protocol(judged, family, protocol, expected):
+    """Unix, TCP, UDP and the question for one's own addresses; others as if there were none."""
+    assert expected == judged(SOCKET, family, 1, protocol)
+
+
+@pytest.mark.parametrize("request_number", [0x5412, 0x541C, 0x5423])
+def test_terminals_are_not_typed_into(judged, request_number):
+    """Bits that the kernel does not look at don't hide what is asked of a terminal."""
+    assert "EPERM" == judged(IOCTL, 0, request_number)
+    assert "EPERM" == judged(IOCTL, 0, request_number | 1 << 32)
+    assert ALLOWED == judged(IOCTL, 0, 0x5413)
+
+
+def test_filter_holds_inside(isolation, place):
+    """The kernel of this machine answers each call as the tables say."""
+    column = list(MACHINES).index(seccomp.platform.machine())
+    calls = {
+        name: (numbers[column], expected)
+        for table, expected in ((FORBIDDEN, errno.EPERM), (ABSENT, errno.ENOSYS))
+        for name, numbers in table.items()
+        if numbers[column] is not None
+    }
+    code = (
+        "import ctypes; libc = ctypes.CDLL(None, use_errno=True)\n"
+        "def tried(number):\n"
+        "    ctypes.set_errno(0)\n"
+        "    return libc.syscall(number, -1, 0, 0, 0, 0, 0) and ctypes.get_errno()\n"
+        f"print([n for n, (number, told) in {calls}.items() if tried(number) != told])"
+    )
+    assert "[]" == output(isolation, place, f'exec $PYTHON -c "{code}"')

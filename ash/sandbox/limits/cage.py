@@ -1,5 +1,7 @@
 """One sandbox's cage: what it may take, what it took too much of, and how all of it ends."""
 
+from pathlib import Path
+
 import trio
 
 from ash.sandbox.limits import cgroupfs, killing
@@ -27,6 +29,11 @@ class Cage:
         self._seen_pids = 0
         self._notes: list[str] = []
 
+    @property
+    def folders(self) -> list[Path]:
+        """Its folders in the kernel's trees, each once."""
+        return list(dict.fromkeys(self._folders.values()))
+
     def kill(self) -> None:
         """SIGKILL to all in it, children that left their session or parent included."""
         killing.kill(self._folders)
@@ -44,8 +51,7 @@ class Cage:
 
     def processes(self) -> set[int]:
         """The ids of all in it, threads not among them."""
-        groups = dict.fromkeys(self._folders.values())
-        return set[int]().union(*map(cgroupfs.processes, groups))
+        return set[int]().union(*map(cgroupfs.processes, self.folders))
 
     def oom_kills(self) -> int:
         """How many processes the kernel has killed for want of memory."""

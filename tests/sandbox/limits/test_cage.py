@@ -26,7 +26,7 @@ async def test_open_sets_the_limits(cage, ground):
 async def test_enter_puts_the_process_itself_in_all_groups(cage, run):
     """What the command is from its first instruction on is in the cage, and so are its children."""
     groups, _ = await run(cage, "cat /proc/self/cgroup; exit 0")
-    for folder in cage._folders.values():
+    for folder in cage.folders:
         assert f"/{folder.parent.name}/{folder.name}\n" in groups
 
 

@@ -65,7 +65,7 @@ async def test_open_leaves_nothing_in_the_kernel(cages, start):
     """The cage's folders are gone with it, and those of the daemon with the daemon."""
     async with cages.open(BOUNDED) as cage:
         await start(cage, OUTCAST)
-        folders = set(cage._folders.values())
+        folders = cage.folders
         assert all(folder.is_dir() for folder in folders)
     assert [] == [folder for folder in folders if folder.exists()]
 

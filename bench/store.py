@@ -189,6 +189,7 @@ async def main(seconds: float) -> None:
                     1,
                     "{}",
                     start_frame=1,
+                    version="1",
                     reserve_frames_to=100,
                     now=NOW,
                 )

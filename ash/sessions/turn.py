@@ -125,6 +125,7 @@ class Turn:
                 room.stored.generation,
                 _user_content(self._query.prompt),
                 start_frame=self.first_frame,
+                version=__version__,
                 reserve_frames_to=reserve,
                 now=now_iso(room.clock),
             )

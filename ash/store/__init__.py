@@ -12,6 +12,7 @@ import trio
 
 from ash.store.agents import Agents
 from ash.store.driver import Closed, Driver, Lost
+from ash.store.frames import Frames
 from ash.store.keys import Keys
 from ash.store.logs import Logs
 from ash.store.recovery import Recovery
@@ -21,7 +22,7 @@ from ash.store.sqlite import SqliteDriver
 __all__ = ["Closed", "Lost", "Store", "open_store"]
 
 
-class Store(Agents, Recovery, Sandboxes, Logs, Keys):
+class Store(Agents, Recovery, Frames, Sandboxes, Logs, Keys):
     """Knows what there is to keep and nothing of the database: that is the driver's."""
 
 

@@ -41,11 +41,13 @@ class History(Part):
         content: str,
         *,
         start_frame: int,
+        version: str,
         reserve_frames_to: int,
         now: str,
     ) -> Message:
         """Stores the turn with the user's message, which `content` is as JSON.
 
+        The turn's first frame says that `version` of ash began it.
         Frame ids below `reserve_frames_to` may be given out from now on. Raises Lost if the
         session is not active or its generation is another.
         """
@@ -55,7 +57,13 @@ class History(Part):
             "next_frame": reserve_frames_to,
             "now": now,
         }
-        turn = {"id": turn_id, "session_id": session_id, "start_frame": start_frame, "now": now}
+        turn = {
+            "id": turn_id,
+            "session_id": session_id,
+            "start_frame": start_frame,
+            "version": version,
+            "now": now,
+        }
         (session,), _, (added,) = await self._driver.write(
             [
                 Statement(SESSIONS["advance_active_session"], active, expect=1),

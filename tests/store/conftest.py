@@ -84,6 +84,7 @@ def begin(store):
             generation,
             '{"type":"user","content":"hi"}',
             start_frame=start_frame,
+            version="1",
             reserve_frames_to=frames,
             now=NOW,
         )

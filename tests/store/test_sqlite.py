@@ -191,7 +191,7 @@ async def test_disk_full(store, create, lock, now):
 async def test_commit_refused(store, session_id, lock, now):
     """When the commit itself is refused, all who gathered are tried again, one by one."""
     later = Query("later", "", "PRAGMA defer_foreign_keys = ON")
-    orphan = {"id": "orphan", "session_id": "nobody", "start_frame": 1, "now": now}
+    orphan = {"id": "orphan", "session_id": "nobody", "start_frame": 1, "version": "1", "now": now}
     unit = [Statement(later, {}), Statement(load("history")["begin_turn"], orphan)]
     with pytest.RaisesGroup(pytest.RaisesExc(sqlite3.IntegrityError, match="FOREIGN KEY")):
         async with trio.open_nursery() as nursery:

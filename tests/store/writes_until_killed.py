@@ -27,7 +27,14 @@ async def main(path):
         await store.create_session(stored)
         for turn in ("a", "b", "c"):
             await store.begin_turn(
-                turn, "session", 1, '"0"', start_frame=1, reserve_frames_to=9, now="2026"
+                turn,
+                "session",
+                1,
+                '"0"',
+                start_frame=1,
+                version="1",
+                reserve_frames_to=9,
+                now="2026",
             )
             nursery.start_soon(append, store, turn)
 

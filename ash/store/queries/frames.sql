@@ -1,0 +1,42 @@
+-- name: frames_after
+-- The stored frames of a session behind an id; a message has the id of the last frame it is in.
+SELECT start_frame AS frame, 'session_start' AS event, version AS text, NULL AS sequence
+FROM turns
+WHERE
+    session_id = (SELECT id FROM sessions WHERE id = :session_id AND tenant_id = :tenant)
+    AND start_frame > :after
+UNION ALL
+SELECT frame, 'message', NULL, sequence
+FROM messages
+WHERE
+    session_id = (SELECT id FROM sessions WHERE id = :session_id AND tenant_id = :tenant)
+    AND frame > :after
+UNION ALL
+SELECT error_frame, 'error', error, NULL
+FROM turns
+WHERE
+    session_id = (SELECT id FROM sessions WHERE id = :session_id AND tenant_id = :tenant)
+    AND error_frame > :after
+UNION ALL
+SELECT end_frame, 'done', reason, NULL
+FROM turns
+WHERE
+    session_id = (SELECT id FROM sessions WHERE id = :session_id AND tenant_id = :tenant)
+    AND end_frame > :after
+ORDER BY frame
+LIMIT :limit;
+
+-- name: turns_between
+-- How many turns of a session began up to an id, and after the last that had ended by then.
+SELECT count(*) AS total
+FROM turns
+WHERE
+    session_id = (SELECT id FROM sessions WHERE id = :session_id AND tenant_id = :tenant)
+    AND start_frame <= :upto
+    AND start_frame > coalesce(
+        (
+            SELECT max(ended.end_frame) FROM turns AS ended
+            WHERE ended.session_id = :session_id AND ended.end_frame <= :upto
+        ),
+        0
+    );

@@ -76,9 +76,9 @@ def test_only_the_latest_is_kept(workspaces, source, data_dir):
 def test_session_that_left_nothing_keeps_what_was_kept(workspaces, source, data_dir):
     """Keeping twice is fine, and so is keeping what never was."""
     workspaces.prepare("one", source)
-    workspaces.keep("one")
-    workspaces.keep("one")
-    workspaces.keep("never")
+    assert workspaces.keep("one")
+    assert not workspaces.keep("one")
+    assert not workspaces.keep("never")
     assert ["one"] == [path.name for path in (data_dir / "sessions").iterdir()]
 
 
@@ -92,6 +92,18 @@ def test_crash_leaves_what_can_be_put_away(workspaces, source, data_dir):
 def test_first_start_has_nothing_to_put_away(workspaces):
     """An empty data directory is fine."""
     assert [] == workspaces.left()
+
+
+def test_session_goes_on_with_what_was_kept(workspaces, source, data_dir):
+    """What was kept is the live one again, moved and not copied; without any there is none."""
+    place = workspaces.prepare("one", source)
+    (place.workspace / "made").write_text("by the agent")
+    workspaces.keep("one")
+    again = workspaces.restore("one")
+    assert place == again
+    assert "by the agent" == (again.workspace / "made").read_text()
+    assert [] == list((data_dir / "sessions").iterdir())
+    assert workspaces.restore("never") is None
 
 
 def test_unclaimed_sandbox_leaves_nothing(workspaces, source, data_dir):

@@ -106,7 +106,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 1024
     sandbox_max_processes: Annotated[
         MaxProcesses,
-        Doc("ASH_SANDBOX_MAX_PROCESSES", "Processes and threads in a sandbox; the CLI has 30."),
+        Doc("ASH_SANDBOX_MAX_PROCESSES", "Processes and threads in a sandbox; the CLI has 15."),
     ] = 256
     max_warm: Annotated[
         int,
@@ -350,8 +350,8 @@ def _rule_of(info: inspect.Type) -> str:
 
 def _span(low: float | None, high: float | None) -> str:
     if high is None:
-        return f" of {low:g} or more"
-    return f" from {low:g} to {high:g}"
+        return f" of {low:.12g} or more"
+    return f" from {low:.12g} to {high:.12g}"
 
 
 def _options() -> tuple[Option, ...]:

@@ -54,7 +54,7 @@ class Workspaces:
                 continue
             target.mkdir(mode=0o700, parents=True)
             parts = [str(source / name) for name in ("workspace", "home")]
-            copy = ["cp", "--archive", "--reflink=auto", "--", *parts, str(target)]
+            copy = ["/bin/cp", "--archive", "--reflink=auto", "--", *parts, str(target)]
             done = subprocess.run(copy, capture_output=True, check=False)
             if done.returncode == 0 or source.is_dir():
                 return

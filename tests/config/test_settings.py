@@ -48,7 +48,7 @@ def test_load_empty_environment_variable():
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.field)
 def test_load_every_environment_variable(option):
     """Each option can be set by its variable."""
-    texts = {int: "7", float: "7.5", tuple: "https://a.example,*"}
+    texts = {int: "99", float: "7.5", tuple: "https://a.example,*"}
     text = texts.get(type(option.default), "http://x")
     if option.rule.startswith("one of "):
         text = option.rule.removeprefix("one of ").split(", ")[-1]

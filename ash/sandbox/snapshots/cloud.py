@@ -1,0 +1,134 @@
+"""Snapshots in S3 or Google Cloud Storage, through obstore."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import obstore
+import trio
+import trio_asyncio
+from obstore.exceptions import BaseError
+from obstore.store import ClientConfig, ObjectStore, RetryConfig, from_url
+
+from ash.sandbox.snapshots.store import Missing, Stored, StoreFailed
+
+T = TypeVar("T")
+
+# S3 takes parts from 5 MB and 10,000 of them: so up to 80 GB. In memory are as many as go at once.
+PART_BYTES = 8 * 1024 * 1024
+PARALLEL_PARTS = 4
+
+# A store that is silent for so long is given up; a part on a slow line may take long all the same.
+_CLIENT: ClientConfig = {
+    "connect_timeout": "10s",
+    "read_timeout": "30s",
+    "timeout": "600s",
+    "user_agent": "ash",
+}
+
+# Short hiccups only: who calls us waits longer between its tries.
+_RETRY: RetryConfig = {"max_retries": 2, "retry_timeout": timedelta(seconds=30)}
+
+
+@asynccontextmanager
+async def open_cloud(url: str) -> AsyncIterator["CloudStore"]:
+    """`s3://bucket/prefix` or `gs://bucket/prefix`.
+
+    Credentials, region and endpoint are from the environment, as for the clouds' own tools.
+    Raises StoreFailed for what can't be a store.
+    """
+    plain_http = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+    try:
+        store = from_url(
+            url, client_options={**_CLIENT, "allow_http": plain_http}, retry_config=_RETRY
+        )
+    except (BaseError, ValueError) as error:
+        raise StoreFailed(_words(error)) from None
+    async with trio_asyncio.open_loop() as loop:
+        yield CloudStore(store, loop)
+
+
+class CloudStore:
+    """Calls are cancelled for good: no thread is left that waits for a cloud."""
+
+    def __init__(self, store: ObjectStore, loop: Any) -> None:
+        self._store = store
+        self._loop = loop
+
+    async def put(self, key: str, content: bytes | Path) -> None:
+        async def put() -> None:
+            await obstore.put_async(
+                self._store,
+                key,
+                content,
+                chunk_size=PART_BYTES,
+                max_concurrency=PARALLEL_PARTS,
+            )
+
+        await self._call(put)
+
+    async def get(self, key: str) -> bytes:
+        async def get() -> bytes:
+            found = await obstore.get_async(self._store, key)
+            return bytes(await found.bytes_async())
+
+        return await self._call(get)
+
+    async def fetch(self, key: str, target: Path) -> None:
+        async def begin() -> Any:
+            found = await obstore.get_async(self._store, key)
+            return aiter(found.stream(PART_BYTES))
+
+        chunks = await self._call(begin)
+
+        async def more() -> bytes:
+            return bytes(await anext(chunks, b""))
+
+        file = await trio.to_thread.run_sync(_create, target)
+        try:
+            while chunk := await self._call(more):
+                await trio.to_thread.run_sync(file.write, chunk)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(file.close)
+
+    async def under(self, prefix: str) -> list[Stored]:
+        async def objects() -> Any:
+            return await obstore.list(self._store, prefix).collect_async()
+
+        found = await self._call(objects)
+        stored = [Stored(o["path"], o["size"], o["last_modified"].timestamp()) for o in found]
+        return sorted(stored, key=lambda one: one.key)
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        doomed = list(keys)
+
+        async def delete() -> None:
+            await obstore.delete_async(self._store, doomed)
+
+        if doomed:
+            try:
+                await self._call(delete)
+            except Missing:
+                return
+
+    async def _call(self, function: Callable[[], Awaitable[T]]) -> T:
+        try:
+            result: T = await trio_asyncio.aio_as_trio(function, loop=self._loop)()
+        except FileNotFoundError:
+            raise Missing("there is no such object, or no such bucket") from None
+        except (BaseError, OSError, ValueError) as error:
+            raise StoreFailed(_words(error)) from None
+        return result
+
+
+def _create(target: Path) -> BinaryIO:
+    return target.open("xb")
+
+
+def _words(error: Exception) -> str:
+    """The first line: below it is how it came about, with requests and answers in full."""
+    return str(error).partition("\n")[0][:300]

@@ -1,0 +1,72 @@
+"""What the process beside the daemon is told to do, and what it answers."""
+
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from ash.sandbox.snapshots.pack import Packed, pack
+from ash.sandbox.snapshots.tree import REBUILDABLE, Unfit, listing
+from ash.sandbox.snapshots.unpack import Damaged, unpack
+
+
+class Pack(Struct, tag=True, kw_only=True):
+    """Nothing is packed if the listing is still the `known` one."""
+
+    tops: dict[str, str]
+    target: str
+    lean: bool
+    limit: int
+    known: str | None
+
+
+class Unpack(Struct, tag=True, kw_only=True):
+    archive: str
+    target: str
+    tops: list[str]
+    limit: int
+
+
+class Done(Struct, tag=True):
+    """`packed` is None for what was unpacked, and for what has not changed."""
+
+    packed: Packed | None = None
+
+
+class Refused(Struct, tag=True):
+    """The files or the archive are not fit for it: trying again changes nothing by itself."""
+
+    why: str
+
+
+class Broken(Struct, tag=True):
+    """The machine is at fault: the disk is full, files are gone."""
+
+    why: str
+
+
+def work(job: Pack | Unpack) -> Done | Refused | Broken:
+    """Blocks, for long. Raises nothing that can be foreseen."""
+    try:
+        if isinstance(job, Unpack):
+            unpack(Path(job.archive), Path(job.target), job.tops, limit=job.limit)
+            return Done()
+        return Done(_packed(job))
+    except (Unfit, Damaged) as error:
+        return Refused(str(error))
+    except FileNotFoundError:
+        return Refused("the files are gone")
+    except OSError as error:
+        return Broken(error.strerror or type(error).__name__)
+
+
+def _packed(job: Pack) -> Packed | None:
+    left_out = REBUILDABLE if job.lean else frozenset[str]()
+    if job.known is not None and listing(job.tops, left_out) == job.known:
+        return None
+    return pack(job.tops, Path(job.target), left_out=left_out, limit=job.limit)
+
+
+decode_job = msgspec.json.Decoder(Pack | Unpack).decode
+decode_answer = msgspec.json.Decoder(Done | Refused | Broken).decode
+encode = msgspec.json.encode

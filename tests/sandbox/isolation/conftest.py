@@ -31,24 +31,26 @@ def isolation():
     return detect("strict")
 
 
-def bubblewrap(*, readable=(), hidden=(), users=None, filtered=True):
+def bubblewrap(*, readable=(), hidden=(), users=None, filtered=True, own_user=True):
     """One that is put together by hand."""
+    if own_user and os.geteuid() == 0:
+        users = users or Uids()
     return Bubblewrap(
         "/usr/bin/bwrap",
         root.make(readable, hidden),
-        users=users or (Uids() if os.geteuid() == 0 else None),
+        users=users,
         seccomp=seccomp.build() if filtered else None,
     )
 
 
-def run(isolation, place, command, env=ENV):
+def run(isolation, place, command, env=ENV, prefix=()):
     """What the shell command, or the list of words, ends with and prints inside."""
     argv = ["/bin/bash", "-c", command] if isinstance(command, str) else command
     with settled(isolation, place) as there:
         wrapped = isolation.wrap(argv, there, env)
         try:
             return subprocess.run(
-                wrapped.argv,
+                [*prefix, *wrapped.argv],
                 env=wrapped.env,
                 cwd=place.workspace,
                 pass_fds=wrapped.fds,
@@ -70,8 +72,8 @@ def settled(isolation, place):
         isolation.leave(there)
 
 
-def output(isolation, place, command, env=ENV):
-    done = run(isolation, place, command, env)
+def output(isolation, place, command, env=ENV, prefix=()):
+    done = run(isolation, place, command, env, prefix)
     assert (0, "") == (done.returncode, done.stderr)
     return done.stdout.strip()
 

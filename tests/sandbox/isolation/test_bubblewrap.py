@@ -1,4 +1,5 @@
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -26,6 +27,14 @@ def test_environment_is_just_what_was_given(isolation, place):
     said = output(isolation, place, "tr '\\0' '\\n' </proc/1/environ; env", {"ONE": "1"})
     by_the_shell = {"PWD=/workspace", "SHLVL=0", "_=/usr/bin/env"}
     assert {"ONE=1"} == set(said.splitlines()) - by_the_shell
+
+
+@pytest.mark.parametrize("own_user", [True, False])
+def test_environment_has_nothing_of_a_shell_in_front(place, own_user):
+    """A shell that starts it, as the one that puts it into its limits, leaves no trace."""
+    shell = ["/bin/sh", "-c", 'export TRACE=1; exec "$@"', "sh"]
+    isolation = bubblewrap(own_user=own_user)
+    assert "" == output(isolation, place, "cat /proc/1/environ", prefix=shell)
 
 
 @pytest.mark.parametrize("value", ["", "a  b", "'\"$x`", "one\ntwo", "--setenv", "=", "é \udcff"])
@@ -58,6 +67,19 @@ def test_exit_code_is_the_program_s(isolation, place):
 def test_user_inside_is_no_root(isolation, place):
     """It is called agent, number 1000, in no other group."""
     assert "uid=1000(agent) gid=1000(agent) groups=1000(agent)" == output(isolation, place, "id")
+
+
+def test_groups_of_the_daemon_are_left(isolation, place):
+    """Groups that root happens to be in are no sandbox's."""
+    prefix = ["/usr/bin/setpriv", "--groups=4,24"] if os.geteuid() == 0 else []
+    assert "agent" == output(isolation, place, "id -Gn", prefix=prefix)
+
+
+@pytest.mark.parametrize("own_user", [True, False])
+def test_capabilities_are_none(place, own_user):
+    """No process has any or can get any, even where it is root outside."""
+    said = output(bubblewrap(own_user=own_user), place, "grep -h ^Cap /proc/[0-9]*/status")
+    assert {"0000000000000000"} == {line.split()[1] for line in said.splitlines()}
 
 
 def test_user_outside_is_the_sandbox_s_own(isolation, place):
@@ -173,7 +195,7 @@ def test_network_is_loopback_alone(isolation, place):
 def test_sandbox_ends_with_its_outer_process(isolation, place):
     """Whoever kills the process that was started has killed all, outcasts included."""
     ours, theirs = os.pipe()
-    command = ["/bin/bash", "-c", f"setsid sleep 1000 & sleep 1000 & echo >&{theirs}; wait"]
+    command = ["/bin/bash", "-c", f"setsid sleep 30 & sleep 30 & echo >&{theirs}; wait"]
     with settled(isolation, place) as there:
         wrapped = isolation.wrap(command, there, {"PATH": "/usr/bin:/bin"})
         outer = subprocess.Popen(wrapped.argv, env=wrapped.env, pass_fds=[theirs, *wrapped.fds])
@@ -183,6 +205,7 @@ def test_sandbox_ends_with_its_outer_process(isolation, place):
             assert b"\n" == alive.readline()
             outer.kill()
             outer.wait()
+            assert ([alive], [], []) == select.select([alive], [], [], 10)
             assert b"" == alive.read()
 
 

@@ -10,9 +10,9 @@ import trio
 from msgspec import Struct, structs
 
 from ash.clock import Clock, now_iso
-from ash.errors import BadRequest, Conflict
+from ash.errors import BadRequest, Conflict, EngineFailed
 from ash.lifecycle import CHANGES, Action, refusal
-from ash.model import LogLevel, Session, StoredSession, TurnReason
+from ash.model import LogLevel, StoredSession, TurnReason
 from ash.protocol import Exec, ExecResult, Query
 from ash.sandbox.box import Box, Settings
 from ash.sandbox.pool import Pool
@@ -52,7 +52,11 @@ class Live:
         self._commands = 0
         self._held = 0
         self._entry = trio.StrictFIFOLock()
+        # Two that are committed together come back in any order.
+        self._changing = trio.Lock()
         self._started = trio.Event()
+        self._was_up = False
+        self._killed = False
         self._end: tuple[Action, dict[str, str]] | None = None
 
     async def run(self, pool: Pool, settings: Settings, event: str) -> None:
@@ -66,9 +70,12 @@ class Live:
             try:
                 await self._start(pool, settings, event)
             except Exception as error:  # noqa: BLE001 - one session must not take all along
-                self._box.fail(error)
+                # Who closes it before it is up says what becomes of it: it has not failed.
+                if self._end is None:
+                    self._box.fail(error)
                 self._box.close()
             else:
+                self._was_up = True
                 self._started.set()
             await self._box.gone.wait()
             await self._store_end()
@@ -79,8 +86,8 @@ class Live:
     async def started(self) -> None:
         """Returns when the session is active. Raises why it can't be; that is stored then."""
         await self._started.wait()
-        if self._box.failure is not None:
-            raise self._box.failure
+        if not self._was_up:
+            raise self._box.failure or self._overtaken()
 
     def start_turn(self, query: Query) -> Turn:
         """Raises BadRequest if the session is not up, Conflict while a turn runs."""
@@ -97,14 +104,20 @@ class Live:
     async def exec(self, command: Exec) -> ExecResult:
         """Runs a shell command; the session is busy until it ends, whether or not we wait.
 
-        Raises BadRequest if the session is not up, EngineFailed if it could not be run.
+        Raises BadRequest if the session is not up, EngineFailed if it could not be run,
+        Conflict if the sandbox was given up meanwhile.
         """
         sandbox = self._sandbox()
         running = ShellCommand(sandbox.link, command)
         self._commands += 1
         self._box.state = "running"
         sandbox.nursery.start_soon(self._run_command, running)
-        return await running.result()
+        try:
+            return await running.result()
+        except EngineFailed:
+            if not self._box.closing:
+                raise
+            raise Conflict("The session was stopped while the command ran") from None
 
     @asynccontextmanager
     async def entry(self, when_busy: WhenBusy) -> AsyncIterator[None]:
@@ -146,9 +159,10 @@ class Live:
             self._rest()
         return self.stored.session.status == "active"
 
-    def configured(self, session: Session) -> None:
-        """What the store has now; it holds from the next turn on."""
-        self.stored = structs.replace(self.stored, session=session)
+    async def configured(self) -> None:
+        """What the store has now holds from the next turn on."""
+        async with self._changing:
+            await self._look()
 
     async def close(
         self, action: Action, turn_reason: TurnReason, *, step: float = STEP_SECONDS, **more: str
@@ -176,15 +190,23 @@ class Live:
         return self._box.used_at if self._box.state == "waiting" else None
 
     async def change(self, action: Action, event: str | None = None, **more: str) -> None:
-        """Stores the new status with its lifecycle event, unless another was faster."""
-        changed = await self._house.store.change_session(
-            self.stored.session.id,
-            CHANGES[action],
-            now_iso(self._house.clock),
-            event=event or lifecycle_event(CHANGES[action].target, **more),
-            generation=self.stored.generation,
-        )
-        self.stored = changed or self.stored
+        """Stores the new status with its lifecycle event, unless another was faster.
+
+        Not to be cancelled: what was committed has to be known here, too.
+        """
+        with trio.CancelScope(shield=True):
+            async with self._changing:
+                changed = await self._house.store.change_session(
+                    self.stored.session.id,
+                    CHANGES[action],
+                    now_iso(self._house.clock),
+                    event=event or lifecycle_event(CHANGES[action].target, **more),
+                    generation=self.stored.generation,
+                )
+                if changed is None:
+                    await self._look()
+                else:
+                    self.stored = changed
 
     async def log(self, lines: Sequence[tuple[LogLevel, str]]) -> None:
         now = now_iso(self._house.clock)
@@ -201,12 +223,21 @@ class Live:
             event = lifecycle_event("resumed", path="cold", source=self._box.source)
             pool.resumed("cold", self._box.source)
         await self.change("activate", event)
+        if self.stored.session.status != "active":
+            raise self._overtaken()
         self._rest()
         self._box.evict = self.evict
 
+    async def _look(self) -> None:
+        found = await self._house.store.session_by_id(self.stored.session.id)
+        if found is not None:
+            self.stored = structs.replace(self.stored, session=found.session)
+
     async def _store_end(self) -> None:
         try:
-            if self._box.failure is not None:
+            if self._killed and self._end is None:
+                await self.change("pause", reason="the agent did not stop and was killed")
+            elif self._box.failure is not None:
                 await self.change("fail", error=self._box.failure.text)
             elif self._end is not None:
                 action, more = self._end
@@ -221,6 +252,7 @@ class Live:
                 await turn.run(batches)
         finally:
             self.turn = None
+            self._killed = turn.killed
             self._rest()
 
     async def _run_command(self, command: ShellCommand) -> None:
@@ -229,6 +261,9 @@ class Live:
         finally:
             self._commands -= 1
             self._rest()
+
+    def _overtaken(self) -> Conflict:
+        return Conflict(f"The session was {self.stored.session.status} while it started")
 
     def _sandbox(self) -> Sandbox:
         sandbox = self._box.sandbox

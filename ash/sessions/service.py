@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 from ash.agents import agent_config
 from ash.clock import now_iso
 from ash.errors import AshError, BadRequest, NotFound
-from ash.lifecycle import CHANGES, not_active, refusal
+from ash.lifecycle import CHANGES, Action, not_active, refusal
 from ash.model import (
     EventType,
     LogLine,
@@ -218,10 +218,9 @@ class Sessions:
             model=stored.session.model if model is UNSET else model,
             config=kept or None,
         )
-        changed = await self._stored(tenant, session_id)
         if live := self._live.get(session_id):
-            live.configured(changed.session)
-        return changed.session
+            await live.configured()
+        return await self.get(tenant, session_id)
 
     async def end(self, tenant: str, session_id: str) -> Session:
         """Ends the session for good, its turn first; files are kept. Ending twice is fine."""
@@ -271,8 +270,11 @@ class Sessions:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._pool.close)
             for live in list(self._live.values()):
-                pause = partial(live.close, "pause", "shutdown", step=grace / 3, reason="shutdown")
-                nursery.start_soon(pause)
+                # One that is still starting can't be paused.
+                action: Action = "stop" if live.stored.session.status == "starting" else "pause"
+                nursery.start_soon(
+                    partial(live.close, action, "shutdown", step=grace / 3, reason="shutdown")
+                )
 
     async def _keep(self, live: Live, settings: Settings, event: str) -> None:
         """A live session's task."""

@@ -52,6 +52,7 @@ class Room(Struct):
 class Turn:
     """Runs as a task of its sandbox. `finished` is set once nothing more will come.
 
+    `killed` says that its agent did not stop when it was asked to.
     `first_frame` and, once known, `last_frame` are the ids of its frames in the stream.
     """
 
@@ -60,6 +61,7 @@ class Turn:
         self.first_frame = room.stream.next_id
         self.last_frame: int | None = None
         self.finished = trio.Event()
+        self.killed = False
         self._room = room
         self._channel = channel
         self._query = query
@@ -79,9 +81,11 @@ class Turn:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send, self._query)
-                if await self._begin():
-                    await self._follow(batches)
-                    await self._end()
+                # What is stored is shown, and what has begun has an end: none of it is cut off.
+                with trio.CancelScope(shield=True):
+                    begun = await self._begin()
+                if begun:
+                    await self._play(batches)
                 else:
                     await self._give_up(batches)
                 nursery.cancel_scope.cancel()
@@ -103,6 +107,7 @@ class Turn:
                 await self._send(command)
                 await self.finished.wait()
                 return
+        self.killed = True
         self._channel.kill()
         await self.finished.wait()
 
@@ -151,6 +156,17 @@ class Turn:
                     return
         self._channel.kill()
 
+    async def _play(self, batches: Batches) -> None:
+        try:
+            await self._follow(batches)
+        except trio.Cancelled:
+            self._ending = Ending("error", "The sandbox broke in the middle of the turn")
+            with trio.CancelScope(shield=True):
+                await self._end()
+            raise
+        with trio.CancelScope(shield=True):
+            await self._end()
+
     async def _follow(self, batches: Batches) -> None:
         """Takes what comes until the turn's `done`, and sets how it ended."""
         timeout = self._room.silence_timeout or inf
@@ -158,7 +174,8 @@ class Turn:
             async for batch in batches:
                 # The silence is the agent's: a slow store isn't, nor may a write be given up.
                 silence.deadline = inf
-                await self._take(batch)
+                with trio.CancelScope(shield=True):
+                    await self._take(batch)
                 if any(isinstance(event, Done) for event in batch):
                     return
                 silence.deadline = trio.current_time() + timeout

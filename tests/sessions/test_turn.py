@@ -422,9 +422,11 @@ async def test_stop_of_a_turn_whose_agent_died_returns(scene, nursery):
 
 
 async def test_cancelled_turn_is_finished(scene):
-    """Who waits for a turn is not left waiting when its tree is cut down."""
+    """Who waits for a turn is not left waiting when its tree is cut down: it has an end."""
     async with trio.open_nursery() as scene.nursery:
         turn = await scene.accepted()
         scene.nursery.cancel_scope.cancel()
     assert turn.finished.is_set()
-    assert "event: done" not in scene.shown_now()
+    broken = ("error", {"error": "The sandbox broke in the middle of the turn"})
+    assert [broken, "done"] == [(await scene.shown(turn))[1], (await scene.shown(turn))[-1][0]]
+    assert [("error",)] == scene.rows("SELECT reason FROM turns")

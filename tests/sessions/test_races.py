@@ -1,0 +1,211 @@
+"""Whoever asks at the same time: one wins, the others are told why not."""
+
+from collections import Counter
+from random import Random
+
+import msgspec
+import pytest
+import trio
+from msgspec import Raw
+
+from ash.errors import AshError
+from ash.lifecycle import CHANGES
+from ash.protocol import Exec, Query
+from ash.sessions.recipe import NewSession
+from tests.support.world import opened
+
+TENANT = "default"
+SEEDS = range(200)
+# More than any of it may take on the clock that jumps: what takes longer hangs.
+PATIENCE = 600
+
+SETTLED = {"paused", "stopped", "ended", "error"}
+
+# Where an entry of the timeline says that its session has come to.
+TARGETS = {
+    "created": "active",
+    "resumed": "active",
+    "paused": "paused",
+    "stopped": "stopped",
+    "ended": "ended",
+    "error": "error",
+}
+
+
+class Callers:
+    """What some callers did to some sessions, and what came of it."""
+
+    def __init__(self, world, seed):
+        self.world = world
+        self.sessions = world.sessions
+        self.random = Random(seed)
+        self.errors = []
+        self.accepted = Counter()
+        self.streams = []
+        self.ids = []
+
+    async def create(self):
+        session = await self.sessions.create(TENANT, NewSession(agent="helper"))
+        self.ids.append(session.id)
+
+    async def act(self, actions):
+        for action, session_id, pause in actions:
+            await trio.sleep(pause)
+            try:
+                await getattr(self, action)(session_id)
+            except AshError as error:
+                self.errors.append((action, error))
+
+    async def pause(self, session_id):
+        await self.sessions.pause(TENANT, session_id)
+
+    async def stop(self, session_id):
+        await self.sessions.stop(TENANT, session_id)
+
+    async def resume(self, session_id):
+        session = await self.sessions.resume(TENANT, session_id)
+        assert "active" == session.status
+
+    async def end(self, session_id):
+        session = await self.sessions.end(TENANT, session_id)
+        assert "ended" == session.status
+
+    async def interrupt(self, session_id):
+        await self.sessions.interrupt(TENANT, session_id)
+
+    async def exec(self, session_id):
+        await self.sessions.exec(TENANT, session_id, Exec(command="true"))
+
+    async def message(self, session_id, when_busy="refuse"):
+        query = Query(prompt=Raw(b'"hi"'), session_id=session_id)
+        turn, stream = await self.sessions.send(TENANT, session_id, query, when_busy)
+        self.accepted[session_id] += 1
+        frames = []
+        await follow(turn, stream, frames)
+        self.streams.append(frames)
+
+    async def message_queued(self, session_id):
+        await self.message(session_id, "queue")
+
+    async def message_that_interrupts(self, session_id):
+        await self.message(session_id, "interrupt")
+
+    async def evict(self, session_id):
+        if live := self.sessions._live.get(session_id):
+            await live.evict()
+
+    async def configure(self, session_id):
+        model = self.random.choice("abcdef")
+        session = await self.sessions.configure(TENANT, session_id, model, {})
+        assert session.model is not None
+
+    async def kill(self, session_id):
+        if bridge := self.world.bridges.get(session_id):
+            bridge.kill()
+
+    async def leave_early(self, session_id):
+        """Somebody who asks and does not wait for the answer."""
+        asked = self.random.choice((self.resume, self.stop, self.pause, self.end, self.message))
+        with trio.move_on_after(self.random.choice((0, 0.001, 0.1, 1))):
+            await asked(session_id)
+
+    async def another(self, session_id):
+        await self.create()
+
+
+ACTIONS = (
+    *("pause", "stop", "resume", "resume", "interrupt", "exec", "evict", "configure"),
+    *("message", "message", "message_queued", "message_that_interrupts"),
+)
+
+
+async def follow(turn, stream, frames):
+    cursor = turn.first_frame
+    while turn.last_frame is None or cursor <= turn.last_frame:
+        end = None if turn.last_frame is None else turn.last_frame + 1
+        data, cursor = await stream.read(cursor, end)
+        frames += [block.split(b"\n")[1][7:] for block in data.split(b"\n\n") if block]
+
+
+def plan(random, ids, *more):
+    """What each caller does, one thing after the other."""
+    choices = [*ACTIONS, "leave_early", "another", *more]
+    return [
+        [
+            (random.choice(choices), random.choice(ids), random.choice((0, 0, 0.001, 0.1, 2)))
+            for _ in range(random.randrange(2, 6))
+        ]
+        for _ in range(random.randrange(2, 6))
+    ]
+
+
+def follows(actions):
+    """Whether a timeline can come of the table; what has no event of its own may lie between."""
+    may = {"starting"}
+    for action in actions:
+        before = may | {CHANGES["wake"].target for s in may if s in CHANGES["wake"].sources}
+        target = TARGETS[action]
+        if not any(
+            change.target == target and before & set(change.sources) for change in CHANGES.values()
+        ):
+            return False
+        may = {target}
+    return True
+
+
+async def lifecycle(world, session_id):
+    rows = await world.store.events(TENANT, session_id, limit=1000, kind="lifecycle")
+    return [msgspec.json.decode(row.data)["action"] for row in rows]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_racing_callers(seed, tmp_path, monkeypatch, autojump_clock):
+    """Whatever the order, the rows, the timeline, the turns and the sandboxes agree."""
+    random = Random(seed)
+    with trio.fail_after(PATIENCE):
+        idle = random.choice((0, 0, 5.0))
+        async with opened(seed, tmp_path, monkeypatch, idle_timeout=idle) as world:
+            await world.deploy("helper")
+            callers = Callers(world, seed)
+            for _ in range(2):
+                await callers.create()
+            world.deaths = seed % 3 == 0
+            ids = callers.ids[: 1 + seed % 2]
+            more = [*(["kill"] if world.deaths else []), *(["end"] if seed % 4 == 1 else [])]
+            planned = plan(random, ids, *more)
+            async with trio.open_nursery() as nursery:
+                for actions in planned:
+                    nursery.start_soon(callers.act, actions)
+            await check(world, callers)
+            await world.sessions.shut_down(3)
+            await check_rest(world, callers)
+
+
+async def check(world, callers):
+    """What must be so when all callers have their answer."""
+    assert [] == world.twice
+    allowed = {400, 409, 410, 503, *([502] if world.deaths else [])}
+    assert [] == [repr(error) for _, error in callers.errors if error.status not in allowed]
+    for frames in callers.streams:
+        assert ((b"session_start", b"done"), 1) == ((frames[0], frames[-1]), frames.count(b"done"))
+    await trio.sleep(60)
+    for session_id in callers.ids:
+        live = world.sessions._live.get(session_id)
+        session = await world.sessions.get(TENANT, session_id)
+        assert session.status in ({"active", "paused"} if live else SETTLED)
+        if live:
+            assert (session, "waiting") == (live.stored.session, live._box.state)
+
+
+async def check_rest(world, callers):
+    """What must be so when nothing runs any more."""
+    assert ({}, {}, Counter()) == (world.bridges, world.sessions._live, world.tally)
+    for session_id in callers.ids:
+        session = await world.sessions.get(TENANT, session_id)
+        assert session.status in SETTLED
+        actions = await lifecycle(world, session_id)
+        assert follows(actions), actions
+        assert TARGETS[actions[-1]] == session.status
+        messages = await world.store.messages(TENANT, session_id, limit=1000)
+        assert callers.accepted[session_id] <= sum(m.role == "user" for m in messages)
+    assert [] == await world.store.open_turns("standalone")

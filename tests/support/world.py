@@ -1,0 +1,256 @@
+"""The real sessions, pool and store on a clock that jumps, above bridges without processes.
+
+Nothing here waits for a thread: the clock would run ahead of it. How long each thing takes is
+drawn from the seed, and so is the order in which tasks run.
+"""
+
+from collections import Counter
+from contextlib import asynccontextmanager, suppress
+from math import inf
+from random import Random
+
+import trio
+from trio.testing import memory_stream_pair
+
+from ash.protocol import (
+    Done,
+    Exec,
+    ExecResult,
+    Failed,
+    Interrupt,
+    Lines,
+    Message,
+    Open,
+    Opened,
+    Query,
+    Ready,
+    Resume,
+    Shutdown,
+    decode_command,
+    encode,
+)
+from ash.sandbox.box import Workshop
+from ash.sandbox.egress import PUBLIC
+from ash.sandbox.limits import Limits
+from ash.sandbox.link import Link
+from ash.sandbox.pool import Capacity, Pool
+from ash.sandbox.sandbox import Runtime
+from ash.sandbox.workspace import Workspaces
+from ash.sessions.ledger import StoreLedger
+from ash.sessions.live import House
+from ash.sessions.recipe import Rules
+from ash.sessions.service import Sessions
+from ash.store import Store
+from ash.store.sqlite import SqliteDriver
+
+OWNER = "standalone"
+LIMITS = Limits(memory_mb=64, cpu_percent=50, disk_mb=16, max_processes=30)
+
+
+class FixedClock:
+    def now(self):
+        return 1e9
+
+
+class Upstream:
+    headers = ()
+
+
+class Delays:
+    """Most things are quick, some are slow, and some take longer than anyone has patience for."""
+
+    def __init__(self, random):
+        self.random = random
+
+    async def wait(self, longest=1.0):
+        share = self.random.choice((0, 0, 0, 0.001, 0.01, 0.1, 1))
+        await trio.sleep(share * longest)
+
+
+class Driver(SqliteDriver):
+    """The SQLite driver without its threads."""
+
+    def __init__(self, path, delays):
+        super().__init__(path)
+        self._delays = delays
+        self._send, self._jobs = trio.open_memory_channel(inf)
+        self.write, self.run = self._write, self._run
+
+    async def fetch(self, query, params, build):
+        await self._delays.wait(0.1)
+        return self._fetch(query, params, build)
+
+    async def _write(self, unit):
+        await trio.lowlevel.checkpoint_if_cancelled()
+        done, outcome = trio.Event(), []
+        self._send.send_nowait((unit, done, outcome))
+        await done.wait()
+        if isinstance(outcome[0], Exception):
+            raise outcome[0]
+        return outcome[0]
+
+    async def _run(self):
+        try:
+            async for unit, done, outcome in self._jobs:
+                await self._delays.wait(0.1)
+                outcome.append(self._commit([unit])[0])
+                done.set()
+        finally:
+            self._writer.closed = True
+            self._close()
+
+
+class Bridge:
+    """As `Sandbox`, with the bridge's side in this process."""
+
+    def __init__(self, delays, *, deaths):
+        ours, self._theirs = memory_stream_pair()
+        self.link = Link(ours)
+        self.died = self.link.closed
+        self.deaths = deaths
+        self._sending = trio.StrictFIFOLock()
+        self._delays = delays
+        self._stubborn = delays.random.random() < 0.1
+        self._interrupted = trio.Event()
+
+    async def serve(self, nursery):
+        self.nursery = nursery
+        nursery.start_soon(self.link.run)
+        nursery.start_soon(self._read)
+
+    async def _read(self):
+        lines = Lines()
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            async with trio.open_nursery() as nursery:
+                await self._say(Ready())
+                while chunk := await self._theirs.receive_some(65536):
+                    for line in lines.feed(bytes(chunk)):
+                        nursery.start_soon(self._answer, decode_command(line))
+                nursery.cancel_scope.cancel()
+
+    async def _answer(self, command):
+        match command:
+            case Open() | Resume():
+                await self._delays.wait(3.0)
+                doomed = self.deaths and self._delays.random.random() < 0.1
+                await self._say(Failed("no", command.id) if doomed else Opened(command.id))
+            case Exec():
+                await self._delays.wait(3.0)
+                await self._say(ExecResult(exit_code=0, stdout="", stderr="", id=command.id))
+            case Query():
+                await self._turn(command)
+            case Interrupt() if not self._stubborn:
+                self._interrupted.set()
+            case Shutdown() if not self._stubborn:
+                self.kill()
+
+    async def _turn(self, query):
+        self._interrupted = interrupted = trio.Event()
+        how = "error_during_execution"
+        with trio.move_on_after(self._delays.random.choice((0, 0.1, 1, 30))) as whole:
+            await interrupted.wait()
+        if whole.cancelled_caught:
+            how = "success"
+        await self._say(Message(b'{"type":"assistant","message":{"content":[]}}'))
+        await self._delays.wait(0.1)
+        await self._say(Message(b'{"type":"result","subtype":"%b","result":""}' % how.encode()))
+        await self._say(Done(query.session_id, id=query.id))
+
+    async def _say(self, event):
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            async with self._sending:
+                await self._theirs.send_all(encode(event))
+
+    async def send(self, command):
+        await self.link.send(command)
+
+    def kill(self):
+        self._theirs.send_stream.close()
+
+    def trouble(self):
+        return None
+
+    async def epitaph(self):
+        return "The agent's process ended (signal 9)"
+
+
+class World:
+    """`bridges` are those that live, by the id of their session; `twice` who had two at a time."""
+
+    def __init__(self, store, delays, data_dir, nursery, *, idle_timeout):
+        self.store = store
+        self.data_dir = data_dir
+        self.bridges = {}
+        self.twice = []
+        self.deaths = False
+        self._delays = delays
+        runtime = Runtime(
+            spawner=None,
+            isolation=None,
+            cages=None,
+            disk=None,
+            engine="fake",
+            upstream=Upstream(),
+            environment={},
+        )
+        workshop = Workshop(runtime, Workspaces(data_dir), 60, 60, self.open)
+        ledger = StoreLedger(store, OWNER, FixedClock())
+        self.pool = Pool(workshop, ledger, nursery, Capacity(3, 1, 2))
+        rules = Rules("bypassPermissions", idle_timeout, 0, LIMITS, PUBLIC)
+        house = House(store, FixedClock(), 0)
+        self.sessions = Sessions(house, self.pool, nursery, OWNER, rules)
+
+    @asynccontextmanager
+    async def open(self, runtime, place, env, *, limits, egress, log):
+        await self._delays.wait(0.5)
+        box_id = place.workspace.parent.name
+        if box_id in self.bridges:
+            self.twice.append(box_id)
+        bridge = self.bridges[box_id] = Bridge(self._delays, deaths=self.deaths)
+        try:
+            async with trio.open_nursery() as nursery:
+                await bridge.serve(nursery)
+                yield bridge
+                nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._delays.wait(0.5)
+            del self.bridges[box_id]
+
+    async def deploy(self, name):
+        source = self.data_dir / "agent"
+        source.mkdir()
+        (source / "CLAUDE.md").write_text("be kind")
+        await self.store.deploy_agent(
+            "default", name, path=str(source), source=str(source), now="2026-01-02T03:04:05.678Z"
+        )
+
+    @property
+    def tally(self):
+        return Counter({state: count for state, count in self.pool._tally.items() if count})
+
+
+@asynccontextmanager
+async def opened(seed, data_dir, monkeypatch, *, idle_timeout=0.0):
+    """A world until the block is left; it is shut down before, so that all of it has ended."""
+    delays = Delays(Random(seed))
+    trio._core._run._r.seed(seed)
+
+    async def inline(function, *args, **options):
+        await trio.lowlevel.checkpoint_if_cancelled()
+        with trio.CancelScope(shield=True):
+            await delays.wait(0.1)
+        return function(*args)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", inline)
+    driver = Driver(data_dir / "ash.db", delays)
+    async with trio.open_nursery() as store_nursery:
+        store_nursery.start_soon(driver.run)
+        async with trio.open_nursery() as nursery:
+            store = Store(driver)
+            world = World(store, delays, data_dir, nursery, idle_timeout=idle_timeout)
+            nursery.start_soon(world.pool.run)
+            nursery.start_soon(world.sessions.sweep)
+            yield world
+            nursery.cancel_scope.cancel()
+        store_nursery.cancel_scope.cancel()

@@ -41,6 +41,7 @@ from ash.sessions.live import House
 from ash.sessions.recipe import Rules
 from ash.sessions.service import Sessions
 from ash.store import Store, open_store
+from ash.tickets import Tickets
 
 log = structlog.stdlib.get_logger()
 
@@ -71,7 +72,8 @@ async def run(settings: Settings) -> None:
             url = _url(settings, listeners)
             print(_start_line(settings, url, runtime), flush=True)  # noqa: T201 - for its user
             log.info("daemon.started", url=url, key_file=str(key_file) if key_file else None)
-            await _serve(settings, store, runtime, keys, listeners)
+            tickets = Tickets(secret, SystemClock())
+            await _serve(settings, store, runtime, keys, listeners, tickets=tickets)
     log.info("daemon.stopped")
 
 
@@ -81,6 +83,8 @@ async def _serve(
     runtime: Runtime,
     keys: Keys,
     listeners: list[trio.SocketListener],
+    *,
+    tickets: Tickets,
 ) -> None:
     """The tree: HTTP and the sessions below one nursery, until a signal says stop."""
     data_dir, clock = settings.data_dir.absolute(), SystemClock()
@@ -107,7 +111,8 @@ async def _serve(
         sessions = Sessions(house, pool, nursery, OWNER, rules)
         agents = Agents(store, data_dir, clock, sessions.keep_warm, pool.unstock)
         files = Files(store, workshop.workspaces)
-        services = Services(agents, sessions, files, keys, _health(settings, runtime, pool))
+        health = _health(settings, runtime, pool)
+        services = Services(agents, sessions, files, keys, tickets, health)
         app = Cors(Front(services, make_app(services)), settings.allowed_origins)
         http = partial(serve, app, listeners, draining=draining, grace=settings.grace_seconds)
         nursery.start_soon(reap_orphans, runtime.spawner)
@@ -279,6 +284,7 @@ def _start_line(settings: Settings, url: str, runtime: Runtime) -> str:
 def _health(settings: Settings, runtime: Runtime, pool: Pool) -> Health:
     begun = trio.current_time()
     isolation = {
+        "level": settings.effective_isolation,
         "name": runtime.isolation.name,
         "limits": runtime.cages.name,
         "missing": [*runtime.isolation.missing, *runtime.cages.missing],

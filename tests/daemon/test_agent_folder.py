@@ -1,0 +1,93 @@
+"""What an agent's folder says works as it does for the CLI; the model is the stub."""
+
+import base64
+
+import pytest
+
+from ash.testing import StubModel
+from tests.support.daemon import running, settings
+
+pytestmark = pytest.mark.cli
+
+SERVER = """\
+import json, sys
+ANSWERS = {
+    "initialize": {
+        "protocolVersion": "2024-11-05",
+        "capabilities": {"tools": {}},
+        "serverInfo": {"name": "calendar", "version": "1"},
+    },
+    "tools/list": {"tools": [{"name": "today", "inputSchema": {"type": "object"}}]},
+}
+for line in sys.stdin:
+    asked = json.loads(line)
+    if "id" in asked:
+        result = ANSWERS.get(asked["method"], {})
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}), flush=True)
+"""
+
+FOLDER = {
+    "CLAUDE.md": "You are terse.",
+    "calendar.py": SERVER,
+    ".mcp.json": '{"mcpServers": {"filed": {"command": "python3", "args": ["calendar.py"]}}}',
+    ".claude/settings.json": '{"permissions": {"allow": ["Bash(echo:*)"]}}',
+    ".claude/skills/greet/SKILL.md": "---\nname: greet\ndescription: Greets.\n---\nSay hi.\n",
+}
+
+
+@pytest.fixture
+async def world(tmp_path):
+    """A client of a daemon on the real CLI, with the agent deployed, and the stub model."""
+    async with StubModel() as model:
+        wanted = settings(
+            tmp_path / "data",
+            engine="claude-agent",
+            anthropic_base_url=model.url,
+            anthropic_api_key="sk-real",
+        )
+        async with running(wanted) as daemon:
+            files = [
+                {"path": path, "content": base64.b64encode(text.encode()).decode()}
+                for path, text in FOLDER.items()
+            ]
+            await daemon.us.deploy(systemPrompt=None, files=files)
+            yield daemon.us, model
+
+
+def result_of(frames):
+    (found,) = [frame.value for frame in frames if frame.event == "tool_result"]
+    return found
+
+
+def init_of(frames):
+    messages = [frame.value for frame in frames if frame.event == "message"]
+    return next(message for message in messages if message.get("subtype") == "init")
+
+
+async def test_folder_of_an_agent_holds_for_its_sessions(world):
+    """`CLAUDE.md`, skills and `.mcp.json` work, and a session's own servers come beside them."""
+    us, model = world
+    own = {"own": {"command": "python3", "args": ["calendar.py"]}}
+    session = await us.create(mcpServers=own)
+    init = init_of(await us.say(session, "hello"))
+    assert {"filed": "connected", "own": "connected"} == {
+        server["name"]: server["status"] for server in init["mcp_servers"]
+    }
+    assert {"mcp__filed__today", "mcp__own__today"} <= set(init["tools"])
+    assert "greet" in init["skills"]
+    assert "You are terse." in str(model.requests[-1].body)
+
+
+@pytest.mark.parametrize(
+    ("mode", "written"),
+    [("bypassPermissions", True), ("permissionsByAgent", False), ("default", False)],
+)
+async def test_permission_mode_decides_what_runs_unasked(world, mode, written):
+    """The agent's own rules hold unless they are bypassed; what would ask is refused."""
+    us, _ = world
+    session = await us.create(permissionMode=mode)
+    allowed = result_of(await us.say(session, "BASH: echo fine"))
+    assert ("fine", False) == (allowed["content"], bool(allowed["is_error"]))
+    await us.say(session, 'BASH: python3 -c \'open("made", "w")\'')
+    files = (await us.get(f"/api/sessions/{session}/files")).json()["files"]
+    assert written == ("made" in [file["path"] for file in files])

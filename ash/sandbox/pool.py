@@ -89,7 +89,7 @@ class Pool:
             box = self._claim_warm(order)
             if box is None:
                 async with self._room:
-                    box = self._claim_warm(order) or await self._claim_new(order)
+                    box = await self._claim_new(order)
         finally:
             self._changed.set()
         return box
@@ -162,6 +162,7 @@ class Pool:
             resume_warm_hits=self._resumed["warm"],
             resume_cold_hits=self._resumed["cold"],
             resume_cold_local_hits=self._resumed["local"],
+            resume_cold_cloud_hits=self._resumed["cloud"],
             resume_cold_fresh_hits=self._resumed["fresh"],
         )
 
@@ -211,14 +212,23 @@ class Pool:
         await self._remember_end(box)
 
     async def _run(self, box: Box, settings: Settings) -> None:
-        if not await self._may_boot(box):
-            return
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._end_boot, box)
-            await box.run(settings)
-            nursery.cancel_scope.cancel()
+        if await self._is_fetched(box) and await self._may_boot(box):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._end_boot, box)
+                await box.run(settings)
+                nursery.cancel_scope.cancel()
         if box.failure is not None and not box.claimed:
             self._doubt(box)
+
+    async def _is_fetched(self, box: Box) -> bool:
+        """Not while it holds its turn to boot: a cloud may be slow."""
+        fetched = False
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(box.cancel_when_closed, nursery.cancel_scope)
+            await box.fetch()
+            fetched = box.failure is None
+            nursery.cancel_scope.cancel()
+        return fetched
 
     async def _may_boot(self, box: Box) -> bool:
         """Waits for its turn; False if it was closed before that came."""

@@ -1,0 +1,90 @@
+"""A pool whose sandboxes are the test's."""
+
+import pytest
+import trio
+
+from ash.errors import Unavailable
+from ash.protocol import Open
+from ash.sandbox.box import Kind, Order, Workshop
+from ash.sandbox.pool import Capacity, Pool
+from ash.sandbox.workspace import Workspaces
+from tests.support.pool import NETWORK, RUNTIME, SMALL, MemoryLedger
+
+PLAIN = Open(session_id="")
+
+
+class Scene:
+    """A pool, with sessions as far as it sees of them."""
+
+    def __init__(self, tmp_path, maker, nursery):
+        self.maker = maker
+        self.ledger = MemoryLedger()
+        self.evicted = []
+        self._data_dir = tmp_path / "data"
+        self._workspaces = Workspaces(self._data_dir)
+        self._source = tmp_path / "agent"
+        self._nursery = nursery
+
+    def open(self, sandboxes=10, warm=10, boots=10):
+        workshop = Workshop(RUNTIME, self._workspaces, 60, 60, self.maker.open)
+        capacity = Capacity(sandboxes, warm, boots)
+        self.pool = Pool(workshop, self.ledger, self._nursery, capacity)
+        self._nursery.start_soon(self.pool.run)
+        return self.pool
+
+    def order(self, agent="a", version=1, tenant="default", limits=SMALL):
+        kind = Kind(tenant, agent, version)
+        return Order(kind=kind, source=self._source, env={}, limits=limits, network=NETWORK)
+
+    def stock(self, agent="a", version=1, count=1):
+        self.pool.stock(self.order(agent, version), PLAIN, count)
+
+    async def claim(self, agent="a", **more):
+        """As a session does it: a sandbox that is booted, and waits for its first turn."""
+        box = await self.pool.claim(self.order(agent, **more))
+        await self.pool.boot(box, PLAIN)
+        if box.failure is None:
+            self.settle(box)
+        return box
+
+    async def refused(self, agent="b"):
+        with pytest.raises(Unavailable) as raised:
+            await self.pool.claim(self.order(agent))
+        return raised.value
+
+    def settle(self, box, *, lets_go=True):
+        box.state, box.used_at = "waiting", trio.current_time()
+
+        async def evict():
+            assert "waiting" == box.state
+            if not lets_go:
+                return False
+            self.evicted.append(box)
+            box.close()
+            await box.gone.wait()
+            return True
+
+        box.evict = evict
+
+    @property
+    def counts(self):
+        """How many warm, then how many waiting, then how many in all that live."""
+        stats = self.pool.stats()
+        return stats.warm, stats.waiting, stats.total - stats.cold
+
+    @property
+    def kept(self):
+        """Of how many sandboxes the files are kept."""
+        return len(list(self._data_dir.glob("sessions/*/workspace")))
+
+    @property
+    def agents(self):
+        """Whose sandboxes there are, in the order they were made."""
+        return [box.order.kind.agent for box in self.pool._boxes.values()]
+
+
+@pytest.fixture
+def scene(tmp_path, maker, nursery, inline_threads):
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "CLAUDE.md").touch()
+    return Scene(tmp_path, maker, nursery)

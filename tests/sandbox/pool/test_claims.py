@@ -1,0 +1,141 @@
+"""Who gets which sandbox."""
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from ash.protocol import Open
+from ash.sandbox.limits import Limits
+
+PLAIN = Open(session_id="")
+
+
+async def test_claim_without_stock_boots_one(scene):
+    """Who finds nothing warm gets one that is made for it."""
+    scene.open()
+    box = await scene.claim()
+    assert (True, (0, 1, 1)) == (box.alive, scene.counts)
+    assert 0 == scene.pool.stats().pre_warm_hits
+
+
+async def test_claim_takes_a_warm_one(scene):
+    """A sandbox that was booted in advance is handed out with its id, and replaced."""
+    scene.open()
+    scene.stock()
+    await wait_all_tasks_blocked()
+    (warm,) = scene.pool._boxes.values()
+    assert warm is await scene.claim()
+    assert 1 == scene.pool.stats().pre_warm_hits
+    await wait_all_tasks_blocked()
+    assert (1, 1, 2) == scene.counts
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"tenant": "other"},
+        {"agent": "b"},
+        {"version": 2},
+        {"limits": Limits(memory_mb=65, cpu_percent=50, disk_mb=16, max_processes=30)},
+    ],
+    ids=["tenant", "agent", "version", "limits"],
+)
+async def test_claim_takes_none_of_another_kind(scene, other):
+    """Another tenant, agent or version, and limits that are fixed at the start: never."""
+    scene.open()
+    scene.stock()
+    await wait_all_tasks_blocked()
+    box = await scene.claim(**other)
+    assert (2, 0) == (len(scene.maker.made), scene.pool.stats().pre_warm_hits)
+    assert scene.order(**other) == box.order
+
+
+async def test_claim_takes_one_that_is_still_warming(scene, nursery):
+    """A boot that has begun is not begun again: the claim waits for its rest."""
+    scene.open()
+    scene.maker.hold()
+    scene.stock()
+    await wait_all_tasks_blocked()
+    (warming,) = scene.pool._boxes.values()
+    box = await scene.pool.claim(scene.order())
+    assert (warming, False) == (box, box.ready.is_set())
+    scene.maker.let_go()
+    await scene.pool.boot(box, PLAIN)
+    assert box.alive
+    assert 1 == len(scene.maker.made[0].opened)
+
+
+async def test_claim_prefers_a_warm_one_to_a_warming_one(scene):
+    """What is booted goes first, however long the other one has been at it."""
+    scene.open()
+    scene.maker.hold()
+    scene.stock(count=1)
+    await wait_all_tasks_blocked()
+    (warming,) = scene.pool._boxes.values()
+    scene.maker.gate, held = trio.Event(), scene.maker.gate
+    scene.maker.let_go()
+    other = scene.pool._add(scene.order())
+    await scene.pool.boot(other, PLAIN)
+    assert other is await scene.pool.claim(scene.order())
+    assert warming is await scene.pool.claim(scene.order())
+    held.set()
+    await warming.ready.wait()
+
+
+async def test_two_claims_get_two_sandboxes(scene):
+    """One sandbox is never one of two sessions."""
+    scene.open()
+    scene.stock(count=2)
+    await wait_all_tasks_blocked()
+    claimed = [await scene.pool.claim(scene.order()) for _ in range(3)]
+    assert 3 == len({box.id for box in claimed})
+
+
+@pytest.mark.parametrize("how", ["die", "lose_engine"])
+async def test_dead_warm_one_is_never_seen(scene, how):
+    """A warm sandbox whose bridge or engine has died is thrown away, and not handed out."""
+    scene.open()
+    scene.stock()
+    await wait_all_tasks_blocked()
+    (dead,) = scene.pool._boxes.values()
+    if how == "die":
+        scene.maker.last.die()
+    else:
+        await scene.maker.last.lose_engine()
+    await wait_all_tasks_blocked()
+    box = await scene.claim()
+    assert box is not dead
+    assert (True, True) == (box.alive, dead.gone.is_set())
+
+
+async def test_one_that_just_fails_is_not_claimed(scene):
+    """A boot that has failed is nobody's, while its remains are still there."""
+    scene.open()
+    scene.maker.refusal = "no"
+    scene.stock()
+    while not any(box.failure for box in scene.pool._boxes.values()):
+        await trio.lowlevel.checkpoint()
+    (failing,) = scene.pool._boxes.values()
+    scene.maker.refusal = ""
+    assert failing is not await scene.claim()
+
+
+async def test_released_box_that_was_not_booted_is_forgotten(scene):
+    """A claim that came to no session leaves no trace, and its room is free again."""
+    scene.open(sandboxes=1)
+    box = await scene.pool.claim(scene.order())
+    scene.pool.release(box)
+    assert (True, (0, 0, 0)) == (box.gone.is_set(), scene.counts)
+    await scene.claim()
+
+
+async def test_released_box_that_was_booted_is_ended(scene):
+    """A warm one that nobody took in the end goes, with its files; another takes its place."""
+    scene.open()
+    scene.stock()
+    await wait_all_tasks_blocked()
+    box = await scene.pool.claim(scene.order())
+    scene.pool.release(box)
+    await box.gone.wait()
+    await wait_all_tasks_blocked()
+    assert (False, (1, 0, 1)) == (box.kept, scene.counts)

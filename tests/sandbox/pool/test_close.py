@@ -1,0 +1,28 @@
+"""The end of the pool."""
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+
+async def test_closed_pool_takes_no_claims(scene):
+    """Warm ones are not handed out either."""
+    scene.open()
+    scene.stock()
+    await wait_all_tasks_blocked()
+    async with trio.open_nursery() as closing:
+        closing.start_soon(scene.pool.close)
+        await wait_all_tasks_blocked()
+        assert "The server is shutting down" == (await scene.refused("a")).text
+
+
+async def test_closing_ends_what_no_session_holds(scene):
+    """Warm and warming ones end; what a session has, the session ends."""
+    scene.open()
+    box = await scene.claim("a")
+    scene.stock("b")
+    await wait_all_tasks_blocked()
+    scene.maker.hold()
+    scene.stock("c")
+    await wait_all_tasks_blocked()
+    await scene.pool.close()
+    assert (["a"], True) == (scene.agents, box.alive)

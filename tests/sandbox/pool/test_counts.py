@@ -1,0 +1,116 @@
+"""What is counted, and what is remembered across restarts."""
+
+import random
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from ash.errors import Unavailable
+from tests.support.pool import MemoryLedger
+
+
+async def test_cold_ones_are_counted_across_a_restart(scene):
+    """What earlier lives of the daemon have kept is counted from the start."""
+    scene.ledger = MemoryLedger(cold=7)
+    scene.open()
+    await wait_all_tasks_blocked()
+    box = await scene.claim()
+    assert (7, 8) == (scene.pool.stats().cold, scene.pool.stats().total)
+    box.close()
+    await box.gone.wait()
+    assert (8, 8) == (scene.pool.stats().cold, scene.pool.stats().total)
+
+
+async def test_ledger_follows_each_sandbox(scene):
+    """Live while it lives; cold if a session's files are kept, else forgotten."""
+    scene.open()
+    scene.stock("warm")
+    box = await scene.claim("a")
+    await wait_all_tasks_blocked()
+    assert ["live", "live"] == list(scene.ledger.rows.values())
+    box.close()
+    scene.pool.unstock("default", "warm")
+    await wait_all_tasks_blocked()
+    assert {box.id: "cold"} == scene.ledger.rows
+
+
+async def test_sandbox_that_can_not_be_remembered_is_not_made(scene):
+    """The create fails with what the store says, and the pool goes on."""
+    scene.open(sandboxes=1)
+    scene.ledger.failing = {"added"}
+    box = await scene.claim()
+    assert ("The database is busy", 0) == (box.failure.text, len(scene.maker.made))
+    scene.ledger.failing = set()
+    assert (await scene.claim()).alive
+
+
+async def test_end_that_can_not_be_remembered_costs_no_one(scene):
+    """What the store could not be told of is settled at the next start."""
+    scene.open()
+    box = await scene.claim()
+    scene.ledger.failing = {"cold"}
+    box.close()
+    await wait_all_tasks_blocked()
+    assert (0, 0, 0) == scene.counts
+    assert (await scene.claim()).alive
+
+
+class Load:
+    """What may happen to a pool, in any order."""
+
+    def __init__(self, scene):
+        self.scene = scene
+        self.chance = random.Random(7)
+        self.boxes = []
+
+    @property
+    def alive(self):
+        return [box for box in self.boxes if box.alive]
+
+    async def create(self):
+        try:
+            self.boxes.append(await self.scene.claim(self.chance.choice("abc")))
+        except Unavailable:
+            assert all(box.claimed for box in self.scene.pool._boxes.values())
+
+    def act(self, creates):
+        match self.chance.randrange(7):
+            case 0 | 1 | 2:
+                creates.start_soon(self.create)
+            case 3:
+                self.scene.stock(self.chance.choice("abc"), count=self.chance.randrange(3))
+            case 4 if self.alive:
+                self.chance.choice(self.alive).state = self.chance.choice(["running", "waiting"])
+            case 5 if self.alive:
+                self.chance.choice(self.alive).close()
+            case 6 if self.scene.maker.made:
+                self.chance.choice(self.scene.maker.made).die()
+
+    def check(self):
+        stats = self.scene.pool.stats()
+        states = (stats.warming, stats.warm, stats.waiting, stats.running)
+        live = [box for box in self.scene.pool._boxes.values() if not box.gone.is_set()]
+        assert min(states) >= 0
+        assert stats.total == stats.cold + sum(states)
+        assert stats.max_capacity >= len(live) == sum(states)
+
+
+async def test_stats_add_up_under_any_load(scene):
+    """Whatever comes in whatever order, each sandbox is counted once, in the state it is in."""
+    pool = scene.open(sandboxes=5, warm=2, boots=2)
+    load = Load(scene)
+    async with trio.open_nursery() as creates:
+        for _ in range(400):
+            load.act(creates)
+            for _ in range(load.chance.randrange(4)):
+                await trio.lowlevel.checkpoint()
+            load.check()
+    for box in load.boxes:
+        box.close()
+    await pool.close()
+    await wait_all_tasks_blocked()
+    load.check()
+    assert (0, 0, 0) == scene.counts
+    assert scene.kept == pool.stats().cold > 0
+    assert {"cold"} == set(scene.ledger.rows.values())
+    assert all(sandbox.ended.is_set() for sandbox in scene.maker.made)

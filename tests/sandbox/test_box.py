@@ -1,0 +1,396 @@
+"""One sandbox from its first file to its last process, with a bridge that the test speaks for."""
+
+from collections import Counter
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from ash.errors import BadRequest, EngineFailed, Unavailable
+from ash.protocol import Open
+from ash.sandbox.box import EARLY_LINES, Box, Kind, Order, Workshop
+from ash.sandbox.workspace import Workspaces
+from tests.support.pool import NETWORK, RUNTIME, SMALL
+
+START_TIMEOUT, SCRIPT_TIMEOUT = 60.0, 300.0
+PLAIN = Open(session_id="", model="m", permission_mode="default")
+
+
+class Bench:
+    """Runs boxes as the pool does."""
+
+    def __init__(self, data_dir, source, maker, nursery):
+        self.data_dir = data_dir
+        self.source = source
+        self.maker = maker
+        self.tally = Counter()
+        self.workspaces = Workspaces(data_dir)
+        self._nursery = nursery
+
+    def box(self, **env):
+        order = Order(
+            kind=Kind("default", "agent", 1),
+            source=self.source,
+            env=env,
+            limits=SMALL,
+            network=NETWORK,
+        )
+        workshop = Workshop(
+            RUNTIME, self.workspaces, START_TIMEOUT, SCRIPT_TIMEOUT, self.maker.open
+        )
+        return Box("the-id", order, workshop, self.tally)
+
+    def start(self, box=None, settings=PLAIN):
+        box = box or self.box()
+        self._nursery.start_soon(self._run, box, settings)
+        return box
+
+    async def booted(self, box=None, settings=PLAIN):
+        box = self.start(box, settings)
+        await box.ready.wait()
+        assert box.failure is None
+        return box
+
+    async def _run(self, box, settings):
+        await box.run(settings)
+        box.forget()
+
+    def script(self, name, code=0, out="", err="", *, late=False):
+        """The agent has it, and that is what comes of it."""
+        (self.source / name).touch()
+        self.maker.results[f"bash {name}"] = (code, out, err, late)
+
+
+@pytest.fixture
+def bench(tmp_path, maker, nursery, inline_threads):
+    source = tmp_path / "agent"
+    source.mkdir()
+    (source / "CLAUDE.md").write_text("be kind")
+    return Bench(tmp_path / "data", source, maker, nursery)
+
+
+class Log:
+    def __init__(self):
+        self.lines = []
+
+    async def sink(self, lines):
+        self.lines += lines
+
+    @property
+    def texts(self):
+        return [text for _, text in self.lines]
+
+
+async def log_of(box):
+    log = Log()
+    await box.attach(log.sink)
+    return log
+
+
+async def test_box_boots_the_engine_with_the_agent_s_files(bench):
+    """The workspace is a copy of the agent, and the engine is opened under the box's id."""
+    box = await bench.booted(bench.box(COLOUR="blue"))
+    made = bench.maker.last
+    assert "be kind" == (made.place.workspace / "CLAUDE.md").read_text()
+    assert ("the-id", "m", "default") == (
+        made.opened[0].session_id,
+        made.opened[0].model,
+        made.opened[0].permission_mode,
+    )
+    assert ({"COLOUR": "blue"}, SMALL) == (made.env, made.limits)
+    assert ("warm", True) == (box.state, box.alive)
+
+
+async def test_log_tells_the_share_of_each_step(bench, autojump_clock):
+    """What a boot took is in the log: bridge, scripts and engine, in their order."""
+    bench.script("install.sh")
+    log = await log_of(await bench.booted())
+    assert "started: bridge 0.000 s, install.sh 0.000 s, engine 0.000 s" == log.texts[-1]
+
+
+async def test_scripts_run_before_the_engine(bench):
+    """`install.sh` runs first, then `startup.sh`; what they print is logged by its stream."""
+    bench.maker.hold()
+    bench.script("startup.sh", out="up")
+    bench.script("install.sh", out="one\ntwo", err="careful")
+    box = bench.start()
+    await wait_all_tasks_blocked()
+    assert ["bash install.sh", "bash startup.sh"] == bench.maker.last.commands
+    assert [
+        ("system", "install.sh runs, for 300 s at most"),
+        ("stdout", "one"),
+        ("stdout", "two"),
+        ("stderr", "careful"),
+        ("system", "startup.sh runs, for 300 s at most"),
+        ("stdout", "up"),
+    ] == (await log_of(box)).lines
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        ({"code": 3, "out": "1\n2\n3\n4", "err": "5\n6"}, "install.sh failed (3): 2; 3; 4; 5; 6"),
+        ({"code": 124, "late": True}, "install.sh took too long: it printed nothing"),
+    ],
+)
+async def test_failing_script_fails_the_boot(bench, result, text):
+    """Its last lines are in the error, and the engine is not started."""
+    bench.script("install.sh", **result)
+    box = bench.start()
+    await box.ready.wait()
+    assert (EngineFailed, text) == (type(box.failure), box.failure.text)
+    assert [] == bench.maker.last.opened
+
+
+async def test_engine_that_refuses_fails_the_boot(bench):
+    """The error is in the bridge's words."""
+    bench.maker.refusal = "The CLI is missing"
+    box = bench.start()
+    await box.ready.wait()
+    assert "The CLI is missing" == box.failure.text
+
+
+async def test_failed_boot_is_known_before_its_remains_are_gone(bench):
+    """While the sandbox is still being cleared away it already is nothing to claim."""
+    bench.maker.refusal = "The CLI is missing"
+    box = bench.start()
+    while box.failure is None:
+        assert not box.gone.is_set()
+        await trio.lowlevel.checkpoint()
+    assert not bench.maker.last.ended.is_set()
+
+
+async def test_engine_that_does_not_start_in_time_fails_the_boot(bench, autojump_clock):
+    """A boot is bounded."""
+    bench.maker.hold()
+    box = bench.start()
+    await box.ready.wait()
+    assert START_TIMEOUT == trio.current_time()
+    assert "The engine did not start within 60 seconds" == box.failure.text
+
+
+async def test_bridge_that_never_answers_fails_the_boot(bench, autojump_clock):
+    """The time begins with the bridge's own start."""
+    bench.maker.silent = True
+    box = bench.start()
+    await box.ready.wait()
+    assert (START_TIMEOUT, False) == (trio.current_time(), box.alive)
+
+
+async def test_scripts_have_time_of_their_own(bench, autojump_clock):
+    """What a script may take is added to what the boot may."""
+    bench.script("install.sh")
+    bench.maker.hold()
+    box = bench.start()
+    await box.ready.wait()
+    assert START_TIMEOUT + SCRIPT_TIMEOUT == trio.current_time()
+
+
+async def test_bridge_that_dies_while_booting_tells_how(bench):
+    """The error says how the process ended."""
+    bench.maker.hold()
+    box = bench.start()
+    await wait_all_tasks_blocked()
+    bench.maker.last.die()
+    await box.ready.wait()
+    assert "The agent's process ended (signal 9)" == box.failure.text
+
+
+async def test_agent_that_can_not_be_copied_fails_the_boot(bench):
+    """What is wrong with the agent's folder is said in its own words."""
+    (bench.source / "out").symlink_to("/etc")
+    box = bench.start()
+    await box.ready.wait()
+    assert (BadRequest, 'The link "out" leads out of the folder') == (
+        type(box.failure),
+        box.failure.text,
+    )
+    assert [] == bench.maker.made
+
+
+async def test_unexpected_error_costs_that_box(bench):
+    """It is the failure of this sandbox, and its text is for nobody but the daemon's log."""
+    bench.maker.error = OSError("fork: /secret/path")
+    box = bench.start()
+    await box.ready.wait()
+    assert (EngineFailed, "The sandbox broke") == (type(box.failure), box.failure.text)
+
+
+async def test_binding_what_it_was_booted_with_asks_nothing(bench):
+    """A session with the agent's own settings finds its engine as it is."""
+    box = await bench.booted()
+    await box.bind(PLAIN)
+    assert 1 == len(bench.maker.last.opened)
+
+
+async def test_binding_other_settings_opens_the_engine_anew(bench):
+    """All that the session asks for reaches the engine, under the id that it has already."""
+    box = await bench.booted()
+    asked = Open(
+        session_id="",
+        model="other",
+        system_prompt="be brief",
+        mcp_servers={"s": {"command": "x"}},
+        permission_mode="bypassPermissions",
+        allowed_tools=["Bash"],
+        env={"TOKEN": "t"},
+    )
+    await box.bind(asked)
+    await box.bind(asked)
+    _, late = bench.maker.last.opened
+    late.id = ""
+    asked.session_id = "the-id"
+    assert asked == late
+
+
+async def test_session_s_env_has_no_say_over_the_bridge(bench):
+    """The bridge's own variables and the model's key are not handed in."""
+    box = await bench.booted()
+    await box.bind(Open(session_id="", env={"ASH_ENGINE": "x", "ANTHROPIC_API_KEY": "k", "A": "b"}))
+    assert {"A": "b"} == bench.maker.last.opened[-1].env
+
+
+async def test_proxy_uses_the_session_s_key_from_its_binding_on(bench):
+    """A warm sandbox has the daemon's credentials; the key of its session replaces them."""
+    box = await bench.booted()
+    egress = bench.maker.last.egress
+    assert RUNTIME.upstream.headers == egress.headers
+    await box.bind(Open(session_id="", env={"ANTHROPIC_API_KEY": "its own"}))
+    assert ["its own"] == [value.decode() for _, value in egress.headers]
+
+
+async def test_binding_is_refused_in_the_engine_s_words(bench):
+    """What the engine says to the session's settings is the error."""
+    box = await bench.booted()
+    bench.maker.refusal = "No such model"
+    with pytest.raises(EngineFailed, match="No such model"):
+        await box.bind(Open(session_id="", model="?"))
+
+
+async def test_binding_a_box_that_is_gone_is_refused(bench):
+    """A box that was closed is unavailable; one that broke says why."""
+    box = await bench.booted()
+    box.close()
+    await box.gone.wait()
+    with pytest.raises(Unavailable, match="was closed"):
+        await box.bind(PLAIN)
+    box.fail(EngineFailed("it burnt down"))
+    with pytest.raises(EngineFailed, match="it burnt down"):
+        await box.bind(PLAIN)
+
+
+async def test_early_lines_are_the_first_of_the_session_s_log(bench):
+    """What was printed before there was a session comes before what is printed after."""
+    box = await bench.booted()
+    await box.log([("stdout", "early")])
+    log = await log_of(box)
+    await box.log([("stderr", "late")])
+    assert [("stdout", "early"), ("stderr", "late")] == log.lines[-2:]
+
+
+async def test_early_lines_are_bounded(bench):
+    """A sandbox that prints and prints, and is never claimed, costs no more than this."""
+    box = await bench.booted()
+    await box.log([("stdout", str(number)) for number in range(EARLY_LINES + 10)])
+    log = await log_of(box)
+    assert (EARLY_LINES, "10") == (len(log.texts), log.texts[0])
+
+
+async def test_unclaimed_box_leaves_nothing(bench):
+    """What nobody has claimed is not kept."""
+    box = await bench.booted()
+    box.close()
+    await box.gone.wait()
+    assert [] == list(bench.data_dir.rglob("CLAUDE.md"))
+    assert (None, False) == (box.failure, box.kept)
+
+
+async def test_claimed_box_leaves_its_files(bench):
+    """What a session had in its sandbox is kept when that goes."""
+    box = await bench.booted()
+    box.claimed = True
+    (bench.maker.last.place.workspace / "work").touch()
+    box.close()
+    await box.gone.wait()
+    assert bench.maker.last.ended.is_set()
+    assert ["work"] == [path.name for path in bench.data_dir.glob("sessions/the-id/*/work")]
+    assert box.kept
+
+
+async def test_files_that_can_not_be_put_away_cost_nobody_else(bench, monkeypatch):
+    """The box is gone all the same; the next start finds its files."""
+    monkeypatch.setattr(bench.workspaces, "keep", raising_os_error)
+    box = await bench.booted()
+    box.claimed = True
+    box.close()
+    await box.gone.wait()
+    assert not box.kept
+
+
+def raising_os_error(_):
+    raise OSError("disk")
+
+
+async def test_closing_a_box_that_boots_ends_it(bench, autojump_clock):
+    """A boot is given up at once, and that is no failure of the sandbox."""
+    bench.maker.hold()
+    box = bench.start()
+    await wait_all_tasks_blocked()
+    box.close()
+    await box.gone.wait()
+    assert (0, None) == (trio.current_time(), box.failure)
+
+
+async def test_sandbox_waits_for_the_end_of_its_turn(bench):
+    """What is closed in mid-turn goes when the turn has stored its end."""
+    box = await bench.booted()
+    box.work = trio.Event()
+    box.close()
+    await wait_all_tasks_blocked()
+    assert not bench.maker.last.ended.is_set()
+    box.work.set()
+    await box.gone.wait()
+
+
+async def test_box_that_dies_tells_how(bench):
+    """The failure is how its process ended."""
+    box = await bench.booted()
+    bench.maker.last.die()
+    await box.gone.wait()
+    assert ("The agent's process ended (signal 9)", False) == (box.failure.text, box.alive)
+
+
+async def test_unclaimed_box_closes_when_its_engine_dies(bench):
+    """Without its engine a warm sandbox is worth nothing, and nobody shall see it."""
+    box = await bench.booted()
+    await bench.maker.last.lose_engine()
+    await box.gone.wait()
+    assert "The engine died (SIGKILL)" == box.failure.text
+
+
+async def test_claimed_box_goes_on_when_its_engine_dies(bench):
+    """Its next turn starts the engine again; until then the log says so, each time."""
+    box = await bench.booted()
+    box.claimed = True
+    log = await log_of(box)
+    await bench.maker.last.lose_engine("first")
+    await wait_all_tasks_blocked()
+    await bench.maker.last.lose_engine("second")
+    await wait_all_tasks_blocked()
+    assert [("system", "first"), ("system", "second")] == log.lines[-2:]
+    assert box.alive
+
+
+async def test_tally_counts_a_box_from_its_making_to_its_end(bench):
+    """Each state is counted once, and what is gone counts nowhere, whatever is said of it."""
+    box = bench.box()
+    seen = [+bench.tally]
+    await bench.booted(box)
+    seen.append(+bench.tally)
+    box.state = "running"
+    seen.append(+bench.tally)
+    box.close()
+    await box.gone.wait()
+    box.state = "waiting"
+    seen.append(+bench.tally)
+    assert [{"warming": 1}, {"warm": 1}, {"running": 1}, {}] == seen

@@ -228,6 +228,11 @@ def done(session_id: str, reason: TurnReason) -> Frame:
     return Frame("done", _encode({"sessionId": session_id, "reason": reason}))
 
 
+def gap(requested: int, earliest: int, latest: int) -> Frame:
+    """Says that the frames from `requested` to before `earliest` are no longer there."""
+    return Frame("gap", _encode({"requested": requested, "earliest": earliest, "latest": latest}))
+
+
 def sse(frame_id: int, frame: Frame) -> bytes:
     """The frame as it goes over the wire.
 

@@ -6,7 +6,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from ash.errors import AshError
-from ash.http import agents, files, health, lifecycle, sessions
+from ash.http import agents, files, health, lifecycle, sessions, tickets
 from ash.http.error_body import UNEXPECTED, error_body
 from ash.http.front import MAX_BODY
 from ash.http.services import Services
@@ -26,6 +26,7 @@ def make_app(services: Services) -> QuartTrio:
         agents.blueprint(services.agents),
         sessions.blueprint(services.sessions),
         lifecycle.blueprint(services.sessions),
+        tickets.blueprint(services.sessions, services.tickets),
         files.blueprint(services.files),
         health.blueprint(services.health),
     ):

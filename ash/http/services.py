@@ -9,6 +9,7 @@ from ash.agents import Agents
 from ash.keys import Keys
 from ash.sessions.files import Files
 from ash.sessions.service import Sessions
+from ash.tickets import Tickets
 
 Health = Callable[[], dict[str, Any]]
 
@@ -18,4 +19,5 @@ class Services(Struct, frozen=True):
     sessions: Sessions
     files: Files
     keys: Keys
+    tickets: Tickets
     health: Health

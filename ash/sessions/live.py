@@ -37,14 +37,14 @@ WhenBusy = Literal["refuse", "queue", "interrupt"]
 
 
 class Live:
-    """Owns the stream and, through its box, the sandbox and the turn that runs there.
+    """Publishes to its stream and, through its box, owns the sandbox and the turn there.
 
     `gone` is set when its sandbox is, and what became of the session is stored.
     """
 
-    def __init__(self, house: House, stored: StoredSession, box: Box) -> None:
+    def __init__(self, house: House, stored: StoredSession, box: Box, stream: Stream) -> None:
         self.stored = stored
-        self.stream = Stream(stored.next_frame)
+        self.stream = stream
         self.turn: Turn | None = None
         self.gone = trio.Event()
         self._house = house

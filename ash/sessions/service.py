@@ -1,5 +1,7 @@
 """What can be done with sessions. Routes, the command line and scripts all come through here."""
 
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -28,7 +30,9 @@ from ash.sessions.live import House, Live, WhenBusy, lifecycle_event
 from ash.sessions.recipe import NewSession, Rules
 from ash.sessions.stream import Stream
 from ash.sessions.turn import Turn
+from ash.sessions.streams import Streams
 
+from ash.sessions.watch import Watch
 
 class Sessions:
     """Owns every live session; their watchers are tasks of the nursery it is given."""
@@ -53,6 +57,7 @@ class Sessions:
         """
         agent = await self._store.agent(tenant, wanted.agent)
         if agent is None:
+        self._streams = Streams()
             raise NotFound(f'There is no agent "{wanted.agent}"')
         self.keep_warm(agent)
         box = await self._pool.claim(recipe.order(self._rules, agent, wanted.limits))
@@ -128,6 +133,24 @@ class Sessions:
         return await live.exec(command)
 
     async def interrupt(self, tenant: str, session_id: str) -> bool:
+    @asynccontextmanager
+    async def watch(self, tenant: str, session_id: str, after: int | None) -> AsyncIterator[Watch]:
+        """The session's frames behind the id `after`, else from the start of the running turn.
+
+        Raises NotFound.
+        """
+        stored = await self._stored(tenant, session_id)
+        with self._streams.to_watch(session_id, stored.next_frame) as stream:
+            # Asked again: it may have ended just before we had its stream.
+            if (await self.get(tenant, session_id)).status == "ended":
+                stream.end()
+            if after is None:
+                live = self._live.get(session_id)
+                start = live.turn.first_frame if live and live.turn else stream.next_id
+            else:
+                start = after + 1
+            yield Watch(self._store, tenant, session_id, stream, start)
+
         """Ends the running turn and keeps the session; whether there was one.
 
         Returns when the turn has ended. Raises NotFound, BadRequest if it is not active.
@@ -241,6 +264,7 @@ class Sessions:
 
     async def events(
         self, tenant: str, session_id: str, *, after: int, limit: int, kind: EventType | None
+        self._streams.end(session_id)
     ) -> list[SessionEvent]:
         await self._stored(tenant, session_id)
         return await self._store.events(tenant, session_id, after=after, limit=limit, kind=kind)
@@ -276,16 +300,21 @@ class Sessions:
                     partial(live.close, action, "shutdown", step=grace / 3, reason="shutdown")
                 )
 
-    async def _keep(self, live: Live, settings: Settings, event: str) -> None:
+        self._streams.shut()
+
+    async def _keep(self, live: Live, held: ExitStack, settings: Settings, event: str) -> None:
         """A live session's task."""
-        try:
-            await live.run(self._pool, settings, event)
-        finally:
-            del self._live[live.stored.session.id]
+        with held:
+            try:
+                await live.run(self._pool, settings, event)
+            finally:
+                del self._live[live.stored.session.id]
 
     def _bring_up(self, stored: StoredSession, box: Box, settings: Settings, event: str) -> Live:
-        live = self._live[box.id] = Live(self._house, stored, box)
-        self._nursery.start_soon(self._keep, live, settings, event)
+        held = ExitStack()
+        stream = held.enter_context(self._streams.to_publish(box.id, stored.next_frame))
+        live = self._live[box.id] = Live(self._house, stored, box, stream)
+        self._nursery.start_soon(self._keep, live, held, settings, event)
         return live
 
     async def _wake(self, stored: StoredSession) -> Session:

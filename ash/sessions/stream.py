@@ -26,6 +26,10 @@ class Cut(Exception):
     """The follower's next frame is no longer here: it has to come back with its cursor."""
 
 
+class Ended(Cut):
+    """The follower has had the last frame: none will ever come, or not from this daemon."""
+
+
 class Stream:
     """Numbers frames and keeps the latest.
 
@@ -41,7 +45,13 @@ class Stream:
         self._bytes = 0
         self._largest = 0
         self._followers = trio.lowlevel.ParkingLot()
-        self._broken = False
+        self.broken = False
+        self.ended = False
+
+    @property
+    def earliest(self) -> int:
+        """The id of the oldest frame that is still here; the next one's if there is none."""
+        return self.next_id - len(self._frames)
 
     def reservation(self) -> int | None:
         """The id to reserve up to in the next write, if what is reserved runs low."""
@@ -62,19 +72,27 @@ class Stream:
 
     def break_off(self) -> None:
         """Cuts all followers: what should have come next could not be stored."""
-        self._broken = True
+        self.broken = True
+        self._followers.unpark_all()
+
+    def end(self) -> None:
+        """Lets followers go once they have had what is here."""
+        self.ended = True
         self._followers.unpark_all()
 
     async def read(self, cursor: int, end: int | None = None) -> tuple[bytes, int]:
         """The frames from `cursor` on that are there, and the next cursor; waits for one.
 
-        Takes as many as fit into one write, at least one, none from `end` on. Raises Cut.
+        Takes as many as fit into one write, at least one, none from `end` on. Raises Cut, and
+        Ended behind the last one.
         """
         while cursor >= self.next_id:
-            if self._broken:
+            if self.ended:
+                raise Ended
+            if self.broken:
                 raise Cut
             await self._followers.park()
-        earliest = self.next_id - len(self._frames)
+        earliest = self.earliest
         if cursor < earliest:
             raise Cut
         start = cursor - earliest

@@ -117,7 +117,7 @@ async def api(tmp_path, serving):
         await keys.load(data, KEYS["default"])
         keys._tenants[keys._digest(KEYS["other"])] = "other"
         service = Files(store, Workspaces(data))
-        server = await serving(make_app(Services(None, None, service, keys, dict)))
+        server = await serving(make_app(Services(None, None, service, keys, None, dict)))
         yield await Api(data, store, service, server).connect()
 
 

@@ -11,7 +11,8 @@ from trio.testing import wait_all_tasks_blocked
 from ash import events
 from ash.errors import Conflict, Unauthorized, Unavailable
 from ash.http.cors import Cors
-from ash.http.front import MAX_BODY, PING_SECONDS, Front
+from ash.http.event_stream import PING_SECONDS
+from ash.http.front import MAX_BODY, Front
 from ash.http.services import Services
 from ash.sessions.stream import RING_BYTES, Stream
 
@@ -121,7 +122,9 @@ def sessions():
 
 @pytest.fixture
 def request_(sessions, nursery):
-    services = Services(agents=None, sessions=sessions, files=None, keys=Keys(), health=dict)
+    services = Services(
+        agents=None, sessions=sessions, files=None, keys=Keys(), tickets=None, health=dict
+    )
 
     async def rest(scope, receive, send):
         await send({"type": "rest", "path": scope["path"], "headers": []})

@@ -49,10 +49,12 @@ class Stream:
         self.status = 0
         self.headers: dict[str, str] = {}
 
-    async def ask(self, path: str, headers: dict[str, str], body: bytes) -> None:
+    async def ask(
+        self, path: str, headers: dict[str, str], body: bytes = b"", method: str = "POST"
+    ) -> None:
         """Raises AssertionError with what was answered if that is no stream."""
         head = {**headers, "Host": "ash", "Content-Length": str(len(body))}
-        request = h11.Request(method="POST", target=path, headers=list(head.items()))
+        request = h11.Request(method=method, target=path, headers=list(head.items()))
         events = (request, h11.Data(data=body), h11.EndOfMessage())
         await self._connection.send_all(b"".join(self._http.send(event) for event in events))
         response = await self._next_event()
@@ -80,6 +82,15 @@ class Stream:
         async for frame in self:
             if frame.event == event:
                 return frame
+        raise AssertionError(f"the stream ended before a frame {event}")
+
+    async def up_to(self, event: str) -> list[Frame]:
+        """The frames before the next such one, and that one."""
+        frames = []
+        async for frame in self:
+            frames.append(frame)
+            if frame.event == event:
+                return frames
         raise AssertionError(f"the stream ended before a frame {event}")
 
     async def rest(self) -> list[Frame]:
@@ -119,14 +130,23 @@ class Client(httpx.AsyncClient):
         return made["session"]["id"]
 
     @asynccontextmanager
-    async def sending(self, session: str, content: Any, **fields: Any):
-        """The stream of a turn."""
+    async def sending(self, session: str, content: Any, options: str = "", **fields: Any):
+        """The stream of a turn; `options` is the query."""
         body = json.dumps({"content": content, **fields}).encode()
-        headers = {"Authorization": self.headers["Authorization"]}
-        host, port = self.base_url.host, self.base_url.port
-        async with await trio.open_tcp_stream(host, port) as connection:
-            stream = Stream(connection)
-            await stream.ask(f"/api/sessions/{session}/messages", headers, body)
+        async with self._streaming() as stream:
+            path = f"/api/sessions/{session}/messages{options}"
+            await stream.ask(path, {"Authorization": self.headers["Authorization"]}, body)
+            yield stream
+
+    @asynccontextmanager
+    async def watching(self, session: str, query: str = "", last_id: int | None = None):
+        """The stream of a session; `last_id` is what an `EventSource` that comes back sends."""
+        keys = ("Authorization",) if "Authorization" in self.headers else ()
+        headers = {key: self.headers[key] for key in keys}
+        if last_id is not None:
+            headers["Last-Event-ID"] = str(last_id)
+        async with self._streaming() as stream:
+            await stream.ask(f"/api/sessions/{session}/stream{query}", headers, method="GET")
             yield stream
 
     async def say(self, session: str, content: Any, **fields: Any) -> list[Frame]:
@@ -156,6 +176,12 @@ class Client(httpx.AsyncClient):
                 await trio.sleep(0.01)
             while (await self.get("/health")).json()["pool"]["running"]:  # noqa: ASYNC110 - nor here
                 await trio.sleep(0.01)
+
+    @asynccontextmanager
+    async def _streaming(self):
+        host, port = self.base_url.host, self.base_url.port
+        async with await trio.open_tcp_stream(host, port) as connection:
+            yield Stream(connection)
 
     async def _made(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         response = await self.post(path, json=body)

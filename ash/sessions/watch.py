@@ -1,0 +1,128 @@
+"""One watcher's way through the frames of a session: what the store has, then what is live."""
+
+from collections import deque
+from typing import cast
+
+from ash import __version__, events
+from ash.events import Frame, sse
+from ash.model import TurnReason
+from ash.sessions.stream import WRITE_BYTES, Ended, Stream
+from ash.store import Store
+from ash.store.frames import StoredFrame
+
+# Read at once: a few dozen bytes each. Messages are read one by one, as one may be megabytes.
+PAGE = 200
+
+
+class Watch:
+    """Gives the frames from id `cursor` on, and says where frames are missing.
+
+    Missing are deltas that the ring has forgotten or a crash has taken along: ids that lie
+    between a turn's start and its end and are not in the store. Between two turns nothing was
+    shown, so ids that were reserved and skipped there are not missing.
+    """
+
+    def __init__(
+        self, store: Store, tenant: str, session_id: str, stream: Stream, cursor: int
+    ) -> None:
+        self.cursor = cursor
+        self._store = store
+        self._tenant = tenant
+        self._session_id = session_id
+        self._stream = stream
+        self._live = False
+        self._in_turn: bool | None = None
+        self._page: deque[StoredFrame] = deque()
+        self._is_last_page = False
+        self._boundary = 0
+        self._written = bytearray()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether nothing will come that is not there yet."""
+        return self._stream.ended
+
+    async def read(self) -> bytes:
+        """What comes next, about as much as fits into one write; waits for it.
+
+        Nothing at the end. Raises Cut for a watcher that had come up with what is live and fell
+        behind. A read that is cancelled loses nothing.
+        """
+        if not self._live:
+            if self.cursor > self._stream.next_id:
+                self._miss(self._stream.next_id)
+            while not self._written and self.cursor < self._stream.earliest:
+                await self._read_past()
+            if self._written:
+                written, self._written = bytes(self._written), bytearray()
+                return written
+            self._live = True
+        try:
+            data, self.cursor = await self._stream.read(self.cursor)
+        except Ended:
+            return b""
+        return data
+
+    async def _read_past(self) -> None:
+        """Writes what was before the ring's first frame, up to one write."""
+        if self._in_turn is None:
+            before = self.cursor - 1
+            self._in_turn = await self._store.in_turn(self._tenant, self._session_id, before)
+        if not self._page:
+            await self._turn_page()
+        while self._page and len(self._written) < WRITE_BYTES:
+            frames = await self._frames(self._page[0])
+            self._show(self._page.popleft(), frames)
+        if self._is_last_page and not self._page:
+            self._skip(self._boundary)
+
+    async def _turn_page(self) -> None:
+        # First: what was shown before the ring's first frame, and lasts, is in the store by now.
+        boundary = self._stream.earliest
+        found = await self._store.frames_after(
+            self._tenant, self._session_id, after=self.cursor - 1, limit=PAGE
+        )
+        self._boundary = boundary
+        self._page.extend(found)
+        self._is_last_page = len(found) < PAGE
+
+    async def _frames(self, stored: StoredFrame) -> list[Frame]:
+        """As they were shown; the last one has the id that is stored."""
+        text = stored.text or ""
+        match stored.event:
+            case "session_start":
+                return [events.session_start(self._session_id, text or __version__)]
+            case "error":
+                return [events.error(text)]
+            case "done":
+                return [events.done(self._session_id, cast("TurnReason", text))]
+        after = cast("int", stored.sequence) - 1
+        (message,) = await self._store.messages(
+            self._tenant, self._session_id, after=after, limit=1
+        )
+        return events.read(message.content.encode()).frames
+
+    def _show(self, stored: StoredFrame, frames: list[Frame]) -> None:
+        """Writes those of the frames that are wanted and not in the ring."""
+        for frame_id, frame in enumerate(frames, stored.id - len(frames) + 1):
+            if self.cursor <= frame_id < self._boundary:
+                self._skip(frame_id)
+                self._written += sse(frame_id, frame)
+                self.cursor = frame_id + 1
+        if stored.id < self._boundary:
+            self._in_turn = stored.event != "done"
+        else:
+            self._page.clear()
+            self._is_last_page = True
+
+    def _skip(self, to: int) -> None:
+        """Goes on at another id."""
+        if self.cursor < to and self._in_turn:
+            self._miss(to)
+        self.cursor = to
+
+    def _miss(self, earliest: int) -> None:
+        """Says that the frames before `earliest` are gone."""
+        gap = events.gap(self.cursor, earliest, self._stream.next_id - 1)
+        self._written += sse(earliest - 1, gap)
+        self.cursor = earliest

@@ -62,6 +62,9 @@ class Client:
         timeout = httpx.Timeout(patience, connect=_CONNECT)
         return self._ask("POST", path, json=body, timeout=timeout)
 
+    def patch(self, path: str, body: dict[str, Any]) -> Any:
+        return self._ask("PATCH", path, json=body)
+
     def delete(self, path: str) -> Any:
         return self._ask("DELETE", path)
 

@@ -121,10 +121,67 @@ def get_session(client: Client, *, session_id: str, as_json: bool) -> None:
 @session.command()
 @click.argument("session_id", metavar="ID")
 @connected
+def pause(client: Client, session_id: str) -> None:
+    """Pause a session; it keeps its sandbox while there is room."""
+    _print_status(client.post(path("sessions", session_id, "pause"), {}))
+
+
+@session.command()
+@click.argument("session_id", metavar="ID")
+@connected
+def stop(client: Client, session_id: str) -> None:
+    """Stop a session and free its sandbox; it can be resumed."""
+    _print_status(client.post(path("sessions", session_id, "stop"), {}))
+
+
+@session.command()
+@click.argument("session_id", metavar="ID")
+@connected
+def resume(client: Client, session_id: str) -> None:
+    """Go on with a session that was paused or stopped, or that broke."""
+    _print_status(client.post(path("sessions", session_id, "resume"), {}))
+
+
+@session.command()
+@click.argument("session_id", metavar="ID")
+@connected
+def interrupt(client: Client, session_id: str) -> None:
+    """End the turn that runs and keep the session."""
+    answer = client.post(path("sessions", session_id, "interrupt"), {})
+    click.echo("interrupted" if answer["interrupted"] else "no turn was running")
+
+
+@session.command()
+@click.argument("session_id", metavar="ID")
+@click.option("--model", help="The model from the next message on.")
+@click.option("--allowed-tool", "allowed_tools", multiple=True, help="Repeat it for several.")
+@click.option("--disallowed-tool", "disallowed_tools", multiple=True, help="Repeat it for several.")
+@click.option("--reset", multiple=True, help="A setting to take back, by its name in the API.")
+@as_json
+@connected
+def config(
+    client: Client, *, session_id: str, as_json: bool, reset: tuple[str, ...], **options: Any
+) -> None:
+    """Change a session's settings; they hold from the next message on."""
+    wanted: dict[str, Any] = {name: value for name, value in _said(options).items() if value != ()}
+    wanted |= dict.fromkeys(reset)
+    if not wanted:
+        raise BadRequest("there is nothing to change")
+    changed = client.patch(path("sessions", session_id, "config"), wanted)["session"]
+    (print_json if as_json else print_fields)(changed)
+
+
+@session.command()
+@click.argument("session_id", metavar="ID")
+@connected
 def end(client: Client, session_id: str) -> None:
     """End a session for good."""
-    ended = client.delete(path("sessions", session_id))["session"]
-    click.echo(f"{ended['id']} {ended['status']}")
+    _print_status(client.delete(path("sessions", session_id)))
+
+
+def _print_status(answer: dict[str, Any]) -> None:
+    found = answer["session"]
+    click.echo(f"{found['id']} {found['status']}")
 
 
 def _said(options: dict[str, Any]) -> dict[str, Any]:

@@ -68,6 +68,46 @@ def test_end(client_ash, server):
     assert client_ash("session", "end", "s1").stdout == "s1 ended\n"
 
 
+@pytest.mark.parametrize(
+    ("command", "status"), [("pause", "paused"), ("stop", "stopped"), ("resume", "active")]
+)
+def test_change(client_ash, server, command, status):
+    """What becomes of the session is said."""
+    server.sends("POST", f"/api/sessions/s1/{command}", {"session": {**SESSION, "status": status}})
+
+    assert client_ash("session", command, "s1").stdout == f"s1 {status}\n"
+
+
+@pytest.mark.parametrize(
+    ("interrupted", "said"), [(True, "interrupted\n"), (False, "no turn was running\n")]
+)
+def test_interrupt(client_ash, server, interrupted, said):
+    """Whether there was a turn to end."""
+    answer = {"interrupted": interrupted, "turn": "idle"}
+    server.sends("POST", "/api/sessions/s1/interrupt", answer)
+
+    assert client_ash("session", "interrupt", "s1").stdout == said
+
+
+def test_config(client_ash, server):
+    """What is given is changed, what is named is taken back, all else stays."""
+    server.sends("PATCH", "/api/sessions/s1/config", {"session": SESSION})
+    options = ("--model", "m", "--allowed-tool", "Bash", "--allowed-tool", "Read")
+
+    result = client_ash("session", "config", "s1", *options, "--reset", "betas", "--json")
+
+    assert json.loads(result.stdout) == SESSION
+    assert server.last_body == {"model": "m", "allowedTools": ["Bash", "Read"], "betas": None}
+
+
+def test_config_without_anything(client_ash, server):
+    """A change of nothing is a mistake, and is not sent."""
+    result = client_ash("session", "config", "s1")
+
+    assert (result.exit_code, result.stderr) == (1, "ash: there is nothing to change\n")
+    assert server.asked == []
+
+
 def test_send_body(client_ash, server):
     """Partial messages are asked for; options are the API's fields."""
     server.streams("s1", DONE)

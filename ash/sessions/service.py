@@ -29,10 +29,10 @@ from ash.sessions import recipe
 from ash.sessions.live import House, Live, WhenBusy, lifecycle_event
 from ash.sessions.recipe import NewSession, Rules
 from ash.sessions.stream import Stream
-from ash.sessions.turn import Turn
 from ash.sessions.streams import Streams
-
+from ash.sessions.turn import Turn
 from ash.sessions.watch import Watch
+
 
 class Sessions:
     """Owns every live session; their watchers are tasks of the nursery it is given."""
@@ -47,6 +47,7 @@ class Sessions:
         self._owner = owner
         self._rules = rules
         self._live: dict[str, Live] = {}
+        self._streams = Streams()
 
     async def create(self, tenant: str, wanted: NewSession) -> Session:
         """Takes a warm sandbox or boots one; returns the session when it is active.
@@ -57,7 +58,6 @@ class Sessions:
         """
         agent = await self._store.agent(tenant, wanted.agent)
         if agent is None:
-        self._streams = Streams()
             raise NotFound(f'There is no agent "{wanted.agent}"')
         self.keep_warm(agent)
         box = await self._pool.claim(recipe.order(self._rules, agent, wanted.limits))
@@ -123,16 +123,6 @@ class Sessions:
         await turn.accepted()
         return turn, live.stream
 
-    async def exec(self, tenant: str, session_id: str, command: Exec) -> ExecResult:
-        """Runs a shell command in the workspace, also beside a turn.
-
-        It goes on to its end if the caller is cancelled. Raises NotFound, BadRequest if the
-        session is not active, EngineFailed if its sandbox could not run it or ended.
-        """
-        live = await self._active(tenant, session_id)
-        return await live.exec(command)
-
-    async def interrupt(self, tenant: str, session_id: str) -> bool:
     @asynccontextmanager
     async def watch(self, tenant: str, session_id: str, after: int | None) -> AsyncIterator[Watch]:
         """The session's frames behind the id `after`, else from the start of the running turn.
@@ -151,6 +141,16 @@ class Sessions:
                 start = after + 1
             yield Watch(self._store, tenant, session_id, stream, start)
 
+    async def exec(self, tenant: str, session_id: str, command: Exec) -> ExecResult:
+        """Runs a shell command in the workspace, also beside a turn.
+
+        It goes on to its end if the caller is cancelled. Raises NotFound, BadRequest if the
+        session is not active, EngineFailed if its sandbox could not run it or ended.
+        """
+        live = await self._active(tenant, session_id)
+        return await live.exec(command)
+
+    async def interrupt(self, tenant: str, session_id: str) -> bool:
         """Ends the running turn and keeps the session; whether there was one.
 
         Returns when the turn has ended. Raises NotFound, BadRequest if it is not active.
@@ -254,6 +254,7 @@ class Sessions:
         event = lifecycle_event("ended")
         now = now_iso(self._house.clock)
         await self._store.change_session(session_id, CHANGES["end"], now, event=event)
+        self._streams.end(session_id)
         return (await self._stored(tenant, session_id)).session
 
     async def messages(
@@ -264,7 +265,6 @@ class Sessions:
 
     async def events(
         self, tenant: str, session_id: str, *, after: int, limit: int, kind: EventType | None
-        self._streams.end(session_id)
     ) -> list[SessionEvent]:
         await self._stored(tenant, session_id)
         return await self._store.events(tenant, session_id, after=after, limit=limit, kind=kind)
@@ -299,7 +299,6 @@ class Sessions:
                 nursery.start_soon(
                     partial(live.close, action, "shutdown", step=grace / 3, reason="shutdown")
                 )
-
         self._streams.shut()
 
     async def _keep(self, live: Live, held: ExitStack, settings: Settings, event: str) -> None:

@@ -118,3 +118,21 @@ async def test_quiet_means_that_nothing_would_be_lost(cli) -> None:
     await cli.begin([])
     cli.lines.finish()
     assert not cli.lines.quiet
+
+
+async def test_end_between_turns_is_told_once(cli) -> None:
+    """Whoever asked to be told hears why, and no more than that."""
+    told: list[str] = []
+    cli.lines.on_end = told.append
+    cli.lines.bury("first")
+    cli.lines.bury("second")
+    assert ["first"] == told
+
+
+async def test_end_in_a_turn_is_the_turn_s(cli) -> None:
+    """It is over then, and knows why: nobody else is told."""
+    told: list[str] = []
+    cli.lines.on_end = told.append
+    turn = await cli.begin([])
+    cli.lines.bury("gone")
+    assert (True, []) == (turn.over.is_set(), told)

@@ -9,6 +9,7 @@ from ash.errors import EngineFailed
 from ash.protocol import (
     Done,
     Failed,
+    Gone,
     Interrupt,
     Lines,
     Log,
@@ -274,3 +275,21 @@ async def test_commands_are_not_mixed(running, nursery):
     for each in ids:
         nursery.start_soon(link.send, Interrupt(id=each))
     assert sorted(ids) == sorted([(await bridge.hear()).id for _ in ids])
+
+
+async def test_end_of_an_idle_engine_is_told_each_time(running, nursery):
+    """Whoever waits for it hears why, also when it came before the waiting; then the next."""
+    link, bridge = running
+    await bridge.say(Gone("first"))
+    await wait_all_tasks_blocked()
+    assert "first" == await link.engine_gone()
+    nursery.start_soon(bridge.say, Gone("second"))
+    assert "second" == await link.engine_gone()
+
+
+async def test_end_of_an_idle_engine_is_no_turn_s(running):
+    """A turn that begins at that moment is told nothing: the bridge starts another engine."""
+    link, bridge = running
+    async with link.turn() as batches:
+        await bridge.say(Gone("oh"), message("mine"))
+        assert [message("mine")] == await batches.receive()

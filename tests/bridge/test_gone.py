@@ -1,0 +1,66 @@
+"""An engine that dies between two turns: the daemon hears of it, and the next turn has another."""
+
+import json
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+import tests
+from ash.protocol import Gone
+from tests.support.bridge import processes_under, start_bridge
+
+_FAKE = Path(tests.__path__[0], "support", "fake_cli.py")
+
+
+@pytest.fixture
+def executable(tmp_path) -> str:
+    path = tmp_path / "claude"
+    path.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -S {_FAKE}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture
+def bridge(engine, executable, tmp_path):
+    with start_bridge(
+        engine, tmp_path, "http://127.0.0.1:9", CLAUDE_CODE_EXECUTABLE=executable
+    ) as bridge:
+        yield bridge.open()
+
+
+def _pid(turn) -> int:
+    return turn.of("system")[0]["pid"]
+
+
+def test_death_before_the_first_turn_is_told(bridge, tmp_path) -> None:
+    """So a sandbox that waits for a session with a dead engine is found out."""
+    (cli,) = set(processes_under(tmp_path)) - {bridge.process.pid}
+    os.kill(cli, signal.SIGKILL)
+    assert Gone("The engine died (SIGKILL)") == bridge.receive()
+
+
+def test_death_between_turns_is_told_and_mended(bridge) -> None:
+    """It is told once, and costs no turn."""
+    first = bridge.turn("[]")
+    os.kill(_pid(first), signal.SIGKILL)
+    assert Gone("The engine died (SIGKILL)") == bridge.receive()
+    second = bridge.turn("[]")
+    assert ([], False) == (second.errors, _pid(first) == _pid(second))
+
+
+def test_death_in_a_turn_is_the_turn_s_error(bridge) -> None:
+    """Nothing else is said of it."""
+    turn = bridge.turn(json.dumps([["exit", 3]]))
+    assert ["The engine died (exit code 3)"] == turn.errors
+    assert [] == bridge.turn("[]").errors
+
+
+def test_engine_that_is_closed_is_not_told_as_dead(bridge) -> None:
+    """One that has to make way for another, with other settings, dies on purpose."""
+    first = bridge.turn("[]")
+    second = bridge.turn("[]", max_turns=3)
+    assert ([], False) == (second.errors, _pid(first) == _pid(second))

@@ -33,7 +33,10 @@ class Capacity(Struct, frozen=True):
 class Ledger(Protocol):
     """What is remembered of sandboxes across restarts."""
 
-    async def sandbox_added(self, sandbox_id: str, kind: Kind) -> None: ...
+    async def sandbox_added(self, sandbox_id: str, kind: Kind) -> bool:
+        """Whether it is one that was cold."""
+        ...
+
     async def sandbox_cold(self, sandbox_id: str) -> None: ...
     async def sandbox_removed(self, sandbox_id: str) -> None: ...
     async def count_cold(self) -> int: ...
@@ -113,7 +116,6 @@ class Pool:
         self._resumed[path] += 1
         if source is not None:
             self._resumed[source] += 1
-            self._cold = max(0, self._cold - 1)
 
     async def fork_files(self, box_id: str, fork_id: str) -> None:
         """Copies what a sandbox has for another one. Raises NotFound if there is nothing."""
@@ -256,7 +258,8 @@ class Pool:
     async def _is_remembered(self, box: Box) -> bool:
         """What the store does not know of is not made."""
         try:
-            await self._ledger.sandbox_added(box.id, box.order.kind)
+            box.kept = await self._ledger.sandbox_added(box.id, box.order.kind)
+            self._cold -= box.kept
         except Exception as error:  # noqa: BLE001 - one sandbox must not take the others along
             box.fail(error)
         return box.failure is None

@@ -11,8 +11,8 @@ class StoreLedger:
         self._owner = owner
         self._clock = clock
 
-    async def sandbox_added(self, sandbox_id: str, kind: Kind) -> None:
-        await self._store.add_sandbox(
+    async def sandbox_added(self, sandbox_id: str, kind: Kind) -> bool:
+        return await self._store.add_sandbox(
             sandbox_id,
             owner=self._owner,
             tenant=kind.tenant,

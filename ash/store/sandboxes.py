@@ -8,7 +8,8 @@ SQL = load("sandboxes")
 class Sandboxes(Part):
     async def add_sandbox(
         self, sandbox_id: str, *, owner: str, tenant: str, agent: str, version: int, now: str
-    ) -> None:
+    ) -> bool:
+        """Whether it is one that was cold."""
         params = {
             "id": sandbox_id,
             "owner": owner,
@@ -17,7 +18,9 @@ class Sandboxes(Part):
             "version": version,
             "now": now,
         }
-        await self._driver.write([Statement(SQL["add_sandbox"], params)])
+        unit = [Statement(SQL["wake_sandbox"], params), Statement(SQL["add_sandbox"], params)]
+        woken, *_ = await self._driver.write(unit)
+        return bool(woken)
 
     async def chill_sandbox(self, sandbox_id: str, now: str) -> None:
         """Its processes are gone, its files are kept."""

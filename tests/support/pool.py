@@ -171,8 +171,10 @@ class MemoryLedger:
 
     async def sandbox_added(self, sandbox_id, kind):
         await self._called("added")
+        was_cold = self.rows.get(sandbox_id) == "cold"
         self.rows[sandbox_id] = "live"
         self.added += 1
+        return was_cold
 
     async def sandbox_cold(self, sandbox_id):
         await self._called("cold")

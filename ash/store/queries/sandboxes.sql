@@ -1,3 +1,7 @@
+-- name: wake_sandbox
+-- A cold sandbox that starts again.
+UPDATE sandboxes SET state = 'live' WHERE id = :id AND state = 'cold' RETURNING id;
+
 -- name: add_sandbox
 -- A sandbox that starts, for the first time or again.
 INSERT INTO sandboxes (

@@ -32,16 +32,30 @@ class Scene:
         self._nursery.start_soon(self.pool.run)
         return self.pool
 
-    def order(self, agent="a", version=1, tenant="default", limits=SMALL):
-        kind = Kind(tenant, agent, version)
-        return Order(kind=kind, source=self._source, env={}, limits=limits, network=NETWORK)
+    def order(self, agent="a", version=1, tenant="default", limits=SMALL, *, restore=False):
+        return Order(
+            kind=Kind(tenant, agent, version),
+            source=self._source,
+            env={},
+            limits=limits,
+            network=NETWORK,
+            restore=restore,
+        )
 
     def stock(self, agent="a", version=1, count=1):
         self.pool.stock(self.order(agent, version), PLAIN, count)
 
     async def claim(self, agent="a", **more):
         """As a session does it: a sandbox that is booted, and waits for its first turn."""
-        box = await self.pool.claim(self.order(agent, **more))
+        return await self._boot(await self.pool.claim(self.order(agent, **more)))
+
+    async def claim_again(self, box_id, agent="a"):
+        """As a session does it that is resumed, with what was kept of it."""
+        return await self._boot(
+            await self.pool.claim_again(box_id, self.order(agent, restore=True))
+        )
+
+    async def _boot(self, box):
         await self.pool.boot(box, PLAIN)
         if box.failure is None:
             self.settle(box)

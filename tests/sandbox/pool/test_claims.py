@@ -4,6 +4,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from ash.errors import Conflict, Unavailable
 from ash.protocol import Open
 from ash.sandbox.limits import Limits
 
@@ -139,3 +140,35 @@ async def test_released_box_that_was_booted_is_ended(scene):
     await box.gone.wait()
     await wait_all_tasks_blocked()
     assert (False, (1, 0, 1)) == (box.kept, scene.counts)
+
+
+async def test_session_that_is_resumed_has_its_files_again(scene):
+    """A new sandbox under the same id goes on with what was kept of the last one."""
+    scene.open()
+    box = await scene.claim()
+    (scene.maker.last.place.workspace / "work").touch()
+    box.close()
+    await box.gone.wait()
+    again = await scene.claim_again(box.id)
+    assert (box.id, "local") == (again.id, again.source)
+    assert (scene.maker.last.place.workspace / "work").exists()
+
+
+async def test_session_is_not_resumed_twice(scene):
+    """Of two who try only one gets a sandbox."""
+    scene.open()
+    box = await scene.claim()
+    with pytest.raises(Conflict):
+        await scene.pool.claim_again(box.id, scene.order(restore=True))
+    assert box.alive
+
+
+async def test_resuming_makes_room_as_creating_does(scene):
+    """A session that comes back may cost another one its sandbox, or be refused."""
+    scene.open(sandboxes=1)
+    other = await scene.claim("b")
+    await scene.claim_again("the-id")
+    assert [other] == scene.evicted
+    scene.pool._boxes["the-id"].state = "running"
+    with pytest.raises(Unavailable):
+        await scene.pool.claim_again("another", scene.order(restore=True))

@@ -2,10 +2,12 @@
 
 import random
 
+import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from ash.errors import Unavailable
+from ash.protocol import Open
 from tests.support.pool import MemoryLedger
 
 
@@ -34,6 +36,58 @@ async def test_ledger_follows_each_sandbox(scene):
     assert {box.id: "cold"} == scene.ledger.rows
 
 
+async def test_cold_one_that_wakes_is_counted_as_what_it_is(scene):
+    """Files that were kept are cold, then a live sandbox's, then cold again."""
+    scene.open()
+    box = await scene.claim()
+    box.close()
+    await box.gone.wait()
+    again = await scene.claim_again(box.id)
+    assert ((0, 1, 1), 0) == (scene.counts, scene.pool.stats().cold)
+    again.close()
+    await wait_all_tasks_blocked()
+    assert (1, {box.id: "cold"}) == (scene.pool.stats().total, scene.ledger.rows)
+
+
+@pytest.mark.parametrize("how", ["fails", "is closed"])
+async def test_cold_one_that_does_not_wake_stays_cold(scene, how):
+    """A resume that came to nothing leaves the counts and the files as they were."""
+    scene.open(boots=1)
+    box = await scene.claim()
+    box.close()
+    await box.gone.wait()
+    if how == "fails":
+        scene.maker.refusal = "no"
+        await scene.claim_again(box.id)
+    else:
+        scene.maker.hold()
+        busy = await scene.pool.claim(scene.order())
+        again = await scene.pool.claim_again(box.id, scene.order(restore=True))
+        for each in (busy, again):
+            scene.pool._nursery.start_soon(scene.pool.boot, each, PLAIN)
+            await wait_all_tasks_blocked()
+        again.close()
+        await again.gone.wait()
+    await wait_all_tasks_blocked()
+    assert (1, 1) == (scene.pool.stats().cold, scene.kept)
+    assert "cold" == scene.ledger.rows[box.id]
+
+
+async def test_resumes_are_counted_by_what_they_came_from(scene):
+    """Warm or cold, and the cold ones by where their files were."""
+    scene.open()
+    scene.pool.resumed("warm")
+    scene.pool.resumed("cold", "local")
+    scene.pool.resumed("cold", "fresh")
+    stats = scene.pool.stats()
+    assert (1, 2) == (stats.resume_warm_hits, stats.resume_cold_hits)
+    assert (1, 0, 1) == (
+        stats.resume_cold_local_hits,
+        stats.resume_cold_cloud_hits,
+        stats.resume_cold_fresh_hits,
+    )
+
+
 async def test_sandbox_that_can_not_be_remembered_is_not_made(scene):
     """The create fails with what the store says, and the pool goes on."""
     scene.open(sandboxes=1)
@@ -53,6 +107,9 @@ async def test_end_that_can_not_be_remembered_costs_no_one(scene):
     await wait_all_tasks_blocked()
     assert (0, 0, 0) == scene.counts
     assert (await scene.claim()).alive
+
+
+PLAIN = Open(session_id="")
 
 
 class Load:

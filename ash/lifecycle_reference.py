@@ -42,7 +42,7 @@ def _table() -> str:
 
 def _row(status: SessionStatus) -> str:
     cells = [
-        f"`{change.target}`" if status in change.sources else "–" for change in CHANGES.values()
+        f"`{change.target}`" if status in change.sources else "-" for change in CHANGES.values()
     ]
     return f"| `{status}` | {' | '.join(cells)} |\n"
 

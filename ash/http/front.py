@@ -66,7 +66,7 @@ class Front:
             options = _options(scope["query_string"])
             query = _query(session_id, await read_body(receive))
             turn, stream = await self._services.sessions.send(
-                tenant, session_id, query, options.when_busy
+                tenant, session_id, query, options.when_busy, resume=options.resume == "auto"
             )
         except Exception as error:  # noqa: BLE001 - all of it is answered
             await send_error(send, refusal(error, scope))
@@ -100,6 +100,7 @@ class _TurnFrames:
 class _Options(Struct, rename="camel"):
     when_busy: WhenBusy = "refuse"
     on_disconnect: Literal["continue", "interrupt"] = "continue"
+    resume: Literal["no", "auto"] = "no"
 
 
 def _options(query: bytes) -> _Options:

@@ -110,12 +110,21 @@ class Sessions:
         )
 
     async def send(
-        self, tenant: str, session_id: str, query: Query, when_busy: WhenBusy = "refuse"
+        self,
+        tenant: str,
+        session_id: str,
+        query: Query,
+        when_busy: WhenBusy = "refuse",
+        *,
+        resume: bool = False,
     ) -> tuple[Turn, Stream]:
         """Starts a turn; returns when the user's message is stored.
 
-        Raises NotFound, BadRequest if the session is not active, Conflict if a turn runs.
+        Raises NotFound, BadRequest if the session is not active, Conflict if a turn runs. With
+        `resume` one that is not active is made so, and what `resume` raises is raised.
         """
+        if resume:
+            await self.resume(tenant, session_id)
         live = await self._active(tenant, session_id)
         recipe.fill_in(query, live.stored.session)
         async with live.entry(when_busy):

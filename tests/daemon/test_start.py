@@ -157,7 +157,9 @@ async def test_sessions_survive_a_killed_daemon(child, data_dir):
         assert any("echo: hello" in text for text in texts)
         rows = [(row["type"], row["data"]) for row in await daemon.us.history(busy, "events")]
         assert ("error", '{"error":"The daemon was restarted during the turn"}') in rows
-        resumed = await daemon.us.post(f"/api/sessions/{busy}/resume")
-        if resumed.status_code == 200:
-            frames = await daemon.us.say(busy, "again")
-            assert last.id < frames[0].id
+        for session in (idle, busy):
+            resumed = await daemon.us.post(f"/api/sessions/{session}/resume")
+            assert (200, "active") == (resumed.status_code, resumed.json()["session"]["status"])
+        assert last.id < (await daemon.us.say(busy, "again"))[0].id
+        recalled = (await daemon.us.say(idle, "RECALL"))[-2].value["result"]
+        assert '["hello","RECALL"]' == recalled

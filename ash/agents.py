@@ -23,7 +23,7 @@ from ash.store import Store
 PROMPT_FILE = "CLAUDE.md"
 
 # The server's own folders below its data directory: they hold what other tenants deployed too.
-OWN_FOLDERS = ("agents", "sandboxes", "sessions")
+OWN_FOLDERS = ("agents", "sandboxes", "sessions", "transfers")
 
 # No project is that deep; what is deeper by far can't be copied.
 MAX_DEPTH = 100
@@ -46,6 +46,12 @@ class Deployment(Struct, kw_only=True):
 
 def agent_config(stored: StoredAgent) -> AgentConfig:
     return msgspec.convert(stored.agent.config or {}, AgentConfig)
+
+
+def agent_folder(data_dir: Path, tenant: str, name: str) -> Path:
+    """Where the copies of an agent are."""
+    tenant_folder = quote(tenant, safe="").replace(".", "%2E")
+    return data_dir / OWN_FOLDERS[0] / tenant_folder / name
 
 
 class Agents:
@@ -143,8 +149,7 @@ class Agents:
         return self._locks.setdefault(folder, trio.Lock())
 
     def _folder(self, tenant: str, name: str) -> Path:
-        tenant_folder = quote(tenant, safe="").replace(".", "%2E")
-        return self._data_dir / OWN_FOLDERS[0] / tenant_folder / name
+        return agent_folder(self._data_dir, tenant, name)
 
     def _resolve(self, path: str) -> Path:
         try:

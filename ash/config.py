@@ -24,6 +24,10 @@ Isolation = Literal["strict", "best-effort", "none"]
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 Text = Annotated[str, Meta(min_length=1)]
 Url = Annotated[str, Meta(pattern=r"^https?://[^\s/]+", description="an http:// or https:// URL")]
+SnapshotUrl = Annotated[
+    str,
+    Meta(pattern=r"^(s3|gs)://[^\s/]+(/\S*)?$", description="an s3:// or gs:// URL of a bucket"),
+]
 Origin = Annotated[
     str,
     Meta(
@@ -145,6 +149,14 @@ class Settings(Struct, frozen=True, kw_only=True):
         Seconds,
         Doc("ASH_SCRIPT_TIMEOUT", "How long an agent's install.sh and startup.sh may take each."),
     ] = 120.0
+    snapshot_url: Annotated[
+        SnapshotUrl | None,
+        Doc(
+            "ASH_SNAPSHOT_URL",
+            "Where files of sessions and agents are backed up: `s3://bucket/prefix` or"
+            " `gs://bucket/prefix`. Credentials as for the cloud's own tools: AWS_*, GOOGLE_*.",
+        ),
+    ] = None
     allowed_origins: Annotated[
         tuple[Origin, ...],
         Doc("ALLOWED_ORIGINS", "Web origins that browsers may call from."),

@@ -5,7 +5,7 @@ import os
 import resource
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +26,7 @@ from ash.http.listeners import open_listeners
 from ash.http.server import serve
 from ash.http.services import Health, Services
 from ash.keys import Keys, load_secret
+from ash.model import StoredAgent
 from ash.sandbox.box import Workshop
 from ash.sandbox.egress import ModelUpstream, Policy, credentials, parse
 from ash.sandbox.isolation import detect
@@ -35,6 +36,8 @@ from ash.sandbox.process import Spawner
 from ash.sandbox.reaper import reap_orphans
 from ash.sandbox.sandbox import Runtime
 from ash.sandbox.workspace import Workspaces
+from ash.sessions.cloud import Cloud
+from ash.sessions.cloud_opening import open_cloud
 from ash.sessions.files import Files
 from ash.sessions.ledger import StoreLedger
 from ash.sessions.live import House
@@ -51,6 +54,9 @@ OWNER = "standalone"
 # What ending sandboxes and closing the store may take after the turns had their grace.
 CLOSE_SECONDS = 4.0
 
+# What uploads may take of that; what is left of them is due at the next start.
+UPLOAD_SECONDS = 2.0
+
 
 async def run(settings: Settings) -> None:
     """The daemon's whole life. Raises StartError, whose text is all its user needs."""
@@ -62,6 +68,7 @@ async def run(settings: Settings) -> None:
             open_store(data_dir / "ash.db") as store,
             open_cages(data_dir) as cages,
             _upstream(settings) as upstream,
+            _cloud(settings, store) as cloud,
         ):
             runtime = await _runtime(settings, spawner, cages, upstream)
             await _recover(store, Workspaces(data_dir))
@@ -73,7 +80,7 @@ async def run(settings: Settings) -> None:
             print(_start_line(settings, url, runtime), flush=True)  # noqa: T201 - for its user
             log.info("daemon.started", url=url, key_file=str(key_file) if key_file else None)
             tickets = Tickets(secret, SystemClock())
-            await _serve(settings, store, runtime, keys, listeners, tickets=tickets)
+            await _serve(settings, store, runtime, keys, listeners, tickets=tickets, cloud=cloud)
     log.info("daemon.stopped")
 
 
@@ -85,12 +92,17 @@ async def _serve(
     listeners: list[trio.SocketListener],
     *,
     tickets: Tickets,
+    cloud: Cloud | None,
 ) -> None:
     """The tree: HTTP and the sessions below one nursery, until a signal says stop."""
     data_dir, clock = settings.data_dir.absolute(), SystemClock()
     house = House(store, clock, settings.turn_silence_timeout)
     workshop = Workshop(
-        runtime, Workspaces(data_dir), settings.engine_start_timeout, settings.script_timeout
+        runtime,
+        Workspaces(data_dir),
+        settings.engine_start_timeout,
+        settings.script_timeout,
+        cloud=cloud,
     )
     capacity = Capacity(settings.max_sandboxes, settings.max_warm, settings.parallel_starts)
     rules = Rules(
@@ -108,8 +120,8 @@ async def _serve(
     draining = trio.Event()
     async with trio.open_nursery() as nursery:
         pool = Pool(workshop, StoreLedger(store, OWNER, clock), nursery, capacity)
-        sessions = Sessions(house, pool, nursery, OWNER, rules)
-        agents = Agents(store, data_dir, clock, sessions.keep_warm, pool.unstock)
+        sessions = Sessions(house, pool, nursery, OWNER, rules, cloud=cloud)
+        agents = _agents(store, data_dir, sessions, pool, cloud)
         files = Files(store, workshop.workspaces)
         health = _health(settings, runtime, pool)
         services = Services(agents, sessions, files, keys, tickets, health)
@@ -119,11 +131,32 @@ async def _serve(
         nursery.start_soon(runtime.disk.run)
         nursery.start_soon(pool.run)
         nursery.start_soon(sessions.sweep)
+        if cloud is not None:
+            nursery.start_soon(cloud.add_all)
+            nursery.start_soon(cloud.uploader.run)
         answered = trio.Event()
         nursery.start_soon(_answer, http, answered)
         grace = settings.grace_seconds
-        wind_down = partial(_wind_down, sessions, grace, answered, nursery.cancel_scope)
+        wind_down = partial(_wind_down, sessions, cloud, grace, answered, nursery.cancel_scope)
         await _stop_on_signals(nursery, draining, grace, wind_down)
+
+
+def _agents(
+    store: Store, data_dir: Path, sessions: Sessions, pool: Pool, cloud: Cloud | None
+) -> Agents:
+    """Warm sandboxes and backups follow what is deployed."""
+
+    def on_deploy(stored: StoredAgent) -> None:
+        sessions.keep_warm(stored)
+        if cloud is not None:
+            cloud.agent_changed(stored.agent.tenant_id, stored.agent.name)
+
+    def on_delete(tenant: str, name: str) -> None:
+        pool.unstock(tenant, name)
+        if cloud is not None:
+            cloud.agent_changed(tenant, name)
+
+    return Agents(store, data_dir, SystemClock(), on_deploy, on_delete)
 
 
 async def _answer(http: Callable[[], Awaitable[None]], answered: trio.Event) -> None:
@@ -134,10 +167,17 @@ async def _answer(http: Callable[[], Awaitable[None]], answered: trio.Event) -> 
 
 
 async def _wind_down(
-    sessions: Sessions, grace: float, answered: trio.Event, tree: trio.CancelScope
+    sessions: Sessions,
+    cloud: Cloud | None,
+    grace: float,
+    answered: trio.Event,
+    tree: trio.CancelScope,
 ) -> None:
     """Ends the sessions; who still reads of their end has what is left of the grace for it."""
     await sessions.shut_down(grace)
+    if cloud is not None:
+        with trio.move_on_after(UPLOAD_SECONDS):
+            await cloud.uploader.settled()
     await answered.wait()
     tree.cancel()
 
@@ -184,6 +224,17 @@ async def _runtime(
         engine=settings.engine,
         upstream=upstream,
         environment=given,
+    )
+
+
+def _cloud(settings: Settings, store: Store) -> AbstractAsyncContextManager[Cloud | None]:
+    return open_cloud(
+        settings.snapshot_url,
+        store,
+        settings.data_dir.absolute(),
+        SystemClock(),
+        owner=OWNER,
+        disk_mb=settings.sandbox_disk_mb,
     )
 
 

@@ -29,7 +29,7 @@ State = Literal["warming", "warm", "waiting", "running"]
 Settings: TypeAlias = Open | Resume
 
 # Where the files of a sandbox that starts are from.
-Origin = Literal["fresh", "local"]
+Origin = Literal["fresh", "local", "cloud"]
 
 # What a sandbox printed before there was a session to store it with.
 EARLY_LINES = 1000
@@ -63,6 +63,15 @@ class Order(Struct, frozen=True, kw_only=True):
     restore: bool = False
 
 
+class Cloud(Protocol):
+    """Where files are that are missing on this disk, and where those that are kept go, too."""
+
+    async def bring(self, order: Order, session_id: str) -> bool:
+        """Whether files of the session came. Raises AshError."""
+
+    def put_away(self, kind: Kind, session_id: str) -> None: ...
+
+
 class Opener(Protocol):
     """`open_sandbox`, or what stands in for it."""
 
@@ -86,6 +95,7 @@ class Workshop(Struct, frozen=True):
     start_timeout: float
     script_timeout: float
     open: Opener = open_sandbox
+    cloud: Cloud | None = None
 
 
 class Box:
@@ -107,6 +117,7 @@ class Box:
         self.order = order
         self.claimed = False
         self.source: Origin = "fresh"
+        self._local: Origin = "local"
         self._workshop = workshop
         self._tally = tally
         self._state: State = "warming"
@@ -126,6 +137,15 @@ class Box:
         self._egress = Egress(order.network, workshop.runtime.upstream, self.log)
         self._sink: LogSink | None = None
         self._early: deque[tuple[LogLevel, str]] = deque(maxlen=EARLY_LINES)
+
+    async def fetch(self) -> None:
+        """Before `run`: what it needs and isn't on this disk. Sets `failure` if it can't be had."""
+        if self._workshop.cloud is not None:
+            try:
+                if await self._workshop.cloud.bring(self.order, self.id):
+                    self._local = "cloud"
+            except Exception as error:  # noqa: BLE001 - one sandbox must not take the others along
+                self.fail(error)
 
     async def run(self, settings: Settings) -> None:
         """Raises nothing but Cancelled; `failure` stays None if it was closed.
@@ -152,6 +172,8 @@ class Box:
             self.sandbox = None
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._put_away)
+            if self.kept and self._workshop.cloud is not None:
+                self._workshop.cloud.put_away(self.order.kind, self.id)
 
     async def bind(self, settings: Settings) -> None:
         """Gives the engine what a session asks for; what it has already is not asked twice.
@@ -303,7 +325,7 @@ class Box:
     def _prepare(self) -> Place:
         workspaces = self._workshop.workspaces
         if self.order.restore and (kept := workspaces.restore(self.id)):
-            self.source = "local"
+            self.source = self._local
             return kept
         return workspaces.prepare(self.id, self.order.source)
 
@@ -330,8 +352,8 @@ def _policy(order: Order) -> Policy:
 
 
 def _scripts_in(place: Place, source: Origin) -> list[str]:
-    """What was installed is among the files that were kept."""
-    due = SCRIPTS if source == "fresh" else SCRIPTS[1:]
+    """What was installed is among the files that were kept, but not among those uploaded."""
+    due = SCRIPTS[1:] if source == "local" else SCRIPTS
     return [name for name in due if (place.workspace / name).is_file()]
 
 

@@ -26,6 +26,7 @@ from ash.protocol import Exec, ExecResult, Open, Query
 from ash.sandbox.box import Box, Settings
 from ash.sandbox.pool import Pool
 from ash.sessions import recipe
+from ash.sessions.cloud import Cloud
 from ash.sessions.live import House, Live, WhenBusy, lifecycle_event
 from ash.sessions.recipe import NewSession, Rules
 from ash.sessions.stream import Stream
@@ -38,13 +39,22 @@ class Sessions:
     """Owns every live session; their watchers are tasks of the nursery it is given."""
 
     def __init__(
-        self, house: House, pool: Pool, nursery: trio.Nursery, owner: str, rules: Rules
+        self,
+        house: House,
+        pool: Pool,
+        nursery: trio.Nursery,
+        owner: str,
+        rules: Rules,
+        *,
+        cloud: Cloud | None = None,
     ) -> None:
+        """`cloud` has what other daemons left, to be resumed here."""
         self._house = house
         self._store = house.store
         self._pool = pool
         self._nursery = nursery
         self._owner = owner
+        self._cloud = cloud
         self._rules = rules
         self._live: dict[str, Live] = {}
         self._streams = Streams()
@@ -201,7 +211,7 @@ class Sessions:
         Raises Gone if it has ended, Unavailable when there is no room, EngineFailed.
         """
         while True:
-            stored = await self._stored(tenant, session_id)
+            stored = await self._found(tenant, session_id)
             live = self._live.get(session_id)
             if live is None:
                 if stored.session.status in CHANGES["wake"].sources:
@@ -264,7 +274,10 @@ class Sessions:
         now = now_iso(self._house.clock)
         await self._store.change_session(session_id, CHANGES["end"], now, event=event)
         self._streams.end(session_id)
-        return (await self._stored(tenant, session_id)).session
+        session = await self.get(tenant, session_id)
+        if self._cloud is not None:
+            self._cloud.session_changed(session)
+        return session
 
     async def messages(
         self, tenant: str, session_id: str, *, after: int, limit: int
@@ -329,6 +342,8 @@ class Sessions:
         """A new sandbox with what was kept of the last one."""
         session = stored.session
         agent = await self._store.agent(session.tenant_id, session.agent_name)
+        if agent is None and self._cloud is not None:
+            agent = await self._cloud.agent(session.tenant_id, session.agent_name)
         if agent is None:
             raise NotFound(f'The agent "{session.agent_name}" of this session is gone')
         order = recipe.order(self._rules, agent, recipe.asked_limits(stored), restore=True)
@@ -354,6 +369,14 @@ class Sessions:
         if live.stored.session.status != "active":
             raise not_active(live.stored.session.status)
         return live
+
+    async def _found(self, tenant: str, session_id: str) -> StoredSession:
+        """One that another daemon left, too. Raises NotFound, Unavailable."""
+        if self._cloud is None:
+            return await self._stored(tenant, session_id)
+        stored = await self._store.session(tenant, session_id)
+        stored = stored or await self._cloud.adopt(tenant, session_id)
+        return stored or await self._stored(tenant, session_id)
 
     async def _stored(self, tenant: str, session_id: str) -> StoredSession:
         stored = await self._store.session(tenant, session_id)

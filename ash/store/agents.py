@@ -48,6 +48,10 @@ class Agents(Part):
         """By name."""
         return await self._driver.fetch(SQL["agents"], {"tenant": tenant}, _agent)
 
+    async def all_agents(self) -> list[StoredAgent]:
+        """Of all tenants: for the daemon itself, never for a client."""
+        return await self._driver.fetch(SQL["all_agents"], {}, _agent)
+
     async def delete_agent(self, tenant: str, name: str) -> StoredAgent | None:
         """What was taken out: its files are the caller's to delete."""
         params = {"tenant": tenant, "name": name}

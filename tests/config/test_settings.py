@@ -49,7 +49,8 @@ def test_load_empty_environment_variable():
 def test_load_every_environment_variable(option):
     """Each option can be set by its variable."""
     texts = {int: "99", float: "7.5", tuple: "https://a.example,*"}
-    text = texts.get(type(option.default), "http://x")
+    url = "s3://x" if "s3://" in option.rule else "http://x"
+    text = texts.get(type(option.default), url)
     if option.rule.startswith("one of "):
         text = option.rule.removeprefix("one of ").split(", ")[-1]
 
@@ -92,6 +93,7 @@ def test_load_whole_number_as_duration(toml):
         ('data_dir = ""', "data_dir (from {path}) must be a path, not ''"),
         ('host = ""', "host (from {path}) must be a text that is not empty, not ''"),
         ('engine = "gpt"', "engine (from {path}) must be one of claude-agent, claude-code, scr"),
+        ('snapshot_url = "https://x"', "snapshot_url (from {path}) must be an s3:// or gs:// URL"),
         ('anthropic_base_url = "x"', "anthropic_base_url (from {path}) must be an http:// or"),
         ('allowed_origins = ["x"]', "allowed_origins (from {path}) must be a list, each an orig"),
         ("[port]", "port (from {path}) must be a whole number from 0 to 65535, not {{}}"),

@@ -16,7 +16,7 @@ SCRIPTS = sorted((STORE / "queries").glob("*.sql"))
 QUERIES = [query for script in SCRIPTS for query in load(script.stem).values()]
 
 # Few rows, and the daemon wants them all.
-WHOLE_TABLES = {"keys"}
+WHOLE_TABLES = {"keys", "all_agents"}
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import obstore
 import trio
 import trio_asyncio
 from obstore.exceptions import BaseError
-from obstore.store import ClientConfig, ObjectStore, RetryConfig, from_url
+from obstore.store import ObjectStore, from_url
 
 from ash.sandbox.snapshots.store import Missing, Stored, StoreFailed
 
@@ -22,7 +22,7 @@ PART_BYTES = 8 * 1024 * 1024
 PARALLEL_PARTS = 4
 
 # A store that is silent for so long is given up; a part on a slow line may take long all the same.
-_CLIENT: ClientConfig = {
+_CLIENT: dict[str, Any] = {
     "connect_timeout": "10s",
     "read_timeout": "30s",
     "timeout": "600s",
@@ -30,23 +30,26 @@ _CLIENT: ClientConfig = {
 }
 
 # Short hiccups only: who calls us waits longer between its tries.
-_RETRY: RetryConfig = {"max_retries": 2, "retry_timeout": timedelta(seconds=30)}
+_RETRY: Any = {"max_retries": 2, "retry_timeout": timedelta(seconds=30)}
 
 
-@asynccontextmanager
-async def open_cloud(url: str) -> AsyncIterator["CloudStore"]:
+def connect(url: str) -> ObjectStore:
     """`s3://bucket/prefix` or `gs://bucket/prefix`.
 
     Credentials, region and endpoint are from the environment, as for the clouds' own tools.
-    Raises StoreFailed for what can't be a store.
+    Connects to nothing yet. Raises StoreFailed for what can't be a store.
     """
     plain_http = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+    options: Any = {**_CLIENT, "allow_http": plain_http}
     try:
-        store = from_url(
-            url, client_options={**_CLIENT, "allow_http": plain_http}, retry_config=_RETRY
-        )
+        return from_url(url, client_options=options, retry_config=_RETRY)
     except (BaseError, ValueError) as error:
         raise StoreFailed(_words(error)) from None
+
+
+@asynccontextmanager
+async def running(store: ObjectStore) -> AsyncIterator["CloudStore"]:
+    """As long as the block runs: its calls are tasks of an asyncio loop inside of ours."""
     async with trio_asyncio.open_loop() as loop:
         yield CloudStore(store, loop)
 

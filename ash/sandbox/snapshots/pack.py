@@ -9,7 +9,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import IO, cast
 
-import zstandard
 from msgspec import Struct
 
 from ash.sandbox.snapshots.tree import Entry, Listing, Unfit, cost, listing, walk
@@ -35,6 +34,8 @@ def pack(tops: Mapping[str, str], target: Path, *, left_out: frozenset[str], lim
     Links are packed as links, a file with several names once. Raises Unfit for more than
     `limit` bytes in all, and if anything is changed meanwhile: then a new one is due.
     """
+    import zstandard
+
     with target.open("xb") as file:
         counted = _Counted(file)
         packer = zstandard.ZstdCompressor(LEVEL)
@@ -65,7 +66,7 @@ class _Counted:
 
 
 class _Writer:
-    def __init__(self, out: zstandard.ZstdCompressionWriter, limit: int) -> None:
+    def __init__(self, out: IO[bytes], limit: int) -> None:
         self.listing = Listing()
         self.skipped = 0
         self._out = out

@@ -5,8 +5,6 @@ import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import zstandard
-
 from ash.sandbox.snapshots.tree import FOLDER_FLAGS, LEAST_COST, MAX_DEPTH
 
 CHUNK = 1024 * 1024
@@ -29,6 +27,8 @@ def unpack(archive: Path, target: Path, tops: Iterable[str], *, limit: int) -> N
     Damaged for whatever `pack` would not write: absolute paths, `..`, what lies elsewhere than
     in the tops or under a link, devices, hard links to anything but a file of this archive.
     """
+    import zstandard
+
     target.mkdir(mode=0o700)
     root = os.open(target, FOLDER_FLAGS)
     try:

@@ -23,6 +23,10 @@ RETURNING *;
 -- One agent of a tenant.
 SELECT * FROM agents WHERE tenant_id = :tenant AND name = :name;
 
+-- name: all_agents
+-- Agents of all tenants.
+SELECT * FROM agents ORDER BY tenant_id, name;
+
 -- name: agents
 -- All agents of a tenant by name.
 SELECT * FROM agents WHERE tenant_id = :tenant ORDER BY name;

@@ -360,12 +360,14 @@ async def test_port_in_use_is_an_oserror(model) -> None:
 
 def test_thread_serves_programs_without_trio() -> None:
     """The thread ends with the context."""
+    before = set(threading.enumerate())
     with StubModel.in_thread(answer=lambda request: request.text.upper()) as model:
         with httpx.Client(trust_env=False) as client:
             response = client.post(f"{model.url}/v1/messages", json=_body("hello"))
         assert "HELLO" == response.json()["content"][0]["text"]
         assert ["hello"] == model.requests[0].texts
-    assert "stub-model" not in [thread.name for thread in threading.enumerate()]
+    left = set(threading.enumerate()) - before
+    assert "stub-model" not in [thread.name for thread in left]
 
 
 def test_thread_that_cannot_listen_raises_in_its_caller() -> None:

@@ -16,8 +16,8 @@ NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 
 def test_program_runs_in_the_workspace(isolation, place):
     """It begins in its workspace and finds home and temporary folders that are its own."""
-    said = output(isolation, place, "pwd; touch here ~/home /tmp/tmp; ls /home /tmp")
-    assert "/workspace\n/home:\nagent\n\n/tmp:\ntmp" == said
+    said = output(isolation, place, "pwd; touch here ~/home /tmp/tmp; ls /home; ls /tmp/tmp")
+    assert "/workspace\nagent\n/tmp/tmp" == said
     assert ["here"] == [file.name for file in place.workspace.iterdir()]
     assert ["home"] == [file.name for file in place.home.iterdir()]
 

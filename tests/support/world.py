@@ -67,6 +67,18 @@ class Delays:
         await trio.sleep(share * longest)
 
 
+class Calm(Delays):
+    """Everything comes at once; a turn lasts until it is interrupted, 30 seconds at most."""
+
+    def __init__(self):
+        super().__init__(Random(0))
+        self.random.choice = max
+        self.random.random = lambda: 1.0
+
+    async def wait(self, longest=1.0):
+        await trio.lowlevel.checkpoint()
+
+
 class Driver(SqliteDriver):
     """The SQLite driver without its threads."""
 
@@ -103,14 +115,16 @@ class Driver(SqliteDriver):
 class Bridge:
     """As `Sandbox`, with the bridge's side in this process."""
 
-    def __init__(self, delays, *, deaths):
+    def __init__(self, delays, gate, *, deaths):
         ours, self._theirs = memory_stream_pair()
         self.link = Link(ours)
         self.died = self.link.closed
         self.deaths = deaths
+        self.gate = gate
         self._sending = trio.StrictFIFOLock()
         self._delays = delays
-        self._stubborn = delays.random.random() < 0.1
+        self.commands = []
+        self.stubborn = delays.random.random() < 0.1
         self._interrupted = trio.Event()
 
     async def serve(self, nursery):
@@ -129,9 +143,11 @@ class Bridge:
                 nursery.cancel_scope.cancel()
 
     async def _answer(self, command):
+        self.commands.append(command)
         match command:
             case Open() | Resume():
                 await self._delays.wait(3.0)
+                await self.gate.wait()
                 doomed = self.deaths and self._delays.random.random() < 0.1
                 await self._say(Failed("no", command.id) if doomed else Opened(command.id))
             case Exec():
@@ -139,9 +155,9 @@ class Bridge:
                 await self._say(ExecResult(exit_code=0, stdout="", stderr="", id=command.id))
             case Query():
                 await self._turn(command)
-            case Interrupt() if not self._stubborn:
+            case Interrupt() if not self.stubborn:
                 self._interrupted.set()
-            case Shutdown() if not self._stubborn:
+            case Shutdown() if not self.stubborn:
                 self.kill()
 
     async def _turn(self, query):
@@ -175,7 +191,10 @@ class Bridge:
 
 
 class World:
-    """`bridges` are those that live, by the id of their session; `twice` who had two at a time."""
+    """`bridges` are those that live, by the id of their session; `twice` who had two at a time.
+
+    No engine is up before `gate` is set.
+    """
 
     def __init__(self, store, delays, data_dir, nursery, *, idle_timeout):
         self.store = store
@@ -183,6 +202,8 @@ class World:
         self.bridges = {}
         self.twice = []
         self.deaths = False
+        self.gate = trio.Event()
+        self.gate.set()
         self._delays = delays
         runtime = Runtime(
             spawner=None,
@@ -206,7 +227,7 @@ class World:
         box_id = place.workspace.parent.name
         if box_id in self.bridges:
             self.twice.append(box_id)
-        bridge = self.bridges[box_id] = Bridge(self._delays, deaths=self.deaths)
+        bridge = self.bridges[box_id] = Bridge(self._delays, self.gate, deaths=self.deaths)
         try:
             async with trio.open_nursery() as nursery:
                 await bridge.serve(nursery)
@@ -232,9 +253,9 @@ class World:
 
 @asynccontextmanager
 async def opened(seed, data_dir, monkeypatch, *, idle_timeout=0.0):
-    """A world until the block is left; it is shut down before, so that all of it has ended."""
-    delays = Delays(Random(seed))
-    trio._core._run._r.seed(seed)
+    """A world until the block is left; without a seed it is a calm one."""
+    delays = Calm() if seed is None else Delays(Random(seed))
+    trio._core._run._r.seed(seed or 0)
 
     async def inline(function, *args, **options):
         await trio.lowlevel.checkpoint_if_cancelled()

@@ -1,0 +1,145 @@
+"""What becomes of a session, at the moments that are hard to hit over HTTP."""
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+from msgspec import Raw
+
+from ash.errors import Conflict, EngineFailed
+from ash.protocol import Open, Query, Resume
+from ash.sessions.recipe import NewSession
+from tests.support.world import opened
+
+TENANT = "default"
+
+
+@pytest.fixture
+async def world(tmp_path, monkeypatch, autojump_clock):
+    async with opened(None, tmp_path, monkeypatch) as world:
+        await world.deploy("helper")
+        yield world
+
+
+async def create(world, **more):
+    return (await world.sessions.create(TENANT, NewSession(agent="helper", **more))).id
+
+
+async def lifecycle(world, session_id):
+    rows = await world.store.events(TENANT, session_id, kind="lifecycle")
+    return [msgspec.json.decode(row.data) for row in rows]
+
+
+async def status(world, session_id):
+    return (await world.sessions.get(TENANT, session_id)).status
+
+
+async def say(world, session_id):
+    query = Query(prompt=Raw(b'"hi"'), session_id=session_id)
+    turn, _ = await world.sessions.send(TENANT, session_id, query)
+    return turn
+
+
+async def test_engine_is_resumed_with_what_it_was_opened_with(world):
+    """Every setting of the session, in a new process, and the conversation's id."""
+    asked = {
+        "model": "m",
+        "system_prompt": "be brief",
+        "mcp_servers": {"tools": {"url": "http://tools"}},
+        "permission_mode": "default",
+        "extra_env": {"A": "b"},
+        "config": {"allowedTools": ["Bash"], "betas": ["x"], "subagents": {"s": {}}},
+    }
+    session_id = await create(world, **asked)
+    (opened_with,) = [c for c in world.bridges[session_id].commands if isinstance(c, Open)]
+    await world.sessions.stop(TENANT, session_id)
+    await world.sessions.resume(TENANT, session_id)
+    (resumed,) = [c for c in world.bridges[session_id].commands if isinstance(c, Resume)]
+    for setting in Open.__struct_fields__:
+        assert getattr(opened_with, setting) == getattr(resumed, setting), setting
+    assert ("be brief", ["x"], {"A": "b"}) == (resumed.system_prompt, resumed.betas, resumed.env)
+
+
+async def test_session_stopped_while_it_starts_is_stopped(world):
+    """It has not failed; who waits for it is told what happened."""
+    world.gate = trio.Event()
+    refused = []
+
+    async def wait_for_it():
+        with pytest.raises(Conflict) as caught:
+            await create(world)
+        refused.append(caught.value.text)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait_for_it)
+        await trio.sleep(1)
+        (session_id,) = world.bridges
+        assert "stopped" == (await world.sessions.stop(TENANT, session_id)).status
+    assert refused[0].startswith("The session was stopped while it started")
+    assert [{"action": "stopped"}] == await lifecycle(world, session_id)
+    assert {} == world.bridges
+
+
+async def test_session_that_starts_is_stopped_by_a_shutdown(world):
+    """It claims to run no more, and can be resumed."""
+    world.gate = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(create, world)
+        await trio.sleep(1)
+        (session_id,) = world.bridges
+        nursery.cancel_scope.cancel()
+    await world.sessions.shut_down(3)
+    assert "stopped" == await status(world, session_id)
+    assert [{"action": "stopped", "reason": "shutdown"}] == await lifecycle(world, session_id)
+
+
+async def test_change_whose_caller_left_is_known(world):
+    """What was committed holds: the next one is told of the status that it made."""
+    session_id = await create(world)
+    await world.sessions.pause(TENANT, session_id)
+    world._delays.wait = lambda _: trio.sleep(1)
+    with trio.move_on_after(0.5):
+        await world.sessions.resume(TENANT, session_id)
+    await trio.sleep(10)
+    assert "active" == await status(world, session_id)
+    live = world.sessions._live[session_id]
+    assert await status(world, session_id) == live.stored.session.status
+
+
+@pytest.mark.parametrize("action", ["pause", "interrupt"])
+async def test_agent_that_had_to_be_killed_leaves_its_session_paused(world, action):
+    """The turn ends as it was asked to; the session goes on with a new sandbox."""
+    session_id = await create(world)
+    world.bridges[session_id].stubborn = True
+    turn = await say(world, session_id)
+    await getattr(world.sessions, action)(TENANT, session_id)
+    await turn.finished.wait()
+    await trio.sleep(1)
+    assert "paused" == await status(world, session_id)
+    assert {} == world.bridges
+    assert "active" == (await world.sessions.resume(TENANT, session_id)).status
+
+
+async def test_sandbox_that_dies_makes_its_session_an_error(world):
+    """Who asks for it at that moment gets a new one."""
+    session_id = await create(world)
+    world.bridges[session_id].kill()
+    await trio.testing.wait_all_tasks_blocked()
+    await trio.sleep(1)
+    assert "error" == await status(world, session_id)
+    assert "active" == (await world.sessions.resume(TENANT, session_id)).status
+    assert ["created", "error", "resumed"] == [
+        each["action"] for each in await lifecycle(world, session_id)
+    ]
+
+
+async def test_engine_that_does_not_start_is_told_to_who_resumes(world):
+    """The session is an error then, with its reason in the timeline."""
+    session_id = await create(world)
+    await world.sessions.stop(TENANT, session_id)
+    world.deaths = True
+    world._delays.random.random = lambda: 0.0
+    with pytest.raises(EngineFailed, match="no"):
+        await world.sessions.resume(TENANT, session_id)
+    assert {"action": "error", "error": "no"} == (await lifecycle(world, session_id))[-1]
+    assert "error" == await status(world, session_id)

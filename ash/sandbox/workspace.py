@@ -2,12 +2,14 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from ash.errors import NotFound
+from ash.sandbox import copying
 from ash.sandbox.beneath import open_folder
 from ash.sandbox.isolation import Place
 from ash.sandbox.tree import copy_tree, remove_tree
@@ -54,11 +56,13 @@ class Workspaces:
                 continue
             target.mkdir(mode=0o700, parents=True)
             parts = [str(source / name) for name in ("workspace", "home")]
-            copy = ["/bin/cp", "--archive", "--reflink=auto", "--", *parts, str(target)]
-            done = subprocess.run(copy, capture_output=True, check=False)
-            if done.returncode == 0 or source.is_dir():
+            copy = [sys.executable, "-I", "-S", copying.__file__, str(target), *parts]
+            done = subprocess.run(copy, capture_output=True, text=True, check=False)
+            if done.returncode == 0:
                 return
             remove_tree(target)
+            if source.is_dir():
+                raise OSError(done.stderr.strip())
         raise NotFound("This session has no files any more")
 
     def keep(self, session_id: str) -> bool:

@@ -1,10 +1,11 @@
 """The folders of sessions."""
 
 import stat
+import sys
 
 import pytest
 
-from ash.errors import BadRequest
+from ash.errors import BadRequest, NotFound
 from ash.sandbox.workspace import Workspaces
 
 
@@ -111,3 +112,32 @@ def test_unclaimed_sandbox_leaves_nothing(workspaces, source, data_dir):
     workspaces.prepare("warm", source)
     workspaces.discard("warm")
     assert [] == list((data_dir / "sandboxes").iterdir())
+
+
+def test_fork_has_what_its_parent_has(workspaces, source, data_dir):
+    """Files and conversation are copied, of a parent that lives and of one that was put away."""
+    place = workspaces.prepare("parent", source)
+    (place.workspace / "new").write_text("hello")
+    (place.home / "transcript").write_text("hi")
+    workspaces.fork("parent", "first")
+    workspaces.keep("parent")
+    workspaces.fork("parent", "second")
+    for name in ("first", "second"):
+        assert "hello" == (data_dir / "sessions" / name / "workspace" / "new").read_text()
+        assert "hi" == (data_dir / "sessions" / name / "home" / "transcript").read_text()
+
+
+def test_fork_of_what_has_no_files(workspaces, data_dir):
+    """A parent without files can't be forked, and leaves nothing."""
+    with pytest.raises(NotFound):
+        workspaces.fork("nobody", "fork")
+    assert not (data_dir / "sessions" / "fork").exists()
+
+
+def test_fork_that_can_not_be_made_leaves_nothing(workspaces, source, data_dir, monkeypatch):
+    """A copy that fails is an error that says why, not half a session."""
+    workspaces.prepare("parent", source)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(OSError):
+        workspaces.fork("parent", "fork")
+    assert not (data_dir / "sessions" / "fork").exists()

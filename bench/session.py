@@ -28,7 +28,9 @@ BIN = Path(sys.executable).parent
 def daemon(engine: str, model_url: str) -> Iterator[tuple[int, int, str]]:
     """A daemon on a port of its own: its pid, port and key."""
     with tempfile.TemporaryDirectory(prefix="ash-bench-") as data:
-        env = {**os.environ, "ANTHROPIC_BASE_URL": model_url, "ANTHROPIC_API_KEY": "bench"}
+        # No stock: a second engine that boots in the first turns is measured elsewhere.
+        settings = {"ANTHROPIC_API_KEY": "bench", "ASH_PRE_WARM_COUNT": "0"}
+        env = {**os.environ, **settings, "ANTHROPIC_BASE_URL": model_url}
         argv = [BIN / "ashd", "--port", "0", "--data-dir", data, "--engine", engine]
         with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=sys.stderr) as ashd:
             try:

@@ -15,7 +15,7 @@ TENANT = "default"
 
 
 @pytest.fixture
-async def world(tmp_path, monkeypatch, autojump_clock):
+async def world(tmp_path, monkeypatch):
     async with opened(None, tmp_path, monkeypatch) as world:
         await world.deploy("helper")
         yield world
@@ -40,7 +40,11 @@ async def say(world, session_id):
     return turn
 
 
-async def test_engine_is_resumed_with_what_it_was_opened_with(world):
+async def sleep_a_second(_):
+    await trio.sleep(1)
+
+
+async def test_engine_is_resumed_with_what_it_was_opened_with(world, autojump_clock):
     """Every setting of the session, in a new process, and the conversation's id."""
     asked = {
         "model": "m",
@@ -60,7 +64,7 @@ async def test_engine_is_resumed_with_what_it_was_opened_with(world):
     assert ("be brief", ["x"], {"A": "b"}) == (resumed.system_prompt, resumed.betas, resumed.env)
 
 
-async def test_session_stopped_while_it_starts_is_stopped(world):
+async def test_session_stopped_while_it_starts_is_stopped(world, autojump_clock):
     """It has not failed; who waits for it is told what happened."""
     world.gate = trio.Event()
     refused = []
@@ -80,7 +84,7 @@ async def test_session_stopped_while_it_starts_is_stopped(world):
     assert {} == world.bridges
 
 
-async def test_session_that_starts_is_stopped_by_a_shutdown(world):
+async def test_session_that_starts_is_stopped_by_a_shutdown(world, autojump_clock):
     """It claims to run no more, and can be resumed."""
     world.gate = trio.Event()
     async with trio.open_nursery() as nursery:
@@ -93,11 +97,11 @@ async def test_session_that_starts_is_stopped_by_a_shutdown(world):
     assert [{"action": "stopped", "reason": "shutdown"}] == await lifecycle(world, session_id)
 
 
-async def test_change_whose_caller_left_is_known(world):
+async def test_change_whose_caller_left_is_known(world, autojump_clock, monkeypatch):
     """What was committed holds: the next one is told of the status that it made."""
     session_id = await create(world)
     await world.sessions.pause(TENANT, session_id)
-    world._delays.wait = lambda _: trio.sleep(1)
+    monkeypatch.setattr(world._delays, "wait", sleep_a_second)
     with trio.move_on_after(0.5):
         await world.sessions.resume(TENANT, session_id)
     await trio.sleep(10)
@@ -107,7 +111,7 @@ async def test_change_whose_caller_left_is_known(world):
 
 
 @pytest.mark.parametrize("action", ["pause", "interrupt"])
-async def test_agent_that_had_to_be_killed_leaves_its_session_paused(world, action):
+async def test_agent_that_had_to_be_killed_leaves_its_session_paused(world, autojump_clock, action):
     """The turn ends as it was asked to; the session goes on with a new sandbox."""
     session_id = await create(world)
     world.bridges[session_id].stubborn = True
@@ -120,7 +124,7 @@ async def test_agent_that_had_to_be_killed_leaves_its_session_paused(world, acti
     assert "active" == (await world.sessions.resume(TENANT, session_id)).status
 
 
-async def test_sandbox_that_dies_makes_its_session_an_error(world):
+async def test_sandbox_that_dies_makes_its_session_an_error(world, autojump_clock):
     """Who asks for it at that moment gets a new one."""
     session_id = await create(world)
     world.bridges[session_id].kill()
@@ -133,7 +137,7 @@ async def test_sandbox_that_dies_makes_its_session_an_error(world):
     ]
 
 
-async def test_engine_that_does_not_start_is_told_to_who_resumes(world):
+async def test_engine_that_does_not_start_is_told_to_who_resumes(world, autojump_clock):
     """The session is an error then, with its reason in the timeline."""
     session_id = await create(world)
     await world.sessions.stop(TENANT, session_id)

@@ -4,9 +4,8 @@ import json
 import shutil
 
 import pytest
-import trio
 
-from tests.support.daemon import PATIENCE, running, settings
+from tests.support.daemon import running, settings
 from tests.support.s3 import BUCKET, running_s3
 
 URL = f"s3://{BUCKET}/of/ash"

@@ -55,7 +55,7 @@ def walk(tops: Mapping[str, str], left_out: frozenset[str]) -> Generator[Entry]:
         fd = os.open(path, FOLDER_FLAGS)
         try:
             yield Entry(name, fd, ".", os.fstat(fd))
-            yield from _below(fd, ".", name, left_out, 1)
+            yield from _below(fd, ".", name, left_out, 0)
         finally:
             os.close(fd)
 

@@ -115,7 +115,7 @@ class _Reader:
         parts = name.rstrip("/").split("/")
         if parts[0] not in self._tops or any(part in {"", ".", ".."} for part in parts):
             raise Damaged("a path leads elsewhere")
-        if len(parts) > MAX_DEPTH + 1:
+        if len(parts) > MAX_DEPTH + 2:
             raise Damaged("a path is too deep")
         return parts
 

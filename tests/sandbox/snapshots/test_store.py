@@ -1,0 +1,131 @@
+"""What every snapshot store promises: the one on S3 and the folder pass the same tests."""
+
+import os
+import time
+
+import pytest
+import trio
+
+from ash.sandbox.snapshots.cloud import PART_BYTES, connect, running
+from ash.sandbox.snapshots.folder import FolderStore
+from ash.sandbox.snapshots.store import Missing, StoreFailed
+from tests.support.s3 import BUCKET, running_s3
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    with running_s3() as s3:
+        yield s3
+
+
+@pytest.fixture
+def s3(endpoint, monkeypatch):
+    endpoint.make_bucket()
+    for name, value in endpoint.env.items():
+        monkeypatch.setenv(name, value)
+    return endpoint
+
+
+@pytest.fixture(params=["folder", "s3"])
+async def store(request, tmp_path):
+    if request.param == "folder":
+        yield FolderStore(tmp_path / "store")
+    else:
+        request.getfixturevalue("s3")
+        async with running(connect(f"s3://{BUCKET}/a/prefix")) as store:
+            yield store
+
+
+async def keys(store, prefix):
+    return [stored.key for stored in await store.under(prefix)]
+
+
+async def test_object_is_what_was_put(store):
+    """By its key, byte by byte; what is put again replaces it."""
+    for content in (b"first", b"", b"second"):
+        await store.put("a/b.json", content)
+        assert content == await store.get("a/b.json")
+
+
+async def test_file_is_put_and_fetched(store, tmp_path):
+    """Also one of several parts, the last of them short."""
+    content = os.urandom(2 * PART_BYTES + 17)
+    (tmp_path / "source").write_bytes(content)
+    await store.put("a/large", tmp_path / "source")
+    await store.fetch("a/large", tmp_path / "target")
+    assert content == (tmp_path / "target").read_bytes()
+
+
+async def test_object_that_is_not_there_is_missing(store, tmp_path):
+    """However it is asked for; deleting it is fine."""
+    with pytest.raises(Missing):
+        await store.get("a/b")
+    with pytest.raises(Missing):
+        await store.fetch("a/b", tmp_path / "target")
+    await store.delete(["a/b"])
+    await store.delete([])
+
+
+async def test_objects_are_listed_by_prefix(store):
+    """Whole parts, any depth, sorted; with size and time."""
+    before = time.time() - 2
+    for key in ("a/2", "a/1/x", "ab/3", "b"):
+        await store.put(key, key.encode())
+    found = await store.under("a")
+    assert [("a/1/x", 5), ("a/2", 3)] == [(stored.key, stored.size) for stored in found]
+    assert all(before <= stored.modified <= time.time() + 2 for stored in found)
+    assert [] == await keys(store, "none")
+
+
+async def test_deleted_objects_are_gone(store):
+    """Only those that were named."""
+    for key in ("a/1", "a/2", "a/3"):
+        await store.put(key, b"x")
+    await store.delete(["a/1", "a/3"])
+    assert ["a/2"] == await keys(store, "a")
+
+
+async def test_key_of_a_tenant_keeps_its_characters(store, subject):
+    """Whatever a tenant is called, its keys come back as they were put."""
+    for tenant in ("a b", "a/b", "..", "ü~%2F", "a=b"):
+        named = type(subject)("sessions", tenant, "id")
+        await store.put(named.key("1", ".json"), tenant.encode())
+        assert [named.key("1", ".json")] == await keys(store, named.prefix)
+        assert tenant.encode() == await store.get(named.key("1", ".json"))
+    assert 5 == len(await keys(store, "sessions"))
+
+
+async def test_file_that_is_not_there_is_not_put(store, tmp_path):
+    """It fails, and there is no object of it."""
+    with pytest.raises(StoreFailed):
+        await store.put("a/b", tmp_path / "none")
+    assert [] == await keys(store, "a")
+
+
+async def test_cloud_without_a_bucket_fails(s3):
+    """With words that hold no credentials."""
+    async with running(connect("s3://another/a")) as store:
+        for call in (store.put("a", b"x"), store.under("a")):
+            with pytest.raises(StoreFailed) as failed:
+                await call
+            assert "a-secret" not in str(failed.value)
+
+
+async def test_cloud_that_is_silent_can_be_left(s3):
+    """Cancelling ends the call at once: no thread waits on."""
+    async with running(connect(f"s3://{BUCKET}/a")) as store:
+        await store.put("a", b"x")
+        s3.process.send_signal(19)
+        try:
+            with trio.move_on_after(0.2) as scope:
+                await store.get("a")
+            assert scope.cancelled_caught
+        finally:
+            s3.process.send_signal(18)
+
+
+@pytest.mark.parametrize("url", ["s3://", "gopher://bucket"])
+def test_url_that_is_no_store_is_refused(url):
+    """As a failure of the store, in one line."""
+    with pytest.raises(StoreFailed):
+        connect(url)

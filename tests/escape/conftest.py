@@ -58,9 +58,11 @@ class Ground(Struct):
         made = self.post("/api/sessions", {"agent": agent, **settings})["session"]
         return Session(self, made["id"], self.data / "sandboxes" / made["sandboxId"])
 
-    def request(self, method: str, path: str, body: object) -> httpx.Response:
+    def request(
+        self, method: str, path: str, body: object, *, patience: float = 120
+    ) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.key}"}
-        return httpx.request(method, self.url + path, json=body, headers=headers, timeout=120)
+        return httpx.request(method, self.url + path, json=body, headers=headers, timeout=patience)
 
 
 class Session(Struct):
@@ -70,13 +72,15 @@ class Session(Struct):
     id: str
     folder: Path
 
+    def path(self, what: str) -> str:
+        return f"/api/sessions/{self.id}/{what}"
+
     def say(self, text: str) -> str:
         """All frames of the turn, as text."""
-        path = f"/api/sessions/{self.id}/messages"
-        return self.ground.request("POST", path, {"content": text}).text
+        return self.ground.request("POST", self.path("messages"), {"content": text}).text
 
     def execute(self, command: str) -> dict:
-        return self.ground.post(f"/api/sessions/{self.id}/exec", {"command": command})
+        return self.ground.post(self.path("exec"), {"command": command})
 
     def make(self, attempts: list, facts: dict) -> dict[str, str]:
         """Has the agent make the attempts by its Bash tool; their outcomes by name."""
@@ -170,7 +174,7 @@ def facts(ground, victim, services) -> dict:
         "tmp_file": str(ground.data.parent / "host.txt"),
         "daemon_pid": ground.pid,
         "daemon_port": port_of(ground.url),
-        "victim_pid": process_of(ground.secrets[-1]),
+        "victim_pid": max(processes_of(ground.secrets[-1])),
         "victim_workspace": str(victim.folder / "workspace"),
         "victim_key": KEY,
         "secrets": ["ASH_TEST_CANARY", "SECRET=", "initial-api-key"],
@@ -196,11 +200,11 @@ def own_address() -> str:
         return sock.getsockname()[0]
 
 
-def process_of(secret: str) -> int:
-    """A process on the host that has the secret in its environment; not the oldest one."""
+def processes_of(secret: str) -> list[int]:
+    """Those on the host that have the secret in their environment."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if secret.encode() in (folder / "environ").read_bytes():
                 found.append(int(folder.name))
-    return max(found)
+    return found

@@ -1,0 +1,40 @@
+"""An agent's code tries to live on when the daemon is killed without warning."""
+
+import os
+import secrets
+import select
+import signal
+from contextlib import suppress
+
+import httpx
+import pytest
+
+from ash.testing import StubModel
+from tests.escape.conftest import GROUNDS, processes_of, running
+
+# Deaf to what can be refused, in a session of its own; the bridge, which would end with the
+# daemon, is stopped and can't.
+LIVE_ON = """
+setsid sh -c 'trap "" TERM HUP INT; kill -STOP 2; while :; do sleep 100; done' \
+  >/dev/null 2>&1 </dev/null &
+"""
+
+
+@pytest.mark.parametrize(("engine", "uid"), [param.values[0] for param in GROUNDS[:2]])
+def test_nothing_outlives_a_daemon_that_is_killed(engine, uid):
+    """The kernel ends all that is in its sandboxes, whatever that has done against it."""
+    secret = secrets.token_hex(16)
+    with StubModel.in_thread() as model, running(engine, uid, model) as ground:
+        session = ground.session("attacker", extraEnv={"SECRET": secret})
+        with suppress(httpx.ReadTimeout):
+            ground.request("POST", session.path("exec"), {"command": LIVE_ON}, patience=1)
+        handles = [os.pidfd_open(pid) for pid in processes_of(secret)]
+        try:
+            assert [] != handles
+            assert [] == select.select(handles, [], [], 0)[0]
+            os.kill(ground.pid, signal.SIGKILL)
+            for handle in handles:
+                assert [handle] == select.select([handle], [], [], 10)[0]
+        finally:
+            for handle in handles:
+                os.close(handle)

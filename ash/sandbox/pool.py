@@ -1,6 +1,8 @@
 """The sandboxes of this daemon: booted before they are asked for, evicted when room is short."""
 
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Literal, Protocol
 from uuid import uuid4
 
@@ -117,9 +119,20 @@ class Pool:
         if source is not None:
             self._resumed[source] += 1
 
-    async def fork_files(self, box_id: str, fork_id: str) -> None:
-        """Copies what a sandbox has for another one. Raises NotFound if there is nothing."""
-        await trio.to_thread.run_sync(self._workshop.workspaces.fork, box_id, fork_id)
+    @asynccontextmanager
+    async def forked_files(self, box_id: str, fork_id: str) -> AsyncIterator[None]:
+        """A copy of what a sandbox has, for another one; it stays if the block ends well.
+
+        Raises NotFound if there is nothing.
+        """
+        workspaces = self._workshop.workspaces
+        try:
+            await trio.to_thread.run_sync(workspaces.fork, box_id, fork_id)
+            yield
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(workspaces.drop, fork_id)
+            raise
 
     def release(self, box: Box) -> None:
         """Takes back a claimed box that came to no session."""

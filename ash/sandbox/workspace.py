@@ -75,6 +75,10 @@ class Workspaces:
         live.replace(kept)
         return True
 
+    def drop(self, session_id: str) -> None:
+        """Removes what was kept."""
+        remove_tree(self._kept / session_id)
+
     def discard(self, session_id: str) -> None:
         """Removes what a sandbox that no session has claimed leaves behind."""
         remove_tree(self._live / session_id)

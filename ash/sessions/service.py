@@ -237,10 +237,9 @@ class Sessions:
         whole = upto == finished and (live is None or live.turn is None)
         now = now_iso(self._house.clock)
         fork = recipe.forked(parent, taken, whole=whole, owner=self._owner, now=now)
-        await self._pool.fork_files(session_id, fork.session.id)
-        await self._store.fork_session(
-            fork, taken, lifecycle_event("forked", **{"from": session_id})
-        )
+        event = lifecycle_event("forked", **{"from": session_id})
+        async with self._pool.forked_files(session_id, fork.session.id):
+            await self._store.fork_session(fork, taken, event)
         return fork.session
 
     async def configure(

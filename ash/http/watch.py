@@ -49,7 +49,7 @@ async def watch_session(
 
 @asynccontextmanager
 async def _open(services: Services, session_id: str, scope: HTTPScope) -> AsyncIterator[Watch]:
-    query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+    query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
     tenant = _tenant(services, session_id, scope, query.get("ticket"))
     if scope["method"] != "GET":
         text = f"{scope['method']} is not allowed on {scope['path']}"

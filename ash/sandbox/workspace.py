@@ -72,6 +72,8 @@ class Workspaces:
             return False
         remove_tree(kept)
         self._kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A daemon that was killed has left a socket there that leads nowhere.
+        remove_tree(live / "sockets")
         live.replace(kept)
         return True
 

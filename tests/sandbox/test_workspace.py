@@ -1,5 +1,6 @@
 """The folders of sessions."""
 
+import socket
 import stat
 import sys
 
@@ -62,6 +63,17 @@ def test_what_a_session_leaves_is_kept(workspaces, source, data_dir):
     assert inode == (kept / "workspace" / "made").stat().st_ino
     assert (kept / "home" / "transcript").exists()
     assert not place.workspace.parent.exists()
+
+
+def test_socket_of_a_daemon_that_was_killed_is_not_kept(workspaces, source, data_dir):
+    """It leads nowhere any more; what is kept is what the agent has left."""
+    place = workspaces.prepare("one", source)
+    place.sockets.mkdir()
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(place.sockets / "s"))
+    workspaces.keep("one")
+    kept = {path.name for path in (data_dir / "sessions" / "one").iterdir()}
+    assert {"workspace", "home"} == kept
 
 
 def test_only_the_latest_is_kept(workspaces, source, data_dir):

@@ -75,23 +75,30 @@ class Client:
         Leaving the context leaves the stream; the turn goes on without us.
         """
         url = path("sessions", session_id, "messages")
-        with (
-            self._explained(),
-            self._http.stream("POST", url, json=body, timeout=_STREAM_TIMEOUT) as response,
-        ):
-            if not response.is_success:
-                response.read()
-                raise self._refusal(response)
+        with self._streamed("POST", url, json=body, timeout=_STREAM_TIMEOUT) as response:
+            yield frames(response.iter_bytes())
+
+    @contextmanager
+    def watch(self, session_id: str, after: int | None) -> Iterator[Iterator[Frame]]:
+        """The session's frames behind the id `after`, else from the running turn's start."""
+        url = path("sessions", session_id, "stream")
+        query = {} if after is None else {"after": after}
+        with self._streamed("GET", url, params=query, timeout=_STREAM_TIMEOUT) as response:
             yield frames(response.iter_bytes())
 
     @contextmanager
     def download(self, path: str) -> Iterator[Iterator[bytes]]:
         """The bytes of the answer as they come."""
-        with self._explained(), self._http.stream("GET", path) as response:
+        with self._streamed("GET", path) as response:
+            yield response.iter_bytes()
+
+    @contextmanager
+    def _streamed(self, method: str, url: str, **options: Any) -> Iterator[httpx.Response]:
+        with self._explained(), self._http.stream(method, url, **options) as response:
             if not response.is_success:
                 response.read()
                 raise self._refusal(response)
-            yield response.iter_bytes()
+            yield response
 
     def _ask(self, method: str, url: str, **options: Any) -> Any:
         with self._explained():

@@ -1,6 +1,7 @@
 """`ash session …`."""
 
 import sys
+from itertools import chain
 from typing import Any
 
 import click
@@ -67,6 +68,22 @@ def send(client: Client, *, session_id: str, text: str, as_json: bool, **options
         raise
     if not well:
         sys.exit(1)
+
+
+@session.command()
+@click.argument("session_id", metavar="ID")
+@click.option("--after", type=click.IntRange(min=0), help="Begin behind the frame with this id.")
+@click.option("--json", "as_json", is_flag=True, help="Print the frames, one JSON object a line.")
+@connected
+def watch(client: Client, *, session_id: str, after: int | None, as_json: bool) -> None:
+    """Print what the session's agent says and does, turn after turn, until the session ends.
+
+    Begins with the turn that runs; with --after 0, with the session's first.
+    """
+    with client.watch(session_id, after) as frames:
+        for first in frames:
+            turn = chain([first], frames)
+            _ = print_frames(turn) if as_json else TextPrinter().print(turn)
 
 
 @session.command("exec")

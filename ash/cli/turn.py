@@ -78,6 +78,11 @@ class TextPrinter:
                 "parent_tool_use_id"
             ):
                 self._show_whole(data)
+            case "gap":
+                self._end_line()
+                dim(f"… frames {data['requested']} to {data['earliest'] - 1} are no longer there")
+                # The message that follows has what was lost of it.
+                self._streamed = False
             case "tool_use":
                 self._end_line()
                 call = f"{data.get('name')} {json.dumps(data.get('input'), ensure_ascii=False)}"

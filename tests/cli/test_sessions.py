@@ -343,3 +343,46 @@ def test_exec_refused(client_ash, server):
     result = client_ash("session", "exec", "s1", "true")
 
     assert (result.exit_code, result.stderr) == (1, "ash: Session is paused\n")
+
+
+def test_watch_prints_turn_after_turn(client_ash, server):
+    """Until the session's stream ends; how a turn ended is told and is no failure."""
+    frames = [
+        ("session_start", {}),
+        delta("one"),
+        assistant("one"),
+        DONE,
+        ("session_start", {}),
+        assistant("two"),
+        ("done", {"sessionId": "s1", "reason": "interrupted"}),
+    ]
+    answer = [server.sse(*frame) for frame in frames]
+    server.sends("GET", "/api/sessions/s1/stream", answer)
+
+    result = client_ash("session", "watch", "s1")
+
+    assert (result.exit_code, result.stdout) == (0, "one\ntwo\n")
+    assert "the turn ended early: interrupted" in result.stderr
+
+
+def test_watch_names_what_is_missing(client_ash, server):
+    """And prints the whole message of which some deltas were lost."""
+    gap = ("gap", {"requested": 8, "earliest": 12, "latest": 20})
+    frames = [delta("o"), gap, assistant("one"), DONE]
+    path = "/api/sessions/s1/stream?after=6"
+    server.sends("GET", path, [server.sse(*frame) for frame in frames])
+
+    result = client_ash("session", "watch", "s1", "--after", "6")
+
+    assert result.stdout == "o\none\n"
+    assert "frames 8 to 11 are no longer there" in result.stderr
+
+
+def test_watch_json(client_ash, server):
+    """The frames of all turns, with the ids that --after takes."""
+    answer = [server.sse(*DONE, 7), server.sse(*DONE, 9)]
+    server.sends("GET", "/api/sessions/s1/stream", answer)
+
+    lines = client_ash("session", "watch", "s1", "--json").stdout.splitlines()
+
+    assert [json.loads(line)["id"] for line in lines] == ["7", "9"]

@@ -30,6 +30,7 @@ demo: setup
 	@$(VENV)/bin/ash demo $(ARGS)
 
 test: setup
+	@sh tools/system-packages.sh test
 	@$(VENV)/bin/pytest --cov --cov-report=term $(ARGS)
 
 lint: setup

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from typing import Literal
 
 import msgspec
@@ -10,7 +11,7 @@ import trio
 from msgspec import Struct, structs
 
 from ash.clock import Clock, now_iso
-from ash.errors import BadRequest, Conflict, EngineFailed
+from ash.errors import BadRequest, Conflict, EngineFailed, Unavailable
 from ash.lifecycle import CHANGES, Action, refusal
 from ash.model import LogLevel, StoredSession, TurnReason
 from ash.protocol import Exec, ExecResult, Query
@@ -23,6 +24,12 @@ from ash.sessions.turn import STEP_SECONDS, Room, Turn
 from ash.store import Store
 
 log = structlog.stdlib.get_logger()
+
+
+# Between two tries to store a session's end: what keeps it may be gone at any time.
+RETRY_SECONDS = 1.0
+
+NOT_STORED = "What the agent did could not be stored"
 
 
 class House(Struct, frozen=True):
@@ -57,6 +64,8 @@ class Live:
         self._started = trio.Event()
         self._was_up = False
         self._killed = False
+        self._broken = False
+        self._decided = trio.Event()
         self._end: tuple[Action, dict[str, str]] | None = None
 
     async def run(self, pool: Pool, settings: Settings, event: str) -> None:
@@ -81,13 +90,16 @@ class Live:
             await self._store_end()
         finally:
             self.gone.set()
+            self._decided.set()
             self._started.set()
 
     async def started(self) -> None:
         """Returns when the session is active. Raises why it can't be; that is stored then."""
         await self._started.wait()
         if not self._was_up:
-            raise self._box.failure or self._overtaken()
+            error = copy(self._box.failure or self._overtaken())
+            error.text += f" (its log: GET /api/sessions/{self.stored.session.id}/logs)"
+            raise error
 
     def start_turn(self, query: Query) -> Turn:
         """Raises BadRequest if the session is not up, Conflict while a turn runs."""
@@ -167,7 +179,7 @@ class Live:
     async def close(
         self, action: Action, turn_reason: TurnReason, *, step: float = STEP_SECONDS, **more: str
     ) -> None:
-        """Stops the turn that runs, then ends the sandbox; returns when that is stored.
+        """Stops the turn that runs, then ends the sandbox; returns when that is stored or can't be.
 
         The session becomes what `action` makes of it. What is in the sandbox is kept.
         """
@@ -176,7 +188,13 @@ class Live:
         self._box.close()
         if self.turn is not None:
             await self.turn.stop(turn_reason, step)
-        await self.gone.wait()
+        await self._decided.wait()
+
+    async def ended(self) -> None:
+        """Returns when it is `gone`. Raises Unavailable while the store does not take its end."""
+        await self._decided.wait()
+        if not self.gone.is_set():
+            raise Unavailable("The session has ended, but that can't be stored yet")
 
     async def evict(self, reason: str = "another session needed the room") -> bool:
         """Gives the sandbox up unless the session is busy; whether it did."""
@@ -234,17 +252,28 @@ class Live:
             self.stored = structs.replace(self.stored, session=found.session)
 
     async def _store_end(self) -> None:
-        try:
-            if self._killed and self._end is None:
-                await self.change("pause", reason="the agent did not stop and was killed")
-            elif self._box.failure is not None:
-                await self.change("fail", error=self._box.failure.text)
-            elif self._end is not None:
-                action, more = self._end
-                await self.change(action, **more)
-        except Exception:
-            # The next start finds that nobody runs it.
-            log.exception("session_end_not_stored", session=self.stored.session.id)
+        """Tries as long as it takes: until then the row claims that the session runs."""
+        while True:
+            try:
+                await self._say_what_became_of_it()
+            except Exception:
+                log.exception("session_end_not_stored", session=self.stored.session.id)
+                self._decided.set()
+                await trio.sleep(RETRY_SECONDS)
+            else:
+                return
+
+    async def _say_what_became_of_it(self) -> None:
+        if self._broken:
+            now = now_iso(self._house.clock)
+            await self._house.store.end_broken_turns(self.stored, NOT_STORED, now)
+        if self._killed and self._end is None:
+            await self.change("pause", reason="the agent did not stop and was killed")
+        elif self._box.failure is not None:
+            await self.change("fail", error=NOT_STORED if self._broken else self._box.failure.text)
+        elif self._end is not None:
+            action, more = self._end
+            await self.change(action, **more)
 
     async def _run_turn(self, sandbox: Sandbox, turn: Turn) -> None:
         try:
@@ -253,6 +282,7 @@ class Live:
         finally:
             self.turn = None
             self._killed = turn.killed
+            self._broken = turn.broken
             self._rest()
 
     async def _run_command(self, command: ShellCommand) -> None:

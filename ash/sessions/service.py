@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from ash.agents import agent_config
 from ash.clock import now_iso
-from ash.errors import AshError, BadRequest, NotFound
+from ash.errors import BadRequest, NotFound
 from ash.lifecycle import CHANGES, Action, not_active, refusal
 from ash.model import (
     EventType,
@@ -57,6 +57,7 @@ class Sessions:
         self._cloud = cloud
         self._rules = rules
         self._live: dict[str, Live] = {}
+        self._waking: dict[str, trio.Event] = {}
         self._streams = Streams()
 
     async def create(self, tenant: str, wanted: NewSession) -> Session:
@@ -89,7 +90,8 @@ class Sessions:
         live = self._bring_up(
             stored, box, recipe.opening(agent, stored), lifecycle_event("created")
         )
-        return await _started(live)
+        await live.started()
+        return live.stored.session
 
     def keep_warm(self, agent: StoredAgent) -> None:
         """Keeps sandboxes of the agent's latest version booted, as many as its config says."""
@@ -196,7 +198,7 @@ class Sessions:
         if live is None or stored.session.status not in CHANGES["stop"].sources:
             raise refusal("stop", stored.session.status)
         self._nursery.start_soon(live.close, "stop", "stopped")
-        await live.gone.wait()
+        await live.ended()
         session = await self.get(tenant, session_id)
         if session.status != "stopped":
             raise refusal("stop", session.status)
@@ -213,13 +215,19 @@ class Sessions:
         while True:
             stored = await self._found(tenant, session_id)
             live = self._live.get(session_id)
-            if live is None:
-                if stored.session.status in CHANGES["wake"].sources:
-                    return await self._wake(stored)
-                raise refusal("resume", stored.session.status)
-            if await live.resume(self._pool):
+            waking = self._waking.get(session_id)
+            if live is None and waking is not None:
+                await waking.wait()
+            elif live is None:
+                if stored.session.status not in CHANGES["wake"].sources:
+                    raise refusal("resume", stored.session.status)
+                live = await self._wake(stored)
+                await live.started()
                 return live.stored.session
-            await live.gone.wait()
+            elif await live.resume(self._pool):
+                return live.stored.session
+            else:
+                await live.ended()
 
     async def fork(self, tenant: str, session_id: str, after: int | None) -> Session:
         """A session with the parent's files and its conversation up to the last finished turn.
@@ -268,7 +276,7 @@ class Sessions:
         await self._stored(tenant, session_id)
         if live := self._live.get(session_id):
             self._nursery.start_soon(live.close, "end", "stopped")
-            await live.gone.wait()
+            await live.ended()
         event = lifecycle_event("ended")
         now = now_iso(self._house.clock)
         await self._store.change_session(session_id, CHANGES["end"], now, event=event)
@@ -337,7 +345,16 @@ class Sessions:
         self._nursery.start_soon(self._keep, live, held, settings, event)
         return live
 
-    async def _wake(self, stored: StoredSession) -> Session:
+    async def _wake(self, stored: StoredSession) -> Live:
+        """The session with a new sandbox; whoever wants the same meanwhile waits for it."""
+        waking = self._waking[stored.session.id] = trio.Event()
+        try:
+            return await self._claim_again(stored)
+        finally:
+            del self._waking[stored.session.id]
+            waking.set()
+
+    async def _claim_again(self, stored: StoredSession) -> Live:
         """A new sandbox with what was kept of the last one."""
         session = stored.session
         agent = await self._store.agent(session.tenant_id, session.agent_name)
@@ -358,8 +375,7 @@ class Sessions:
                 self._pool.release(box)
         if mine is None:
             raise refusal("resume", (await self.get(session.tenant_id, session.id)).status)
-        live = self._bring_up(mine, box, recipe.resuming(agent, mine), "")
-        return await _started(live)
+        return self._bring_up(mine, box, recipe.resuming(agent, mine), "")
 
     async def _active(self, tenant: str, session_id: str) -> Live:
         live = self._live.get(session_id)
@@ -382,12 +398,3 @@ class Sessions:
         if stored is None:
             raise NotFound(f'There is no session "{session_id}"')
         return stored
-
-
-async def _started(live: Live) -> Session:
-    try:
-        await live.started()
-    except AshError as error:
-        error.text += f" (its log: GET /api/sessions/{live.stored.session.id}/logs)"
-        raise
-    return live.stored.session

@@ -52,7 +52,8 @@ class Room(Struct):
 class Turn:
     """Runs as a task of its sandbox. `finished` is set once nothing more will come.
 
-    `killed` says that its agent did not stop when it was asked to.
+    `killed` says that its agent did not stop when it was asked to, `broken` that its end is not
+    stored.
     `first_frame` and, once known, `last_frame` are the ids of its frames in the stream.
     """
 
@@ -62,6 +63,7 @@ class Turn:
         self.last_frame: int | None = None
         self.finished = trio.Event()
         self.killed = False
+        self.broken = False
         self._room = room
         self._channel = channel
         self._query = query
@@ -92,6 +94,7 @@ class Turn:
         except* Exception:
             log.exception("turn_broken", session=self._session_id)
             self._room.stream.break_off()
+            self.broken = True
             self._channel.kill()
         finally:
             self.finished.set()

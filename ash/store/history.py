@@ -170,9 +170,10 @@ class History(Part):
         }
         return await self._driver.fetch(SQL["events"], params, _event)
 
-    async def open_turns(self, owner: str) -> list[OpenTurn]:
+    async def open_turns(self, owner: str, session_id: str | None = None) -> list[OpenTurn]:
         """Turns without an end in the sessions of `owner`, oldest first in each."""
-        return await self._driver.fetch(SQL["open_turns"], {"owner": owner}, _open_turn)
+        params = {"owner": owner, "session_id": session_id}
+        return await self._driver.fetch(SQL["open_turns"], params, _open_turn)
 
 
 def add_event(session_id: str, kind: EventType, data: str | None, now: str) -> Statement:

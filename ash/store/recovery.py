@@ -3,7 +3,7 @@
 import msgspec
 
 from ash.lifecycle import Change
-from ash.model import Session
+from ash.model import Session, StoredSession, TurnReason
 from ash.store.driver import Lost
 from ash.store.history import History, OpenTurn
 from ash.store.sessions import Sessions
@@ -22,7 +22,7 @@ class Recovery(History, Sessions):
         generation: whoever still holds the old one can write no more. Safe to repeat.
         """
         for turn in await self.open_turns(owner):
-            await self._end(turn, now)
+            await self._end(turn, "lost", _CUT, now)
         left = await self.running_sessions(owner)
         paused = [
             await self.change_session(
@@ -37,15 +37,21 @@ class Recovery(History, Sessions):
         ]
         return [stored.session for stored in paused if stored]
 
-    async def _end(self, turn: OpenTurn, now: str) -> None:
-        error = msgspec.json.encode({"error": _CUT}).decode()
+    async def end_broken_turns(self, stored: StoredSession, error: str, now: str) -> None:
+        """Ends what could not be ended when it was time to. Safe to repeat."""
+        for turn in await self.open_turns(stored.owner, stored.session.id):
+            if turn.generation == stored.generation:
+                await self._end(turn, "error", error, now)
+
+    async def _end(self, turn: OpenTurn, reason: TurnReason, text: str, now: str) -> None:
+        error = msgspec.json.encode({"error": text}).decode()
         try:
             await self.end_turn(
                 turn.id,
                 turn.session_id,
                 turn.generation,
-                "lost",
-                error=_CUT,
+                reason,
+                error=text,
                 error_frame=turn.error_frame,
                 end_frame=turn.error_frame + 1,
                 events=[("error", error)],

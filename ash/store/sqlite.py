@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import trio
 
-from ash.errors import StartError, Unavailable
+from ash.errors import AshError, StartError, Unavailable
 from ash.store.driver import Closed, Lost, Params, Row, Statement, Unit
 from ash.store.schema import migrate
 from ash.store.sql import Query
@@ -34,7 +34,13 @@ WAL_LIMIT_BYTES = 64 * 1024 * 1024
 WAIT_OUT = {
     sqlite3.SQLITE_BUSY: "The database is busy: another program holds its lock",
     sqlite3.SQLITE_FULL: "The disk of the database is full",
+    sqlite3.SQLITE_IOERR: "The disk of the database takes no writes: is it full, or broken?",
+    sqlite3.SQLITE_READONLY: "The database can't be written: is its disk mounted read-only?",
 }
+DAMAGED = (
+    "The database is damaged: restore a copy of ash.db, or mend it with the `.recover` command of"
+    " sqlite3, while no ashd runs"
+)
 
 
 class SqliteDriver:
@@ -203,11 +209,15 @@ def _read(
 
 
 def _told(error: Exception) -> Exception:
-    """What the caller can wait out, in words that say so; anything else as it is."""
+    """What the caller or the operator can do something about, in words; all else as it is."""
     if text := WAIT_OUT.get(_code(error)):
         told = Unavailable(text)
         told.__cause__ = error
         return told
+    if _code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        damage = AshError(DAMAGED)
+        damage.__cause__ = error
+        return damage
     return error
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 
 import pytest
 import trio
@@ -227,7 +228,8 @@ async def test_broken_session_can_be_resumed(us, session):
     """After its sandbox died it goes on with a new one."""
     await us.say(session, "one")
     for pid in bridges():
-        os.kill(pid, 9)
+        with suppress(ProcessLookupError):
+            os.kill(pid, 9)
     await us.becomes(session, "error")
     assert "active" == await becomes(us, session, "resume")
     assert '["one","RECALL"]' == text_of(await us.say(session, "RECALL"))
@@ -316,7 +318,7 @@ async def test_message_does_not_bring_back_what_has_ended(us, in_state):
 
 
 async def test_racing_resumes_start_one_sandbox(us, session):
-    """All who ask get an active session, or are told that another was faster."""
+    """All who ask get the active session that one of them has made."""
     await becomes(us, session, "stop")
     answers = []
 
@@ -327,7 +329,7 @@ async def test_racing_resumes_start_one_sandbox(us, session):
         for _ in range(5):
             nursery.start_soon(resume)
     codes = [code for code, _ in answers]
-    assert {200} <= set(codes) <= {200, 409}
+    assert [200] * 5 == codes
     assert "active" == await us.status(session)
     resumed = [each for each in await actions(us, session) if each["action"] == "resumed"]
     assert 1 == len(resumed)

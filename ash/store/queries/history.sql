@@ -14,7 +14,7 @@ UPDATE turns SET
 WHERE id = :id AND session_id = :session_id AND reason IS NULL;
 
 -- name: open_turns
--- Turns that a daemon left without an end, each with two frame ids of its own to end it.
+-- Turns that a daemon left without an end, of one session if given, each with two frame ids of its own to end it.
 SELECT
     turns.id,
     turns.session_id,
@@ -24,7 +24,10 @@ SELECT
     ) AS error_frame
 FROM turns
 INNER JOIN sessions ON sessions.id = turns.session_id
-WHERE turns.reason IS NULL AND sessions.owner = :owner
+WHERE
+    turns.reason IS NULL
+    AND sessions.owner = :owner
+    AND (CAST(:session_id AS TEXT) IS NULL OR sessions.id = :session_id)
 ORDER BY turns.session_id, turns.start_frame;
 
 -- name: add_message

@@ -1,0 +1,140 @@
+"""What a daemon does whose store fails: clear errors, no lie, and it goes on afterwards."""
+
+import resource
+import sqlite3
+from contextlib import closing, contextmanager
+
+import h11
+import pytest
+import trio
+
+from ash import daemon as ash_daemon
+from ash.errors import AshError
+from tests.support.crash import Ashd
+from tests.support.daemon import KEY, Client, running, settings
+
+SLOW = "SLOW: 4 0.4"
+
+
+@contextmanager
+def locked(data_dir):
+    """Another program holds the write lock."""
+    with closing(sqlite3.connect(data_dir / "ash.db", isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+
+
+def turns(data_dir):
+    with closing(sqlite3.connect(data_dir / "ash.db")) as connection:
+        return connection.execute("SELECT reason, error FROM turns ORDER BY start_frame").fetchall()
+
+
+async def refused(us, session):
+    response = await us.post(f"/api/sessions/{session}/messages", json={"content": "hi"})
+    return response.status_code, response.json()["error"]
+
+
+async def goes_on(us, session, frames):
+    """The session broke, says why, and resumes; ids grow on."""
+    await us.becomes(session, "error")
+    rows = await us.history(session, "events")
+    assert any("could not be stored" in row["data"] for row in rows if row["type"] == "lifecycle")
+    resumed = await us.post(f"/api/sessions/{session}/resume")
+    assert (200, "active") == (resumed.status_code, resumed.json()["session"]["status"])
+    after = await us.say(session, "still there?")
+    assert ("done", "completed") == (after[-1].event, after[-1].value["reason"])
+    assert frames[-1].id < after[0].id
+
+
+async def seen_until_cut(stream):
+    """What was shown before the stream broke off."""
+    frames = []
+    try:
+        while True:
+            frames.append(await anext(stream))
+    except h11.RemoteProtocolError:
+        return frames
+
+
+async def test_lock_held_for_a_moment_only_delays(us, session, data_dir):
+    """A backup's moment costs nothing but time: the turn ends as it would have."""
+    async with us.sending(session, SLOW, includePartialMessages=True) as stream:
+        await stream.until("text_delta")
+        with locked(data_dir):
+            await trio.sleep(1.0)
+            assert [(None, None)] == turns(data_dir)
+        frames = await stream.rest()
+    assert "completed" == frames[-1].value["reason"]
+    assert [("completed", None)] == turns(data_dir)
+
+
+async def test_lock_held_for_long_ends_the_turn(data_dir, monkeypatch):
+    """No `done` is shown that is not stored; it all goes on when the lock is given back."""
+    monkeypatch.setattr("ash.store.sqlite.BUSY_TIMEOUT", 0.2)
+    async with running(settings(data_dir)) as daemon:
+        us = daemon.us
+        await us.deploy()
+        busy, idle = await us.create(), await us.create()
+        async with us.sending(busy, SLOW, includePartialMessages=True) as stream:
+            first = await stream.until("text_delta")
+            with locked(data_dir):
+                frames = await seen_until_cut(stream)
+                assert "done" not in [frame.event for frame in frames]
+                expected = (503, "The database is busy: another program holds its lock")
+                assert expected == await refused(us, idle)
+                stopped = await us.post(f"/api/sessions/{idle}/stop")
+                assert (503, "yet") == (stopped.status_code, stopped.json()["error"][-3:])
+                assert 200 == (await us.get(f"/api/sessions/{busy}/messages")).status_code
+        await goes_on(us, busy, [first, *frames])
+        await us.becomes(idle, "stopped")
+    broken = ("error", "What the agent did could not be stored")
+    assert [broken, ("completed", None)] == turns(data_dir)
+
+
+async def test_full_disk_ends_the_turn(data_dir):
+    """What does not fit is not shown, and is told; it all goes on when there is room."""
+    ashd = Ashd(data_dir, "--engine", "scripted")
+    await ashd.start()
+    pid = ashd.process.pid
+    try:
+        async with Client(ashd.url, KEY) as us:
+            await us.deploy()
+            session, other = await us.create(), await us.create()
+            shown = await us.say(session, "hello")
+            size = (await trio.Path(data_dir / "ash.db-wal").stat()).st_size
+            whole = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size + 50_000, whole[1]))
+            async with us.sending(session, "BIG: 300") as stream:
+                frames = await seen_until_cut(stream)
+            assert "done" not in [frame.event for frame in frames]
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, whole[1]))
+            code, text = await refused(us, other)
+            assert (503, "The disk of the database") == (code, text[:24])
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, whole)
+            await goes_on(us, session, [*shown, *frames])
+            assert "completed" == (await us.say(other, "hi"))[-1].value["reason"]
+    finally:
+        await ashd.stop()
+    broken = ("error", "What the agent did could not be stored")
+    assert broken in turns(data_dir)
+
+
+async def test_damaged_database_is_told_at_start(data_dir):
+    """The line says what to do; nothing is made anew over it."""
+    async with running(settings(data_dir)) as daemon:
+        await daemon.us.deploy()
+        for _ in range(3):
+            session = await daemon.us.create()
+            await daemon.us.say(session, "BIG: 20")
+    path = data_dir / "ash.db"
+    whole = path.read_bytes()
+    damaged = whole[:4096] + b"\xa5" * (len(whole) - 4096)
+    path.write_bytes(damaged)
+    with pytest.RaisesGroup(AshError, flatten_subgroups=True, allow_unwrapped=True) as caught:
+        await ash_daemon.run(settings(data_dir))
+    error = caught.value
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert "ash.db" in error.text
+    assert "\n" not in error.text
+    assert damaged == path.read_bytes()

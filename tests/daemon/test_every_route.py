@@ -15,6 +15,8 @@ ROUTES = [
     ("GET", "/api/sessions/x/messages"),
     ("GET", "/api/sessions/x/events"),
     ("GET", "/api/sessions/x/logs"),
+    ("GET", "/api/sessions/x/stream"),
+    ("POST", "/api/sessions/x/stream-ticket"),
     ("GET", "/api/nothing"),
 ]
 

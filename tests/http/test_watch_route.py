@@ -1,0 +1,153 @@
+"""The stream route, spoken to as the server speaks to it, on a clock that the test moves."""
+
+from contextlib import asynccontextmanager
+
+import pytest
+import structlog
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from ash import events
+from ash.http.event_stream import PING_SECONDS
+from ash.http.front import Front
+from ash.http.services import Services
+from ash.sessions.stream import RING_BYTES, Stream
+from ash.sessions.watch import Watch
+
+HELLO = b": stream\nretry: 1000\nid: 0\n\n"
+
+
+class Keys:
+    def tenant_of(self, authorization):
+        return "us"
+
+
+class Sessions:
+    """One session, watched from its first frame; what the test shows is all in the ring."""
+
+    def __init__(self):
+        self.stream = Stream(1)
+        self.asked = []
+
+    @asynccontextmanager
+    async def watch(self, tenant, session_id, after):
+        self.asked.append((tenant, session_id, after))
+        yield Watch(None, tenant, session_id, self.stream, 1)
+
+    def show(self, *data):
+        self.stream.publish([events.Frame("message", text) for text in data])
+
+
+class Request:
+    """A GET, and what it is answered."""
+
+    def __init__(self, sessions, nursery):
+        services = Services(None, sessions, None, Keys(), None, dict)
+        self._app = Front(services, None)
+        self._to_app, self._received = trio.open_memory_channel(100)
+        self.sent = []
+        self.slow = None
+        self.ended = trio.Event()
+        self._nursery = nursery
+
+    async def begin(self, query=b"", headers=()):
+        path = "/api/sessions/some/stream"
+        scope = {"type": "http", "path": path, "method": "GET", "query_string": query}
+        self._nursery.start_soon(self._run, {**scope, "headers": list(headers)})
+        await wait_all_tasks_blocked()
+
+    def leave(self):
+        self._to_app.send_nowait({"type": "http.disconnect"})
+
+    async def _run(self, scope):
+        await self._app(scope, self._received.receive, self._send)
+        self.ended.set()
+
+    async def _send(self, event):
+        if self.slow is not None:
+            await self.slow.wait()
+        self.sent.append(event)
+
+    @property
+    def chunks(self):
+        return [event["body"] for event in self.sent[1:]]
+
+    @property
+    def whole(self):
+        return self.sent[-1].get("more_body") is False
+
+
+@pytest.fixture
+def sessions():
+    return Sessions()
+
+
+@pytest.fixture
+def request_(sessions, nursery):
+    return Request(sessions, nursery)
+
+
+async def test_stream_opens_at_once(request_):
+    """With the client's cursor, before there is any frame."""
+    await request_.begin()
+    assert 200 == request_.sent[0]["status"]
+    assert [HELLO] == request_.chunks
+
+
+async def test_silence_is_filled_with_pings(request_, sessions, mock_clock):
+    """Every fifteen seconds, and no frame is lost for it."""
+    await request_.begin()
+    for _ in range(2):
+        mock_clock.jump(PING_SECONDS + 0.1)
+        await wait_all_tasks_blocked()
+    sessions.show(b"1")
+    await wait_all_tasks_blocked()
+    assert [b": ping\n\n"] * 2 == request_.chunks[1:3]
+    assert request_.chunks[3].startswith(b"id: 1\n")
+
+
+async def test_slow_reader_is_cut(request_, sessions):
+    """Its response breaks off without an end, so that it can tell and come back."""
+    await request_.begin()
+    request_.slow = trio.Event()
+    sessions.show(b"1")
+    await wait_all_tasks_blocked()
+    sessions.show(*[b"x" * 10_000] * (2 * RING_BYTES // 10_000))
+    request_.slow.set()
+    with structlog.testing.capture_logs() as logs:
+        await request_.ended.wait()
+    assert not request_.whole
+    assert [("http.reader_cut", "info")] == [(line["event"], line["log_level"]) for line in logs]
+
+
+async def test_reader_that_leaves_ends_the_request(request_):
+    """Nobody is left who would follow."""
+    await request_.begin()
+    request_.leave()
+    await request_.ended.wait()
+    assert not request_.whole
+
+
+async def test_end_of_the_stream_ends_the_response(request_, sessions):
+    """As it should end, not as one that breaks off."""
+    await request_.begin()
+    sessions.stream.end()
+    await request_.ended.wait()
+    assert request_.whole
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "after"),
+    [
+        (b"", [], None),
+        (b"after=0", [], 0),
+        (b"after=7", [], 7),
+        (b"", [(b"last-event-id", b"8")], 8),
+        (b"after=7", [(b"last-event-id", b"8")], 8),
+        (b"after=7", [(b"last-event-id", b"")], 7),
+    ],
+)
+async def test_cursor_is_the_header_s_then_the_address_s(request_, sessions, query, headers, after):
+    """An empty header says nothing."""
+    await request_.begin(query, headers)
+    assert [("us", "some", after)] == sessions.asked

@@ -1,0 +1,212 @@
+"""Generations in a store: what counts, what is restored, what is cleaned away."""
+
+import msgspec
+import pytest
+import trio
+from msgspec import Raw
+
+from ash.sandbox.snapshots import backups as module
+from ash.sandbox.snapshots.backups import KEEP, KEEP_SECONDS, Source, Unusable
+from ash.sandbox.snapshots.layout import Subject
+from ash.sandbox.snapshots.store import StoreFailed
+from tests.sandbox.snapshots.conftest import MB, TOPS
+
+
+@pytest.fixture
+def kept(backups, folder, subject, generation, tmp_path):
+    """What tests do with one subject."""
+    return Kept(backups, folder, subject, generation, tmp_path)
+
+
+class Kept:
+    def __init__(self, backups, folder, subject, generation, tmp_path):
+        self.backups, self.folder, self.subject = backups, folder, subject
+        self.generation, self.target = generation, tmp_path / "target"
+        self.scratch, self.store = tmp_path / "scratch", tmp_path / "store"
+        self.file = generation.workspace / "file"
+
+    async def save(self, text="one", about=b"1"):
+        if not self.file.exists() or self.file.read_text() != text:
+            self.file.write_text(text)
+        return await self.backups.save(self.subject, self.generation.source(about))
+
+    async def restored(self, limit=MB):
+        """The text of the file, and what the manifest says it is of."""
+        found = await self.backups.restore(self.subject, self.target, TOPS, limit)
+        return found and ((self.target / "workspace" / "file").read_text(), bytes(found.about))
+
+    async def ends(self):
+        stored = await self.folder.under(self.subject.prefix)
+        return sorted(one.key.partition(".")[2] for one in stored)
+
+    def path(self, ending, which=-1):
+        return sorted(self.store.rglob(f"*{ending}"))[which]
+
+
+async def test_newest_generation_is_restored(kept):
+    """Its files and its row; the folder was not there before, and nothing is left beside it."""
+    for number in (1, 2):
+        assert await kept.save(f"text {number}", b"%d" % number)
+    assert ("text 2", b"2") == await kept.restored()
+    assert [] == list(kept.scratch.iterdir())
+
+
+async def test_subject_without_a_generation_is_not_restored(kept):
+    """Then the session begins afresh."""
+    assert None is await kept.restored()
+    assert not kept.target.exists()
+
+
+async def test_what_has_not_changed_is_not_uploaded(kept):
+    """Nothing is written at all."""
+    assert await kept.save()
+    assert not await kept.save()
+    assert ["json", "tar.zst"] == await kept.ends()
+
+
+async def test_new_row_of_the_same_files_is_a_new_manifest(kept):
+    """The files stay where they are, however often."""
+    for number in range(KEEP + 2):
+        assert await kept.save(about=b"%d" % number)
+    assert [*["json"] * KEEP, "tar.zst"] == await kept.ends()
+    assert ("one", b"%d" % (KEEP + 1)) == await kept.restored()
+
+
+async def test_upload_that_was_cut_does_not_count(kept, monkeypatch):
+    """The manifest is last: without it the generation before is the newest."""
+    await kept.save("before")
+    put = kept.folder.put
+
+    async def cut(key, content):
+        if key.endswith(".json"):
+            raise StoreFailed("cut")
+        await put(key, content)
+
+    monkeypatch.setattr(kept.folder, "put", cut)
+    with pytest.raises(StoreFailed):
+        await kept.save("after")
+    assert ["json", "tar.zst", "tar.zst"] == await kept.ends()
+    assert ("before", b"1") == await kept.restored()
+
+
+@pytest.mark.parametrize("damage", ["checksum", "manifest", "archive gone", "another's"])
+async def test_damaged_generation_is_passed_over(kept, damage):
+    """For the one before it, and nothing of it is left behind."""
+    await kept.save("before")
+    await kept.save("after")
+    archive, manifest = kept.path(".tar.zst"), kept.path(".json")
+    if damage == "checksum":
+        archive.write_bytes(kept.path(".tar.zst", 0).read_bytes())
+    elif damage == "manifest":
+        manifest.write_bytes(b"{}")
+    elif damage == "archive gone":
+        archive.unlink()
+    else:
+        theirs = msgspec.json.decode(manifest.read_bytes())
+        theirs["subject"]["tenant"] = "them"
+        manifest.write_bytes(msgspec.json.encode(theirs))
+    assert ("before", b"1") == await kept.restored()
+    assert [] == list(kept.scratch.iterdir())
+
+
+async def test_nothing_but_damage_is_an_error(kept):
+    """Beginning afresh would look as if the session had never had files."""
+    await kept.save()
+    kept.path(".tar.zst").write_bytes(b"damaged")
+    with pytest.raises(Unusable):
+        await kept.restored()
+    assert not kept.target.exists()
+
+
+async def test_generation_over_the_limit_is_not_restored(kept):
+    """The session's own limit holds for what comes back, too."""
+    await kept.save("x" * 10_000)
+    with pytest.raises(Unusable):
+        await kept.restored(limit=8_000)
+    assert not kept.target.exists()
+
+
+async def test_old_generations_are_cleaned_away(kept):
+    """By count: manifest and archive of all but the newest ones."""
+    for number in range(KEEP + 2):
+        await kept.save(f"text {number}")
+    assert ["json"] * KEEP + ["tar.zst"] * KEEP == await kept.ends()
+    assert (f"text {KEEP + 1}", b"1") == await kept.restored()
+
+
+async def test_generations_of_old_age_are_cleaned_away(kept, now):
+    """But the newest, which is all there is of the session."""
+    await kept.save("old")
+    await kept.save("older than it looks")
+    now.time += KEEP_SECONDS + 60
+    await kept.save("new")
+    assert ["json", "tar.zst"] == await kept.ends()
+    now.time += 2 * KEEP_SECONDS
+    await kept.save("new", b"2")
+    assert ("new", b"2") == await kept.restored()
+
+
+async def test_given_up_archives_are_cleaned_away(kept, now):
+    """When nobody can be uploading them any more."""
+    await kept.folder.put(kept.subject.key("20200101T000000000-x", ".tar.zst"), b"given up")
+    await kept.save("one")
+    assert ["json", "tar.zst", "tar.zst"] == await kept.ends()
+    now.time += 86_460
+    await kept.save("two")
+    assert 2 == (await kept.ends()).count("tar.zst")
+
+
+async def test_subject_is_dropped_whole(kept):
+    """And no other one, whose name begins the same."""
+    await kept.save()
+    other = Subject("sessions", kept.subject.tenant, kept.subject.name + "2")
+    await kept.backups.save(other, kept.generation.source())
+    await kept.backups.drop(kept.subject)
+    assert [] == await kept.ends()
+    assert 2 == len(await kept.folder.under(other.prefix))
+
+
+async def test_single_folder_is_restored_as_the_target(kept):
+    """An agent's copy is one folder."""
+    kept.file.write_text("one")
+    source = Source(
+        tops={"files": kept.generation.workspace}, limit=MB, lean=False, about=Raw(b"1")
+    )
+    agent = Subject("agents", "us", "helper")
+    await kept.backups.save(agent, source)
+    await kept.backups.restore(agent, kept.target, ("files",), MB)
+    assert ["file"] == [path.name for path in kept.target.iterdir()]
+
+
+async def test_files_that_are_gone_are_not_uploaded(kept):
+    """The session lives again; it will be put away again."""
+    await kept.save()
+    kept.file.unlink()
+    kept.generation.workspace.rmdir()
+    assert not await kept.backups.save(kept.subject, kept.generation.source(b"2"))
+    assert ["json", "tar.zst"] == await kept.ends()
+
+
+async def test_packer_that_breaks_is_worth_another_try(kept, monkeypatch):
+    """It was killed, or the disk is full: that is no fault of the files."""
+    monkeypatch.setattr("ash.sandbox.snapshots.beside.ARGV", ("false",))
+    with pytest.raises(OSError, match="the packer ended with 1"):
+        await kept.save()
+    assert [] == list(kept.scratch.iterdir())
+
+
+async def test_cancelled_save_leaves_nothing(kept, monkeypatch):
+    """Its process is killed, its files are removed."""
+    monkeypatch.setattr("ash.sandbox.snapshots.beside.ARGV", ("sleep", "60"))
+    with trio.fail_after(5):
+        with trio.move_on_after(0.1) as scope:
+            await kept.save()
+    assert scope.cancelled_caught
+    assert [] == list(kept.scratch.iterdir())
+    assert [] == await kept.ends()
+
+
+def test_generations_sort_by_time(now):
+    """Their names are how the newest is found."""
+    names = [module._generation(time) for time in (1.0, 1.0011, 2.5, 1e9, now())]
+    assert names == sorted(names)

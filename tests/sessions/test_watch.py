@@ -21,6 +21,7 @@ TOOL_USE = Message(
     )
 )
 
+DELTA = Message(Raw(b'{"type":"stream_event","event":{"delta":{"type":"text_delta","text":"y"}}}'))
 FAILED = Message(Raw(b'{"type":"result","subtype":"error_during_execution"}'))
 
 
@@ -93,9 +94,9 @@ def gaps(frames):
     return [tuple(gap.values()) for gap in found]
 
 
-async def test_recent_frames_come_from_the_ring(scene, play, delta, text):
+async def test_recent_frames_come_from_the_ring(scene, play, text):
     """All of them, deltas too, and the store is not asked."""
-    await play([delta], [text])
+    await play([DELTA], [text])
     scene.store.asked.clear()
     assert shown(scene.stream)[2:] == await read(watch(scene, after=8))
     assert [] == scene.store.asked
@@ -121,9 +122,9 @@ async def test_replay_of_a_later_ash_says_what_was_said(scene, play, monkeypatch
     assert live == await read(watch(scene, 0, restarted(scene)))
 
 
-async def test_lost_deltas_are_named_once(scene, play, delta, text):
+async def test_lost_deltas_are_named_once(scene, play, text):
     """Each hole between what lasts is one gap, whose id is the last that is missing."""
-    await play([delta, delta], [text], [delta])
+    await play([DELTA, DELTA], [text], [DELTA])
     live = shown(scene.stream)
     # session_start 7, deltas with their messages 8 to 11, text 12, delta 13 and 14, …
     stream = restarted(scene)
@@ -136,9 +137,9 @@ async def test_lost_deltas_are_named_once(scene, play, delta, text):
     assert all(one < other for (one, _), (other, _) in pairwise(found))
 
 
-async def test_gap_begins_where_the_client_was(scene, play, delta, text):
+async def test_gap_begins_where_the_client_was(scene, play, text):
     """Who has had some of the deltas misses only the rest; who has had all misses none."""
-    await play([delta, delta], [text])
+    await play([DELTA, DELTA], [text])
     assert [9] == [gap[0] for gap in gaps(await read(watch(scene, 8, restarted(scene))))]
     assert [] == gaps(await read(watch(scene, 11, restarted(scene))))
 
@@ -157,9 +158,9 @@ async def test_ids_that_were_skipped_between_turns_are_no_gap(scene, play):
     assert after == await read(watch(scene, last + 5))
 
 
-async def test_what_a_crash_took_along_is_named(scene, play, delta, text):
+async def test_what_a_crash_took_along_is_named(scene, play, text):
     """Between the last message of a cut turn and its end deltas may have been shown."""
-    await play([text], [delta], open_=True)
+    await play([text], [DELTA], open_=True)
     live = shown(scene.stream)
     await scene.store.recover("me", "2026-01-02T03:04:06.000Z")
     stream = restarted(scene)
@@ -179,16 +180,15 @@ async def test_turn_that_could_not_be_stored_leaves_a_gap(scene, play, text):
     assert [(9, stream.next_id, stream.next_id - 1)] == gaps(found)
 
 
-async def test_what_the_ring_forgot_comes_from_the_store(scene, play, delta, text, monkeypatch):
+@pytest.mark.parametrize("page", [1, 200])
+async def test_what_the_ring_forgot_comes_from_the_store(scene, play, text, monkeypatch, page):
     """In mid-turn: what lasts up to the ring's first frame, the gap up to it, then the ring."""
-    await play([text], [delta] * 3, open_=True)
+    monkeypatch.setattr(watch_module, "PAGE", page)
     monkeypatch.setattr(stream_module, "RING_BYTES", 600)
     monkeypatch.setattr(stream_module, "RING_LARGEST", 1)
-    await scene.channel.say(*[delta] * 3)
-    await scene.channel.say(delta)
-    await trio.testing.wait_all_tasks_blocked()
+    await play([text], [DELTA] * 4, [DELTA], [text], open_=True)
     earliest = scene.stream.earliest
-    assert earliest > 9
+    assert 10 < earliest < scene.stream.next_id - 1
     found = await read(watch(scene, 0))
     assert [7, 8, earliest - 1, *range(earliest, scene.stream.next_id)] == [n for n, _ in found]
     assert [(9, earliest, scene.stream.next_id - 1)] == gaps(found)

@@ -69,6 +69,13 @@ class Ashd:
         await trio.to_thread.run_sync(self._start)
 
     def _start(self):
+        self.spawn()
+        line = self.process.stdout.readline()
+        assert line, "the daemon did not start"
+        self.url = line.split()[2]
+
+    def spawn(self):
+        """Does not wait until it serves."""
         command = [sys.executable, "-m", "ash.cli.ashd", "--port", "0", *self._options]
         env = {
             **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
@@ -78,9 +85,6 @@ class Ashd:
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env, text=True
         )
-        line = self.process.stdout.readline()
-        assert line, "the daemon did not start"
-        self.url = line.split()[2]
 
     async def kill(self):
         """With SIGKILL; returns when all that it had started is gone."""

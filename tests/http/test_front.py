@@ -43,7 +43,7 @@ class Sessions:
         self.asked = []
         self.refusal = None
 
-    async def send(self, tenant, session_id, query, when_busy):
+    async def send(self, tenant, session_id, query, when_busy, *, resume):
         if self.refusal:
             raise self.refusal
         self.asked.append((tenant, session_id, query))

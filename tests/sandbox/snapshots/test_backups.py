@@ -92,8 +92,8 @@ async def test_upload_that_was_cut_does_not_count(kept, monkeypatch):
 @pytest.mark.parametrize("damage", ["checksum", "manifest", "archive gone", "another's"])
 async def test_damaged_generation_is_passed_over(kept, damage):
     """For the one before it, and nothing of it is left behind."""
-    await kept.save("before")
-    await kept.save("after")
+    await kept.save("before", b"1")
+    await kept.save("after", b"2")
     archive, manifest = kept.path(".tar.zst"), kept.path(".json")
     if damage == "checksum":
         archive.write_bytes(kept.path(".tar.zst", 0).read_bytes())

@@ -1,6 +1,6 @@
 """Kills daemon, bridges and what they run, at random moments of a busy load, and checks the rest.
 
-    .venv/bin/python bench/crash.py [--kills 200] [--sessions 3] [--seed 1]
+    .venv/bin/python bench/crash.py [--kills 200] [--sessions 3] [--seed 1] [--engine claude-agent]
 
 Says what was hit and how the turns ended, or stops at the first thing that is not as promised.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import trio
 
+from ash.testing import StubModel
 from tests.support.crash import Crash
 
 
@@ -21,9 +22,11 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--sessions", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--engine", default="scripted")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="ash-crash-") as folder:
-        crash = Crash(Path(folder), args.seed, sessions=args.sessions)
+    with tempfile.TemporaryDirectory(prefix="ash-crash-") as folder, StubModel.in_thread() as model:
+        options = ["--engine", args.engine, "--anthropic-base-url", model.url]
+        crash = Crash(Path(folder), args.seed, sessions=args.sessions, options=options)
         begun = time.perf_counter()
         trio.run(partial(crash.run, args.kills))
         took = time.perf_counter() - begun

@@ -46,9 +46,12 @@ class Client:
         self._http = http.client.HTTPConnection("127.0.0.1", port)
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
 
-    def post(self, path: str, body: object) -> http.client.HTTPResponse:
-        self._http.request("POST", path, json.dumps(body), self._headers)
+    def request(self, method: str, path: str, body: str | None = None) -> http.client.HTTPResponse:
+        self._http.request(method, path, body, self._headers)
         return self._http.getresponse()
+
+    def post(self, path: str, body: object) -> http.client.HTTPResponse:
+        return self.request("POST", path, json.dumps(body))
 
     def turn(self, session: str, text: str) -> tuple[float, float]:
         """Seconds to the first message and to the end."""

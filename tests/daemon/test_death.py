@@ -38,7 +38,10 @@ def run(*argv):
 def test_nothing_is_left_of_sandboxes_or_a_killed_daemon():
     """After cycles and kills there is no process, mount, cgroup, socket, descriptor or folder."""
     done = run("bench/death.py", "--cycles", "20", "--kills", "5")
-    assert (0, "nothing is left") == (done.returncode, done.stdout.splitlines()[-1]), done.stdout
+    assert (0, "nothing is left") == (
+        done.returncode,
+        (done.stdout.splitlines() or [""])[-1],
+    ), done.stdout + done.stderr
 
 
 def test_process_that_got_away_would_be_seen():

@@ -27,9 +27,11 @@ def main() -> None:
 def _serve(link: socket.socket, engine: str) -> None:
     import trio
 
+    from bridge.absent import leave_out
     from bridge.processes import kill_marked, mark_children
     from bridge.server import serve
 
+    leave_out("mcp", "jsonschema")
     mark = mark_children()
 
     async def run() -> None:

@@ -4,6 +4,7 @@ import os
 import secrets
 import select
 import signal
+import time
 from contextlib import suppress
 
 import httpx
@@ -20,6 +21,15 @@ setsid sh -c 'trap "" TERM HUP INT; kill -STOP 2; while :; do sleep 100; done' \
 """
 
 
+def once_there(secret):
+    """What carries the secret, as soon as anything does: on a busy machine that takes a while."""
+    deadline = time.monotonic() + 30
+    while not (found := processes_of(secret)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
 @pytest.mark.parametrize(("engine", "uid"), [param.values[0] for param in GROUNDS[:2]])
 def test_nothing_outlives_a_daemon_that_is_killed(engine, uid):
     """The kernel ends all that is in its sandboxes, whatever that has done against it."""
@@ -28,9 +38,8 @@ def test_nothing_outlives_a_daemon_that_is_killed(engine, uid):
         session = ground.session("attacker", extraEnv={"SECRET": secret})
         with suppress(httpx.ReadTimeout):
             ground.request("POST", session.path("exec"), {"command": LIVE_ON}, patience=1)
-        handles = [os.pidfd_open(pid) for pid in processes_of(secret)]
+        handles = [os.pidfd_open(pid) for pid in once_there(secret)]
         try:
-            assert [] != handles
             assert [] == select.select(handles, [], [], 0)[0]
             os.kill(ground.pid, signal.SIGKILL)
             for handle in handles:

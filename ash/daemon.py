@@ -39,8 +39,8 @@ from ash.sandbox.workspace import Workspaces
 from ash.sessions.cloud import Cloud
 from ash.sessions.cloud_opening import open_cloud
 from ash.sessions.files import Files
+from ash.sessions.house import House
 from ash.sessions.ledger import StoreLedger
-from ash.sessions.live import House
 from ash.sessions.recipe import Rules
 from ash.sessions.service import Sessions
 from ash.store import Store, open_store
@@ -96,7 +96,6 @@ async def _serve(
 ) -> None:
     """The tree: HTTP and the sessions below one nursery, until a signal says stop."""
     data_dir, clock = settings.data_dir.absolute(), SystemClock()
-    house = House(store, clock, settings.turn_silence_timeout)
     workshop = Workshop(
         runtime,
         Workspaces(data_dir),
@@ -120,7 +119,16 @@ async def _serve(
     draining = trio.Event()
     async with trio.open_nursery() as nursery:
         pool = Pool(workshop, StoreLedger(store, OWNER, clock), nursery, capacity)
-        sessions = Sessions(house, pool, nursery, OWNER, rules, cloud=cloud)
+        house = House(
+            store=store,
+            pool=pool,
+            clock=clock,
+            owner=OWNER,
+            rules=rules,
+            silence_timeout=settings.turn_silence_timeout,
+            cloud=cloud,
+        )
+        sessions = Sessions(house, nursery)
         agents = _agents(store, data_dir, sessions, pool, cloud)
         files = Files(store, workshop.workspaces)
         health = _health(settings, runtime, pool)

@@ -233,6 +233,11 @@ def gap(requested: int, earliest: int, latest: int) -> Frame:
     return Frame("gap", _encode({"requested": requested, "earliest": earliest, "latest": latest}))
 
 
+def lifecycle(action: str, **more: str) -> str:
+    """The data of a `lifecycle` event of the timeline."""
+    return _encode({"action": action, **more}).decode()
+
+
 def sse(frame_id: int, frame: Frame) -> bytes:
     """The frame as it goes over the wire.
 

@@ -13,6 +13,7 @@ import structlog
 import trio
 from msgspec import UNSET, Raw, Struct, structs
 
+from ash import events
 from ash.agents import agent_folder
 from ash.clock import Clock, now_iso
 from ash.errors import EngineFailed, NotFound, Unavailable
@@ -23,7 +24,6 @@ from ash.sandbox.snapshots.backups import Backups, Source, Unusable
 from ash.sandbox.snapshots.layout import Manifest, Subject
 from ash.sandbox.snapshots.store import StoreFailed
 from ash.sandbox.snapshots.uploader import Uploader
-from ash.sessions.live import lifecycle_event
 from ash.store import Store
 
 log = structlog.stdlib.get_logger()
@@ -103,11 +103,19 @@ class Cloud:
         kind = order.kind
         if not await trio.to_thread.run_sync(order.source.is_dir):
             await self._bring_agent(kind, order.source)
-        target = self._kept() / session_id
-        if not order.restore or await trio.to_thread.run_sync(target.is_dir):
-            return False
-        subject = Subject("sessions", kind.tenant, session_id)
         limit = order.limits.disk_mb * MB
+        return order.restore and await self.bring_session(kind.tenant, session_id, limit)
+
+    async def bring_session(self, tenant: str, session_id: str, limit: int | None = None) -> bool:
+        """What was kept of a session, `limit` bytes at most, if nothing of it is on this disk.
+
+        Whether files came. Raises EngineFailed if they are damaged.
+        """
+        target = self._kept() / session_id
+        if await trio.to_thread.run_sync(target.is_dir):
+            return False
+        subject = Subject("sessions", tenant, session_id)
+        limit = self._limit if limit is None else limit
         return await self._restored(subject, target, SESSION_TOPS, limit) is not None
 
     async def adopt(self, tenant: str, session_id: str) -> StoredSession | None:
@@ -165,7 +173,9 @@ class Cloud:
             next_frame=about.next_frame,
         )
         more = {"leftOut": ", ".join(about.left_out)} if about.left_out else {}
-        await self._store.create_session(stored, lifecycle_event("adopted", source="cloud", **more))
+        await self._store.create_session(
+            stored, events.lifecycle("adopted", source="cloud", **more)
+        )
         if about.left_out:
             text = f"taken over from its backup, which does not hold {more['leftOut']}"
             await self._store.append_logs(session.id, [("system", text, now)])

@@ -5,23 +5,22 @@ from contextlib import asynccontextmanager
 from copy import copy
 from typing import Literal
 
-import msgspec
 import structlog
 import trio
-from msgspec import Struct, structs
+from msgspec import structs
 
-from ash.clock import Clock, now_iso
+from ash import events
+from ash.clock import now_iso
 from ash.errors import BadRequest, Conflict, EngineFailed, Unavailable
 from ash.lifecycle import CHANGES, Action, refusal
 from ash.model import LogLevel, StoredSession, TurnReason
 from ash.protocol import Exec, ExecResult, Query
 from ash.sandbox.box import Box, Settings
-from ash.sandbox.pool import Pool
 from ash.sandbox.sandbox import Sandbox
 from ash.sessions.command import ShellCommand
+from ash.sessions.house import House
 from ash.sessions.stream import Stream
 from ash.sessions.turn import STEP_SECONDS, Room, Turn
-from ash.store import Store
 
 log = structlog.stdlib.get_logger()
 
@@ -30,14 +29,6 @@ log = structlog.stdlib.get_logger()
 RETRY_SECONDS = 1.0
 
 NOT_STORED = "What the agent did could not be stored"
-
-
-class House(Struct, frozen=True):
-    """What all live sessions share."""
-
-    store: Store
-    clock: Clock
-    silence_timeout: float
 
 
 WhenBusy = Literal["refuse", "queue", "interrupt"]
@@ -68,16 +59,16 @@ class Live:
         self._decided = trio.Event()
         self._end: tuple[Action, dict[str, str]] | None = None
 
-    async def run(self, pool: Pool, settings: Settings, event: str) -> None:
+    async def run(self, settings: Settings, event: str | None) -> None:
         """Boots or binds the engine, waits for the sandbox's end, and stores what became of it.
 
-        `event` is what the timeline says of its start; without one, that it was resumed.
+        `event` is what the timeline says of its start; None if it is resumed.
 
         Nobody who asked for any of this has to stay for it. Raises nothing but Cancelled.
         """
         try:
             try:
-                await self._start(pool, settings, event)
+                await self._start(settings, event)
             except Exception as error:  # noqa: BLE001 - one session must not take all along
                 # Who closes it before it is up says what becomes of it: it has not failed.
                 if self._end is None:
@@ -151,13 +142,13 @@ class Live:
         try:
             if self.turn is not None:
                 await self.turn.stop("stopped")
-            await self.change("pause")
+            won = await self.change("pause")
         finally:
             self._held -= 1
-        if self.stored.session.status != "paused":
+        if not won:
             raise refusal("pause", self.stored.session.status)
 
-    async def resume(self, pool: Pool) -> bool:
+    async def resume(self) -> bool:
         """Whether it is active with the sandbox that it has; else that is on its way out.
 
         Waits for one that is starting. Raises why that could not start.
@@ -166,8 +157,8 @@ class Live:
         if self._box.closing or not self._box.alive:
             return False
         if self.stored.session.status == "paused":
-            await self.change("resume", lifecycle_event("resumed", path="warm"))
-            pool.resumed("warm")
+            await self.change("resume", events.lifecycle("resumed", path="warm"))
+            self._house.pool.resumed("warm")
             self._rest()
         return self.stored.session.status == "active"
 
@@ -176,19 +167,33 @@ class Live:
         async with self._changing:
             await self._look()
 
-    async def close(
-        self, action: Action, turn_reason: TurnReason, *, step: float = STEP_SECONDS, **more: str
-    ) -> None:
-        """Stops the turn that runs, then ends the sandbox; returns when that is stored or can't be.
+    def decide(self, action: Action, **more: str) -> bool:
+        """Settles what becomes of the session, unless it is settled; whether this is it.
 
-        The session becomes what `action` makes of it. What is in the sandbox is kept.
+        No turn begins any more. `wind_up` has to follow.
         """
-        self._end = self._end or (action, more)
-        # First: no turn begins any more, and a sandbox killed for its turn has not failed.
+        # First: a sandbox that is killed for its turn has not failed.
         self._box.close()
+        if self._end is not None:
+            return False
+        self._end = (action, more)
+        return True
+
+    async def wind_up(self, turn_reason: TurnReason, step: float = STEP_SECONDS) -> None:
+        """Stops the turn that runs, then ends the sandbox, whose files are kept.
+
+        Returns when what became of the session is stored, or can't be.
+        """
         if self.turn is not None:
             await self.turn.stop(turn_reason, step)
         await self._decided.wait()
+
+    async def close(
+        self, action: Action, turn_reason: TurnReason, *, step: float = STEP_SECONDS, **more: str
+    ) -> None:
+        """Both."""
+        self.decide(action, **more)
+        await self.wind_up(turn_reason, step)
 
     async def ended(self) -> None:
         """Returns when it is `gone`. Raises Unavailable while the store does not take its end."""
@@ -207,8 +212,8 @@ class Live:
         """When its last turn or command ended, in trio's time; None if it is busy."""
         return self._box.used_at if self._box.state == "waiting" else None
 
-    async def change(self, action: Action, event: str | None = None, **more: str) -> None:
-        """Stores the new status with its lifecycle event, unless another was faster.
+    async def change(self, action: Action, event: str | None = None, **more: str) -> bool:
+        """Stores the new status with its lifecycle event, unless another was faster; whether.
 
         Not to be cancelled: what was committed has to be known here, too.
         """
@@ -218,13 +223,14 @@ class Live:
                     self.stored.session.id,
                     CHANGES[action],
                     now_iso(self._house.clock),
-                    event=event or lifecycle_event(CHANGES[action].target, **more),
+                    event=event or events.lifecycle(CHANGES[action].target, **more),
                     generation=self.stored.generation,
                 )
                 if changed is None:
                     await self._look()
                 else:
                     self.stored = changed
+        return changed is not None
 
     async def log(self, lines: Sequence[tuple[LogLevel, str]]) -> None:
         now = now_iso(self._house.clock)
@@ -232,14 +238,14 @@ class Live:
             self.stored.session.id, [(level, text, now) for level, text in lines]
         )
 
-    async def _start(self, pool: Pool, settings: Settings, event: str) -> None:
+    async def _start(self, settings: Settings, event: str | None) -> None:
         """Raises AshError, and what the store raises."""
         await self._box.attach(self.log)
-        await pool.boot(self._box, settings)
+        await self._house.pool.boot(self._box, settings)
         await self._box.bind(settings)
-        if not event:
-            event = lifecycle_event("resumed", path="cold", source=self._box.source)
-            pool.resumed("cold", self._box.source)
+        if event is None:
+            event = events.lifecycle("resumed", path="cold", source=self._box.source)
+            self._house.pool.resumed("cold", self._box.source)
         await self.change("activate", event)
         if self.stored.session.status != "active":
             raise self._overtaken()
@@ -309,8 +315,3 @@ class Live:
             if not self._commands:
                 self._box.state = "waiting"
         self._box.used_at = trio.current_time()
-
-
-def lifecycle_event(action: str, **more: str) -> str:
-    """The data of a `lifecycle` event of the timeline."""
-    return msgspec.json.encode({"action": action, **more}).decode()

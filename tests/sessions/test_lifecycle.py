@@ -106,7 +106,7 @@ async def test_change_whose_caller_left_is_known(world, autojump_clock, monkeypa
         await world.sessions.resume(TENANT, session_id)
     await trio.sleep(10)
     assert "active" == await status(world, session_id)
-    live = world.sessions._live[session_id]
+    live = world.sessions._roster.get(session_id)
     assert await status(world, session_id) == live.stored.session.status
 
 

@@ -36,8 +36,8 @@ from ash.sandbox.link import Link
 from ash.sandbox.pool import Capacity, Pool
 from ash.sandbox.sandbox import Runtime
 from ash.sandbox.workspace import Workspaces
+from ash.sessions.house import House
 from ash.sessions.ledger import StoreLedger
-from ash.sessions.live import House
 from ash.sessions.recipe import Rules
 from ash.sessions.service import Sessions
 from ash.store import Store
@@ -218,8 +218,15 @@ class World:
         ledger = StoreLedger(store, OWNER, FixedClock())
         self.pool = Pool(workshop, ledger, nursery, Capacity(3, 1, 2))
         rules = Rules("bypassPermissions", idle_timeout, 0, LIMITS, PUBLIC)
-        house = House(store, FixedClock(), 0)
-        self.sessions = Sessions(house, self.pool, nursery, OWNER, rules)
+        house = House(
+            store=store,
+            pool=self.pool,
+            clock=FixedClock(),
+            owner=OWNER,
+            rules=rules,
+            silence_timeout=0,
+        )
+        self.sessions = Sessions(house, nursery)
 
     @asynccontextmanager
     async def open(self, runtime, place, env, *, limits, egress, log):

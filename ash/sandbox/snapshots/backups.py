@@ -265,5 +265,10 @@ def _make(folder: Path) -> None:
 
 
 def _move(source: Path, target: Path) -> None:
+    """One that is there stays: another who wanted it has been faster."""
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    source.replace(target)
+    try:
+        source.replace(target)
+    except OSError:
+        if not target.is_dir():
+            raise

@@ -1,0 +1,48 @@
+"""What all sessions of a daemon share."""
+
+from msgspec import Struct
+
+from ash.clock import Clock
+from ash.errors import NotFound
+from ash.model import Session, StoredAgent, StoredSession
+from ash.sandbox.pool import Pool
+from ash.sessions.cloud import Cloud
+from ash.sessions.recipe import Rules
+from ash.store import Store
+
+
+class House(Struct, frozen=True, kw_only=True):
+    """`owner` is this daemon's name in the store; `cloud` has what other daemons left.
+
+    Silent for `silence_timeout` seconds, a turn is ended; 0 means never.
+    """
+
+    store: Store
+    pool: Pool
+    clock: Clock
+    owner: str
+    rules: Rules
+    silence_timeout: float
+    cloud: Cloud | None = None
+
+    async def known(self, tenant: str, session_id: str) -> StoredSession:
+        """Raises NotFound."""
+        stored = await self.store.session(tenant, session_id)
+        if stored is None:
+            raise NotFound(f'There is no session "{session_id}"')
+        return stored
+
+    async def found(self, tenant: str, session_id: str) -> StoredSession:
+        """As `known`, but one that another daemon left is taken over. Raises Unavailable, too."""
+        if self.cloud is not None and await self.store.session(tenant, session_id) is None:
+            await self.cloud.adopt(tenant, session_id)
+        return await self.known(tenant, session_id)
+
+    async def agent_of(self, session: Session) -> StoredAgent:
+        """Raises NotFound if it was deleted, Unavailable."""
+        agent = await self.store.agent(session.tenant_id, session.agent_name)
+        if agent is None and self.cloud is not None:
+            agent = await self.cloud.agent(session.tenant_id, session.agent_name)
+        if agent is None:
+            raise NotFound(f'The agent "{session.agent_name}" of this session is gone')
+        return agent

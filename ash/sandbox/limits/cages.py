@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -47,13 +48,16 @@ class Cages:
 
 
 @asynccontextmanager
-async def open_cages(data_dir: Path, ground: Ground | None = None) -> AsyncIterator[Cages]:
+async def open_cages(
+    data_dir: Path, ground: Ground | None = None, *, systemd: bool = True
+) -> AsyncIterator[Cages]:
     """The daemon's cages, after what an earlier one left is dead and removed.
 
-    `data_dir` exists and is locked by the caller. Raises OSError if there is no room for them.
+    `data_dir` exists and is locked by the caller; without `systemd` that is asked for nothing.
+    Raises OSError if there is no room for them.
     """
     if ground is None:
-        ground = await trio.to_thread.run_sync(detect)
+        ground = await trio.to_thread.run_sync(partial(detect, systemd=systemd))
     for folder in await trio.to_thread.run_sync(sweep_leftovers, ground, data_dir):
         log.warning("cages.swept", folder=str(folder))
     estate = await trio.to_thread.run_sync(Estate, ground, data_dir)

@@ -1,0 +1,67 @@
+"""What the sandboxes run on, as the settings and this machine have it."""
+
+import os
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import trio
+
+from ash.config import Settings
+from ash.errors import StartError
+from ash.sandbox.egress import ModelUpstream, credentials
+from ash.sandbox.isolation import detect
+from ash.sandbox.limits import Cages, DiskSweep
+from ash.sandbox.process import Spawner
+from ash.sandbox.sandbox import Runtime
+
+
+async def find_runtime(
+    settings: Settings, spawner: Spawner, cages: Cages, upstream: ModelUpstream
+) -> Runtime:
+    """Raises StartError if the CLI is missing, or isolation that is asked for can't be had."""
+    given: dict[str, str] = {}
+    readable: tuple[Path, ...] = ()
+    if settings.engine != "scripted":
+        cli = _cli(settings)
+        given["CLAUDE_CODE_EXECUTABLE"] = str(cli)
+        readable = (_program(cli),)
+    find = partial(
+        detect,
+        settings.effective_isolation,
+        readable,
+        hidden=(settings.data_dir.absolute(),),
+    )
+    return Runtime(
+        spawner=spawner,
+        isolation=await trio.to_thread.run_sync(find),
+        cages=cages,
+        disk=DiskSweep(),
+        engine=settings.engine,
+        upstream=upstream,
+        environment=given,
+    )
+
+
+def model_upstream(settings: Settings) -> ModelUpstream:
+    headers = credentials(settings.anthropic_api_key, settings.anthropic_custom_headers)
+    return ModelUpstream(settings.anthropic_base_url, headers)
+
+
+def _cli(settings: Settings) -> Path:
+    """The CLI, links followed: the one that was asked for, else the SDK wheel's."""
+    spec = find_spec("claude_agent_sdk")
+    bundled = Path(spec.origin or "").parent / "_bundled" / "claude" if spec else None
+    cli = settings.claude_code_executable or bundled
+    if cli is None or not os.access(cli, os.X_OK):
+        raise StartError(
+            f"The Claude CLI is missing: {cli} can't be run. Install claude-agent-sdk, which"
+            " carries it, or set CLAUDE_CODE_EXECUTABLE."
+        )
+    return cli.resolve()
+
+
+def _program(cli: Path) -> Path:
+    """What sandboxes need of it: a script, as npm installs it, has its modules beside it."""
+    with cli.open("rb") as file:
+        return cli if file.read(4) == b"\x7fELF" else cli.parent

@@ -1,0 +1,237 @@
+"""Puts the tree together: store, pool, sandboxes and sessions, below whoever opens it.
+
+The daemon and `ash.Ash` both do, and add their face to it.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import structlog
+import trio
+from msgspec import Struct
+
+from ash import __version__
+from ash.agents import Agents
+from ash.clock import SystemClock, now_iso
+from ash.config import Settings
+from ash.errors import StartError
+from ash.model import StoredAgent
+from ash.runtime import find_runtime, model_upstream
+from ash.sandbox.box import Workshop
+from ash.sandbox.egress import Policy, parse
+from ash.sandbox.limits import Limits, open_cages
+from ash.sandbox.pool import Capacity, Pool
+from ash.sandbox.process import Spawner
+from ash.sandbox.sandbox import Runtime
+from ash.sandbox.workspace import Workspaces
+from ash.sessions.cloud import Cloud
+from ash.sessions.cloud_opening import open_cloud
+from ash.sessions.files import Files
+from ash.sessions.house import House
+from ash.sessions.ledger import StoreLedger
+from ash.sessions.recipe import Rules
+from ash.sessions.service import Sessions
+from ash.store import Store, open_store
+
+log = structlog.stdlib.get_logger()
+
+# Sessions of a process that stands alone are found again under this name after a restart.
+OWNER = "standalone"
+
+# What ending sandboxes and closing the store may take after the turns had their grace.
+CLOSE_SECONDS = 4.0
+
+# What uploads may take of that; what is left of them is due at the next start.
+UPLOAD_SECONDS = 2.0
+
+
+class Tree(Struct, frozen=True):
+    """What a face works with; its own tasks go into `nursery`, and end with it."""
+
+    settings: Settings
+    store: Store
+    runtime: Runtime
+    pool: Pool
+    agents: Agents
+    sessions: Sessions
+    files: Files
+    cloud: Cloud | None
+    nursery: trio.Nursery
+    opened_at: float
+
+    async def wind_down(
+        self, before_end: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint
+    ) -> None:
+        """Ends turns as `shutdown`, pauses their sessions, then cancels the nursery.
+
+        `before_end` is waited for in between. All of it takes CLOSE_SECONDS more than the grace
+        at most: then what is left is cut off.
+        """
+        grace, scope = self.settings.grace_seconds, self.nursery.cancel_scope
+        scope.deadline = trio.current_time() + grace + CLOSE_SECONDS
+        await self.sessions.shut_down(grace)
+        if self.cloud is not None:
+            with trio.move_on_after(UPLOAD_SECONDS):
+                await self.cloud.uploader.settled()
+        await before_end()
+        scope.cancel()
+
+    def health(self) -> dict[str, Any]:
+        """What `GET /health` shows; its cost does not grow with the sessions."""
+        stats, runtime = self.pool.stats(), self.runtime
+        return {
+            "status": "ok",
+            "version": __version__,
+            "coordinatorId": OWNER,
+            "activeSessions": stats.waiting + stats.running,
+            "activeSandboxes": stats.total - stats.cold,
+            "remoteRunners": 0,
+            "uptime": round(trio.current_time() - self.opened_at, 3),
+            "pool": stats,
+            "engine": runtime.engine,
+            "isolation": {
+                "level": self.settings.effective_isolation,
+                "name": runtime.isolation.name,
+                "limits": runtime.cages.name,
+                "missing": self.missing,
+            },
+        }
+
+    @property
+    def missing(self) -> list[str]:
+        """What a better machine has for its sandboxes, in words."""
+        return [*self.runtime.isolation.missing, *self.runtime.cages.missing]
+
+
+@asynccontextmanager
+async def open_tree(settings: Settings, *, systemd: bool) -> AsyncIterator[Tree]:
+    """The tree on a data directory that the caller owns, after what a crash left is settled.
+
+    With `systemd` this process may be moved to a scope of its own, for want of another place
+    for limits. Leaving the block cancels what is in the tree; `wind_down` before that ends it
+    properly. Raises StartError, in groups.
+    """
+    data_dir = settings.data_dir.absolute()
+    with closing(Spawner()) as spawner:
+        async with (
+            open_store(data_dir / "ash.db") as store,
+            open_cages(data_dir, systemd=systemd) as cages,
+            model_upstream(settings) as upstream,
+            _cloud(settings, store) as cloud,
+        ):
+            runtime = await find_runtime(settings, spawner, cages, upstream)
+            await _recover(store, Workspaces(data_dir))
+            await store.settle_sandboxes(OWNER, now_iso(SystemClock()))
+            async with trio.open_nursery() as nursery:
+                yield _grow(settings, store, runtime, cloud, nursery)
+                nursery.cancel_scope.cancel()
+
+
+def _grow(
+    settings: Settings,
+    store: Store,
+    runtime: Runtime,
+    cloud: Cloud | None,
+    nursery: trio.Nursery,
+) -> Tree:
+    data_dir, clock = settings.data_dir.absolute(), SystemClock()
+    workshop = Workshop(
+        runtime,
+        Workspaces(data_dir),
+        settings.engine_start_timeout,
+        settings.script_timeout,
+        cloud=cloud,
+    )
+    capacity = Capacity(settings.max_sandboxes, settings.max_warm, settings.parallel_starts)
+    pool = Pool(workshop, StoreLedger(store, OWNER, clock), nursery, capacity)
+    house = House(
+        store=store,
+        pool=pool,
+        clock=clock,
+        owner=OWNER,
+        rules=_rules(settings),
+        silence_timeout=settings.turn_silence_timeout,
+        cloud=cloud,
+    )
+    sessions = Sessions(house, nursery)
+    nursery.start_soon(runtime.disk.run)
+    nursery.start_soon(pool.run)
+    nursery.start_soon(sessions.sweep)
+    if cloud is not None:
+        nursery.start_soon(cloud.add_all)
+        nursery.start_soon(cloud.uploader.run)
+    return Tree(
+        settings=settings,
+        store=store,
+        runtime=runtime,
+        pool=pool,
+        agents=_agents(store, data_dir, sessions, pool, cloud),
+        sessions=sessions,
+        files=Files(store, workshop.workspaces),
+        cloud=cloud,
+        nursery=nursery,
+        opened_at=trio.current_time(),
+    )
+
+
+def _agents(
+    store: Store, data_dir: Path, sessions: Sessions, pool: Pool, cloud: Cloud | None
+) -> Agents:
+    """Warm sandboxes and backups follow what is deployed."""
+
+    def on_deploy(stored: StoredAgent) -> None:
+        sessions.keep_warm(stored)
+        if cloud is not None:
+            cloud.agent_changed(stored.agent.tenant_id, stored.agent.name)
+
+    def on_delete(tenant: str, name: str) -> None:
+        pool.unstock(tenant, name)
+        if cloud is not None:
+            cloud.agent_changed(tenant, name)
+
+    return Agents(store, data_dir, SystemClock(), on_deploy, on_delete)
+
+
+def _rules(settings: Settings) -> Rules:
+    return Rules(
+        permission_mode=settings.permission_mode,
+        idle_timeout=settings.idle_timeout_ms / 1000,
+        pre_warm=settings.pre_warm_count,
+        limits=Limits(
+            memory_mb=settings.sandbox_memory_mb,
+            cpu_percent=settings.sandbox_cpu_percent,
+            disk_mb=settings.sandbox_disk_mb,
+            max_processes=settings.sandbox_max_processes,
+        ),
+        network=_network(settings),
+    )
+
+
+def _network(settings: Settings) -> Policy:
+    try:
+        return parse(list(settings.network))
+    except ValueError as error:
+        raise StartError(f"network: {error}") from None
+
+
+def _cloud(settings: Settings, store: Store) -> AbstractAsyncContextManager[Cloud | None]:
+    return open_cloud(
+        settings.snapshot_url,
+        store,
+        settings.data_dir.absolute(),
+        SystemClock(),
+        owner=OWNER,
+        disk_mb=settings.sandbox_disk_mb,
+    )
+
+
+async def _recover(store: Store, workspaces: Workspaces) -> None:
+    """What a process that crashed left claims to run, but nobody runs it."""
+    for sandbox in await trio.to_thread.run_sync(workspaces.left):
+        known = await store.session_by_id(sandbox) is not None
+        put_away = workspaces.keep if known else workspaces.discard
+        await trio.to_thread.run_sync(put_away, sandbox)
+    for session in await store.recover(OWNER, now_iso(SystemClock())):
+        log.warning("session.recovered", session=session.id, status=session.status)

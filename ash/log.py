@@ -14,6 +14,8 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import Processor
 
+from ash.errors import AshError
+
 _HIDDEN = "***"
 # The last word of a name decides: `api_key` and `Authorization` are secret, `key_prefix` and
 # `input_tokens` are not.
@@ -42,6 +44,7 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             _add_time,
+            _put_in_words,
             structlog.processors.format_exc_info,
             redact,
             *_render(readable=readable, colors=terminal),
@@ -57,6 +60,22 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
 def redact(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Hides what a name or the text itself gives away as a secret, at any depth."""
     return {name: _clean(name, value) for name, value in event.items()}
+
+
+def _put_in_words(
+    logger: Any, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """A failure that has words for its caller needs no stack: they say what to do."""
+    given = event.get("exc_info")
+    error = sys.exc_info()[1] if given is True else given
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if isinstance(error, AshError):
+        event["exc_info"] = None
+        event["why"] = error.text
+        if error.__cause__ is not None:
+            event["cause"] = repr(error.__cause__)
+    return event
 
 
 def _clean(name: str, value: Any) -> Any:

@@ -18,7 +18,7 @@ from ash.sandbox.egress import Egress, Policy, with_key, with_servers
 from ash.sandbox.environment import own_key, own_part
 from ash.sandbox.isolation import Place
 from ash.sandbox.limits import Limits
-from ash.sandbox.logs import LogSink
+from ash.sandbox.logs import Journal, LogSink
 from ash.sandbox.sandbox import Runtime, Sandbox, open_sandbox
 from ash.sandbox.workspace import Workspaces
 
@@ -135,7 +135,7 @@ class Box:
         self._boot = trio.CancelScope()
         self._policy = order.network
         self._egress = Egress(order.network, workshop.runtime.upstream, self.log)
-        self._sink: LogSink | None = None
+        self._journal: Journal | None = None
         self._early: deque[tuple[LogLevel, str]] = deque(maxlen=EARLY_LINES)
 
     async def fetch(self) -> None:
@@ -191,15 +191,15 @@ class Box:
     async def attach(self, sink: LogSink) -> None:
         """From now on what is printed goes to the session's log, what was printed first."""
         early, self._early = list(self._early), deque()
-        self._sink = sink
-        if early:
-            await sink(early)
+        self._journal = Journal(sink, self.id)
+        await self._journal.write(early)
 
     async def log(self, lines: Sequence[tuple[LogLevel, str]]) -> None:
-        if self._sink is None:
+        """Raises nothing but Cancelled: see `Journal`."""
+        if self._journal is None:
             self._early.extend(lines)
         else:
-            await self._sink(lines)
+            await self._journal.write(lines)
 
     def fail(self, error: Exception) -> None:
         """It is of no use any more, and this is why."""

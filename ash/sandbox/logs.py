@@ -2,15 +2,46 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
+import structlog
 import trio
 
 from ash.model import LogLevel
+
+log = structlog.stdlib.get_logger()
 
 LogSink = Callable[[Sequence[tuple[LogLevel, str]]], Awaitable[None]]
 
 # A line longer than this is cut into several: a program that never ends its line can't make
 # the daemon keep it.
 MAX_TEXT = 16 * 1024
+
+
+class Journal:
+    """Hands lines to a sink that may fail: what can't be kept ends neither sandbox nor turn.
+
+    Lines that the sink did not take are counted, and named in the first one that it takes.
+    """
+
+    def __init__(self, sink: LogSink, sandbox: str) -> None:
+        self._sink = sink
+        self._sandbox = sandbox
+        self._missing = 0
+        self._failing = False
+
+    async def write(self, lines: Sequence[tuple[LogLevel, str]]) -> None:
+        """Without lines, names those that are missing. Raises nothing but Cancelled."""
+        missing, self._missing = self._missing, 0
+        if not lines and not missing:
+            return
+        try:
+            await self._sink([*_gap(missing), *lines])
+        except Exception:
+            self._missing += missing + len(lines)
+            if not self._failing:
+                log.exception("sandbox.log_lost", sandbox=self._sandbox)
+            self._failing = True
+        else:
+            self._failing = False
 
 
 async def pump(stream: trio.abc.ReceiveStream, level: LogLevel, sink: LogSink) -> None:
@@ -27,6 +58,12 @@ async def pump(stream: trio.abc.ReceiveStream, level: LogLevel, sink: LogSink) -
         pass
     if rest:
         await sink([(level, text) for text in _texts(rest)])
+
+
+def _gap(missing: int) -> list[tuple[LogLevel, str]]:
+    if not missing:
+        return []
+    return [("system", f"Lines missing here, as they could not be stored: {missing}")]
 
 
 def _texts(line: bytes) -> list[str]:

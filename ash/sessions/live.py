@@ -263,10 +263,13 @@ class Live:
             try:
                 await self._say_what_became_of_it()
             except Exception:
-                log.exception("session_end_not_stored", session=self.stored.session.id)
+                if not self._decided.is_set():
+                    log.exception("session_end_not_stored", session=self.stored.session.id)
                 self._decided.set()
                 await trio.sleep(RETRY_SECONDS)
             else:
+                # The store works: lines of the log that it did not take are named now, if ever.
+                await self._box.log([])
                 return
 
     async def _say_what_became_of_it(self) -> None:

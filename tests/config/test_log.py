@@ -8,6 +8,7 @@ import re
 import pytest
 import structlog
 
+from ash.errors import Unavailable
 from ash.log import configure
 
 
@@ -57,6 +58,20 @@ def test_exception_is_one_line(lines):
 
     (line,) = lines()
     assert line["exception"].endswith("ValueError: boom")
+
+
+@pytest.mark.parametrize("groups", [0, 1, 2])
+def test_failure_that_has_words_is_told_in_them(lines, groups):
+    """What a caller is told needs no stack; what it comes from is named."""
+    error = Unavailable("The disk is full")
+    error.__cause__ = OSError("no space")
+    for _ in range(groups):
+        error = ExceptionGroup("", [error])
+    structlog.get_logger().error("turn.broken", exc_info=error)
+
+    (line,) = lines()
+    assert ("The disk is full", "OSError('no space')") == (line["why"], line["cause"])
+    assert not {"exception", "exc_info"} & line.keys()
 
 
 def test_standard_library_record(lines):

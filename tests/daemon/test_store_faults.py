@@ -91,6 +91,28 @@ async def test_lock_held_for_long_ends_the_turn(data_dir, monkeypatch):
     assert [broken, ("completed", None)] == turns(data_dir)
 
 
+async def test_log_that_can_not_be_stored_ends_nothing(data_dir, monkeypatch):
+    """What prints goes on, and so does its turn; how many lines are missing is in the log."""
+    monkeypatch.setattr("ash.store.sqlite.BUSY_TIMEOUT", 0.2)
+    private = {"command": "curl -s -o /dev/null -w %{http_code} http://10.1.2.3/"}
+    async with running(settings(data_dir)) as daemon:
+        us = daemon.us
+        await us.deploy()
+        session = await us.create()
+        async with us.sending(session, "SLOW: 4 1.5", includePartialMessages=True) as stream:
+            await stream.until("text_delta")
+            with locked(data_dir):
+                refusal = await us.post(f"/api/sessions/{session}/exec", json=private)
+                assert "403" == refusal.json()["stdout"]
+            frames = await stream.rest()
+        assert "completed" == frames[-1].value["reason"]
+        await us.post(f"/api/sessions/{session}/exec", json=private)
+        texts = [line["text"] for line in await us.history(session, "logs")]
+    missing, refused = texts[-2:]
+    assert "Lines missing here, as they could not be stored: 1" == missing
+    assert refused.startswith("network: 10.1.2.3:80")
+
+
 async def test_full_disk_ends_the_turn(data_dir):
     """What does not fit is not shown, and is told; it all goes on when there is room."""
     ashd = Ashd(data_dir, "--engine", "scripted")

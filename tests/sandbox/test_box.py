@@ -296,6 +296,20 @@ async def test_early_lines_are_bounded(bench):
     assert (EARLY_LINES, "10") == (len(log.texts), log.texts[0])
 
 
+async def test_box_lives_on_when_its_log_fails(bench):
+    """Early lines, its own and those of its programs: what can't be stored ends nothing."""
+
+    async def full(lines):
+        raise Unavailable("The disk is full")
+
+    box = bench.box()
+    await box.log([("stdout", "early")])
+    await box.attach(full)
+    await bench.booted(box)
+    await box.log([("stdout", "late")])
+    assert ("warm", True, None) == (box.state, box.alive, box.failure)
+
+
 async def test_unclaimed_box_leaves_nothing(bench):
     """What nobody has claimed is not kept."""
     box = await bench.booted()

@@ -4,9 +4,11 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
-from ash.sandbox.logs import MAX_TEXT, pump
+from ash.errors import Unavailable
+from ash.sandbox.logs import MAX_TEXT, Journal, pump
 
 
 class Sink(list):
@@ -117,3 +119,74 @@ def test_lines_are_what_was_printed(lines):
     assert lines == trio.run(
         pumped, [part for part in (printed[:middle], printed[middle:]) if part]
     )
+
+
+class Store(Sink):
+    """Takes no lines while it is full."""
+
+    full = False
+
+    async def __call__(self, lines):
+        if self.full:
+            raise Unavailable("The disk is full")
+        await super().__call__(lines)
+
+
+def line(text):
+    return [("stdout", text)]
+
+
+async def test_lines_that_are_lost_are_named_in_the_next_one():
+    """A log has no hole without a word; what comes before and after it is kept."""
+    store = Store()
+    journal = Journal(store, "the-sandbox")
+    await journal.write(line("before"))
+    store.full = True
+    await journal.write([*line("lost"), *line("lost")])
+    await journal.write(line("lost"))
+    store.full = False
+    await journal.write(line("after"))
+    await journal.write(line("later"))
+    gap = "Lines missing here, as they could not be stored: 3"
+    assert ["before", gap, "after", "later"] == store.texts
+
+
+async def test_lost_lines_are_named_without_another_one():
+    """At the end of a session nothing more may be printed; what is not missing is not named."""
+    store = Store()
+    journal = Journal(store, "the-sandbox")
+    await journal.write([])
+    store.full = True
+    await journal.write(line("lost"))
+    store.full = False
+    await journal.write([])
+    await journal.write([])
+    assert ["Lines missing here, as they could not be stored: 1"] == store.texts
+
+
+async def test_pump_goes_on_while_the_log_fails():
+    """Whatever the sink raises: the program that prints doesn't hear of it."""
+    ours, theirs = memory_stream_pair()
+    store = Store()
+    store.full = True
+    journal = Journal(store, "the-sandbox")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pump, ours, "stdout", journal.write)
+        await theirs.send_all(b"lost\nlost\n")
+        await wait_all_tasks_blocked()
+        store.full = False
+        await theirs.send_all(b"kept")
+        await theirs.aclose()
+    assert ["Lines missing here, as they could not be stored: 2", "kept"] == store.texts
+
+
+async def test_failing_log_is_one_line_of_the_server_s():
+    """However much is printed meanwhile; when it fails again, that is told again."""
+    store = Store()
+    journal = Journal(store, "the-sandbox")
+    with capture_logs() as told:
+        for store.full in (True, True, False, True):
+            await journal.write(line("x"))
+    assert [("sandbox.log_lost", "the-sandbox")] * 2 == [
+        (line["event"], line["sandbox"]) for line in told
+    ]

@@ -4,10 +4,13 @@ import msgspec
 from msgspec import UNSET
 from quart import Blueprint, Response, g
 
-from ash.http.answers import answer, body
+from ash.http.answers import answer, body, choice
 from ash.http.requests import ConfigureSession, ForkSession
+from ash.sessions.live import WhenBusy
 from ash.sessions.recipe import CONFIG
 from ash.sessions.service import Sessions
+
+_WHEN_BUSY: tuple[WhenBusy, ...] = ("queue", "interrupt")
 
 _configure = msgspec.json.Decoder(ConfigureSession)
 _fork = msgspec.json.Decoder(ForkSession)
@@ -31,7 +34,8 @@ def blueprint(sessions: Sessions) -> Blueprint:
     @routes.post("/<session_id>/fork")
     async def fork(session_id: str) -> Response:
         wanted = await body(_fork)
-        session = await sessions.fork(g.tenant, session_id, wanted.after_sequence)
+        busy = choice("whenBusy", _WHEN_BUSY) or "refuse"
+        session = await sessions.fork(g.tenant, session_id, wanted.after_sequence, busy)
         return answer(201, session=session)
 
     @routes.post("/<session_id>/interrupt")

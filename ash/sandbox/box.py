@@ -64,12 +64,10 @@ class Order(Struct, frozen=True, kw_only=True):
 
 
 class Cloud(Protocol):
-    """Where files are that are missing on this disk, and where those that are kept go, too."""
+    """Where files are that are missing on this disk."""
 
     async def bring(self, order: Order, session_id: str) -> bool:
         """Whether files of the session came. Raises AshError."""
-
-    def put_away(self, kind: Kind, session_id: str) -> None: ...
 
 
 class Opener(Protocol):
@@ -172,8 +170,6 @@ class Box:
             self.sandbox = None
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._put_away)
-            if self.kept and self._workshop.cloud is not None:
-                self._workshop.cloud.put_away(self.order.kind, self.id)
 
     async def bind(self, settings: Settings) -> None:
         """Gives the engine what a session asks for; what it has already is not asked twice.

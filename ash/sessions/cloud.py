@@ -76,11 +76,8 @@ class Cloud:
         self._limit = disk_mb * MB
         self._adopting = trio.Lock()
 
-    def put_away(self, kind: Kind, session_id: str) -> None:
-        """A generation of the session is on the disk, whole."""
-        self.uploader.add(Subject("sessions", kind.tenant, session_id))
-
     def session_changed(self, session: Session) -> None:
+        """Its row, or what is kept of it on the disk."""
         self.uploader.add(Subject("sessions", session.tenant_id, session.id))
 
     def agent_changed(self, tenant: str, name: str) -> None:

@@ -79,6 +79,9 @@ class Live:
                 self._started.set()
             await self._box.gone.wait()
             await self._store_end()
+            # After both: the upload has the files that were kept and what became of the session.
+            if self._box.kept and self._house.cloud is not None:
+                self._house.cloud.session_changed(self.stored.session)
         finally:
             self.gone.set()
             self._decided.set()

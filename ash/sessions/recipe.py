@@ -131,14 +131,24 @@ class _Said(Struct):
     uuid: str | None = None
 
 
+_said = msgspec.json.Decoder(_Said).decode
+
+
 def _last_uuid(messages: Sequence[Message]) -> str | None:
     """Of the last that the agent said: the CLI can go on from there."""
     for message in reversed(messages):
-        if message.role == "assistant":
-            said = msgspec.json.decode(message.content, type=_Said)
-            if said.type == "assistant" and said.uuid:
-                return said.uuid
+        if message.role == "assistant" and (uuid := _uuid(message.content)):
+            return uuid
     return None
+
+
+def _uuid(content: str) -> str | None:
+    """None for what is not of the agent's own words; it may be any JSON."""
+    try:
+        said = _said(content)
+    except msgspec.ValidationError:
+        return None
+    return said.uuid if said.type == "assistant" else None
 
 
 def asked_limits(stored: StoredSession) -> AskedLimits | None:

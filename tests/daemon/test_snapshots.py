@@ -124,6 +124,20 @@ async def test_second_daemon_resumes_what_it_never_knew(s3, tmp_path):
         assert ["adopted", "resumed"] == actions
 
 
+async def test_second_daemon_forks_what_it_never_knew(s3, tmp_path):
+    """The fork has the files and the memory that are in the cloud; its parent is left alone."""
+    async with backed_up(tmp_path / "one") as daemon:
+        session = await left_behind(daemon)
+    async with backed_up(tmp_path / "two") as daemon:
+        us = daemon.us
+        made = (await us.post(f"/api/sessions/{session}/fork")).raise_for_status().json()
+        fork = made["session"]["id"]
+        assert "stopped" == await us.status(session)
+        assert 200 == (await resume(us, fork))[0]
+        assert "by-hand\n" == await run(us, fork, "cat made/file")
+        assert await recalls(us, fork)
+
+
 async def test_session_that_was_taken_over_goes_on_counting(s3, tmp_path):
     """A client that knew it before the move never sees the id of a frame twice."""
     async with backed_up(tmp_path / "one") as daemon:

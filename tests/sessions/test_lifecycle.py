@@ -6,7 +6,7 @@ import trio
 import trio.testing
 from msgspec import Raw
 
-from ash.errors import Conflict, EngineFailed
+from ash.errors import BadRequest, Conflict, EngineFailed
 from ash.protocol import Open, Query, Resume
 from ash.sessions.recipe import NewSession
 from tests.support.world import opened
@@ -147,3 +147,42 @@ async def test_engine_that_does_not_start_is_told_to_who_resumes(world, autojump
         await world.sessions.resume(TENANT, session_id)
     assert {"action": "error", "error": "no"} == (await lifecycle(world, session_id))[-1]
     assert "error" == await status(world, session_id)
+
+
+@pytest.mark.parametrize("action", ["pause", "stop"])
+async def test_one_of_two_callers_wins(world, autojump_clock, action):
+    """The other is told that it was too late; the timeline has it once."""
+    session_id = await create(world)
+    await say(world, session_id)
+    answers = []
+
+    async def ask():
+        try:
+            await getattr(world.sessions, action)(TENANT, session_id)
+            answers.append("")
+        except BadRequest as error:
+            answers.append(error.text)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        nursery.start_soon(ask)
+    status = {"pause": "paused", "stop": "stopped"}[action]
+    assert ["", f'Cannot {action} session with status "{status}"'] == sorted(answers)
+    assert ["created", status] == [row["action"] for row in await lifecycle(world, session_id)]
+
+
+async def test_fork_of_a_session_whose_agent_sent_anything(world, autojump_clock):
+    """What is stored of an agent may be any JSON: the fork goes on from its last own words."""
+    session_id = await create(world)
+    turn = await say(world, session_id)
+    await turn.finished.wait()
+    for content in ('"a string"', "[1]", '{"type":"assistant","uuid":1}'):
+        live = world.sessions._roster.get(session_id)
+        await world.store.append(
+            session_id, turn.id, live.stored.generation, messages=[(content, 1)], now="now"
+        )
+    upto = len(await world.store.messages(TENANT, session_id))
+    await say(world, session_id)
+    fork = await world.sessions.fork(TENANT, session_id, upto)
+    stored = await world.store.session_by_id(fork.id)
+    assert [{"sessionId": session_id, "at": "u", "prompts": 1}] == stored.settings.fork

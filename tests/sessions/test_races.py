@@ -1,6 +1,7 @@
 """Whoever asks at the same time: one wins, the others are told why not."""
 
 from collections import Counter
+from itertools import count
 from random import Random
 
 import msgspec
@@ -41,8 +42,10 @@ class Callers:
         self.random = Random(seed)
         self.errors = []
         self.accepted = Counter()
+        self.inherited = {}
         self.streams = []
         self.ids = []
+        self.numbers = count()
 
     async def create(self):
         session = await self.sessions.create(TENANT, NewSession(agent="helper"))
@@ -77,7 +80,8 @@ class Callers:
         await self.sessions.exec(TENANT, session_id, Exec(command="true"))
 
     async def message(self, session_id, when_busy="refuse"):
-        query = Query(prompt=Raw(b'"hi"'), session_id=session_id)
+        prompt = b'"%d"' % next(self.numbers)
+        query = Query(prompt=Raw(prompt), session_id=session_id)
         turn, stream = await self.sessions.send(TENANT, session_id, query, when_busy)
         self.accepted[session_id] += 1
         frames = []
@@ -109,6 +113,18 @@ class Callers:
         with trio.move_on_after(self.random.choice((0, 0.001, 0.1, 1))):
             await asked(session_id)
 
+    async def fork(self, session_id, when_busy="refuse"):
+        fork = await self.sessions.fork(TENANT, session_id, None, when_busy)
+        assert ("paused", session_id) == (fork.status, fork.parent_session_id)
+        self.ids.append(fork.id)
+        self.inherited[fork.id] = await said(self.world, fork.id)
+        if self.random.random() < 0.5:
+            await self.resume(fork.id)
+            await self.message(fork.id)
+
+    async def fork_queued(self, session_id):
+        await self.fork(session_id, "queue")
+
     async def another(self, session_id):
         await self.create()
 
@@ -129,7 +145,7 @@ async def follow(turn, stream, frames):
 
 def plan(random, ids, *more):
     """What each caller does, one thing after the other."""
-    choices = [*ACTIONS, "leave_early", "another", *more]
+    choices = [*ACTIONS, "leave_early", "another", "fork", "fork_queued", *more]
     return [
         [
             (random.choice(choices), random.choice(ids), random.choice((0, 0, 0.001, 0.1, 2)))
@@ -141,8 +157,9 @@ def plan(random, ids, *more):
 
 def follows(actions):
     """Whether a timeline can come of the table; what has no event of its own may lie between."""
-    may = {"starting"}
-    for action in actions:
+    is_fork = actions[0] == "forked"
+    may = {"paused" if is_fork else "starting"}
+    for action in actions[is_fork:]:
         before = may | {CHANGES["wake"].target for s in may if s in CHANGES["wake"].sources}
         target = TARGETS[action]
         if not any(
@@ -156,6 +173,11 @@ def follows(actions):
 async def lifecycle(world, session_id):
     rows = await world.store.events(TENANT, session_id, limit=1000, kind="lifecycle")
     return [msgspec.json.decode(row.data)["action"] for row in rows]
+
+
+async def said(world, session_id):
+    rows = await world.store.messages(TENANT, session_id, limit=1000)
+    return [(row.role, row.content) for row in rows]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -205,7 +227,11 @@ async def check_rest(world, callers):
         assert session.status in SETTLED
         actions = await lifecycle(world, session_id)
         assert follows(actions), actions
-        assert TARGETS[actions[-1]] == session.status
-        messages = await world.store.messages(TENANT, session_id, limit=1000)
-        assert callers.accepted[session_id] <= sum(m.role == "user" for m in messages)
+        assert TARGETS.get(actions[-1], "paused") == session.status
+        messages = await said(world, session_id)
+        prompts = sum(role == "user" for role, _ in messages)
+        assert callers.accepted[session_id] <= prompts
+        begun_with = callers.inherited.get(session_id, [])
+        parents = await said(world, session.parent_session_id or session_id)
+        assert begun_with == messages[: len(begun_with)] == parents[: len(begun_with)]
     assert [] == await world.store.open_turns("standalone")

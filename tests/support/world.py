@@ -10,6 +10,7 @@ from math import inf
 from random import Random
 
 import trio
+from msgspec import Raw
 from trio.testing import memory_stream_pair
 
 from ash.protocol import (
@@ -167,9 +168,10 @@ class Bridge:
             await interrupted.wait()
         if whole.cancelled_caught:
             how = "success"
-        await self._say(Message(b'{"type":"assistant","message":{"content":[]}}'))
+        await self._say(Message(Raw(b'{"type":"assistant","uuid":"u","message":{"content":[]}}')))
         await self._delays.wait(0.1)
-        await self._say(Message(b'{"type":"result","subtype":"%b","result":""}' % how.encode()))
+        result = b'{"type":"result","subtype":"%b","result":""}' % how.encode()
+        await self._say(Message(Raw(result)))
         await self._say(Done(query.session_id, id=query.id))
 
     async def _say(self, event):

@@ -5,8 +5,8 @@ from typing import Any, TypeVar
 import msgspec
 from quart import Response, request
 
-from ash.errors import BadRequest
-from ash.http.requests import decode
+from ash.requests import pages
+from ash.requests.body import decode
 
 T = TypeVar("T")
 
@@ -24,26 +24,11 @@ async def body(shape: msgspec.json.Decoder[T]) -> T:
     return decode(data, shape)
 
 
-def whole_number(name: str, default: int, *, least: int = 0, most: int = 2**53) -> int:
-    """A number from the query. Raises BadRequest, naming it and its range."""
-    text = request.args.get(name)
-    if text is None:
-        return default
-    try:
-        number = int(text)
-    except ValueError:
-        number = least - 1
-    if not least <= number <= most:
-        raise BadRequest(f'{name}: expected a whole number from {least} to {most}, got "{text}"')
-    return number
+def asked(name: str) -> str | None:
+    """What the query says under a name."""
+    return request.args.get(name)
 
 
 def choice(name: str, choices: tuple[T, ...]) -> T | None:
     """One of the words allowed from the query. Raises BadRequest, naming them."""
-    text = request.args.get(name)
-    if text is None:
-        return None
-    for word in choices:
-        if word == text:
-            return word
-    raise BadRequest(f'{name}: expected one of {", ".join(map(str, choices))}, got "{text}"')
+    return pages.choice(asked, name, choices)

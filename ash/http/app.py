@@ -8,9 +8,9 @@ from werkzeug.exceptions import HTTPException
 from ash.errors import AshError
 from ash.http import agents, files, health, lifecycle, sessions, tickets
 from ash.http.error_body import UNEXPECTED, error_body
-from ash.http.front import MAX_BODY
 from ash.http.services import Services
 from ash.http.uploads import Request
+from ash.requests.messages import MAX_BODY
 
 log = structlog.stdlib.get_logger()
 

@@ -4,17 +4,17 @@ import binascii
 import re
 from collections.abc import Iterator
 from secrets import token_hex
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import trio
-from msgspec import Meta, Struct
 from quart import request
 from quart_trio.wrappers import TrioRequest
 
 from ash.errors import BadRequest, TooLarge
 from ash.http.long_strings import LONG, lift
-from ash.http.requests import decode
+from ash.requests.body import decode
+from ash.requests.files import UploadedFile, UploadFiles
 from ash.sessions.files import MAX_BATCH, Upload
 
 # base64 makes four bytes of three; the rest is room for 500 paths of 4 KB with escapes.
@@ -24,17 +24,6 @@ MAX_UPLOAD_BODY = MAX_BATCH // 3 * 4 + 16 * 1024 * 1024
 PIECE = 64 * 1024
 
 _ROUTE = re.compile(r"/api/sessions/[^/]+/files/?")
-
-
-class UploadedFile(Struct, rename="camel"):
-    path: Annotated[str, Meta(min_length=1)]
-    content: str
-    mime_type: str | None = None
-
-
-class UploadFiles(Struct, rename="camel"):
-    files: Annotated[list[UploadedFile], Meta(min_length=1, max_length=500)]
-    target_path: str = ""
 
 
 class Request(TrioRequest):

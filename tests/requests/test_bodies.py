@@ -10,16 +10,10 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from ash.errors import BadRequest
-from ash.http.requests import (
-    MAX_BLOCKS,
-    MAX_CONTENT,
-    CreateSession,
-    DeployAgent,
-    File,
-    SendMessage,
-    check_content,
-    decode,
-)
+from ash.requests.agents import DeployAgent, File
+from ash.requests.body import decode
+from ash.requests.messages import MAX_BLOCKS, MAX_CONTENT, SendMessage, check_content
+from ash.requests.sessions import CreateSession
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 

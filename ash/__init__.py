@@ -1,7 +1,28 @@
 """Turns a folder into a production API.
 
-Kept empty of imports: the bridge imports `ash.protocol` inside every sandbox, and its start
-is on the way to the first answer.
+What scripts import is found here, and imported when it is first asked for: the bridge imports
+`ash.protocol` inside every sandbox, and its start is on the way to the first answer.
 """
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ash.client import AshApiError, AshClient, AsyncAshClient
+
+__all__ = ["AshApiError", "AshClient", "AsyncAshClient"]
+
 __version__ = "0.1.0"
+
+_HOME = {
+    "AshApiError": "ash.client",
+    "AshClient": "ash.client",
+    "AsyncAshClient": "ash.client",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)

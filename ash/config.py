@@ -5,7 +5,6 @@ help. Parsing, the flags of `ashd`, `ash.toml.example` and docs/configuration.md
 from it; `python -m ash.config_reference` writes the last two.
 """
 
-import ipaddress
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 from msgspec import Meta, Struct, inspect
 
+from ash.addresses import is_loopback
 from ash.errors import ConfigError
 from ash.sandbox.limits.amounts import CpuPercent, DiskMb, MaxProcesses, MemoryMb
 
@@ -222,16 +222,6 @@ class Option(Struct, frozen=True):
     @property
     def is_list(self) -> bool:
         return get_origin(_bare(self.type)) is tuple
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address; names other than localhost are not."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def find_toml(flag: Path | None, env: Mapping[str, str], folder: Path) -> Path | None:

@@ -1,6 +1,5 @@
 """`ash deploy` and `ash agent …`."""
 
-import base64
 import os
 import re
 from collections.abc import Iterator
@@ -9,10 +8,13 @@ from typing import Any
 
 import click
 
-from ash.cli.api import Client, ServerError, path
 from ash.cli.options import as_json, connected
 from ash.cli.output import dim, print_fields, print_json, print_table
+from ash.client import AshApiError, AshClient
+from ash.client.calls import agents as calls
+from ash.client.request import Request
 from ash.errors import BadRequest
+from ash.model import Agent
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,255}")
 _LEFT_OUT = {".git", "node_modules", "__pycache__", ".venv"}
@@ -26,7 +28,9 @@ _MOST_BYTES = 50_000_000 * 3 // 4 - 100_000
 @click.option("--upload", is_flag=True, help="Send the files, also to a server on this machine.")
 @as_json
 @connected
-def deploy(client: Client, *, folder: Path, name: str | None, upload: bool, as_json: bool) -> None:
+def deploy(
+    client: AshClient, *, folder: Path, name: str | None, upload: bool, as_json: bool
+) -> None:
     """Make an agent of the folder at PATH, which holds a CLAUDE.md.
 
     A server on this machine reads the folder itself; others get the files, without .git,
@@ -35,26 +39,30 @@ def deploy(client: Client, *, folder: Path, name: str | None, upload: bool, as_j
     root = folder.resolve()
     if not (root / "CLAUDE.md").is_file():
         raise BadRequest(f"{folder} is not an agent: there is no CLAUDE.md in it")
-    body: dict[str, Any] = {"name": _name(root, name)}
-    sends_files = upload or not client.target.is_local
-    body |= {"files": list(_files(root))} if sends_files else {"path": str(root)}
-    agent = _create(client, body)
+    name = _name(root, name)
+    if upload or not client.target.is_local:
+        agent = _deploy(client, calls.deploy_agent(name, files=_files(root)))
+    else:
+        agent = _deploy_path(client, calls.deploy_agent(name, path=str(root)))
     if as_json:
         print_json(agent)
     else:
         click.echo(f"deployed {agent['name']}, version {agent['version']}")
 
 
-def _create(client: Client, body: dict[str, Any]) -> dict[str, Any]:
+def _deploy(client: AshClient, request: Request[Agent]) -> dict[str, Any]:
+    agent: dict[str, Any] = client.ask_json(request)["agent"]
+    return agent
+
+
+def _deploy_path(client: AshClient, request: Request[Agent]) -> dict[str, Any]:
     try:
-        answer = client.post(path("agents"), body)
-    except ServerError as error:
-        if error.status == BadRequest.status and "path" in body:
+        return _deploy(client, request)
+    except AshApiError as error:
+        if error.status == BadRequest.status:
             # Behind a forwarded port, localhost can be another file system.
             raise BadRequest(f"{error.text} (--upload sends the files instead)") from None
         raise
-    agent: dict[str, Any] = answer["agent"]
-    return agent
 
 
 def _name(root: Path, given: str | None) -> str:
@@ -67,15 +75,16 @@ def _name(root: Path, given: str | None) -> str:
     return name
 
 
-def _files(root: Path) -> Iterator[dict[str, str]]:
+def _files(root: Path) -> dict[str, bytes]:
+    contents: dict[str, bytes] = {}
     total = 0
     for file in _found(root):
         content = file.read_bytes()
         total += len(content)
         if total > _MOST_BYTES:
             raise BadRequest(f"{root} holds more than {_MOST_BYTES // 1_000_000} MB of files")
-        where = file.relative_to(root).as_posix()
-        yield {"path": where, "content": base64.b64encode(content).decode()}
+        contents[file.relative_to(root).as_posix()] = content
+    return contents
 
 
 def _found(root: Path) -> Iterator[Path]:
@@ -100,9 +109,9 @@ def agent() -> None:
 @agent.command("list")
 @as_json
 @connected
-def list_agents(client: Client, *, as_json: bool) -> None:
+def list_agents(client: AshClient, *, as_json: bool) -> None:
     """All agents."""
-    agents = client.get(path("agents"))["agents"]
+    agents = client.ask_json(calls.list_agents())["agents"]
     if as_json:
         print_json(agents)
     else:
@@ -115,16 +124,16 @@ def list_agents(client: Client, *, as_json: bool) -> None:
 @click.argument("name")
 @as_json
 @connected
-def get_agent(client: Client, *, name: str, as_json: bool) -> None:
+def get_agent(client: AshClient, *, name: str, as_json: bool) -> None:
     """One agent."""
-    found = client.get(path("agents", name))["agent"]
+    found = client.ask_json(calls.get_agent(name))["agent"]
     (print_json if as_json else print_fields)(found)
 
 
 @agent.command("delete")
 @click.argument("name")
 @connected
-def delete_agent(client: Client, name: str) -> None:
+def delete_agent(client: AshClient, name: str) -> None:
     """Delete an agent."""
-    client.delete(path("agents", name))
+    client.delete_agent(name)
     click.echo(f"deleted {name}")

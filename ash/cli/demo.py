@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 import ash
-from ash.cli import process, target
-from ash.cli.api import Client, path
+from ash.cli import process
 from ash.cli.demo_steps import (
     AGENT,
     FOR_MODEL,
@@ -25,6 +24,8 @@ from ash.cli.demo_steps import (
     print_times,
     run,
 )
+from ash.client import AshClient
+from ash.client.target import find
 from ash.errors import AshError, ConfigError
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _greeting(request: "Request") -> "Say | None":
 
 
 @contextmanager
-def _server(engine: str, model_env: Mapping[str, str]) -> Iterator[Client]:
+def _server(engine: str, model_env: Mapping[str, str]) -> Iterator[AshClient]:
     """A server of our own; ended, with all it wrote removed, when the context is left."""
     with TemporaryDirectory(prefix="ash-demo-") as folder:
         data, log = Path(folder, "data"), Path(folder, "ashd.log")
@@ -113,7 +114,7 @@ def _server(engine: str, model_env: Mapping[str, str]) -> Iterator[Client]:
         try:
             with (
                 _running([*arguments, "--port", "0"], _env(model_env), log) as url,
-                Client(target.find(url, None, data, {})) as client,
+                AshClient(target=find(url, None, data, {})) as client,
                 _session_logs_on_failure(client),
             ):
                 yield client
@@ -124,15 +125,15 @@ def _server(engine: str, model_env: Mapping[str, str]) -> Iterator[Client]:
 
 
 @contextmanager
-def _session_logs_on_failure(client: Client) -> Iterator[None]:
+def _session_logs_on_failure(client: AshClient) -> Iterator[None]:
     """What was said inside the sandboxes, while there still is someone to ask."""
     try:
         yield
     except AshError:
         with suppress(AshError):
-            for session in client.get(path("sessions"))["sessions"]:
-                for line in client.get(path("sessions", session["id"], "logs"))["logs"]:
-                    click.echo(f"session: {line['text']}"[:_LOG_WIDTH], err=True)
+            for session in client.list_sessions():
+                for line in client.get_logs(session.id).logs:
+                    click.echo(f"session: {line.text}"[:_LOG_WIDTH], err=True)
         raise
 
 

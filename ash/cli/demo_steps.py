@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 from msgspec import Struct
 
-from ash.cli.api import Client, path
 from ash.cli.output import print_table
-from ash.cli.sse import Frame
 from ash.cli.turn import TextPrinter
+from ash.client import AshClient, Event
+from ash.client.calls import agents, sessions
 from ash.errors import AshError
 
 AGENT = "hello-agent"
@@ -65,12 +65,12 @@ class DemoFailed(AshError):
     """A step did not do what it should; the text says which."""
 
 
-def run(client: Client, agent: Path, questions: Questions, started: float) -> list[Took]:
+def run(client: AshClient, agent: Path, questions: Questions, started: float) -> list[Took]:
     took = [Took("start the server", time.monotonic() - started)]
     with _step("deploy the agent", took):
-        client.post(path("agents"), {"name": AGENT, "path": str(agent)})
+        client.ask_json(agents.deploy_agent(AGENT, path=str(agent)))
     with _step("create a session", took):
-        session = client.post(path("sessions"), {"agent": AGENT})["session"]["id"]
+        session = client.ask_json(sessions.create_session(AGENT))["session"]["id"]
     hello = _ask(client, session, "first turn", questions.hello)
     _check(len(hello.deltas) > 1, "first turn: the answer did not come in pieces")
     tool = _ask(client, session, "turn with a tool", questions.tool)
@@ -81,7 +81,7 @@ def run(client: Client, agent: Path, questions: Questions, started: float) -> li
     _check(WORD in recall.text.lower(), "turn that remembers: it does not know the first turn")
     took += [hello.took, tool.took, recall.took]
     with _step("end the session", took):
-        client.delete(path("sessions", session))
+        client.ask_json(sessions.end_session(session))
     return took
 
 
@@ -95,20 +95,19 @@ def _step(name: str, took: list[Took]) -> Iterator[None]:
     took.append(Took(name, time.monotonic() - start))
 
 
-def _ask(client: Client, session: str, name: str, question: str) -> Answer:
+def _ask(client: AshClient, session: str, name: str, question: str) -> Answer:
     click.secho(f"\n> {question}", bold=True)
     answer = Answer(Took(name, 0.0), [], 0, [])
     start = time.monotonic()
     with _step(name, []):
-        body = {"content": question, "includePartialMessages": True}
-        with client.send(session, body) as frames:
+        with client.send_message(session, question, include_partial_messages=True) as frames:
             well = TextPrinter().print(_watched(frames, answer, start))
         _check(well, "it did not end well")
     answer.took.done = time.monotonic() - start
     return answer
 
 
-def _watched(frames: Iterator[Frame], answer: Answer, start: float) -> Iterator[Frame]:
+def _watched(frames: Iterator[Event], answer: Answer, start: float) -> Iterator[Event]:
     took = answer.took
     for frame in frames:
         now = time.monotonic() - start

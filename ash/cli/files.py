@@ -1,14 +1,14 @@
 """`ash session files …`."""
 
-import base64
 import sys
 from pathlib import Path
 
 import click
 
-from ash.cli.api import Client, path
 from ash.cli.options import as_json, connected
 from ash.cli.output import one_line, print_json, print_table, write_bytes
+from ash.client import AshClient
+from ash.client.calls import inside
 
 
 @click.group()
@@ -21,10 +21,9 @@ def files() -> None:
 @click.option("--hidden", is_flag=True, help="Also what begins with a dot.")
 @as_json
 @connected
-def list_files(client: Client, *, session_id: str, hidden: bool, as_json: bool) -> None:
+def list_files(client: AshClient, *, session_id: str, hidden: bool, as_json: bool) -> None:
     """All files, without node_modules, .git and __pycache__."""
-    url = path("sessions", session_id, "files")
-    answer = client.get(url, includeHidden="true" if hidden else None)
+    answer = client.ask_json(inside.list_files(session_id, include_hidden=hidden or None))
     if as_json:
         print_json(answer)
         return
@@ -39,14 +38,13 @@ def list_files(client: Client, *, session_id: str, hidden: bool, as_json: bool) 
 @click.argument("file", metavar="PATH")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write it there instead.")
 @connected
-def get_file(client: Client, session_id: str, file: str, output: Path | None) -> None:
+def get_file(client: AshClient, session_id: str, file: str, output: Path | None) -> None:
     """Print the file at PATH, as it is."""
-    with client.download(_url(session_id, file)) as chunks:
-        if output is None:
-            write_bytes(chunks)
-        else:
-            with output.open("wb") as target:
-                target.writelines(chunks)
+    content = client.read_file(session_id, file)
+    if output is None:
+        write_bytes(content)
+    else:
+        output.write_bytes(content)
 
 
 @files.command("put")
@@ -56,17 +54,16 @@ def get_file(client: Client, session_id: str, file: str, output: Path | None) ->
 )
 @click.option("--to", "folder", default="", help="The folder they are for; it is made.")
 @connected
-def put_files(client: Client, session_id: str, sources: tuple[Path, ...], folder: str) -> None:
+def put_files(client: AshClient, session_id: str, sources: tuple[Path, ...], folder: str) -> None:
     """Copy each FILE of this machine into the session, under its own name."""
-    wanted = [{"path": source.name, "content": _encoded(source)} for source in sources]
-    url = path("sessions", session_id, "files")
-    written = client.post(url, {"files": wanted, "targetPath": folder})["files"]
+    contents = {source.name: source.read_bytes() for source in sources}
+    written = client.write_files(session_id, contents, folder)
     for file in written:
-        if file["written"]:
-            click.echo(one_line(f"wrote {file['path']}, {file['size']} bytes"))
+        if file.written:
+            click.echo(one_line(f"wrote {file.path}, {file.size} bytes"))
         else:
-            click.echo(f"error: {one_line(file['error'])}", err=True)
-    if not all(file["written"] for file in written):
+            click.echo(f"error: {one_line(str(file.error))}", err=True)
+    if not all(file.written for file in written):
         sys.exit(1)
 
 
@@ -74,15 +71,7 @@ def put_files(client: Client, session_id: str, sources: tuple[Path, ...], folder
 @click.argument("session_id", metavar="ID")
 @click.argument("file", metavar="PATH")
 @connected
-def remove_file(client: Client, session_id: str, file: str) -> None:
+def remove_file(client: AshClient, session_id: str, file: str) -> None:
     """Delete the file at PATH."""
-    client.delete(_url(session_id, file))
+    client.delete_file(session_id, file)
     click.echo(one_line(f"deleted {file}"))
-
-
-def _url(session_id: str, file: str) -> str:
-    return path("sessions", session_id, "files", *file.split("/"))
-
-
-def _encoded(source: Path) -> str:
-    return base64.b64encode(source.read_bytes()).decode()

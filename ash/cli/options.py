@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-from ash.cli import target
-from ash.cli.api import Client
+from ash.cli.output import dim
+from ash.client import AshClient
+from ash.client.target import DEFAULT_SERVER, Target, find
 from ash.config import OPTIONS, Option
 
 AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
@@ -27,30 +28,32 @@ def server_options(command: AnyCommand) -> AnyCommand:
     api_key = click.option(
         "--api-key", help="The key. [ASH_API_KEY, a local server's initial-api-key]"
     )
-    server = click.option("--server", help=f"URL. [ASH_SERVER_URL, {target.DEFAULT_SERVER}]")
+    server = click.option("--server", help=f"URL. [ASH_SERVER_URL, {DEFAULT_SERVER}]")
     return server(api_key(data_dir(command)))
 
 
 def connected(function: Callable[..., None]) -> Callable[..., None]:
-    """Gives the command a Client as its first argument, made from the server options."""
+    """Gives the command an AshClient as its first argument, made from the server options."""
 
     def run(
         server: str | None, api_key: str | None, data_dir: Path | None, **arguments: Any
     ) -> None:
-        with Client(chosen_target(server, api_key, data_dir)) as client:
+        target = chosen_target(server, api_key, data_dir)
+        with AshClient(target=target, on_reconnect=dim) as client:
             function(client, **arguments)
 
     return server_options(update_wrapper(run, function))
 
 
-def chosen_target(server: str | None, api_key: str | None, data_dir: Path | None) -> target.Target:
+def chosen_target(server: str | None, api_key: str | None, data_dir: Path | None) -> Target:
     """The target by the command's own options, else those before the command's name."""
     before = click.get_current_context().find_root().params
-    return target.find(
+    return find(
         server or before.get("server"),
         api_key or before.get("api_key"),
         data_dir or before.get("data_dir"),
         os.environ,
+        "--api-key",
     )
 
 

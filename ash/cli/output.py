@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -26,13 +26,12 @@ def write(text: str, *, err: bool = False) -> None:
     stream.flush()
 
 
-def write_bytes(chunks: Iterable[bytes]) -> None:
-    """Prints bytes untouched; on a terminal as the text that they are, once it is complete."""
+def write_bytes(content: bytes) -> None:
+    """Prints bytes untouched; on a terminal as the text that they are."""
     if _on_terminal():
-        write(b"".join(chunks).decode(errors="replace"))
+        write(content.decode(errors="replace"))
         return
-    for chunk in chunks:
-        sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
 
 

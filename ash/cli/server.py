@@ -3,17 +3,18 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ash.cli import process
-from ash.cli.api import Client, ServerError
 from ash.cli.options import as_json, chosen_target, connected, server_options, settings_options
 from ash.cli.output import print_fields, print_json
-from ash.cli.target import DEFAULT_SERVER, KEY_FILE, data_folder, local_settings
-from ash.config import OPTIONS, Settings
+from ash.client import AshApiError, AshClient
+from ash.client.target import DEFAULT_SERVER, KEY_FILE, data_folder
+from ash.config import OPTIONS, Settings, find_toml, load
 from ash.errors import StartError
 
 # Over the grace that turns get, for what the daemon does after it: 5 s by its own promise.
@@ -40,7 +41,7 @@ def start(config_file: Path | None, *, detach: bool, **flags: str | None) -> Non
 @click.option("--timeout", type=float, help="How many seconds to wait; its grace and 10 more.")
 def stop(data_dir: Path | None, timeout: float | None) -> None:
     """Stop the server that `ash start --detach` started."""
-    settings = local_settings(os.environ, {"data_dir": _data_dir(data_dir)})
+    settings = _local_settings(os.environ, {"data_dir": _data_dir(data_dir)})
     files = process.Files(settings.data_dir)
     pid = files.running()
     if pid is None:
@@ -65,7 +66,7 @@ def status(
     files = process.Files(data_folder(_data_dir(data_dir), os.environ))
     pid = files.running()
     target = chosen_target(server or _detached_url(files, pid), api_key, data_dir)
-    with Client(target) as client:
+    with AshClient(target=target) as client:
         report = {"url": target.url, "pid": pid, **_health(client)}
     if as_json:
         print_json(report)
@@ -79,13 +80,20 @@ def status(
 
 @click.command()
 @connected
-def health(client: Client) -> None:
+def health(client: AshClient) -> None:
     """Print what the server says of its health."""
-    print_json(client.get("/health"))
+    print_json(client.health())
+
+
+def _local_settings(
+    env: Mapping[str, str], flags: Mapping[str, object], file: Path | None = None
+) -> Settings:
+    """The settings that a daemon started in this folder would have."""
+    return load(find_toml(file, env, Path()), env, flags)
 
 
 def _start_detached(config_file: Path | None, flags: dict[str, str | None]) -> None:
-    settings = local_settings(os.environ, flags, config_file)
+    settings = _local_settings(os.environ, flags, config_file)
     files = process.Files(settings.data_dir)
     if pid := files.running():
         raise StartError(f"ashd is already running from {settings.data_dir} (pid {pid})")
@@ -118,10 +126,10 @@ def _tell(
     started.returncode = 0
 
 
-def _health(client: Client) -> dict[str, Any]:
+def _health(client: AshClient) -> dict[str, Any]:
     try:
-        said = client.get("/health")
-    except ServerError as error:
+        said = client.health()
+    except AshApiError as error:
         return {"running": False, "error": error.text}
     return {"running": True, **{k: v for k, v in said.items() if not isinstance(v, dict | list)}}
 

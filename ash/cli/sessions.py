@@ -6,15 +6,23 @@ from typing import Any
 
 import click
 
-from ash.cli.api import Client, path
 from ash.cli.files import files
 from ash.cli.options import as_json, connected
 from ash.cli.output import dim, print_fields, print_json, print_table, write
 from ash.cli.turn import TextPrinter, print_frames
+from ash.client import AshClient
+from ash.client.calls import sessions as calls
 from ash.errors import BadRequest
 
-# What a command may take on its way, beside its own time.
-_SLACK = 30.0
+# What can be taken back, by its names in the API and in Python.
+_SETTINGS = {
+    "model": "model",
+    "allowedTools": "allowed_tools",
+    "disallowedTools": "disallowed_tools",
+    "betas": "betas",
+    "subagents": "subagents",
+    "initialAgent": "initial_agent",
+}
 
 
 @click.group()
@@ -32,13 +40,9 @@ session.add_command(files)
 @click.option("--permission-mode", help="bypassPermissions, permissionsByAgent or default.")
 @as_json
 @connected
-def create(client: Client, *, agent: str, as_json: bool, **options: str | None) -> None:
+def create(client: AshClient, *, agent: str, as_json: bool, **options: Any) -> None:
     """Start a session with AGENT and print its id."""
-    made = client.post(path("sessions"), {"agent": agent, **_said(options)})["session"]
-    if as_json:
-        print_json(made)
-    else:
-        click.echo(made["id"])
+    _print_new(client.ask_json(calls.create_session(agent, **options)), as_json=as_json)
 
 
 @session.command()
@@ -48,23 +52,49 @@ def create(client: Client, *, agent: str, as_json: bool, **options: str | None) 
 @click.option("--max-turns", type=int, help="End after so many model calls.")
 @click.option("--max-budget-usd", type=float, help="End when so much was spent.")
 @click.option("--effort", help="low, medium, high or max.")
+@click.option(
+    "--when-busy",
+    type=click.Choice(["refuse", "queue", "interrupt"]),
+    help="What to do about a turn that runs: give up, wait for its end, end it. [refuse]",
+)
+@click.option("--resume", is_flag=True, help="Resume the session first, if it is not active.")
+@click.option(
+    "--on-disconnect",
+    type=click.Choice(["continue", "interrupt"]),
+    help="What becomes of the turn if we leave. [continue]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the frames, one JSON object a line.")
 @connected
-def send(client: Client, *, session_id: str, text: str, as_json: bool, **options: Any) -> None:
+def send(
+    client: AshClient,
+    *,
+    session_id: str,
+    text: str,
+    resume: bool,
+    on_disconnect: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Send TEXT (- reads stdin) and print the answer as it comes.
 
-    Tool calls are told on stderr. Ctrl-C ends the printing, not the turn. The exit code is 1
-    if the turn did not end well.
+    Tool calls are told on stderr. Ctrl-C ends the printing, not the turn, unless --on-disconnect
+    says so. A connection that breaks is made anew, and nothing is printed twice. The exit code
+    is 1 if the turn did not end well.
     """
     content = sys.stdin.read() if text == "-" else text
     if not content.strip():
         raise BadRequest("there is no text to send")
-    body = {"content": content, "includePartialMessages": True, **_said(options)}
+    if resume:
+        options["resume"] = "auto"
+    if on_disconnect:
+        options["on_disconnect"] = on_disconnect
+    turn = client.send_message(session_id, content, include_partial_messages=True, **options)
     try:
-        with client.send(session_id, body) as frames:
+        with turn as frames:
             well = print_frames(frames) if as_json else TextPrinter().print(frames)
     except KeyboardInterrupt:
-        dim(f"left the stream; the turn goes on: ash session get {session_id}")
+        becomes = "is interrupted" if on_disconnect == "interrupt" else "goes on"
+        dim(f"left the stream; the turn {becomes}: ash session get {session_id}")
         raise
     if not well:
         sys.exit(1)
@@ -75,12 +105,13 @@ def send(client: Client, *, session_id: str, text: str, as_json: bool, **options
 @click.option("--after", type=click.IntRange(min=0), help="Begin behind the frame with this id.")
 @click.option("--json", "as_json", is_flag=True, help="Print the frames, one JSON object a line.")
 @connected
-def watch(client: Client, *, session_id: str, after: int | None, as_json: bool) -> None:
+def watch(client: AshClient, *, session_id: str, after: int | None, as_json: bool) -> None:
     """Print what the session's agent says and does, turn after turn, until the session ends.
 
-    Begins with the turn that runs; with --after 0, with the session's first.
+    Begins with the turn that runs; with --after 0, with the session's first. A connection that
+    breaks is made anew, and nothing is printed twice.
     """
-    with client.watch(session_id, after) as frames:
+    with client.stream_session(session_id, after=after) as frames:
         for first in frames:
             turn = chain([first], frames)
             _ = print_frames(turn) if as_json else TextPrinter().print(turn)
@@ -91,20 +122,19 @@ def watch(client: Client, *, session_id: str, after: int | None, as_json: bool) 
 @click.argument("command")
 @click.option("--timeout", type=float, default=30.0, help="End it after so many seconds. [30]")
 @connected
-def execute(client: Client, session_id: str, command: str, timeout: float) -> None:
+def execute(client: AshClient, session_id: str, command: str, timeout: float) -> None:
     """Run the shell COMMAND in the session's sandbox, also beside a turn.
 
     What it prints goes to stdout and stderr; its exit code is ours, 124 after the timeout.
     """
-    body = {"command": command, "timeout": round(timeout * 1000)}
-    result = client.post(path("sessions", session_id, "exec"), body, patience=timeout + _SLACK)
-    write(result["stdout"])
-    write(result["stderr"], err=True)
-    if result.get("truncated"):
+    result = client.exec(session_id, command, timeout=round(timeout * 1000))
+    write(result.stdout)
+    write(result.stderr, err=True)
+    if result.truncated:
         dim("there was more output than is kept")
-    if result.get("timedOut"):
+    if result.timed_out:
         dim(f"ended after {timeout:g} seconds")
-    sys.exit(result["exitCode"])
+    sys.exit(result.exit_code)
 
 
 @session.command("list")
@@ -114,9 +144,9 @@ def execute(client: Client, session_id: str, command: str, timeout: float) -> No
 @click.option("--offset", type=int, help="Leave out so many first.")
 @as_json
 @connected
-def list_sessions(client: Client, *, as_json: bool, **query: Any) -> None:
+def list_sessions(client: AshClient, *, as_json: bool, **query: Any) -> None:
     """Sessions, newest first."""
-    sessions = client.get(path("sessions"), **query)["sessions"]
+    sessions = client.ask_json(calls.list_sessions(**query))["sessions"]
     if as_json:
         print_json(sessions)
     else:
@@ -129,43 +159,65 @@ def list_sessions(client: Client, *, as_json: bool, **query: Any) -> None:
 @click.argument("session_id", metavar="ID")
 @as_json
 @connected
-def get_session(client: Client, *, session_id: str, as_json: bool) -> None:
+def get_session(client: AshClient, *, session_id: str, as_json: bool) -> None:
     """One session."""
-    found = client.get(path("sessions", session_id))["session"]
+    found = client.ask_json(calls.get_session(session_id))["session"]
     (print_json if as_json else print_fields)(found)
 
 
 @session.command()
 @click.argument("session_id", metavar="ID")
 @connected
-def pause(client: Client, session_id: str) -> None:
+def pause(client: AshClient, session_id: str) -> None:
     """Pause a session; it keeps its sandbox while there is room."""
-    _print_status(client.post(path("sessions", session_id, "pause"), {}))
+    _print_status(client.ask_json(calls.pause_session(session_id)))
 
 
 @session.command()
 @click.argument("session_id", metavar="ID")
 @connected
-def stop(client: Client, session_id: str) -> None:
+def stop(client: AshClient, session_id: str) -> None:
     """Stop a session and free its sandbox; it can be resumed."""
-    _print_status(client.post(path("sessions", session_id, "stop"), {}))
+    _print_status(client.ask_json(calls.stop_session(session_id)))
 
 
 @session.command()
 @click.argument("session_id", metavar="ID")
 @connected
-def resume(client: Client, session_id: str) -> None:
+def resume(client: AshClient, session_id: str) -> None:
     """Go on with a session that was paused or stopped, or that broke."""
-    _print_status(client.post(path("sessions", session_id, "resume"), {}))
+    _print_status(client.ask_json(calls.resume_session(session_id)))
+
+
+@session.command()
+@click.argument("session_id", metavar="ID")
+@click.option(
+    "--after-sequence",
+    type=click.IntRange(min=0),
+    help="Branch off behind the message with this sequence, not behind the last turn.",
+)
+@click.option(
+    "--when-busy",
+    type=click.Choice(["queue", "interrupt"]),
+    help="What to do about a turn that runs: wait for its end, or end it.",
+)
+@as_json
+@connected
+def fork(client: AshClient, *, session_id: str, as_json: bool, **options: Any) -> None:
+    """Branch off a new session, paused, and print its id.
+
+    It has the conversation up to there and the files as they are now.
+    """
+    _print_new(client.ask_json(calls.fork_session(session_id, **options)), as_json=as_json)
 
 
 @session.command()
 @click.argument("session_id", metavar="ID")
 @connected
-def interrupt(client: Client, session_id: str) -> None:
+def interrupt(client: AshClient, session_id: str) -> None:
     """End the turn that runs and keep the session."""
-    answer = client.post(path("sessions", session_id, "interrupt"), {})
-    click.echo("interrupted" if answer["interrupted"] else "no turn was running")
+    interrupted = client.interrupt_session(session_id)
+    click.echo("interrupted" if interrupted else "no turn was running")
 
 
 @session.command()
@@ -173,39 +225,42 @@ def interrupt(client: Client, session_id: str) -> None:
 @click.option("--model", help="The model from the next message on.")
 @click.option("--allowed-tool", "allowed_tools", multiple=True, help="Repeat it for several.")
 @click.option("--disallowed-tool", "disallowed_tools", multiple=True, help="Repeat it for several.")
-@click.option("--reset", multiple=True, help="A setting to take back, by its name in the API.")
+@click.option(
+    "--reset",
+    metavar="SETTING",
+    multiple=True,
+    type=click.Choice(list(_SETTINGS)),
+    help="A setting to take back, by its name in the API.",
+)
 @as_json
 @connected
 def config(
-    client: Client, *, session_id: str, as_json: bool, reset: tuple[str, ...], **options: Any
+    client: AshClient, *, session_id: str, as_json: bool, reset: tuple[str, ...], **options: Any
 ) -> None:
     """Change a session's settings; they hold from the next message on."""
-    wanted: dict[str, Any] = {name: value for name, value in _said(options).items() if value != ()}
-    wanted |= dict.fromkeys(reset)
+    wanted = {name: value for name, value in options.items() if value not in {None, ()}}
+    wanted |= dict.fromkeys(_SETTINGS[name] for name in reset)
     if not wanted:
         raise BadRequest("there is nothing to change")
-    changed = client.patch(path("sessions", session_id, "config"), wanted)["session"]
+    changed = client.ask_json(calls.configure_session(session_id, **wanted))["session"]
     (print_json if as_json else print_fields)(changed)
 
 
 @session.command()
 @click.argument("session_id", metavar="ID")
 @connected
-def end(client: Client, session_id: str) -> None:
+def end(client: AshClient, session_id: str) -> None:
     """End a session for good."""
-    _print_status(client.delete(path("sessions", session_id)))
+    _print_status(client.ask_json(calls.end_session(session_id)))
+
+
+def _print_new(answer: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(answer["session"])
+    else:
+        click.echo(answer["session"]["id"])
 
 
 def _print_status(answer: dict[str, Any]) -> None:
     found = answer["session"]
     click.echo(f"{found['id']} {found['status']}")
-
-
-def _said(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given, by their names in the API."""
-    return {_camel(name): value for name, value in options.items() if value is not None}
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)

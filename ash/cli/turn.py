@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from ash.cli.output import dim, one_line, write
-from ash.cli.sse import Frame
+from ash.client import Event
 
 # A tool call is told on one line of a usual terminal.
 _TOOL_LINE = 100
@@ -26,7 +26,7 @@ class Outcome:
         self.reason = ""
         self.error = ""
 
-    def see(self, frame: Frame, data: Any) -> None:
+    def see(self, frame: Event, data: Any) -> None:
         match frame.event:
             case "done":
                 self.done = True
@@ -43,9 +43,7 @@ class Outcome:
     def explain(self) -> None:
         if self.error:
             click.echo(f"error: {one_line(self.error)}", err=True)
-        if not self.done:
-            click.echo("error: the stream broke off; the turn may go on", err=True)
-        elif self.reason not in {"completed", "error"}:
+        if self.reason not in {"", "completed", "error"}:
             click.echo(f"the turn ended early: {self.reason}", err=True)
 
 
@@ -57,15 +55,17 @@ class TextPrinter:
         self._streamed = False
         self._in_line = False
 
-    def print(self, frames: Iterable[Frame]) -> bool:
+    def print(self, frames: Iterable[Event]) -> bool:
         """Prints all frames; whether the turn ended well."""
-        for frame in frames:
-            data = frame.json()
-            self._outcome.see(frame, data)
-            self._show(frame.event, data)
-            if self._outcome.done:
-                break
-        self._end_line()
+        try:
+            for frame in frames:
+                data = frame.json()
+                self._outcome.see(frame, data)
+                self._show(frame.event, data)
+                if self._outcome.done:
+                    break
+        finally:
+            self._end_line()
         self._outcome.explain()
         return self._outcome.well
 
@@ -108,14 +108,14 @@ class TextPrinter:
             self._in_line = False
 
 
-def print_frames(frames: Iterable[Frame]) -> bool:
+def print_frames(frames: Iterable[Event]) -> bool:
     """Prints each frame as `{"event", "data", "id"?}`; whether the turn ended well."""
     outcome = Outcome()
     for frame in frames:
         outcome.see(frame, frame.json())
         line: dict[str, Any] = {"event": frame.event, "data": msgspec.Raw(frame.data)}
-        if frame.id:
-            line["id"] = frame.id
+        if frame.id is not None:
+            line["id"] = str(frame.id)
         click.echo(msgspec.json.encode(line))
         if outcome.done:
             break

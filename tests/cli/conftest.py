@@ -116,6 +116,12 @@ def server():
 
 
 @pytest.fixture
+def soon(monkeypatch):
+    """Streams come back at once."""
+    monkeypatch.setattr("ash.client.following.FIRST_PAUSE", 0)
+
+
+@pytest.fixture
 def clean(monkeypatch, tmp_path):
     """No setting of the machine's own, and an empty working directory."""
     for name in ("ASH_SERVER_URL", "ASH_API_KEY", "ASH_DATA_DIR", "ASH_CONFIG", "ASH_PORT"):

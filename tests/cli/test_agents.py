@@ -6,7 +6,7 @@ import json
 import pytest
 
 from ash.cli import agents
-from ash.cli.target import Target
+from ash.client.target import Target
 
 AGENT = {
     "id": "a1",

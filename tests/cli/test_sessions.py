@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from ash.client.results import CommandResult
+
 SESSION = {
     "id": "s1",
     "agentName": "hello",
@@ -78,6 +80,32 @@ def test_change(client_ash, server, command, status):
     assert client_ash("session", command, "s1").stdout == f"s1 {status}\n"
 
 
+def test_fork(client_ash, server):
+    """A fork prints the id of the new session alone, for scripts."""
+    server.sends("POST", "/api/sessions/s1/fork", {"session": {**SESSION, "id": "s2"}}, 201)
+
+    assert "s2\n" == client_ash("session", "fork", "s1").stdout
+    assert {} == server.last_body
+
+
+def test_fork_after_a_message(client_ash, server):
+    """--after-sequence is the message to branch off behind, 0 too; --json prints the session."""
+    server.sends("POST", "/api/sessions/s1/fork", {"session": SESSION}, 201)
+
+    result = client_ash("session", "fork", "s1", "--after-sequence", "0", "--json")
+
+    assert SESSION == json.loads(result.stdout)
+    assert {"afterSequence": 0} == server.last_body
+
+
+def test_fork_of_a_busy_session(client_ash, server):
+    """--when-busy says what becomes of its turn."""
+    path = "/api/sessions/s1/fork?whenBusy=queue"
+    server.sends("POST", path, {"session": {**SESSION, "id": "s2"}}, 201)
+
+    assert "s2\n" == client_ash("session", "fork", "s1", "--when-busy", "queue").stdout
+
+
 @pytest.mark.parametrize(
     ("interrupted", "said"), [(True, "interrupted\n"), (False, "no turn was running\n")]
 )
@@ -98,6 +126,13 @@ def test_config(client_ash, server):
 
     assert json.loads(result.stdout) == SESSION
     assert server.last_body == {"model": "m", "allowedTools": ["Bash", "Read"], "betas": None}
+
+
+def test_config_reset_of_no_setting(client_ash, server):
+    """The name of no setting is a mistake, and is not sent."""
+    result = client_ash("session", "config", "s1", "--reset", "allowed_tools")
+
+    assert (2, []) == (result.exit_code, server.asked)
 
 
 def test_config_without_anything(client_ash, server):
@@ -197,7 +232,6 @@ def test_send_tool_call(client_ash, server):
             [("message", {"type": "result", "is_error": True, "result": "no credit"}), DONE],
             "error: no credit\n",
         ),
-        ([delta("half")], "error: the stream broke off; the turn may go on\n"),
     ],
 )
 def test_send_turn_that_fails(client_ash, server, frames, error):
@@ -207,6 +241,50 @@ def test_send_turn_that_fails(client_ash, server, frames, error):
     result = client_ash("session", "send", "s1", "hi")
 
     assert (1, error) == (result.exit_code, result.stderr)
+
+
+def test_send_stream_that_can_not_be_joined_again(client_ash, server):
+    """Without the ids of frames there is no coming back: what was printed stays, and it is told."""
+    server.streams("s1", delta("half"))
+
+    result = client_ash("session", "send", "s1", "hi")
+
+    assert (1, "half\n") == (result.exit_code, result.stdout)
+    assert result.stderr == (
+        f"ash: the connection to {server.url} broke off: it ended early, and no frame had an id"
+        " to go on from; the turn may go on\n"
+    )
+
+
+def test_send_comes_back(client_ash, server, soon):
+    """A connection that breaks in mid-turn is told on stderr, once, and nothing comes twice."""
+    frames = [server.sse(*delta("one "), 7), b"id: 8\nevent: text_delta\ndata: {"]
+    rest = [server.sse(*frame, 8 + n) for n, frame in enumerate([delta("two"), DONE])]
+    server.sends("POST", "/api/sessions/s1/messages", frames)
+    server.sends("GET", "/api/sessions/s1/stream?after=7", rest)
+
+    result = client_ash("session", "send", "s1", "hi")
+
+    assert (0, "one two\n") == (result.exit_code, result.stdout)
+    assert result.stderr == (
+        f"the connection to {server.url} broke off: it ended early; coming back to the stream\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "query"),
+    [
+        (("--when-busy", "queue"), "whenBusy=queue"),
+        (("--resume",), "resume=auto"),
+        (("--on-disconnect", "interrupt"), "onDisconnect=interrupt"),
+    ],
+)
+def test_send_options_of_the_request(client_ash, server, options, query):
+    """What is not part of the message goes into the query."""
+    path = f"/api/sessions/s1/messages?{query}"
+    server.sends("POST", path, [server.sse(*DONE)])
+
+    assert client_ash("session", "send", "s1", "hi", *options).exit_code == 0
 
 
 def test_send_done_without_a_reason(client_ash, server):
@@ -264,6 +342,21 @@ def test_send_interrupted_by_the_user(client_ash, server, monkeypatch):
     assert [request[:2] for request in server.asked] == [("POST", "/api/sessions/s1/messages")]
 
 
+def test_send_interrupted_by_the_user_with_its_turn(client_ash, server, monkeypatch):
+    """With --on-disconnect interrupt the turn does not go on, and that is what is said."""
+    path = "/api/sessions/s1/messages?onDisconnect=interrupt"
+    server.sends("POST", path, [server.sse(*delta("one"))])
+
+    def interrupted(text):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ash.cli.turn.write", interrupted)
+
+    result = client_ash("session", "send", "s1", "hi", "--on-disconnect", "interrupt")
+
+    assert "the turn is interrupted: ash session get s1" in result.stderr
+
+
 def test_send_to_a_terminal(client_ash, server, monkeypatch):
     """What an agent says can't steer the terminal that shows it."""
     monkeypatch.setattr("ash.cli.output._on_terminal", lambda **_: True)
@@ -299,11 +392,11 @@ def test_exec_waits_longer_than_the_command_may_take(client_ash, server, monkeyp
     """The answer to a command of five minutes is waited for."""
     waited = []
 
-    def post(self, path, body, *, patience):
-        waited.append(patience)
-        return {"exitCode": 0, "stdout": "", "stderr": ""}
+    def ask(self, request):
+        waited.append(request.patience)
+        return CommandResult(exit_code=0, stdout="", stderr="")
 
-    monkeypatch.setattr("ash.cli.api.Client.post", post)
+    monkeypatch.setattr("ash.client.AshClient.ask", ask)
     client_ash("session", "exec", "s1", "make", "--timeout", "300")
 
     assert [330.0] == waited
@@ -345,7 +438,7 @@ def test_exec_refused(client_ash, server):
     assert (result.exit_code, result.stderr) == (1, "ash: Session is paused\n")
 
 
-def test_watch_prints_turn_after_turn(client_ash, server):
+def test_watch_prints_turn_after_turn(client_ash, server, soon):
     """Until the session's stream ends; how a turn ended is told and is no failure."""
     frames = [
         ("session_start", {}),
@@ -356,8 +449,9 @@ def test_watch_prints_turn_after_turn(client_ash, server):
         assistant("two"),
         ("done", {"sessionId": "s1", "reason": "interrupted"}),
     ]
-    answer = [server.sse(*frame) for frame in frames]
+    answer = [server.sse(*frame, number) for number, frame in enumerate(frames, 1)]
     server.sends("GET", "/api/sessions/s1/stream", answer)
+    server.sends("GET", "/api/sessions/s1/stream?after=7", b"", 204)
 
     result = client_ash("session", "watch", "s1")
 
@@ -365,12 +459,14 @@ def test_watch_prints_turn_after_turn(client_ash, server):
     assert "the turn ended early: interrupted" in result.stderr
 
 
-def test_watch_names_what_is_missing(client_ash, server):
+def test_watch_names_what_is_missing(client_ash, server, soon):
     """And prints the whole message of which some deltas were lost."""
     gap = ("gap", {"requested": 8, "earliest": 12, "latest": 20})
     frames = [delta("o"), gap, assistant("one"), DONE]
     path = "/api/sessions/s1/stream?after=6"
-    server.sends("GET", path, [server.sse(*frame) for frame in frames])
+    numbered = zip(frames, (7, 11, 12, 13), strict=True)
+    server.sends("GET", path, [server.sse(*frame, number) for frame, number in numbered])
+    server.sends("GET", "/api/sessions/s1/stream?after=13", b"", 204)
 
     result = client_ash("session", "watch", "s1", "--after", "6")
 
@@ -378,10 +474,11 @@ def test_watch_names_what_is_missing(client_ash, server):
     assert "frames 8 to 11 are no longer there" in result.stderr
 
 
-def test_watch_json(client_ash, server):
+def test_watch_json(client_ash, server, soon):
     """The frames of all turns, with the ids that --after takes."""
     answer = [server.sse(*DONE, 7), server.sse(*DONE, 9)]
     server.sends("GET", "/api/sessions/s1/stream", answer)
+    server.sends("GET", "/api/sessions/s1/stream?after=9", b"", 204)
 
     lines = client_ash("session", "watch", "s1", "--json").stdout.splitlines()
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ash.config import OPTIONS, Settings, find_toml, is_loopback, load, unknown_environment
+from ash.addresses import is_loopback
+from ash.config import OPTIONS, Settings, find_toml, load, unknown_environment
 from ash.errors import ConfigError
 
 

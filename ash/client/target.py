@@ -1,4 +1,4 @@
-"""Which server the command line speaks to, and with which key."""
+"""Which server is spoken to, and with which key."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from ash import config
+from ash.addresses import is_loopback
 from ash.errors import ConfigError
 
 DEFAULT_SERVER = "http://localhost:4100"
@@ -27,19 +27,24 @@ class Target(Struct, frozen=True):
 
 def is_local(url: str) -> bool:
     """Whether the URL is one of this machine's loopback addresses."""
-    return config.is_loopback(urlsplit(url).hostname or "")
+    return is_loopback(urlsplit(url).hostname or "")
 
 
 def find(
-    server: str | None, api_key: str | None, data_dir: Path | None, env: Mapping[str, str]
+    server: str | None,
+    api_key: str | None,
+    data_dir: Path | None,
+    env: Mapping[str, str],
+    given_by: str = "api_key",
 ) -> Target:
-    """The server by flag, ASH_SERVER_URL, localhost; the key by flag, ASH_API_KEY, key file.
+    """The server and its key: as given, else as the environment says, else this machine's.
 
     The key file is only read for a server on this machine: a key of ours is no one else's
-    business. Raises ConfigError for what is not a URL.
+    business. `given_by` is how the caller's user gives a key. Raises ConfigError for what is
+    not a URL.
     """
     url = _as_url(server or env.get("ASH_SERVER_URL") or DEFAULT_SERVER)
-    places = "--api-key, ASH_API_KEY"
+    places = f"{given_by}, ASH_API_KEY"
     key = api_key or env.get("ASH_API_KEY") or None
     if is_local(url):
         path = data_folder(data_dir, env) / KEY_FILE
@@ -50,14 +55,10 @@ def find(
 
 def data_folder(data_dir: Path | None, env: Mapping[str, str]) -> Path:
     """The daemon's data directory as a daemon started here would choose it."""
-    return local_settings(env, {"data_dir": data_dir}).data_dir
+    # Late: it brings the server's parts along, and only one on this machine has a folder here.
+    from ash import config
 
-
-def local_settings(
-    env: Mapping[str, str], flags: Mapping[str, object], file: Path | None = None
-) -> config.Settings:
-    """The settings that a daemon started in this folder would have."""
-    return config.load(config.find_toml(file, env, Path()), env, flags)
+    return config.load(config.find_toml(None, env, Path()), env, {"data_dir": data_dir}).data_dir
 
 
 def _as_url(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ash.cli.target import KEY_FILE, find
+from ash.client.target import KEY_FILE, find
 from ash.errors import ConfigError
 from ash.keys import INITIAL_KEY_FILE
 
@@ -76,7 +76,7 @@ def test_find_without_any_key(tmp_path, monkeypatch):
     target = find(None, None, None, {})
 
     assert target.key is None
-    assert target.key_places == "--api-key, ASH_API_KEY, data/initial-api-key"
+    assert target.key_places == "api_key, ASH_API_KEY, data/initial-api-key"
 
 
 @pytest.mark.parametrize(

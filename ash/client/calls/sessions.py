@@ -1,0 +1,156 @@
+"""The life cycle of sessions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from msgspec import UNSET, UnsetType
+
+from ash.client.calls.fields import given
+from ash.client.request import PATIENCE, Request, path
+from ash.model import Session, SessionStatus
+
+# What booting an engine may take, and an agent's install.sh and startup.sh before it.
+STARTING = 330.0
+
+
+def create_session(
+    agent: str,
+    *,
+    model: str | None = None,
+    system_prompt: str | None = None,
+    mcp_servers: Mapping[str, Any] | None = None,
+    permission_mode: str | None = None,
+    extra_env: Mapping[str, str] | None = None,
+    allowed_tools: Sequence[str] | None = None,
+    disallowed_tools: Sequence[str] | None = None,
+    betas: Sequence[str] | None = None,
+    subagents: Mapping[str, Any] | None = None,
+    initial_agent: str | None = None,
+    limits: Mapping[str, int] | None = None,
+) -> Request[Session]:
+    """A session that is ready for its first message."""
+    body = given(
+        agent=agent,
+        model=model,
+        systemPrompt=system_prompt,
+        mcpServers=mcp_servers,
+        permissionMode=permission_mode,
+        extraEnv=extra_env,
+        allowedTools=allowed_tools,
+        disallowedTools=disallowed_tools,
+        betas=betas,
+        subagents=subagents,
+        initialAgent=initial_agent,
+        limits=limits,
+    )
+    return _session("POST", sessions(), body, patience=STARTING)
+
+
+def get_session(session_id: str) -> Request[Session]:
+    return _session("GET", sessions(session_id))
+
+
+def list_sessions(
+    *,
+    agent: str | None = None,
+    status: SessionStatus | None = None,
+    limit: int | None = None,
+    offset: int | None = None,
+) -> Request[list[Session]]:
+    """Newest first; 100 if no limit is given."""
+    params = given(agent=agent, status=status, limit=limit, offset=offset)
+    return Request(
+        method="GET", path=sessions(), params=params, result=list[Session], under="sessions"
+    )
+
+
+def pause_session(session_id: str) -> Request[Session]:
+    """Ends its turn; it keeps its sandbox while there is room."""
+    return _session("POST", sessions(session_id, "pause"))
+
+
+def resume_session(session_id: str) -> Request[Session]:
+    """Goes on with one that was paused or stopped, or that broke."""
+    return _session("POST", sessions(session_id, "resume"), patience=STARTING)
+
+
+def stop_session(session_id: str) -> Request[Session]:
+    """Ends its turn and its sandbox; its files are kept and it can be resumed."""
+    return _session("POST", sessions(session_id, "stop"))
+
+
+def fork_session(
+    session_id: str,
+    after_sequence: int | None = None,
+    *,
+    when_busy: Literal["queue", "interrupt"] | None = None,
+) -> Request[Session]:
+    """A new session, paused, that branches off behind that message, else behind the last turn.
+
+    A turn that runs is not in it, unless `when_busy` waits for its end or ends it.
+    """
+    return _session(
+        "POST",
+        sessions(session_id, "fork"),
+        given(afterSequence=after_sequence),
+        params=given(whenBusy=when_busy),
+        # Nobody knows when the turn ends.
+        patience=None if when_busy == "queue" else PATIENCE,
+    )
+
+
+def end_session(session_id: str) -> Request[Session]:
+    """For good."""
+    return _session("DELETE", sessions(session_id))
+
+
+def interrupt_session(session_id: str) -> Request[bool]:
+    """Ends the running turn and keeps the session; whether there was one."""
+    url = sessions(session_id, "interrupt")
+    return Request(method="POST", path=url, result=bool, under="interrupted")
+
+
+def configure_session(
+    session_id: str,
+    *,
+    model: str | UnsetType | None = UNSET,
+    allowed_tools: Sequence[str] | UnsetType | None = UNSET,
+    disallowed_tools: Sequence[str] | UnsetType | None = UNSET,
+    betas: Sequence[str] | UnsetType | None = UNSET,
+    subagents: Mapping[str, Any] | UnsetType | None = UNSET,
+    initial_agent: str | UnsetType | None = UNSET,
+) -> Request[Session]:
+    """From the next message on. None takes a setting back; what is left out stays."""
+    settings = {
+        "model": model,
+        "allowedTools": allowed_tools,
+        "disallowedTools": disallowed_tools,
+        "betas": betas,
+        "subagents": subagents,
+        "initialAgent": initial_agent,
+    }
+    body = {name: value for name, value in settings.items() if value is not UNSET}
+    return _session("PATCH", sessions(session_id, "config"), body)
+
+
+def sessions(*parts: str) -> str:
+    return path("sessions", *parts)
+
+
+def _session(
+    method: str,
+    url: str,
+    body: dict[str, Any] | None = None,
+    *,
+    params: dict[str, str | int] | None = None,
+    patience: float | None = PATIENCE,
+) -> Request[Session]:
+    return Request(
+        method=method,
+        path=url,
+        params=params or {},
+        body=body,
+        result=Session,
+        under="session",
+        patience=patience,
+    )

@@ -218,7 +218,11 @@ def message_line(raw: bytes | memoryview) -> bytes:
 
 
 class LineTooLong(ValueError):
-    """A line grew past the limit without an end."""
+    """A line grew past the limit without an end; `lines` are the others that became complete."""
+
+    def __init__(self, limit: int, lines: list[memoryview]) -> None:
+        super().__init__(f"a line is longer than {limit} bytes")
+        self.lines = lines
 
 
 class Lines:
@@ -232,18 +236,20 @@ class Lines:
         self._limit = limit
         self._parts: list[bytes | memoryview] = []
         self._pending = 0
+        self._skipping = False
 
     def feed(self, chunk: bytes) -> list[memoryview]:
-        """Raises LineTooLong; what was pending is dropped then."""
+        """Raises LineTooLong once for such a line; the next one is read again."""
         lines: list[memoryview] = []
         view = memoryview(chunk)
-        start = 0
+        start, too_long = 0, False
         while (end := chunk.find(b"\n", start)) >= 0:
-            self._keep(view[start:end])
+            too_long |= self._outgrows(view[start:end])
             if line := self._take():
                 lines.append(line)
             start = end + 1
-        self._keep(view[start:])
+        if self._outgrows(view[start:]) or too_long:
+            raise LineTooLong(self._limit, lines)
         return lines
 
     @property
@@ -251,17 +257,19 @@ class Lines:
         """Bytes of the line that has not ended."""
         return self._pending
 
-    def _keep(self, part: memoryview) -> None:
+    def _outgrows(self, part: memoryview) -> bool:
+        """Keeps the part; whether the line has just become too long. Then it is dropped."""
+        if self._skipping:
+            return False
         self._pending += len(part)
         if self._pending > self._limit:
-            self._parts.clear()
-            self._pending = 0
-            raise LineTooLong(f"a line is longer than {self._limit} bytes")
-        if part:
+            self._parts, self._pending, self._skipping = [], 0, True
+        elif part:
             self._parts.append(part)
+        return self._skipping
 
     def _take(self) -> memoryview | None:
-        parts, self._parts, self._pending = self._parts, [], 0
+        parts, self._parts, self._pending, self._skipping = self._parts, [], 0, False
         if not parts:
             return None
         return memoryview(parts[0] if len(parts) == 1 else b"".join(parts))

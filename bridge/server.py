@@ -93,7 +93,7 @@ class Server:
             complete = lines.feed(chunk)
         except LineTooLong as error:
             self._outbox.put_now(encode(Failed(str(error))))
-            return
+            complete = error.lines
         for line in complete:
             try:
                 command = _decode(line)

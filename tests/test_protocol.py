@@ -117,12 +117,18 @@ def test_line_over_the_limit_is_refused(chunks):
     assert 0 == lines.pending
 
 
-def test_lines_go_on_after_one_that_was_too_long():
-    """What was kept of a line too long is dropped, and the next line is read."""
-    lines = Lines(limit=5)
-    with pytest.raises(LineTooLong):
-        lines.feed(b"1234567")
-    assert [b"89", b"next"] == feed_all(lines, [b"89\nnext\n"])
+@pytest.mark.parametrize("cut", range(15))
+def test_lines_go_on_after_one_that_was_too_long(cut):
+    """All of that line is dropped and told once; those before and behind it are read."""
+    stream = b"one\n1234567\ntwo\n"
+    lines, got, refusals = Lines(limit=5), [], 0
+    for chunk in (stream[:cut], stream[cut:]):
+        try:
+            got += lines.feed(chunk)
+        except LineTooLong as error:
+            got += error.lines
+            refusals += 1
+    assert ([b"one", b"two"], 1) == (got, refusals)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=kind)

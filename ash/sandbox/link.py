@@ -174,10 +174,10 @@ class _Answer:
 def _decode(lines: Lines, chunk: bytes) -> list[Event]:
     """A line that can't be read is an error of the turn it came in, and of nothing else."""
     try:
-        ready = lines.feed(chunk)
+        return [_decode_line(line) for line in lines.feed(chunk)]
     except LineTooLong as error:
-        return [Failed(f"The bridge sent too much: {error}")]
-    return [_decode_line(line) for line in ready]
+        events = [_decode_line(line) for line in error.lines]
+        return [Failed(f"The bridge sent too much: {error}"), *events]
 
 
 def _decode_line(line: memoryview) -> Event:

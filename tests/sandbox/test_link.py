@@ -193,15 +193,16 @@ async def test_broken_line_is_an_error_of_the_turn(running, line):
 
 async def test_line_too_long_is_an_error_of_the_turn(running, monkeypatch):
     """A line past the limit costs that line, and the link reads on."""
-    monkeypatch.setattr("ash.sandbox.link.Lines", lambda: Lines(limit=10))
+    monkeypatch.setattr("ash.sandbox.link.Lines", lambda: Lines(limit=60))
     ours, theirs = memory_stream_pair()
     link, bridge = Link(ours), Bridge(theirs)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(link.run)
         async with link.turn() as batches:
-            await bridge.stream.send_all(b"12345678901234")
-            (failed,) = await batches.receive()
-            assert "The bridge sent too much: a line is longer than 10 bytes" == failed.error
+            await bridge.stream.send_all(b"1" * 61 + b"\n" + encode(Done("s")))
+            failed, done = await batches.receive()
+            assert "The bridge sent too much: a line is longer than 60 bytes" == failed.error
+            assert Done("s") == done
         nursery.cancel_scope.cancel()
 
 

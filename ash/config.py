@@ -133,6 +133,14 @@ class Settings(Struct, frozen=True, kw_only=True):
             "A session without a turn for so long is paused, its sandbox ended; 0 = never.",
         ),
     ] = 1_800_000
+    auto_resume: Annotated[
+        bool,
+        Doc(
+            "ASH_AUTO_RESUME",
+            "Whether a message resumes a session that is not active, where the request does not"
+            " say (`?resume=auto`, `?resume=no`).",
+        ),
+    ] = False
     grace_seconds: Annotated[
         Seconds,
         Doc("ASH_GRACE_SECONDS", "How long running turns may take to end at shutdown."),
@@ -234,11 +242,18 @@ def find_toml(flag: Path | None, env: Mapping[str, str], folder: Path) -> Path |
     return default if default.exists() else None
 
 
-def load(toml_path: Path | None, env: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
+def load(
+    toml_path: Path | None,
+    env: Mapping[str, str],
+    flags: Mapping[str, Any],
+    *,
+    given_by: str | None = None,
+) -> Settings:
     """Settings from the file, over it the environment, over it the flags that are not None.
 
     `flags` has field names as keys and texts or typed values. An empty environment variable
-    counts as not set. Raises ConfigError with the key, where its value is from and the rule.
+    counts as not set. Raises ConfigError with the key, where its value is from and the rule;
+    `given_by` says where flags are from that are none of a command's.
     """
     values: dict[str, Any] = {}
     if toml_path is not None:
@@ -249,11 +264,11 @@ def load(toml_path: Path | None, env: Mapping[str, str], flags: Mapping[str, Any
         if text := env.get(option.env):
             values[option.field] = _checked(option, _from_text(option, text), option.env)
     given = {key: value for key, value in flags.items() if value is not None}
-    _refuse_unknown(given, "flags")
+    _refuse_unknown(given, given_by or "flags")
     for key, value in given.items():
         option = _BY_FIELD[key]
         typed = _from_text(option, value) if isinstance(value, str) else value
-        values[key] = _checked(option, typed, option.flag)
+        values[key] = _checked(option, typed, given_by or option.flag)
     return Settings(**values)
 
 
@@ -332,7 +347,8 @@ def _rule(kind: Any) -> str:
     bare = _bare(kind)
     if get_origin(bare) is Literal:
         return "one of " + ", ".join(get_args(bare))
-    return "a path" if bare is Path else _rule_of(inspect.type_info(kind))
+    named = {Path: "a path", bool: "true or false"}
+    return named.get(bare) or _rule_of(inspect.type_info(kind))
 
 
 def _rule_of(info: inspect.Type) -> str:

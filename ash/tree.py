@@ -198,6 +198,7 @@ def _rules(settings: Settings) -> Rules:
     return Rules(
         permission_mode=settings.permission_mode,
         idle_timeout=settings.idle_timeout_ms / 1000,
+        auto_resume=settings.auto_resume,
         pre_warm=settings.pre_warm_count,
         limits=Limits(
             memory_mb=settings.sandbox_memory_mb,

@@ -74,5 +74,7 @@ def settings_options(command: AnyCommand) -> AnyCommand:
 def _metavar(option: Option) -> str:
     if option.rule.startswith("one of "):
         return option.rule.removeprefix("one of ").replace(", ", "|")
+    if option.rule == "true or false":
+        return "true|false"
     kinds = {"a list": "LIST", "a whole": "NUMBER", "a number": "NUMBER", "a path": "PATH"}
     return next((word for start, word in kinds.items() if option.rule.startswith(start)), "TEXT")

@@ -58,7 +58,7 @@ class Front:
             asked = _options(scope["query_string"])
             query = message_query(session_id, await read_body(receive))
             turn, stream = await self._services.sessions.send(
-                tenant, session_id, query, asked.when_busy, resume=asked.resume == "auto"
+                tenant, session_id, query, asked.when_busy, resume=asked.resume
             )
         except Exception as error:  # noqa: BLE001 - all of it is answered
             await send_error(send, refusal(error, scope))

@@ -43,7 +43,7 @@ class Options(Struct, rename="camel"):
 
     when_busy: WhenBusy = "refuse"
     on_disconnect: Literal["continue", "interrupt"] = "continue"
-    resume: Literal["no", "auto"] = "no"
+    resume: Literal["no", "auto"] | None = None
 
 
 class _Block(Struct):

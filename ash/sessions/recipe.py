@@ -27,15 +27,17 @@ CONFIG = {
 }
 
 
-class Rules(Struct, frozen=True):
+class Rules(Struct, frozen=True, kw_only=True):
     """What the daemon's settings say for all sessions.
 
     None gets more than `limits` and `network` allow. Idle for `idle_timeout` seconds, a
-    session gives up its sandbox; 0 means never.
+    session gives up its sandbox; 0 means never. With `auto_resume` a message resumes its session,
+    where it does not say.
     """
 
     permission_mode: str
     idle_timeout: float
+    auto_resume: bool
     pre_warm: int
     limits: Limits
     network: Policy

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import trio
 from msgspec import UNSET, UnsetType
@@ -32,6 +32,9 @@ from ash.sessions.stream import Stream
 from ash.sessions.turn import Turn
 from ash.sessions.waking import Waking
 from ash.sessions.watch import Watch
+
+# Whether a message resumes its session if that is not active.
+Resuming = Literal["no", "auto"]
 
 
 class Sessions:
@@ -111,14 +114,15 @@ class Sessions:
         query: Query,
         when_busy: WhenBusy = "refuse",
         *,
-        resume: bool = False,
+        resume: Resuming | None = None,
     ) -> tuple[Turn, Stream]:
         """Starts a turn; returns when the user's message is stored.
 
         Raises NotFound, BadRequest if the session is not active, Conflict if a turn runs. With
-        `resume` one that is not active is made so, and what `resume` raises is raised.
+        `resume`, or by the server's rules, one that is not active is made so first, and what
+        `Sessions.resume` raises is raised.
         """
-        if resume:
+        if resume == "auto" or (resume is None and self._house.rules.auto_resume):
             await self.resume(tenant, session_id)
         live = await self._active(tenant, session_id)
         recipe.fill_in(query, live.stored.session)

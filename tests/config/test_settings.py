@@ -49,7 +49,7 @@ def test_load_empty_environment_variable():
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.field)
 def test_load_every_environment_variable(option):
     """Each option can be set by its variable."""
-    texts = {int: "99", float: "7.5", tuple: "https://a.example,*"}
+    texts = {bool: "true", int: "99", float: "7.5", tuple: "https://a.example,*"}
     url = "s3://x" if "s3://" in option.rule else "http://x"
     text = texts.get(type(option.default), url)
     if option.rule.startswith("one of "):

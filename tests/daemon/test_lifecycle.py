@@ -308,6 +308,17 @@ async def test_message_may_resume_its_session(us, in_state, state):
     assert "active" == await us.status(session)
 
 
+async def test_server_may_resume_by_itself(data_dir):
+    """As it is configured, unless the message says no."""
+    async with running(settings(data_dir, auto_resume=True)) as daemon:
+        await daemon.us.deploy()
+        session = await daemon.us.create()
+        await becomes(daemon.us, session, "stop")
+        refused = await ask(daemon.us, session, "messages?resume=no", {"content": "hi"})
+        assert (400, "Session is stopped") == (refused[0], refused[1]["error"])
+        assert "echo: hello" == text_of(await daemon.us.say(session, "hello"))
+
+
 async def test_message_does_not_bring_back_what_has_ended(us, in_state):
     """Ended is for good; a word that is no option is refused."""
     session = await in_state("ended")

@@ -219,7 +219,14 @@ class World:
         workshop = Workshop(runtime, Workspaces(data_dir), 60, 60, self.open)
         ledger = StoreLedger(store, OWNER, FixedClock())
         self.pool = Pool(workshop, ledger, nursery, Capacity(3, 1, 2))
-        rules = Rules("bypassPermissions", idle_timeout, 0, LIMITS, PUBLIC)
+        rules = Rules(
+            permission_mode="bypassPermissions",
+            idle_timeout=idle_timeout,
+            auto_resume=False,
+            pre_warm=0,
+            limits=LIMITS,
+            network=PUBLIC,
+        )
         house = House(
             store=store,
             pool=self.pool,

@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
@@ -14,16 +15,15 @@ import trio
 from msgspec import Meta, Struct
 
 from ash.clock import Clock, now_iso
+from ash.data_dir import AGENTS, FOLDERS
 from ash.errors import BadRequest, NotFound
 from ash.model import Agent, StoredAgent
+from ash.sandbox.disk_words import disk_in_words
 from ash.sandbox.limits import AskedLimits
 from ash.sandbox.tree import copy_tree, remove_tree
 from ash.store import Store
 
 PROMPT_FILE = "CLAUDE.md"
-
-# The server's own folders below its data directory: they hold what other tenants deployed too.
-OWN_FOLDERS = ("agents", "sandboxes", "sessions", "transfers")
 
 # No project is that deep; what is deeper by far can't be copied.
 MAX_DEPTH = 100
@@ -51,7 +51,7 @@ def agent_config(stored: StoredAgent) -> AgentConfig:
 def agent_folder(data_dir: Path, tenant: str, name: str) -> Path:
     """Where the copies of an agent are."""
     tenant_folder = quote(tenant, safe="").replace(".", "%2E")
-    return data_dir / OWN_FOLDERS[0] / tenant_folder / name
+    return data_dir / AGENTS / tenant_folder / name
 
 
 class Agents:
@@ -136,7 +136,7 @@ class Agents:
                     )
             except BaseException:
                 with trio.CancelScope(shield=True):
-                    await trio.to_thread.run_sync(remove_tree, copy)
+                    await trio.to_thread.run_sync(_take_back, copy)
                 raise
             self._on_deploy(stored)
             # The previous copy stays: a session that is being created may still copy from it.
@@ -160,15 +160,24 @@ class Agents:
             raise BadRequest(f'path: there is no folder "{path}" on the server')
         if not (source / PROMPT_FILE).is_file():
             raise BadRequest(f"path: {PROMPT_FILE} is missing in it, which makes a folder an agent")
-        own = (self._data_dir / name for name in OWN_FOLDERS)
+        # They hold what other tenants deployed, too.
+        own = (self._data_dir / name for name in FOLDERS)
         if self._data_dir.is_relative_to(source) or any(map(source.is_relative_to, own)):
             raise BadRequest("path: this folder holds the server's own data")
         return source
 
 
 def _fill(copy: Path, fill: Callable[[Path], None]) -> None:
-    copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fill(copy)
+    with disk_in_words(own=True):
+        copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with disk_in_words():
+        fill(copy)
+
+
+def _take_back(copy: Path) -> None:
+    remove_tree(copy)
+    with suppress(OSError):  # it has other copies
+        copy.parent.rmdir()
 
 
 def _drop_all_but(folder: Path, kept: set[Path]) -> None:

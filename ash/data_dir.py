@@ -10,6 +10,10 @@ from ash.errors import StartError
 
 LOCK_FILE = "ashd.lock"
 
+# Deployed copies, live sessions, those that were put away, what is being packed or unpacked.
+AGENTS, SANDBOXES, SESSIONS, TRANSFERS = "agents", "sandboxes", "sessions", "transfers"
+FOLDERS = (AGENTS, SANDBOXES, SESSIONS, TRANSFERS)
+
 # More than an owner says of itself.
 _OWNER_BYTES = 200
 
@@ -29,11 +33,20 @@ def owned(data_dir: Path, owner: str) -> Iterator[None]:
         ) from None
     try:
         _take(lock, data_dir)
+        _check(data_dir)
         os.ftruncate(lock, 0)
         os.pwrite(lock, owner.encode(), 0)
         yield
     finally:
         os.close(lock)
+
+
+def _check(data_dir: Path) -> None:
+    """What can't be written now would be told by each request."""
+    for name in FOLDERS:
+        folder = data_dir / name
+        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+            raise StartError(f"Can't write to {folder}: is it mounted read-only, or another's?")
 
 
 def _take(lock: int, data_dir: Path) -> None:

@@ -14,9 +14,10 @@ from msgspec import Struct
 
 from ash import __version__
 from ash.agents import Agents
-from ash.clock import SystemClock, now_iso
+from ash.clock import SystemClock
 from ash.config import Settings
 from ash.errors import StartError
+from ash.leftovers import settle
 from ash.model import StoredAgent
 from ash.runtime import find_runtime, model_upstream
 from ash.sandbox.box import Workshop
@@ -122,8 +123,7 @@ async def open_tree(settings: Settings, *, systemd: bool) -> AsyncIterator[Tree]
             _cloud(settings, store) as cloud,
         ):
             runtime = await find_runtime(settings, spawner, cages, upstream)
-            await _recover(store, Workspaces(data_dir))
-            await store.settle_sandboxes(OWNER, now_iso(SystemClock()))
+            await settle(store, data_dir, OWNER, SystemClock())
             async with trio.open_nursery() as nursery:
                 yield _grow(settings, store, runtime, cloud, nursery)
                 nursery.cancel_scope.cancel()
@@ -226,13 +226,3 @@ def _cloud(settings: Settings, store: Store) -> AbstractAsyncContextManager[Clou
         owner=OWNER,
         disk_mb=settings.sandbox_disk_mb,
     )
-
-
-async def _recover(store: Store, workspaces: Workspaces) -> None:
-    """What a process that crashed left claims to run, but nobody runs it."""
-    for sandbox in await trio.to_thread.run_sync(workspaces.left):
-        known = await store.session_by_id(sandbox) is not None
-        put_away = workspaces.keep if known else workspaces.discard
-        await trio.to_thread.run_sync(put_away, sandbox)
-    for session in await store.recover(OWNER, now_iso(SystemClock())):
-        log.warning("session.recovered", session=session.id, status=session.status)

@@ -7,8 +7,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from ash.agents import MAX_DEPTH, Agents, Deployment
-from ash.errors import BadRequest, NotFound
+from ash.errors import BadRequest, NotFound, Unavailable
 from ash.store import open_store
+from tests.support.read_only import immutable
 
 PLAIN = Deployment()
 FILES = {"CLAUDE.md": b"be kind", "tools/run.sh": b"\x00\xff"}
@@ -100,6 +101,15 @@ async def test_deploy_of_the_same_name_is_the_next_version(agents, store, data_d
         sources.append(str(await source(store)))
     assert sources[1:] == sorted(map(str, copies(data_dir)), key=sources.index)
     assert [("deployed", "a", 1), ("deployed", "a", 2), ("deployed", "a", 3)] == told
+
+
+async def test_deploy_that_fails_leaves_nothing(agents, store, data_dir):
+    """A disk that takes no writes is told; neither a half copy nor an empty folder stays."""
+    with immutable(data_dir), pytest.raises(Unavailable, match="may not write"):
+        await agents.deploy_files("default", "a", FILES, PLAIN)
+    with pytest.raises(BadRequest):
+        await agents.deploy_files("default", "a", {**FILES, "CLAUDE.md/x": b""}, PLAIN)
+    assert [] == list((data_dir / "agents" / "default").iterdir())
 
 
 async def test_deploys_at_the_same_time_leave_the_last_one_s_files(agents, store, nursery):

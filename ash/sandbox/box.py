@@ -3,6 +3,7 @@
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
@@ -14,6 +15,7 @@ from msgspec import Struct, structs
 from ash.errors import AshError, EngineFailed, Unavailable
 from ash.model import LogLevel
 from ash.protocol import Exec, Open, Resume
+from ash.sandbox.disk_words import disk_refusal
 from ash.sandbox.egress import Egress, Policy, with_key, with_servers
 from ash.sandbox.environment import own_key, own_part
 from ash.sandbox.isolation import Place
@@ -168,8 +170,9 @@ class Box:
             self.fail(_first(group))
         finally:
             self.sandbox = None
+            put_away = partial(workshop.workspaces.put_away, self.id, claimed=self.claimed)
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(self._put_away)
+                self.kept = await trio.to_thread.run_sync(put_away)
 
     async def bind(self, settings: Settings) -> None:
         """Gives the engine what a session asks for; what it has already is not asked twice.
@@ -199,6 +202,7 @@ class Box:
 
     def fail(self, error: Exception) -> None:
         """It is of no use any more, and this is why."""
+        error = disk_refusal(error) or error
         if not isinstance(error, AshError):
             log.error("sandbox_broken", sandbox=self.id, exc_info=error)
             error = EngineFailed("The sandbox broke")
@@ -324,17 +328,6 @@ class Box:
             self.source = self._local
             return kept
         return workspaces.prepare(self.id, self.order.source)
-
-    def _put_away(self) -> None:
-        """What can't be moved now is found at the next start."""
-        workspaces = self._workshop.workspaces
-        try:
-            if self.claimed:
-                self.kept = workspaces.keep(self.id)
-            else:
-                workspaces.discard(self.id)
-        except OSError:
-            log.exception("sandbox_left", sandbox=self.id)
 
 
 def _policy(order: Order) -> Policy:

@@ -6,6 +6,7 @@ Each folder gets its name in TARGET. Every file is opened in the folder that it 
 no link is followed: `cp`, which goes by paths, can be led anywhere on the host by whoever swaps
 a folder for a link at the right moment. What vanishes meanwhile or can't be read is left out, and
 so is what is neither file, folder nor link. All of it belongs to the caller. Runs with `-I -S`.
+An error is a line on stderr: its number and its text.
 """
 
 # pathlib (PTH) takes longer to import than a small folder to copy, and knows no descriptors.
@@ -160,4 +161,4 @@ if __name__ == "__main__":
     try:
         copy(sys.argv[2:], sys.argv[1])
     except OSError as error:
-        sys.exit(f"{error.strerror}")
+        sys.exit(f"{error.errno} {error.strerror}")

@@ -14,6 +14,7 @@ from secrets import token_hex
 
 from ash.errors import BadRequest, Conflict, NotFound, Unavailable
 from ash.sandbox.beneath import FOLDER, open_beneath
+from ash.sandbox.disk_words import disk_in_words
 
 
 class OpenFile:
@@ -58,7 +59,7 @@ def write_file(root: int, path: str, content: Iterable[bytes]) -> int:
     """
     folder, _, name = path.rpartition("/")
     check_link(root, path)
-    with _in_words(path), _while_making(path):
+    with disk_in_words(), _in_words(path), _while_making(path):
         parent = _make_folders(root, folder)
         try:
             if _is_folder(parent, name):
@@ -72,7 +73,7 @@ def delete_file(root: int, path: str) -> None:
     """Deletes a file, or a link without what it leads to; a folder is refused."""
     folder, _, name = path.rpartition("/")
     check_link(root, path)
-    with _in_words(path):
+    with disk_in_words(), _in_words(path):
         parent = open_beneath(root, folder or ".", FOLDER)
         try:
             os.unlink(name, dir_fd=parent)

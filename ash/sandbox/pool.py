@@ -284,7 +284,8 @@ class Pool:
             else:
                 await self._ledger.sandbox_removed(box.id)
         except Exception:
-            # The next start settles it.
+            # The next start settles it. Until then it isn't found as a cold one, nor taken off.
+            self._cold -= box.kept
             log.exception("pool.end_not_stored", sandbox=box.id)
 
     def _doubt(self, box: Box) -> None:

@@ -7,7 +7,12 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import structlog
+
 from ash.errors import BadRequest
+from ash.sandbox.disk_words import disk_in_words
+
+log = structlog.stdlib.get_logger()
 
 
 def copy_tree(source: Path, target: Path) -> None:
@@ -19,7 +24,7 @@ def copy_tree(source: Path, target: Path) -> None:
     target.mkdir()
     try:
         _check_kinds(source)
-        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+        shutil.copytree(source, target, symlinks=True, copy_function=_copy_file, dirs_exist_ok=True)
         _check_links(target)
     except BaseException as error:
         remove_tree(target)
@@ -28,12 +33,21 @@ def copy_tree(source: Path, target: Path) -> None:
         raise
 
 
+def _copy_file(source: str, target: str) -> None:
+    """A full disk is told at once: `copytree` would gather errors, as text."""
+    with disk_in_words():
+        shutil.copy2(source, target)
+
+
 def remove_tree(folder: Path) -> None:
     """Removes the folder if it is there. Links in it are removed, not followed.
 
     By `rm`, which goes as deep as an agent has nested its folders; Python would not.
     """
-    subprocess.run(["/bin/rm", "-rf", "--", str(folder)], capture_output=True, check=False)
+    done = subprocess.run(["/bin/rm", "-rf", "--", str(folder)], capture_output=True, check=False)
+    if done.returncode:
+        why = done.stderr.decode(errors="replace").partition("\n")[0]
+        log.warning("folder.left", path=str(folder), why=why)
 
 
 def _check_kinds(source: Path) -> None:

@@ -1,5 +1,6 @@
 """The folders of sessions below the data directory. Everything here blocks: use a thread."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -8,40 +9,56 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+import structlog
+
+from ash.data_dir import SANDBOXES, SESSIONS
 from ash.errors import NotFound
 from ash.sandbox import copying
 from ash.sandbox.beneath import open_folder
+from ash.sandbox.disk_words import disk_in_words
 from ash.sandbox.isolation import Place
 from ash.sandbox.tree import copy_tree, remove_tree
 
+log = structlog.stdlib.get_logger()
+
 Source = Literal["sandbox", "snapshot"]
+
+# What is made is made under such a name first: who is killed meanwhile leaves nothing half.
+FRESH = ".new"
 
 # A session may move to the other folder and back between two looks; not more often than this.
 _LOOKS = 3
 
 
 class Workspaces:
-    """Live sessions have their folders in `sandboxes/<id>`, the others in `sessions/<id>`."""
+    """Live sessions have their folders in `sandboxes/<id>`, the others in `sessions/<id>`.
+
+    What can't be put away stays with the live ones, and is found there. Where the disk takes no
+    writes, Unavailable is raised.
+    """
 
     def __init__(self, data_dir: Path) -> None:
-        self._live = data_dir / "sandboxes"
-        self._kept = data_dir / "sessions"
+        self._live = data_dir / SANDBOXES
+        self._kept = data_dir / SESSIONS
 
     def prepare(self, session_id: str, source: Path) -> Place:
         """A fresh workspace with a copy of the agent's files, and an empty home."""
         root = self._live / session_id
-        root.mkdir(mode=0o700, parents=True)
-        copy_tree(source, root / "workspace")
-        (root / "home").mkdir()
+        with _made_whole(root) as fresh:
+            copy_tree(source, fresh / "workspace")
+            (fresh / "home").mkdir()
         return _place(root)
 
     def restore(self, session_id: str) -> Place | None:
         """What was kept of the session, if anything was."""
         live, kept = self._live / session_id, self._kept / session_id
+        if live.is_dir():
+            return _place(live)
         if not kept.is_dir():
             return None
-        self._live.mkdir(mode=0o700, parents=True, exist_ok=True)
-        kept.replace(live)
+        with disk_in_words(own=True):
+            self._live.mkdir(mode=0o700, parents=True, exist_ok=True)
+            kept.replace(live)
         return _place(live)
 
     def fork(self, parent_id: str, session_id: str) -> None:
@@ -50,23 +67,37 @@ class Workspaces:
         The parent may run: what vanishes while it is copied is left out. Links are copied as
         links, never followed. Raises NotFound if the parent has no files, OSError.
         """
-        target = self._kept / session_id
         for source in (self._live / parent_id, self._kept / parent_id) * _LOOKS:
             if not source.is_dir():
                 continue
-            target.mkdir(mode=0o700, parents=True)
-            parts = [str(source / name) for name in ("workspace", "home")]
-            copy = [sys.executable, "-I", "-S", copying.__file__, str(target), *parts]
-            done = subprocess.run(copy, capture_output=True, text=True, check=False)
-            if done.returncode == 0:
+            try:
+                with _made_whole(self._kept / session_id) as fresh:
+                    _copy_parts(source, fresh)
+            except OSError:
+                if source.is_dir():
+                    raise
+            else:
                 return
-            remove_tree(target)
-            if source.is_dir():
-                raise OSError(done.stderr.strip())
         raise NotFound("This session has no files any more")
 
+    def put_away(self, session_id: str, *, claimed: bool) -> bool:
+        """Of a sandbox that has ended: keeps what is a session's, removes what is nobody's.
+
+        Whether it keeps something. What can't be moved now is found where it is.
+        """
+        try:
+            if claimed:
+                return self.keep(session_id)
+            self.discard(session_id)
+        except OSError as error:
+            log.warning("sandbox.left", sandbox=session_id, why=error.strerror)
+        return False
+
     def keep(self, session_id: str) -> bool:
-        """Puts away what a sandbox that has ended leaves behind; whether there was anything."""
+        """Moves what a sandbox that has ended leaves behind; whether there was anything.
+
+        Raises OSError, and leaves it where it was then.
+        """
         live, kept = self._live / session_id, self._kept / session_id
         if not live.is_dir():
             return False
@@ -107,7 +138,17 @@ class Workspaces:
 
     def left(self) -> list[str]:
         """Whose folders a daemon that crashed left as those of live sandboxes: none of them is."""
-        return [root.name for root in self._live.iterdir()] if self._live.is_dir() else []
+        return _names(self._live)
+
+    def kept(self) -> list[str]:
+        """Whose folders were put away; those of sessions that a fork did not come to are there."""
+        return _names(self._kept)
+
+    def kept_since(self, session_id: str) -> float:
+        """When it was put away; 0 for what was not finished, and is nobody's."""
+        if session_id.endswith(FRESH):
+            return 0.0
+        return (self._kept / session_id).stat().st_mtime
 
     def _open(self, session_id: str) -> tuple[int, Source]:
         places: list[tuple[Path, Source]] = [(self._live, "sandbox"), (self._kept, "snapshot")]
@@ -117,6 +158,34 @@ class Workspaces:
             except FileNotFoundError:
                 continue
         raise NotFound("This session has no files any more")
+
+
+@contextmanager
+def _made_whole(root: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `root` when it has been."""
+    fresh = root.with_name(root.name + FRESH)
+    with disk_in_words(own=True):
+        fresh.mkdir(mode=0o700, parents=True)
+    try:
+        with disk_in_words():
+            yield fresh
+        fresh.rename(root)
+    except BaseException:
+        remove_tree(fresh)
+        raise
+
+
+def _copy_parts(source: Path, target: Path) -> None:
+    parts = [str(source / name) for name in ("workspace", "home")]
+    copy = [sys.executable, "-I", "-S", copying.__file__, str(target), *parts]
+    done = subprocess.run(copy, capture_output=True, text=True, check=False)
+    if done.returncode:
+        number, _, why = done.stderr.strip().partition(" ")
+        raise OSError(int(number) if number.isdecimal() else errno.EINVAL, why)
+
+
+def _names(folder: Path) -> list[str]:
+    return [root.name for root in folder.iterdir()] if folder.is_dir() else []
 
 
 def _place(root: Path) -> Place:

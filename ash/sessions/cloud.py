@@ -16,6 +16,7 @@ from msgspec import UNSET, Raw, Struct, structs
 from ash import events
 from ash.agents import agent_folder
 from ash.clock import Clock, now_iso
+from ash.data_dir import SANDBOXES, SESSIONS
 from ash.errors import EngineFailed, NotFound, Unavailable
 from ash.model import Agent, Session, SessionSettings, StoredAgent, StoredSession
 from ash.sandbox.box import Kind, Order
@@ -109,7 +110,8 @@ class Cloud:
         Whether files came. Raises EngineFailed if they are damaged.
         """
         target = self._kept() / session_id
-        if await trio.to_thread.run_sync(target.is_dir):
+        live = self._data_dir / SANDBOXES / session_id
+        if await trio.to_thread.run_sync(lambda: target.is_dir() or live.is_dir()):
             return False
         subject = Subject("sessions", tenant, session_id)
         limit = self._limit if limit is None else limit
@@ -237,7 +239,7 @@ class Cloud:
         return Source(tops={"files": source}, limit=self._limit, lean=False, about=_raw(about))
 
     def _kept(self) -> Path:
-        return self._data_dir / "sessions"
+        return self._data_dir / SESSIONS
 
 
 def _session_about(manifest: Manifest | None, subject: Subject) -> SessionAbout | None:

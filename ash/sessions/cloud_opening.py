@@ -4,18 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import trio
-
 from ash.clock import Clock
+from ash.data_dir import TRANSFERS
 from ash.errors import StartError
 from ash.sandbox.snapshots.backups import Backups
 from ash.sandbox.snapshots.store import StoreFailed
-from ash.sandbox.tree import remove_tree
 from ash.sessions.cloud import Cloud
 from ash.store import Store
-
-# What is being packed and unpacked; see OWN_FOLDERS of ash.agents.
-SCRATCH = "transfers"
 
 
 @asynccontextmanager
@@ -33,12 +28,10 @@ async def open_cloud(
         from ash.sandbox.snapshots import cloud
     except ImportError:
         raise StartError('snapshot_url needs two more packages: install "ash[snapshots]"') from None
-    scratch = data_dir / SCRATCH
-    await trio.to_thread.run_sync(remove_tree, scratch)
     try:
         opened = cloud.connect(url)
     except StoreFailed as error:
         raise StartError(f"snapshot_url: {error}") from None
     async with cloud.running(opened) as snapshots:
-        backups = Backups(snapshots, scratch, clock.now)
+        backups = Backups(snapshots, data_dir / TRANSFERS, clock.now)
         yield Cloud(store, backups, data_dir, clock=clock, owner=owner, disk_mb=disk_mb)

@@ -33,9 +33,14 @@ BUSY_TIMEOUT = 5.0
 WAL_LIMIT_BYTES = 64 * 1024 * 1024
 WAIT_OUT = {
     sqlite3.SQLITE_BUSY: "The database is busy: another program holds its lock",
-    sqlite3.SQLITE_FULL: "The disk of the database is full",
-    sqlite3.SQLITE_IOERR: "The disk of the database takes no writes: is it full, or broken?",
-    sqlite3.SQLITE_READONLY: "The database can't be written: is its disk mounted read-only?",
+    sqlite3.SQLITE_FULL: "The disk of the database is full: try again when there is room",
+    sqlite3.SQLITE_IOERR: (
+        "The disk of the database takes no writes, it is full, broken or read-only: try again when"
+        " that is mended"
+    ),
+    sqlite3.SQLITE_READONLY: (
+        "The database is mounted read-only, or another's: try again when that is mended"
+    ),
 }
 DAMAGED = (
     "The database is damaged: restore a copy of ash.db, or mend it with the `.recover` command of"

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from ash.errors import BadRequest
+from ash.errors import BadRequest, Unavailable
 from ash.sandbox.tree import copy_tree, remove_tree
 
 
@@ -109,13 +109,13 @@ def test_what_is_no_file_is_refused(source, target):
 
 
 def test_copy_that_fails_leaves_nothing(source, target, monkeypatch):
-    """A disk that is full in the middle leaves no half copy."""
+    """A disk that is full in the middle leaves no half copy, and is told."""
 
     def fail(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("shutil.copyfile", fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(Unavailable, match="it is full"):
         copy_tree(source, target)
     assert not target.exists()
 

@@ -1,13 +1,18 @@
 """The folders of sessions."""
 
+import errno
 import socket
 import stat
+import subprocess
 import sys
+from functools import partial
 
 import pytest
 
-from ash.errors import BadRequest, NotFound
+from ash.errors import BadRequest, NotFound, Unavailable
+from ash.sandbox import workspace
 from ash.sandbox.workspace import Workspaces
+from tests.support.read_only import immutable
 
 
 @pytest.fixture
@@ -152,4 +157,61 @@ def test_fork_that_can_not_be_made_leaves_nothing(workspaces, source, data_dir, 
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(OSError):
         workspaces.fork("parent", "fork")
-    assert not (data_dir / "sessions" / "fork").exists()
+    assert [] == workspaces.kept()
+
+
+def test_fork_on_a_full_disk_is_told(workspaces, source, monkeypatch):
+    """The copy is another process's, and so is its error; its number comes along."""
+    workspaces.prepare("parent", source)
+    program = f"import sys; sys.exit('{errno.ENOSPC} No space left on device')"
+    failing = partial(subprocess.run, [sys.executable, "-c", program])
+    monkeypatch.setattr(subprocess, "run", lambda _, **how: failing(**how))
+    with pytest.raises(Unavailable, match="it is full"):
+        workspaces.fork("parent", "fork")
+
+
+def test_folder_has_its_name_when_it_is_whole(workspaces, source, data_dir, monkeypatch):
+    """Who is killed while it copies leaves a folder that is no session's."""
+    seen = []
+
+    def spied(function, folder):
+        def spy(*args, **options):
+            seen.append([path.name for path in (data_dir / folder).iterdir()])
+            return function(*args, **options)
+
+        return spy
+
+    monkeypatch.setattr(workspace, "copy_tree", spied(workspace.copy_tree, "sandboxes"))
+    workspaces.prepare("one", source)
+    monkeypatch.setattr(subprocess, "run", spied(subprocess.run, "sessions"))
+    workspaces.fork("one", "fork")
+    assert [["one.new"], ["fork.new"]] == seen
+    assert (["one"], ["fork"]) == (workspaces.left(), workspaces.kept())
+
+
+def test_what_can_not_be_put_away_is_found_where_it_is(workspaces, source, data_dir):
+    """Its files are read there, and the session goes on with them."""
+    place = workspaces.prepare("one", source)
+    (place.workspace / "made").write_text("by the agent")
+    with immutable(data_dir / "sandboxes"):
+        assert not workspaces.put_away("one", claimed=True)
+    with workspaces.opened("one") as (_, where):
+        assert "sandbox" == where
+    assert place == workspaces.restore("one")
+    assert "by the agent" == (place.workspace / "made").read_text()
+
+
+def test_disk_that_takes_no_writes_is_told(workspaces, source, data_dir):
+    """In words, without a path; nothing is changed, and all goes on when it takes them again."""
+    for name in ("one", "other"):
+        workspaces.prepare(name, source)
+    workspaces.keep("one")
+    for folder, asked in (
+        ("sandboxes", lambda: workspaces.prepare("new", source)),
+        ("sandboxes", lambda: workspaces.restore("one")),
+        ("sessions", lambda: workspaces.fork("one", "fork")),
+    ):
+        with immutable(data_dir / folder), pytest.raises(Unavailable) as refused:
+            asked()
+        assert str(data_dir) not in refused.value.text
+        asked()

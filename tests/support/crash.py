@@ -58,9 +58,14 @@ class Memory:
 
 
 class Ashd:
-    """The daemon; `start` starts it again on what it left."""
+    """The daemon; `start` starts it again on what it left.
 
-    def __init__(self, data_dir, *options):
+    `before` comes before its command; what it logs goes to `log`, if that is a file.
+    """
+
+    def __init__(self, data_dir, *options, before=(), log=None):
+        self._before = before
+        self._log = log
         self._options = ["--data-dir", str(data_dir), "--pre-warm-count", "0", *options]
         self.process = None
         self.url = ""
@@ -76,15 +81,16 @@ class Ashd:
 
     def spawn(self):
         """Does not wait until it serves."""
-        command = [sys.executable, "-m", "ash.cli.ashd", "--port", "0", *self._options]
+        command = [*self._before, sys.executable, "-m", "ash.cli.ashd", "--port", "0"]
         env = {
             **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
             "ASH_API_KEY": KEY,
             "PYTHONPATH": str(Path.cwd()),
         }
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env, text=True
-        )
+        with Path(self._log or os.devnull).open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, *self._options], stdout=subprocess.PIPE, stderr=log, env=env, text=True
+            )
 
     async def kill(self):
         """With SIGKILL; returns when all that it had started is gone."""

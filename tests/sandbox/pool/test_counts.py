@@ -99,13 +99,13 @@ async def test_sandbox_that_can_not_be_remembered_is_not_made(scene):
 
 
 async def test_end_that_can_not_be_remembered_costs_no_one(scene):
-    """What the store could not be told of is settled at the next start."""
+    """What the store could not be told of is settled at the next start, and not counted before."""
     scene.open()
     box = await scene.claim()
     scene.ledger.failing = {"cold"}
     box.close()
     await wait_all_tasks_blocked()
-    assert (0, 0, 0) == scene.counts
+    assert ((0, 0, 0), 0) == (scene.counts, scene.pool.stats().cold)
     assert (await scene.claim()).alive
 
 

@@ -36,8 +36,8 @@ class S3:
 
 
 @contextmanager
-def running_s3():
-    argv = [sys.executable, "-W", "ignore", "-m", "moto.server", "-p", "0"]
+def running_s3(module="moto.server"):
+    argv = [sys.executable, "-W", "ignore", "-m", module, "-p", "0"]
     with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
         try:
             url = next(found[1] for line in process.stderr if (found := ADDRESS.search(line)))

@@ -39,7 +39,9 @@ def connect(url: str) -> ObjectStore:
     Credentials, region and endpoint are from the environment, as for the clouds' own tools.
     Connects to nothing yet. Raises StoreFailed for what can't be a store.
     """
-    plain_http = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+    # Google's endpoint is another one only where the account's own file names it.
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+    plain_http = endpoint.startswith("http://") or url.startswith("gs://")
     options: Any = {**_CLIENT, "allow_http": plain_http}
     try:
         return from_url(url, client_options=options, retry_config=_RETRY)

@@ -1,4 +1,4 @@
-"""What every snapshot store promises: the one on S3 and the folder pass the same tests."""
+"""What every snapshot store promises: those in the clouds and the folder pass the same tests."""
 
 import os
 import time
@@ -9,6 +9,7 @@ import trio
 from ash.sandbox.snapshots.cloud import PART_BYTES, connect, running
 from ash.sandbox.snapshots.folder import FolderStore
 from ash.sandbox.snapshots.store import Missing, StoreFailed
+from tests.support.gcs import running_gcs
 from tests.support.s3 import BUCKET, running_s3
 
 
@@ -26,13 +27,26 @@ def s3(endpoint, monkeypatch):
     return endpoint
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(scope="module")
+def google(tmp_path_factory):
+    with running_gcs(tmp_path_factory.mktemp("google")) as gcs:
+        yield gcs
+
+
+@pytest.fixture
+def gs(google, monkeypatch):
+    google.make_bucket()
+    for name, value in google.env.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(params=["folder", "s3", "gs"])
 async def store(request, tmp_path):
     if request.param == "folder":
         yield FolderStore(tmp_path / "store")
     else:
-        request.getfixturevalue("s3")
-        async with running(connect(f"s3://{BUCKET}/a/prefix")) as store:
+        request.getfixturevalue(request.param)
+        async with running(connect(f"{request.param}://{BUCKET}/a/prefix")) as store:
             yield store
 
 

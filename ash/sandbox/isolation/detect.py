@@ -4,9 +4,11 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 from ash.errors import StartError
 from ash.sandbox import seccomp
@@ -16,9 +18,15 @@ from ash.sandbox.isolation.bubblewrap import Bubblewrap
 from ash.sandbox.isolation.place import Isolation, Level, Place
 from ash.sandbox.isolation.reasons import explain
 from ash.sandbox.isolation.uids import Uids
+from ash.sandbox.tree import remove_tree
 
 # A machine that boots may be busy; what takes longer would make every session wait.
 PROBE_SECONDS = 10.0
+
+# Where it tries, below the system's folder for such. One that was killed in it leaves it there, and
+# the next one takes it away when nobody can be in it any more.
+PROBE = "ash-probe-"
+ABANDONED_SECONDS = 3600.0
 
 NOT_INSTALLED = "bubblewrap is not installed (apt-get install bubblewrap)"
 
@@ -40,6 +48,7 @@ def detect(
     program = shutil.which("bwrap")
     if program is None:
         return _checked(level, Bare(missing=(NOT_INSTALLED,)))
+    _sweep()
     refusals: list[str] = []
     files = root.make(readable, hidden)
     for isolation in _best_first(program, files, users or Uids()):
@@ -67,11 +76,20 @@ def _best_first(program: str, files: root.Root, users: Uids) -> Iterator[Bubblew
     yield Bubblewrap(program, files, users=None, seccomp=calls, missing=lacks)
 
 
+def _sweep() -> None:
+    oldest = time.time() - ABANDONED_SECONDS
+    for folder in Path(gettempdir()).glob(f"{PROBE}*"):
+        with suppress(FileNotFoundError):
+            found = folder.lstat()
+            if found.st_uid == os.geteuid() and found.st_mtime < oldest:
+                remove_tree(folder)
+
+
 def _why_not(isolation: Bubblewrap) -> str | None:
     """Starts a real sandbox: what a kernel or container forbids shows only then."""
     # Says too whether the interpreter and the bridge can be read by whoever is in there.
     program = [sys.executable, "-P", "-c", "import bridge"]
-    with TemporaryDirectory(prefix="ash-probe-") as folder:
+    with TemporaryDirectory(prefix=PROBE) as folder:
         own = Path(folder)
         place = Place(own / "workspace", own / "home", own / "sockets")
         for part in (place.workspace, place.home, place.sockets):

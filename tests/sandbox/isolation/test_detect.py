@@ -1,5 +1,6 @@
 import os
 import sys
+import tempfile
 from importlib import import_module
 
 import pytest
@@ -84,6 +85,17 @@ def test_best_effort_with_a_bubblewrap_that_hangs(bwrap, monkeypatch):
     monkeypatch.setattr(module, "PROBE_SECONDS", 0.2)
     bwrap("exec /bin/sleep 1000")
     assert ("bubblewrap does not answer",) == detect("best-effort").missing
+
+
+def test_probe_of_one_that_was_killed_is_removed(tmp_path, monkeypatch):
+    """Its folder lies where nobody cleans; one that may be in use stays."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("ash-probe-old", "ash-probe-new", "other"):
+        (tmp_path / name / "workspace").mkdir(parents=True)
+    for name in ("ash-probe-old", "other"):
+        os.utime(tmp_path / name, (1e9, 1e9))
+    detect("best-effort")
+    assert ["ash-probe-new", "other"] == sorted(path.name for path in tmp_path.iterdir())
 
 
 def test_best_effort_where_namespaces_are_forbidden(isolation, place):

@@ -1,0 +1,128 @@
+"""What a session on the real CLI still has after it was paused, stopped, killed or restarted."""
+
+import json
+import os
+import signal
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from ash.testing import StubModel
+from tests.support.daemon import PATIENCE, running, settings
+from tests.support.processes import descendants
+
+pytestmark = pytest.mark.cli
+
+EVERYTHING = {
+    "model": "claude-other",
+    "systemPrompt": "Speak like a pirate.",
+    "mcpServers": {"tools": {"command": "true"}},
+    "permissionMode": "default",
+    "extraEnv": {"TOKEN": "t0ken", "ANTHROPIC_API_KEY": "sk-session"},
+    "disallowedTools": ["WebFetch"],
+}
+
+
+@asynccontextmanager
+async def daemon(data_dir, model):
+    wanted = settings(
+        data_dir,
+        engine="claude-agent",
+        anthropic_base_url=model.url,
+        anthropic_api_key="sk-daemon",
+    )
+    async with running(wanted, other_tenant=False) as running_daemon:
+        yield running_daemon.us
+
+
+async def begin(us):
+    """A session that was asked for all there is, and has said and written something."""
+    await us.deploy()
+    session = await us.create(**EVERYTHING)
+    await us.say(session, "the word is heron")
+    body = {"command": "echo kept > note.txt"}
+    (await us.post(f"/api/sessions/{session}/exec", json=body)).raise_for_status()
+    return session
+
+
+async def change(us, session, action):
+    (await us.post(f"/api/sessions/{session}/{action}")).raise_for_status()
+
+
+async def goes_on(us, model, session):
+    """Files, conversation and settings are there, in the CLI and in what reaches the model."""
+    frames = await us.say(session, "ahoy", options="?resume=auto")
+    assert "completed" == frames[-1].value["reason"]
+    init = next(f.value for f in frames if f.event == "message" and f.value["type"] == "system")
+    assert ("claude-other", "default") == (init["model"], init["permissionMode"])
+    assert "tools" in [server["name"] for server in init["mcp_servers"]]
+    assert "WebFetch" not in init["tools"]
+    request = [request for request in model.requests if request.text == "ahoy"][-1]
+    assert ("claude-other", "sk-session") == (request.body["model"], request.headers["x-api-key"])
+    assert "pirate" in json.dumps(request.body["system"])
+    assert "the word is heron" in request.texts
+    body = {"command": "cat note.txt; echo $TOKEN"}
+    done = (await us.post(f"/api/sessions/{session}/exec", json=body)).json()
+    assert "kept\nt0ken\n" == done["stdout"]
+
+
+def named(name):
+    """Our processes of that name."""
+    return [
+        pid
+        for pid in descendants(os.getpid())
+        if Path(f"/proc/{pid}/comm").read_text().strip() == name
+    ]
+
+
+async def pause(us, session):
+    await change(us, session, "pause")
+
+
+async def stop(us, session):
+    await change(us, session, "stop")
+    assert [] == named("claude")
+
+
+async def kill_the_cli(us, session):
+    """And wait until that is noticed: a message that comes sooner fails."""
+    known = await news(us, session)
+    for pid in named("claude"):
+        os.kill(pid, signal.SIGKILL)
+    with trio.fail_after(PATIENCE):
+        while await news(us, session) == known:  # noqa: ASYNC110 - nobody tells
+            await trio.sleep(0.01)
+
+
+async def news(us, session):
+    """What the daemon itself has put into the session's log."""
+    logs = (await us.get(f"/api/sessions/{session}/logs")).json()["logs"]
+    return [line["text"] for line in logs if line["level"] == "system"]
+
+
+async def kill_the_sandbox(us, session):
+    for pid in named("bwrap"):
+        os.kill(pid, signal.SIGKILL)
+    await us.becomes(session, "error")
+
+
+@pytest.mark.parametrize("interruption", [pause, stop, kill_the_cli, kill_the_sandbox])
+async def test_session_goes_on_after(data_dir, interruption):
+    """With its files, its conversation and its settings, twice."""
+    async with StubModel() as model, daemon(data_dir, model) as us:
+        session = await begin(us)
+        for _ in range(2):
+            await interruption(us, session)
+            await goes_on(us, model, session)
+
+
+async def test_session_goes_on_after_a_restart(data_dir):
+    """The daemon that comes next has never seen its processes."""
+    async with StubModel() as model:
+        async with daemon(data_dir, model) as us:
+            session = await begin(us)
+        async with daemon(data_dir, model) as us:
+            assert "paused" == await us.status(session)
+            await goes_on(us, model, session)

@@ -1,6 +1,8 @@
 """`ash` against the real daemon."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from ash.cli import process
 
 AGENT = Path(__file__).parents[2] / "examples" / "hello-agent"
+_ASH = [sys.executable, "-P", "-m", "ash.cli"]
 
 
 @pytest.fixture
@@ -81,7 +84,7 @@ def test_a_second_daemon_on_the_same_data(running):
 def test_demo(clean, engine):
     """The demo does the whole job, says so, and leaves nothing behind."""
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "ash.cli", "demo", "--engine", engine],
+        [*_ASH, "demo", "--engine", engine],
         capture_output=True,
         text=True,
         check=False,
@@ -97,3 +100,30 @@ def test_ashd_as_it_is_started_by_others():
     run = subprocess.run(process.command(["--version"]), capture_output=True, text=True, check=True)
 
     assert (run.stdout, run.stderr) == ("ash, version 0.1.0\n", "")
+
+
+def test_send_outlives_a_server_that_is_killed(running, clean):
+    """The turn's end comes from the next server, and nothing that was printed comes again."""
+    running("deploy", AGENT)
+    session = running("session", "create", "hello-agent").stdout.strip()
+    url = Path("data/ashd.url").read_text().strip()
+    sending = subprocess.Popen(
+        [*_ASH, "--server", url, "session", "send", session, "SLOW: 100 60"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with sending:
+        first = sending.stdout.read(len("tick0 "))
+        os.kill(int(Path("data/ashd.pid").read_text()), signal.SIGKILL)
+        again = running(
+            *("start", "--detach", "--engine", "scripted", "--port", url.rpartition(":")[2])
+        )
+        rest, told = sending.communicate()
+
+    assert (0, 1) == (again.exit_code, sending.returncode), again.stderr
+    assert "tick0 " == first
+    assert "tick0" not in rest
+    assert told.startswith(f"the connection to {url} broke off")
+    assert "coming back to the stream\n" in told
+    assert "the turn ended early: lost\n" in told

@@ -5,7 +5,6 @@ from typing import Any, TypeVar
 import msgspec
 from quart import Response, request
 
-from ash.requests import pages
 from ash.requests.body import decode
 
 T = TypeVar("T")
@@ -27,8 +26,3 @@ async def body(shape: msgspec.json.Decoder[T]) -> T:
 def asked(name: str) -> str | None:
     """What the query says under a name."""
     return request.args.get(name)
-
-
-def choice(name: str, choices: tuple[T, ...]) -> T | None:
-    """One of the words allowed from the query. Raises BadRequest, naming them."""
-    return pages.choice(asked, name, choices)

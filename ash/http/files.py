@@ -8,8 +8,9 @@ from quart.blueprints import BlueprintSetupState
 from quart.wrappers.response import ResponseBody
 from werkzeug.routing import BaseConverter
 
-from ash.http.answers import answer, choice
+from ash.http.answers import answer, asked
 from ash.http.uploads import read_uploads
+from ash.requests.pages import choice
 from ash.sandbox.files import OpenFile
 from ash.sandbox.workspace import Source
 from ash.sessions.files import Files
@@ -37,14 +38,14 @@ def blueprint(files: Files) -> Blueprint:
 
     @routes.get("")
     async def find(session_id: str) -> Response:
-        hidden = choice("includeHidden", ("true", "false")) == "true"
+        hidden = choice(asked, "includeHidden", ("true", "false")) == "true"
         listing, source = await files.find(g.tenant, session_id, hidden=hidden)
         more = {"truncated": True} if listing.truncated else {}
         return answer(files=listing.files, source=source, **more)
 
     @routes.get("/<anything:path>")
     async def get(session_id: str, path: str) -> Response:
-        if choice("format", ("raw", "json")) == "json":
+        if choice(asked, "format", ("raw", "json")) == "json":
             content, size, source = await files.read_text(g.tenant, session_id, path)
             return answer(path=path, content=content, size=size, source=source)
         file, source = await files.open(g.tenant, session_id, path)

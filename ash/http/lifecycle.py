@@ -1,16 +1,11 @@
 """What changes a session: the routes that pause, stop, resume, fork, interrupt and configure it."""
 
 import msgspec
-from msgspec import UNSET
 from quart import Blueprint, Response, g
 
-from ash.http.answers import answer, body, choice
-from ash.http.requests import ConfigureSession, ForkSession
-from ash.sessions.live import WhenBusy
-from ash.sessions.recipe import CONFIG
+from ash.http.answers import answer, asked, body
+from ash.requests.sessions import ConfigureSession, ForkSession, fork_when_busy, new_config
 from ash.sessions.service import Sessions
-
-_WHEN_BUSY: tuple[WhenBusy, ...] = ("queue", "interrupt")
 
 _configure = msgspec.json.Decoder(ConfigureSession)
 _fork = msgspec.json.Decoder(ForkSession)
@@ -34,7 +29,7 @@ def blueprint(sessions: Sessions) -> Blueprint:
     @routes.post("/<session_id>/fork")
     async def fork(session_id: str) -> Response:
         wanted = await body(_fork)
-        busy = choice("whenBusy", _WHEN_BUSY) or "refuse"
+        busy = fork_when_busy(asked)
         session = await sessions.fork(g.tenant, session_id, wanted.after_sequence, busy)
         return answer(201, session=session)
 
@@ -46,8 +41,7 @@ def blueprint(sessions: Sessions) -> Blueprint:
     @routes.patch("/<session_id>/config")
     async def configure(session_id: str) -> Response:
         wanted = await body(_configure)
-        given = {key: getattr(wanted, name) for name, key in CONFIG.items()}
-        config = {key: value for key, value in given.items() if value is not UNSET}
+        config = new_config(wanted)
         session = await sessions.configure(g.tenant, session_id, wanted.model, config)
         return answer(session=session)
 

@@ -6,8 +6,12 @@ from msgspec import UNSET, Meta, UnsetType, field
 from ash.errors import BadRequest
 from ash.protocol import Exec
 from ash.requests.body import Body, Env, one_of
+from ash.requests.pages import Get, choice
 from ash.sandbox.limits import AskedLimits
+from ash.sessions.live import WhenBusy
 from ash.sessions.recipe import CONFIG, NewSession
+
+_FORK_WAITS: tuple[WhenBusy, ...] = ("queue", "interrupt")
 
 # What Linux takes as one argument, MAX_ARG_STRLEN, has 128 KiB and a NUL.
 MAX_COMMAND = 128 * 1024 - 1
@@ -80,6 +84,11 @@ def new_config(wanted: ConfigureSession) -> dict[str, Any]:
     """What is given of a session's config, by the API's names."""
     given = {key: getattr(wanted, name) for name, key in CONFIG.items()}
     return {key: value for key, value in given.items() if value is not UNSET}
+
+
+def fork_when_busy(get: Get) -> WhenBusy:
+    """What is done about a turn of the parent. Raises BadRequest."""
+    return choice(get, "whenBusy", _FORK_WAITS) or "refuse"
 
 
 def shell_command(wanted: RunCommand) -> Exec:

@@ -96,16 +96,16 @@ async def test_fork_in_the_midst_of_a_turn_has_none_of_it(us):
     """It begins after the last finished turn; the turn that runs goes on to its end."""
     parent = await us.create()
     await us.say(parent, "one")
-    async with us.sending(parent, "SLOW: 5 0.2", includePartialMessages=True) as stream:
+    async with us.sending(parent, "SLOW: 5 1", includePartialMessages=True) as stream:
         await stream.until("text_delta")
         before = await contents(us, parent)
         fork = await forked(us, parent)
         assert "completed" == (await stream.rest())[-1].value["reason"]
     forks = await contents(us, fork)
     assert before[: len(forks)] == forks
-    assert '{"type":"user","content":"SLOW: 5 0.2"}' not in forks
+    assert '{"type":"user","content":"SLOW: 5 1"}' not in forks
     assert ["one", "RECALL"] == await recalls(us, fork)
-    assert ["one", "SLOW: 5 0.2", "RECALL"] == await recalls(us, parent)
+    assert ["one", "SLOW: 5 1", "RECALL"] == await recalls(us, parent)
 
 
 async def test_fork_in_the_midst_of_the_first_turn_begins_anew(us):
@@ -125,7 +125,7 @@ async def test_fork_in_the_midst_of_the_first_turn_begins_anew(us):
 async def test_fork_may_wait_for_the_turn_or_end_it(scripted, option, reason):
     """Then it has all of the turn, messages and files alike."""
     parent = await scripted.create()
-    async with scripted.sending(parent, "SLOW: 5 0.1", includePartialMessages=True) as stream:
+    async with scripted.sending(parent, "SLOW: 5 1", includePartialMessages=True) as stream:
         await stream.until("text_delta")
         fork = await forked(scripted, parent, f"?whenBusy={option}")
         assert reason == (await stream.rest())[-1].value["reason"]

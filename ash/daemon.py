@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-import structlog
 import trio
 
 from ash import __version__
@@ -21,11 +20,12 @@ from ash.http.listeners import open_listeners
 from ash.http.server import serve
 from ash.http.services import Services
 from ash.keys import Keys, load_secret
+from ash.log import get_logger
 from ash.sandbox.reaper import reap_orphans
 from ash.tickets import Tickets
 from ash.tree import Tree, open_tree
 
-log = structlog.stdlib.get_logger()
+log = get_logger()
 
 
 async def run(settings: Settings) -> None:

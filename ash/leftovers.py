@@ -5,19 +5,19 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-import structlog
 import trio
 
 from ash.agents import agent_folder
 from ash.clock import Clock, now_iso
 from ash.data_dir import AGENTS, TRANSFERS
 from ash.keys import INITIAL_KEY_FILE, SECRET_FILE
+from ash.log import get_logger
 from ash.model import StoredAgent
 from ash.sandbox.tree import remove_tree
 from ash.sandbox.workspace import Workspaces
 from ash.store import Store
 
-log = structlog.stdlib.get_logger()
+log = get_logger()
 
 # What is whole but nobody's may be what an older copy of the database does not know yet: there
 # is time to see it, a week.

@@ -9,12 +9,15 @@ import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import Processor
 
 from ash.errors import AshError
+
+# A line for each request, with its URL, is not for the daemon's log.
+_TOO_CHATTY = ("httpx", "httpcore")
 
 _HIDDEN = "***"
 # The last word of a name decides: `api_key` and `Authorization` are secret, `key_prefix` and
@@ -53,8 +56,18 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=out),
         cache_logger_on_first_use=False,
     )
+    for name in _TOO_CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.root.handlers = [_ToStructlog()]
     logging.root.setLevel(level.upper())
+
+
+def get_logger() -> structlog.stdlib.BoundLogger:
+    """structlog's, once somebody has set that up; else the standard library's, named `ash`.
+
+    A script that embeds ash decides where logs go: by itself structlog writes to stdout.
+    """
+    return cast("structlog.stdlib.BoundLogger", _Logger())
 
 
 def redact(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -116,6 +129,30 @@ def _head_first(
 ) -> MutableMapping[str, Any]:
     head = {"timestamp": event.pop("timestamp"), "level": event.pop("level")}
     return {**head, "action": event.pop("event"), **event}
+
+
+def _as_record(
+    logger: Any, method: str, event: MutableMapping[str, Any]
+) -> tuple[tuple[str], dict[str, Any]]:
+    """What a logger of the standard library is called with: one line, and the exception."""
+    action, exc_info = event.pop("event"), event.pop("exc_info", None)
+    fields = (f"{name}={value!r}" for name, value in event.items())
+    return (" ".join([action, *fields]),), {"exc_info": exc_info}
+
+
+_standard = structlog.wrap_logger(
+    logging.getLogger("ash"),
+    processors=[redact, _as_record],
+    wrapper_class=structlog.stdlib.BoundLogger,
+)
+
+
+class _Logger:
+    """Decides at each call: what is imported first must not matter."""
+
+    def __getattr__(self, name: str) -> Any:
+        log = structlog.get_logger() if structlog.is_configured() else _standard
+        return getattr(log, name)
 
 
 class _ToStructlog(logging.Handler):

@@ -8,7 +8,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
-import structlog
 import trio
 from msgspec import Struct
 
@@ -18,6 +17,7 @@ from ash.clock import SystemClock
 from ash.config import Settings
 from ash.errors import StartError
 from ash.leftovers import settle
+from ash.log import get_logger
 from ash.model import StoredAgent
 from ash.runtime import find_runtime, model_upstream
 from ash.sandbox.box import Workshop
@@ -36,7 +36,7 @@ from ash.sessions.recipe import Rules
 from ash.sessions.service import Sessions
 from ash.store import Store, open_store
 
-log = structlog.stdlib.get_logger()
+log = get_logger()
 
 # Sessions of a process that stands alone are found again under this name after a restart.
 OWNER = "standalone"

@@ -1,6 +1,5 @@
 """The Quart app: every route but the hot one, with the same keys and the same errors."""
 
-import structlog
 from quart import Response, g, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
@@ -10,9 +9,10 @@ from ash.http import agents, files, health, lifecycle, sessions, tickets
 from ash.http.error_body import UNEXPECTED, error_body
 from ash.http.services import Services
 from ash.http.uploads import Request
+from ash.log import get_logger
 from ash.requests.messages import MAX_BODY
 
-log = structlog.stdlib.get_logger()
+log = get_logger()
 
 
 def make_app(services: Services) -> QuartTrio:

@@ -2,7 +2,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import cast
 
-import structlog
 import trio
 from hypercorn.config import Config
 from hypercorn.typing import (
@@ -16,8 +15,9 @@ from hypercorn.typing import (
 
 from ash.http.exchange import ClientGone
 from ash.http.inbox import Inbox
+from ash.log import get_logger
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 
 class AppTasks:

@@ -2,7 +2,6 @@ from contextlib import suppress
 from math import inf
 from typing import cast
 
-import structlog
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
@@ -15,6 +14,7 @@ from ash.http.exchange import ClientGone
 from ash.http.limits import Limits
 from ash.http.protocol import Protocol
 from ash.http.sender import Sender
+from ash.log import get_logger
 
 # Parsing a head of tiny headers costs 0.4 ms a KiB, and the loop does nothing else meanwhile.
 _HEAD_READ = 16 * 1024
@@ -22,7 +22,7 @@ _BODY_READ = 64 * 1024
 # Of requests that come while an earlier one is being answered.
 _READ_AHEAD = 64 * 1024
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 
 class Connection:

@@ -2,14 +2,14 @@
 
 from typing import Protocol
 
-import structlog
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
 from ash.errors import AshError
 from ash.http.error_body import JSON, UNEXPECTED, error_body
+from ash.log import get_logger
 
-log = structlog.stdlib.get_logger()
+log = get_logger()
 
 # Well below the 30 to 60 seconds after which proxies drop a silent connection.
 PING_SECONDS = 15

@@ -6,7 +6,6 @@ Here is the hot one, `POST /api/sessions/:id/messages`.
 import re
 from urllib.parse import parse_qsl
 
-import structlog
 from hypercorn.typing import (
     ASGIFramework,
     ASGIReceiveCallable,
@@ -19,11 +18,12 @@ from ash.errors import TooLarge
 from ash.http.event_stream import header, refusal, send_error, send_frames
 from ash.http.services import Services
 from ash.http.watch import watch_session
+from ash.log import get_logger
 from ash.requests.messages import MAX_BODY, Options, message_query, options
 from ash.sessions.stream import Cut
 from ash.sessions.turn_frames import TurnFrames
 
-log = structlog.stdlib.get_logger()
+log = get_logger()
 
 PATH = re.compile(r"/api/sessions/([^/]+)/(messages|stream)")
 

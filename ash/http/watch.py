@@ -4,16 +4,16 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import parse_qsl
 
-import structlog
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
 from ash.errors import BadRequest, MethodNotAllowed
 from ash.http.event_stream import header, refusal, send_error, send_frames, send_nothing
 from ash.http.services import Services
+from ash.log import get_logger
 from ash.sessions.stream import Cut
 from ash.sessions.watch import Watch
 
-log = structlog.stdlib.get_logger()
+log = get_logger()
 
 # Soon, as a turn may be running, but not so soon that a crowd stands before a daemon that starts.
 RETRY_MS = 1000

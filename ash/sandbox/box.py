@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 import msgspec
-import structlog
 import trio
 from msgspec import Struct, structs
 
 from ash.errors import AshError, EngineFailed, Unavailable
+from ash.log import get_logger
 from ash.model import LogLevel
 from ash.protocol import Exec, Open, Resume
 from ash.sandbox.disk_words import disk_refusal
@@ -24,7 +24,7 @@ from ash.sandbox.logs import Journal, LogSink
 from ash.sandbox.sandbox import Runtime, Sandbox, open_sandbox
 from ash.sandbox.workspace import Workspaces
 
-log = structlog.stdlib.get_logger()
+log = get_logger()
 
 State = Literal["warming", "warm", "waiting", "running"]
 

@@ -4,11 +4,10 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import structlog
-
 from ash.errors import Unavailable
+from ash.log import get_logger
 
-log = structlog.stdlib.get_logger()
+log = get_logger()
 
 # A person has to see to it first.
 RETRY_SECONDS = 30

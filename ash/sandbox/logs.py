@@ -2,12 +2,12 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-import structlog
 import trio
 
+from ash.log import get_logger
 from ash.model import LogLevel
 
-log = structlog.stdlib.get_logger()
+log = get_logger()
 
 LogSink = Callable[[Sequence[tuple[LogLevel, str]]], Awaitable[None]]
 

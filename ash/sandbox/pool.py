@@ -6,16 +6,16 @@ from contextlib import asynccontextmanager
 from typing import Literal, Protocol
 from uuid import uuid4
 
-import structlog
 import trio
 from msgspec import Struct
 
 from ash.errors import Conflict, Unavailable
+from ash.log import get_logger
 from ash.model import PoolStats
 from ash.protocol import Open
 from ash.sandbox.box import Box, Kind, Order, Origin, Settings, State, Workshop
 
-log = structlog.stdlib.get_logger()
+log = get_logger()
 
 # One that dies sooner after its boot, of itself and unused, would do so again and again.
 LEAST_LIFE = 60.0

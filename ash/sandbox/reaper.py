@@ -10,12 +10,12 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-import structlog
 import trio
 
+from ash.log import get_logger
 from ash.sandbox.process import Spawner
 
-log = structlog.stdlib.get_logger()
+log = get_logger()
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 

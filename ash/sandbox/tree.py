@@ -7,12 +7,11 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import structlog
-
 from ash.errors import BadRequest
+from ash.log import get_logger
 from ash.sandbox.disk_words import disk_in_words
 
-log = structlog.stdlib.get_logger()
+log = get_logger()
 
 
 def copy_tree(source: Path, target: Path) -> None:

@@ -9,17 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-import structlog
-
 from ash.data_dir import SANDBOXES, SESSIONS
 from ash.errors import NotFound
+from ash.log import get_logger
 from ash.sandbox import copying
 from ash.sandbox.beneath import open_folder
 from ash.sandbox.disk_words import disk_in_words
 from ash.sandbox.isolation import Place
 from ash.sandbox.tree import copy_tree, remove_tree
 
-log = structlog.stdlib.get_logger()
+log = get_logger()
 
 Source = Literal["sandbox", "snapshot"]
 

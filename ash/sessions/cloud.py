@@ -9,7 +9,6 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import msgspec
-import structlog
 import trio
 from msgspec import UNSET, Raw, Struct, structs
 
@@ -18,6 +17,7 @@ from ash.agents import agent_folder
 from ash.clock import Clock, now_iso
 from ash.data_dir import SANDBOXES, SESSIONS
 from ash.errors import EngineFailed, NotFound, Unavailable
+from ash.log import get_logger
 from ash.model import Agent, Session, SessionSettings, StoredAgent, StoredSession
 from ash.sandbox.box import Kind, Order
 from ash.sandbox.limits.amounts import MB
@@ -27,7 +27,7 @@ from ash.sandbox.snapshots.store import StoreFailed
 from ash.sandbox.snapshots.uploader import Uploader
 from ash.store import Store
 
-log = structlog.stdlib.get_logger()
+log = get_logger()
 
 # As in `Place`, and what an agent's one folder is called in its archive.
 SESSION_TOPS, AGENT_TOPS = ("home", "workspace"), ("files",)

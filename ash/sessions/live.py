@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from copy import copy
 from typing import Literal
 
-import structlog
 import trio
 from msgspec import structs
 
@@ -13,6 +12,7 @@ from ash import events
 from ash.clock import now_iso
 from ash.errors import BadRequest, Conflict, EngineFailed, Unavailable
 from ash.lifecycle import CHANGES, Action, refusal
+from ash.log import get_logger
 from ash.model import LogLevel, StoredSession, TurnReason
 from ash.protocol import Exec, ExecResult, Query
 from ash.sandbox.box import Box, Settings
@@ -22,7 +22,7 @@ from ash.sessions.house import House
 from ash.sessions.stream import Stream
 from ash.sessions.turn import STEP_SECONDS, Room, Turn
 
-log = structlog.stdlib.get_logger()
+log = get_logger()
 
 
 # Between two tries to store a session's end: what keeps it may be gone at any time.

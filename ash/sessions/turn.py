@@ -6,7 +6,6 @@ from math import inf
 from typing import Protocol
 from uuid import uuid4
 
-import structlog
 import trio
 from msgspec import Raw, Struct
 
@@ -14,6 +13,7 @@ from ash import __version__, events
 from ash.clock import Clock, now_iso
 from ash.errors import AshError, Conflict, EngineFailed, Unavailable
 from ash.events import Ending, Frame
+from ash.log import get_logger
 from ash.model import StoredSession, TurnReason
 from ash.protocol import Command, Done, Failed, Interrupt, Message, Query, Shutdown
 from ash.sandbox.link import TurnEvent
@@ -21,7 +21,7 @@ from ash.sessions.stream import Stream
 from ash.store import Lost, Store
 from ash.store.history import NewEvent
 
-log = structlog.stdlib.get_logger()
+log = get_logger()
 
 # How long each step to the end of a turn has before the next is taken. The CLI answers an
 # interrupt within 10 ms and stops a tool within 50: this is for one that is stuck.

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from ash.errors import Unavailable
-from ash.log import configure
+from ash.log import configure, get_logger
 
 
 @pytest.fixture
@@ -152,3 +152,32 @@ def test_console_quotes_control_characters(stream):
 
     assert "\x1b[2J" not in stream.getvalue()
     assert stream.getvalue().count("\n") == 1
+
+
+def test_program_that_sets_up_nothing_gets_records(caplog, capsys):
+    """What embeds ash finds its log in the standard library's, and nothing on stdout."""
+    structlog.reset_defaults()
+    with caplog.at_level("INFO"):
+        get_logger().info("session.created", session="s1", api_key="sk-ant-x")
+        get_logger().error("turn.failed", share="5 %", exc_info=ValueError("100 %s"))
+
+    assert [
+        ("ash", "INFO", "session.created session='s1' api_key='***'"),
+        ("ash", "ERROR", "turn.failed share='5 %'"),
+    ] == [(record.name, record.levelname, record.getMessage()) for record in caplog.records]
+    assert "ValueError: 100 %s" in caplog.text
+    assert ("", "") == capsys.readouterr()
+
+
+def test_program_that_sets_structlog_up_gets_events(lines):
+    """Whenever it does so, before or after ash is imported."""
+    get_logger().info("session.created", session="s1")
+
+    assert "session.created" == lines()[0]["action"]
+
+
+def test_requests_of_the_proxy_are_no_lines(lines):
+    """In the daemon; what a program does that embeds ash is its own business."""
+    logging.getLogger("httpx").info("HTTP Request: POST https://model/")
+
+    assert [] == lines()

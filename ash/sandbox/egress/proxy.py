@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import h11
-import structlog
 import trio
 
 from ash.errors import AshError
+from ash.log import get_logger
 from ash.sandbox.egress import model_calls, plain
 from ash.sandbox.egress.answer import Answer, each
 from ash.sandbox.egress.client import Client
@@ -21,7 +21,7 @@ from ash.sandbox.egress.tunnel import join
 from ash.sandbox.egress.upstream import ModelUpstream
 from ash.sandbox.logs import LogSink
 
-log = structlog.stdlib.get_logger()
+log = get_logger()
 
 # Two descriptors each. A browser opens some 30 connections, npm 15, the CLI a few.
 CONNECTIONS = 128

@@ -1,6 +1,5 @@
 """The model endpoint, and the connections to it that all sandboxes of a daemon share."""
 
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -18,10 +17,6 @@ from ash.sandbox.egress.credentials import secrets
 from ash.sandbox.egress.errors import Unreachable
 from ash.sandbox.egress.headers import Header, Headers, from_model, length, to_model
 from ash.sandbox.egress.scrub import Scrub
-
-# A line for each request, with its URL, is not for the daemon's log.
-logging.getLogger("httpx").setLevel(logging.WARNING)
-logging.getLogger("httpcore").setLevel(logging.WARNING)
 
 ANTHROPIC = "https://api.anthropic.com"
 

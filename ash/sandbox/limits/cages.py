@@ -6,16 +6,16 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-import structlog
 import trio
 
+from ash.log import get_logger
 from ash.sandbox.limits.amounts import Limits
 from ash.sandbox.limits.cage import Cage, make
 from ash.sandbox.limits.detect import Ground, detect
 from ash.sandbox.limits.drivers import Part
 from ash.sandbox.limits.leftovers import Estate, sweep_leftovers
 
-log = structlog.stdlib.get_logger()
+log = get_logger()
 
 
 class Cages:

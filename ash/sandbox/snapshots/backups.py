@@ -8,10 +8,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import msgspec
-import structlog
 import trio
 from msgspec import Raw, Struct
 
+from ash.log import get_logger
 from ash.sandbox.snapshots.beside import beside
 from ash.sandbox.snapshots.layout import ARCHIVE, MANIFEST, Manifest, Subject
 from ash.sandbox.snapshots.pack import Packed
@@ -19,7 +19,7 @@ from ash.sandbox.snapshots.store import Missing, SnapshotStore, Stored, StoreFai
 from ash.sandbox.snapshots.work import Broken, Done, Pack, Refused, Unpack
 from ash.sandbox.tree import remove_tree
 
-log = structlog.stdlib.get_logger()
+log = get_logger()
 
 # One that turns out to be damaged has two others behind it …
 KEEP = 3

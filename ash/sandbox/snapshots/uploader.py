@@ -2,14 +2,14 @@
 
 from collections.abc import Awaitable, Callable
 
-import structlog
 import trio
 
+from ash.log import get_logger
 from ash.sandbox.snapshots.backups import Backups, Source
 from ash.sandbox.snapshots.layout import Subject
 from ash.sandbox.snapshots.store import StoreFailed
 
-log = structlog.stdlib.get_logger()
+log = get_logger()
 
 # Names only, a few MB. What does not fit is found by the next start.
 QUEUE = 10_000

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from functools import update_wrapper
-from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from ash.client.calls import agents, inside, sessions, streams
 from ash.client.following import Streamed
@@ -39,22 +39,15 @@ class Call(Generic[P, T]):
 
     def __init__(self, describe: Callable[P, Request[T]]) -> None:
         self._describe = describe
-        self.__doc__ = describe.__doc__
 
     @overload
-    def __get__(self, client: None, owner: type) -> Self: ...
+    def __get__(self, client: None, owner: type) -> Callable[P, Request[T]]: ...
     @overload
     def __get__(self, client: Blocking, owner: type) -> Callable[P, T]: ...
     @overload
     def __get__(self, client: Awaiting, owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
     def __get__(self, client: Blocking | Awaiting | None, owner: type) -> Any:
-        if client is None:
-            return self
-
-        def method(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return client.ask(self._describe(*args, **kwargs))
-
-        return update_wrapper(method, self._describe)
+        return self._describe if client is None else _method(client.ask, self._describe)
 
 
 class StreamCall(Generic[P]):
@@ -62,20 +55,20 @@ class StreamCall(Generic[P]):
 
     def __init__(self, describe: Callable[P, Streamed]) -> None:
         self._describe = describe
-        self.__doc__ = describe.__doc__
 
     @overload
-    def __get__(self, client: None, owner: type) -> Self: ...
+    def __get__(self, client: None, owner: type) -> Callable[P, Streamed]: ...
     @overload
     def __get__(self, client: Streaming[S_co], owner: type) -> Callable[P, S_co]: ...
     def __get__(self, client: Streaming[Any] | None, owner: type) -> Any:
-        if client is None:
-            return self
+        return self._describe if client is None else _method(client.follow, self._describe)
 
-        def method(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return client.follow(self._describe(*args, **kwargs))
 
-        return update_wrapper(method, self._describe)
+def _method(do: Callable[[Any], Any], describe: Callable[P, Any]) -> Callable[P, Any]:
+    def method(*args: P.args, **kwargs: P.kwargs) -> Any:
+        return do(describe(*args, **kwargs))
+
+    return update_wrapper(method, describe)
 
 
 class Api:

@@ -58,7 +58,7 @@ class AsyncEventStream:
                 await self._open()
             else:
                 self._following.feed(await anext(self._chunks, b""))
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             await self._drop()
             await anyio.sleep(self._following.lost(error))
         except BaseException:

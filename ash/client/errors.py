@@ -69,7 +69,7 @@ def told(error: httpx.RequestError | httpx.InvalidURL, target: Target) -> AshApi
     return AshApiError(f"{url}: {error}")
 
 
-def was_sent(error: httpx.TransportError) -> bool:
+def was_sent(error: httpx.RequestError) -> bool:
     """Whether the server may have got the request, or a part of it."""
     unsent = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
     return not isinstance(error, (*unsent, httpx.UnsupportedProtocol))

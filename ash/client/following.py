@@ -109,7 +109,7 @@ class Following:
         if self._reader.blocks > 1:
             self._failures = 0
 
-    def lost(self, error: httpx.TransportError) -> float:
+    def lost(self, error: httpx.RequestError) -> float:
         """How many seconds to wait before coming back. Raises AshApiError if there is no way."""
         if failure := self._failure(error):
             self.over = True
@@ -120,11 +120,12 @@ class Following:
         pause = min(FIRST_PAUSE * 2.0 ** (self._failures - 1), LONGEST_PAUSE)
         return pause * random.uniform(0.5, 1)  # noqa: S311 - it keeps a crowd apart, no secret
 
-    def _failure(self, error: httpx.TransportError) -> AshApiError | None:
+    def _failure(self, error: httpx.RequestError) -> AshApiError | None:
         """Why there is no coming back."""
         text = told(error, self._target).text
         sent = self._streamed.message is not None
-        if not self._connections and not (sent and was_sent(error)):
+        is_final = not isinstance(error, httpx.TransportError)
+        if is_final or (not self._connections and not (sent and was_sent(error))):
             return told(error, self._target)
         if sent and not self._reader.blocks and self._connections < 2:
             return MessageInDoubt(

@@ -59,7 +59,7 @@ class EventStream:
                 self._open()
             else:
                 self._following.feed(next(self._chunks, b""))
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             self._drop()
             time.sleep(self._following.lost(error))
         except BaseException:

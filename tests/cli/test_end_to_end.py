@@ -115,7 +115,9 @@ def test_send_outlives_a_server_that_is_killed(running, clean):
     )
     with sending:
         first = sending.stdout.read(len("tick0 "))
-        os.kill(int(Path("data/ashd.pid").read_text()), signal.SIGKILL)
+        daemon = int(Path("data/ashd.pid").read_text())
+        os.kill(daemon, signal.SIGKILL)
+        os.waitpid(daemon, 0)
         again = running(
             *("start", "--detach", "--engine", "scripted", "--port", url.rpartition(":")[2])
         )

@@ -176,6 +176,14 @@ def test_message_that_was_not_answered(error, in_doubt):
     assert in_doubt == isinstance(caught.value, MessageInDoubt)
 
 
+def test_answer_that_can_not_be_read(message):
+    """What no other connection would mend is told at once."""
+    message.feed(frame(7))
+
+    with pytest.raises(AshApiError, match="not gzip"):
+        message.lost(httpx.DecodingError("not gzip"))
+
+
 def test_message_that_was_answered_without_a_frame(message):
     """There is no cursor, so nobody knows which turn is ours."""
     with pytest.raises(MessageInDoubt):

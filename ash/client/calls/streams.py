@@ -42,8 +42,9 @@ def send_message(
         thinking=thinking,
         outputFormat=output_format,
     )
-    # One that queues is answered when its turn begins, and nobody knows when that is.
-    patience = None if when_busy == "queue" else STARTING if resume == "auto" else SILENCE
+    # One that queues is answered when its turn begins, and nobody knows when that is. Another may
+    # wait for its session to start, which the server may do without being asked.
+    patience = None if when_busy == "queue" else SILENCE if resume == "no" else STARTING
     message: Request[None] = Request(
         method="POST",
         path=sessions(session_id, "messages"),

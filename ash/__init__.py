@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ash.client import AshApiError, AshClient, AsyncAshClient
+    from ash.embedded import Ash
 
-__all__ = ["AshApiError", "AshClient", "AsyncAshClient"]
+__all__ = ["Ash", "AshApiError", "AshClient", "AsyncAshClient"]
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "Ash": "ash.embedded",
     "AshApiError": "ash.client",
     "AshClient": "ash.client",
     "AsyncAshClient": "ash.client",

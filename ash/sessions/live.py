@@ -127,8 +127,14 @@ class Live:
 
     @asynccontextmanager
     async def entry(self, when_busy: WhenBusy) -> AsyncIterator[None]:
-        """Waits for the running turn to end, or ends it; first come, first served."""
+        """Waits for the running turn to end, or ends it; first come, first served.
+
+        One whose end was shown is over, for whoever has seen that, and always waited for.
+        """
         if when_busy == "refuse":
+            while self.turn is not None and self.turn.last_frame is not None:
+                await self.turn.finished.wait()
+                await trio.lowlevel.checkpoint()
             yield
             return
         async with self._entry:

@@ -1,0 +1,85 @@
+"""What all calls of an `Ash` share."""
+
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+import trio
+
+from ash.errors import AshError
+from ash.model import DEFAULT_TENANT
+from ash.tree import Tree
+
+P = ParamSpec("P")
+T = TypeVar("T")
+C = TypeVar("C", bound="Calls")
+
+# A script is one owner; keys, which tell owners apart, are HTTP's.
+TENANT = DEFAULT_TENANT
+
+
+class Root:
+    """The tree while it is open, and the calls that are under way in it.
+
+    A call is in the task of who makes it. When the tree ends, so do the calls: what they wait
+    for will never come.
+    """
+
+    def __init__(self) -> None:
+        self._tree: Tree | None = None
+        self._calls: set[trio.CancelScope] = set()
+
+    @property
+    def is_open(self) -> bool:
+        return self._tree is not None
+
+    @property
+    def tree(self) -> Tree:
+        """Raises AshError if there is none."""
+        if self._tree is None:
+            raise AshError("This Ash is not open: use it within `async with Ash(…) as ash:`")
+        return self._tree
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """A call, or a part of one. Raises AshError if the tree ends meanwhile."""
+        with trio.CancelScope() as scope:
+            self._calls.add(scope)
+            try:
+                yield
+            finally:
+                self._calls.remove(scope)
+        if scope.cancelled_caught:
+            raise AshError("This Ash was closed during the call")
+
+    def begin(self, tree: Tree) -> None:
+        self._tree = tree
+
+    def end(self) -> None:
+        self._tree = None
+        for scope in self._calls:
+            scope.cancel()
+
+
+class Calls:
+    def __init__(self) -> None:
+        self._root = Root()
+
+    @property
+    def _tree(self) -> Tree:
+        return self._root.tree
+
+
+def call(
+    method: Callable[Concatenate[C, P], Awaitable[T]],
+) -> Callable[Concatenate[C, P], Coroutine[Any, Any, T]]:
+    """Lets the call end with the tree at the latest."""
+
+    @wraps(method)
+    async def run(self: C, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._root.under_way():
+            return await method(self, *args, **kwargs)
+        raise AssertionError
+
+    return cast("Callable[Concatenate[C, P], Coroutine[Any, Any, T]]", run)

@@ -17,6 +17,7 @@ from ash.log import get_logger
 from ash.model import StoredSession, TurnReason
 from ash.protocol import Command, Done, Failed, Interrupt, Message, Query, Shutdown
 from ash.sandbox.link import TurnEvent
+from ash.sessions.patience import Patience
 from ash.sessions.stream import Stream
 from ash.store import Lost, Store
 from ash.store.history import NewEvent
@@ -67,6 +68,7 @@ class Turn:
         self._room = room
         self._channel = channel
         self._query = query
+        self._patience = Patience()
         self._accepted = trio.Event()
         self._refusal: AshError | None = None
         self._wanted: TurnReason | None = None
@@ -84,7 +86,7 @@ class Turn:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send, self._query)
                 # What is stored is shown, and what has begun has an end: none of it is cut off.
-                with trio.CancelScope(shield=True):
+                with trio.CancelScope(shield=True), self._patience.writing():
                     begun = await self._begin()
                 if begun:
                     await self._play(batches)
@@ -106,7 +108,7 @@ class Turn:
         """
         self._wanted = self._wanted or reason
         for command in (Interrupt(), Shutdown()):
-            with trio.move_on_after(step):
+            with self._patience.limit(step):
                 await self._send(command)
                 await self.finished.wait()
                 return
@@ -164,10 +166,10 @@ class Turn:
             await self._follow(batches)
         except trio.Cancelled:
             self._ending = Ending("error", "The sandbox broke in the middle of the turn")
-            with trio.CancelScope(shield=True):
+            with trio.CancelScope(shield=True), self._patience.writing():
                 await self._end()
             raise
-        with trio.CancelScope(shield=True):
+        with trio.CancelScope(shield=True), self._patience.writing():
             await self._end()
 
     async def _follow(self, batches: Batches) -> None:
@@ -177,7 +179,7 @@ class Turn:
             async for batch in batches:
                 # The silence is the agent's: a slow store isn't, nor may a write be given up.
                 silence.deadline = inf
-                with trio.CancelScope(shield=True):
+                with trio.CancelScope(shield=True), self._patience.writing():
                     await self._take(batch)
                 if any(isinstance(event, Done) for event in batch):
                     return

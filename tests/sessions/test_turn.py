@@ -387,6 +387,70 @@ async def test_stop_climbs_a_ladder(scene, nursery, mock_clock):
     assert ("shutdown",) == ending(await scene.shown(turn))
 
 
+@pytest.mark.parametrize("write", ["begin_turn", "append", "end_turn"])
+async def test_store_that_hangs_is_not_an_agent_that_does_not_stop(  # noqa: PLR0917
+    scene, nursery, text, result, end, mock_clock, write
+):
+    """However long the write takes: the agent has done what it was asked to, and lives on."""
+    gate = scene.store.gates[write] = trio.Event()
+    turn = scene.begin()
+    await scene.channel.heard(Query)
+    if write != "begin_turn":
+        await turn.accepted()
+        await scene.channel.say(text)
+    if write == "end_turn":
+        await scene.channel.say(result, end)
+    await wait_all_tasks_blocked()
+    nursery.start_soon(turn.stop, "stopped")
+    for _ in range(5):
+        await wait_all_tasks_blocked()
+        mock_clock.jump(STEP_SECONDS + 0.1)
+    gate.set()
+    if write != "end_turn":
+        await scene.channel.heard(Interrupt)
+        await scene.channel.say(result, end)
+    await turn.finished.wait()
+    assert (False, False) == (scene.channel.killed, turn.killed)
+    assert Shutdown not in [type(command) for command in scene.channel.sent]
+
+
+async def test_agent_has_its_time_after_a_store_that_hung(scene, nursery, text, mock_clock):
+    """One that does not stop then is killed all the same."""
+    gate = scene.store.gates["append"] = trio.Event()
+    turn = await scene.accepted()
+    await scene.channel.say(text)
+    nursery.start_soon(turn.stop, "stopped")
+    await wait_all_tasks_blocked()
+    mock_clock.jump(60)
+    gate.set()
+    await scene.stream.read(scene.stream.next_id)
+    for _ in range(2):
+        await wait_all_tasks_blocked()
+        mock_clock.jump(STEP_SECONDS - 0.1)
+        await wait_all_tasks_blocked()
+        assert not scene.channel.killed
+        mock_clock.jump(0.2)
+    await turn.finished.wait()
+    assert turn.killed
+
+
+async def test_talking_does_not_put_the_end_off(scene, nursery, text, mock_clock):
+    """An agent that goes on after it was asked to stop is killed, for all that it has to store."""
+    turn = await scene.accepted()
+    nursery.start_soon(turn.stop, "stopped")
+    for _ in range(int(2 * STEP_SECONDS / 0.5)):
+        assert not turn.killed
+        gate = scene.store.gates["append"] = trio.Event()
+        await scene.channel.say(text)
+        await wait_all_tasks_blocked()
+        mock_clock.jump(0.5)
+        gate.set()
+        await scene.stream.read(scene.stream.next_id)
+        await wait_all_tasks_blocked()
+    await turn.finished.wait()
+    assert turn.killed
+
+
 async def test_stop_does_not_wait_for_an_agent_that_reads_nothing(scene, nursery, mock_clock):
     """A command that can't even be sent has no more time than one that is not followed."""
     turn = await scene.accepted()

@@ -67,6 +67,12 @@ class Stream:
         return self
 
     async def __anext__(self) -> Frame:
+        while (frame := await self.frame_or_ping()) is None:
+            pass
+        return frame
+
+    async def frame_or_ping(self) -> Frame | None:
+        """None for a comment, as a ping is."""
         while b"\n\n" not in self._rest:
             data = await self._data()
             if not data:
@@ -74,7 +80,7 @@ class Stream:
             self._rest += data
         block, _, self._rest = self._rest.partition(b"\n\n")
         if block.startswith(b":"):
-            return await anext(self)
+            return None
         fields = dict(line.split(b": ", 1) for line in block.split(b"\n"))
         return Frame(int(fields[b"id"]), fields[b"event"].decode(), fields[b"data"])
 

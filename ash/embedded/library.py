@@ -9,6 +9,7 @@ from ash.config import Settings
 from ash.embedded.agents import AgentCalls
 from ash.embedded.inside import InsideCalls
 from ash.embedded.opening import opened
+from ash.embedded.root import Root
 from ash.embedded.sessions import SessionCalls
 from ash.embedded.streams import StreamCalls
 from ash.errors import StartError
@@ -28,7 +29,6 @@ class Ash(AgentCalls, SessionCalls, StreamCalls, InsideCalls):
 
         Raises ConfigError.
         """
-        super().__init__()
         self._settings = config.load(None, {}, settings, given_by="Ash()")
         self._held = AsyncExitStack()
 
@@ -49,10 +49,10 @@ class Ash(AgentCalls, SessionCalls, StreamCalls, InsideCalls):
 
     async def __aenter__(self) -> Self:
         """Raises StartError."""
-        if self._root.is_open:
+        if self._opened is not None:
             raise StartError("This Ash is open already")
-        tree = await self._held.enter_async_context(opened(self._settings, self._root.end))
-        self._root.begin(tree)
+        tree = await self._held.enter_async_context(opened(self._settings, self._end_calls))
+        self._opened = Root(tree)
         return self
 
     async def __aexit__(
@@ -61,4 +61,11 @@ class Ash(AgentCalls, SessionCalls, StreamCalls, InsideCalls):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._held.__aexit__(kind, error, trace)
+        try:
+            await self._held.__aexit__(kind, error, trace)
+        finally:
+            self._opened = None
+
+    def _end_calls(self) -> None:
+        if self._opened is not None:
+            self._opened.end()

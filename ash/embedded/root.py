@@ -20,32 +20,24 @@ TENANT = DEFAULT_TENANT
 
 
 class Root:
-    """The tree while it is open, and the calls that are under way in it.
+    """An open tree, and the calls that are under way in it.
 
     A call is in the task of who makes it. When the tree ends, so do the calls: what they wait
     for will never come.
     """
 
-    def __init__(self) -> None:
-        self._tree: Tree | None = None
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.over = False
         self._calls: set[trio.CancelScope] = set()
-
-    @property
-    def is_open(self) -> bool:
-        return self._tree is not None
-
-    @property
-    def tree(self) -> Tree:
-        """Raises AshError if there is none."""
-        if self._tree is None:
-            raise AshError("This Ash is not open: use it within `async with Ash(…) as ash:`")
-        return self._tree
 
     @contextmanager
     def under_way(self) -> Iterator[None]:
-        """A call, or a part of one. Raises AshError if the tree ends meanwhile."""
+        """A call, or a part of one: goes on while it need not wait. Raises AshError at the end."""
         with trio.CancelScope() as scope:
             self._calls.add(scope)
+            if self.over:
+                scope.cancel()
             try:
                 yield
             finally:
@@ -53,18 +45,21 @@ class Root:
         if scope.cancelled_caught:
             raise AshError("This Ash was closed during the call")
 
-    def begin(self, tree: Tree) -> None:
-        self._tree = tree
-
     def end(self) -> None:
-        self._tree = None
+        self.over = True
         for scope in self._calls:
             scope.cancel()
 
 
 class Calls:
-    def __init__(self) -> None:
-        self._root = Root()
+    _opened: Root | None = None
+
+    @property
+    def _root(self) -> Root:
+        """Raises AshError if there is none."""
+        if self._opened is None or self._opened.over:
+            raise AshError("This Ash is not open: use it within `async with Ash(…) as ash:`")
+        return self._opened
 
     @property
     def _tree(self) -> Tree:

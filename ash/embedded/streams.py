@@ -78,9 +78,9 @@ class EventStream:
     async def _read(self) -> bytes:
         frames = await self._open()
         with self._root.under_way():
-            # What is there already is read without one, be it megabytes.
-            await trio.lowlevel.checkpoint()
             data = await frames.read()
+        # What is there already is read without one, be it megabytes.
+        await trio.lowlevel.checkpoint()
         if not data and self._is_turn:
             raise AshError("The session's stream ended before the turn did")
         return data

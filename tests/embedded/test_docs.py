@@ -1,17 +1,21 @@
-"""docs/embedding.md is true: its examples run."""
+"""docs/embedding.md is true: its examples run, and so does that of docs/testing.md."""
 
 import re
 import signal
 import sys
 from pathlib import Path
 
+import pytest
 import trio
 
 from ash.tree import CLOSE_SECONDS
 from tests.support.embedded import SLOW, embedded
 
-PAGE = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "embedding.md").read_text(encoding="utf-8")
 FIRST, SIGNALS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+TESTING = (DOCS / "testing.md").read_text(encoding="utf-8")
+(OF_A_TEST,) = re.findall(r"```python\n(from ash import Ash.*?)```", TESTING, re.DOTALL)
 
 WORK = f"""
 async def work(ash):
@@ -48,6 +52,18 @@ async def test_first_example(tmp_path):
         check=False,
     )
     assert (0, b"echo: Hello!", b"") == (done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.cli
+async def test_example_of_a_test(tmp_path, monkeypatch):
+    """An agent of one's own can be tested with the real CLI and no model."""
+    monkeypatch.chdir(tmp_path)
+    agent = tmp_path / "my-agent"
+    agent.mkdir()
+    (agent / "CLAUDE.md").write_text("Be kind.")
+    names = {}
+    exec(OF_A_TEST, names)
+    await names["test_agent_lists_its_files"](tmp_path)
 
 
 async def test_orderly_end_on_a_signal(tmp_path):

@@ -51,6 +51,18 @@ async def test_leaving_ends_turns_and_pauses_sessions(data_dir):
         assert '["hello","RECALL"]' == recalled[-2].json()["result"]
 
 
+async def test_stream_can_be_read_to_its_end_afterwards(data_dir):
+    """What was shown is there for who reads late."""
+    async with embedded(data_dir) as ash:
+        session = await ready(ash)
+        turn = await begin(ash, session)
+        watch = ash.stream_session(session, after=0)
+        assert "session_start" == (await anext(watch)).event
+    for stream in (turn, watch):
+        events = [event async for event in stream]
+        assert ("done", "shutdown") == (events[-1].event, events[-1].json()["reason"])
+
+
 async def test_cancelled_script_ends_as_well(data_dir):
     """In the midst of a turn: it ends as `shutdown`, its session is paused, nothing is left."""
     async with trio.open_nursery() as nursery:
@@ -130,6 +142,7 @@ async def test_call_under_way_ends_with_it(data_dir, monkeypatch):
     async with trio.open_nursery() as nursery, embedded(data_dir, grace_seconds=0.1) as ash:
         busy, idle = await ready(ash), await ready(ash)
         stream = await begin(ash, busy)
+        unread = await ash.stream_session(idle).__aenter__()
         for work in (
             partial(watch, stream),
             partial(watch, ash.stream_session(busy)),
@@ -140,6 +153,8 @@ async def test_call_under_way_ends_with_it(data_dir, monkeypatch):
         await trio.testing.wait_all_tasks_blocked(0.1)
     assert 4 == len(told)
     assert "This Ash was closed during the call" in told
+    with pytest.raises(AshError, match="This Ash was closed"):
+        await watch(unread)
 
 
 async def test_own_children_of_the_script_are_left_to_it(data_dir):

@@ -87,6 +87,19 @@ class SqliteDriver:
             self._close_idle()
 
     def _commit(self, units: Sequence[Unit]) -> Sequence[Outcome]:
+        outcomes = self._outcomes(units)
+        self._mark()
+        return outcomes
+
+    def _mark(self) -> None:
+        """Does for the readers what the first of them after a commit has to write.
+
+        It is one word of the shared memory file; but in the loop not even that may wait for a disk.
+        """
+        with suppress(sqlite3.Error):
+            self._writing.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+
+    def _outcomes(self, units: Sequence[Unit]) -> Sequence[Outcome]:
         if len(units) == 1:
             return [self._commit_alone(units[0])]
         try:

@@ -10,6 +10,7 @@ import trio
 from tests.daemon.test_store_faults import goes_on, seen_until_cut
 from tests.support.crash import Ashd
 from tests.support.daemon import KEY, Client
+from tests.support.loop_disk import loop_disk
 from tests.support.read_only import (
     OWN_MOUNTS,
     check_mounts,
@@ -26,10 +27,10 @@ DATABASE = (
 
 
 @asynccontextmanager
-async def serving(data_dir):
-    """A daemon in a process with mounts of its own, and a client of it."""
+async def serving(data_dir, before=OWN_MOUNTS):
+    """A daemon in a process of its own, with mounts of its own, and a client of it."""
     check_mounts()
-    ashd = Ashd(data_dir, "--engine", "scripted", before=OWN_MOUNTS)
+    ashd = Ashd(data_dir, "--engine", "scripted", before=before)
     await ashd.start()
     try:
         async with Client(ashd.url, KEY) as us:
@@ -139,12 +140,31 @@ async def test_database_that_becomes_read_only(world, data_dir):
     assert 200 == (await us.post(f"/api/sessions/{stopped}/resume")).status_code
 
 
-async def start(data_dir, *before):
+async def test_disk_that_breaks(tmp_path):
+    """After an error the kernel makes it read-only for good: what is there is read to the last."""
+    with loop_disk(tmp_path) as disk:
+        data_dir = disk.folder / "data"
+        async with serving(data_dir, before=()) as (ashd, us):
+            session, stopping = await us.create(), await us.create()
+            await us.say(session, "hello")
+            disk.fail()
+            answer = await us.post(f"/api/sessions/{session}/messages", json={"content": "hi"})
+            assert (503, DATABASE) == (answer.status_code, answer.json()["error"])
+            answer = await us.post(f"/api/sessions/{stopping}/stop")
+            assert (503, "yet") == (answer.status_code, answer.json()["error"][-3:])
+            await reads(us, session, stopping)
+        assert 0 == ashd.process.returncode
+        text = f"ashd: Can't write to the data directory {data_dir}: Read-only file system"
+        assert (1, [text]) == await start(data_dir, log=tmp_path / "log")
+
+
+async def start(data_dir, *before, log=None):
     """What a daemon says that can't start: its exit code and its lines."""
-    ashd = Ashd(data_dir, before=before, log=data_dir.parent / "log")
+    log = log or data_dir.parent / "log"
+    ashd = Ashd(data_dir, before=before, log=log)
     await trio.to_thread.run_sync(ashd.spawn)
     out, _ = await trio.to_thread.run_sync(ashd.process.communicate)
-    lines = (data_dir.parent / "log").read_text().splitlines()
+    lines = log.read_text().splitlines()
     return ashd.process.returncode, [*out.splitlines(), *lines]
 
 

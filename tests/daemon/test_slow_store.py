@@ -8,7 +8,9 @@ import trio
 from ash import events
 from ash.sessions.turn import Turn
 from ash.store.sqlite import SqliteDriver
-from tests.support.daemon import running, settings
+from tests.support.crash import Ashd
+from tests.support.daemon import KEY, Client, running, settings
+from tests.support.loop_disk import loop_disk
 
 PING_SECONDS = 0.2
 
@@ -154,3 +156,28 @@ async def test_agent_is_not_blamed_for_it(us, disk):
     resumed = await us.post(f"/api/sessions/{stopped}/resume")
     rows = await us.history(stopped, "events")
     assert (200, True) == (resumed.status_code, '"path":"warm"' in rows[-1]["data"])
+
+
+async def test_disk_that_is_frozen_holds_up_writes_alone(tmp_path):
+    """For real: while a snapshot of the machine is taken, no read waits in the loop."""
+    with loop_disk(tmp_path) as frozen_disk:
+        ashd = Ashd(frozen_disk.folder / "data", "--engine", "scripted")
+        await ashd.start()
+        try:
+            async with Client(ashd.url, KEY) as us, trio.open_nursery() as nursery:
+                await us.deploy()
+                session, other = await us.create(), await us.create()
+                async with us.sending(session, "SLOW: 4 1", includePartialMessages=True) as turn:
+                    await turn.until("text_delta")
+                    with frozen_disk.frozen():
+                        said = []
+                        nursery.start_soon(say, us, other, said)
+                        shown = await turn.up_to("text_delta")
+                        for _ in range(20):
+                            await reads(us, session, other)
+                        assert [] == [frame for frame in shown if lasts(frame)]
+                        assert [] == said
+                    assert "completed" == (await turn.rest())[-1].value["reason"]
+            assert "completed" == said[-1].value["reason"]
+        finally:
+            await ashd.stop()

@@ -232,3 +232,14 @@ async def lines(child, at_least):
             child.kill()
     await child.wait()
     return printed.decode().splitlines()[: printed.count(b"\n")]
+
+
+async def test_readers_write_nothing(store, create, tmp_path):
+    """Not even to the file that they share: in the loop they must not wait for a disk."""
+    shared = trio.Path(tmp_path / "ash.db-shm")
+    for _ in range(3):
+        session_id = await create()
+        before = await shared.read_bytes()
+        assert await store.session_by_id(session_id) is not None
+        await store.messages("default", session_id)
+        assert before == await shared.read_bytes()

@@ -4,7 +4,8 @@ import errno
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
 from ash.errors import BadRequest
@@ -50,14 +51,16 @@ def remove_tree(folder: Path) -> None:
 
 
 def _check_kinds(source: Path) -> None:
-    for entry in _walk(source):
-        if not (
-            entry.is_symlink()
-            or entry.is_dir(follow_symlinks=False)
-            or entry.is_file(follow_symlinks=False)
-        ):
-            name = os.path.relpath(entry.path, source)
-            raise BadRequest(f'"{name}" is neither a file nor a folder')
+    # Closed by name: an error holds on to what raised it, and so to an open folder.
+    with closing(_walk(source)) as entries:
+        for entry in entries:
+            if not (
+                entry.is_symlink()
+                or entry.is_dir(follow_symlinks=False)
+                or entry.is_file(follow_symlinks=False)
+            ):
+                name = os.path.relpath(entry.path, source)
+                raise BadRequest(f'"{name}" is neither a file nor a folder')
 
 
 def _check_links(copy: Path) -> None:
@@ -66,13 +69,14 @@ def _check_links(copy: Path) -> None:
     What led back into the source by its name, from the root or by `..`, leads out of the copy.
     """
     root = Path(os.path.realpath(copy))
-    for entry in _walk(root):
-        if entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(root):
-            name = os.path.relpath(entry.path, root)
-            raise BadRequest(f'The link "{name}" leads out of the folder')
+    with closing(_walk(root)) as entries:
+        for entry in entries:
+            if entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(root):
+                name = os.path.relpath(entry.path, root)
+                raise BadRequest(f'The link "{name}" leads out of the folder')
 
 
-def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
+def _walk(folder: Path) -> Generator[os.DirEntry[str]]:
     due = [folder]
     while due:
         with os.scandir(due.pop()) as entries:

@@ -2,8 +2,8 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 
 # st_blocks is in these, whatever the file system's own are.
@@ -29,9 +29,10 @@ def entry_sizes(folders: Sequence[Path]) -> Iterator[int]:
     """
     seen: set[tuple[int, int]] = set()
     for folder in folders:
-        for entry in _entries(folder):
-            with suppress(OSError):
-                yield _size(entry.stat(follow_symlinks=False), seen)
+        with closing(_entries(folder)) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    yield _size(entry.stat(follow_symlinks=False), seen)
 
 
 def unlinked_sizes(pids: Iterable[int], device: int) -> Iterator[int]:
@@ -67,7 +68,7 @@ def _size(found: os.stat_result, seen: set[tuple[int, int]]) -> int:
     return max(found.st_blocks * _BLOCK, _LEAST)
 
 
-def _entries(root: Path) -> Iterator[os.DirEntry[str]]:
+def _entries(root: Path) -> Generator[os.DirEntry[str]]:
     """All below, each folder opened from the one that it was seen in."""
     levels: list[_Level] = []
     try:

@@ -14,6 +14,10 @@ from ash.client import Event
 _TOOL_LINE = 100
 
 
+# Reasons of turns that somebody else ended.
+_CUT_SHORT = {"interrupted", "stopped", "shutdown"}
+
+
 class Outcome:
     """Watches the frames of a turn for how it ends.
 
@@ -25,16 +29,20 @@ class Outcome:
         self.done = False
         self.reason = ""
         self.error = ""
+        self._result = ""
 
     def see(self, frame: Event, data: Any) -> None:
         match frame.event:
             case "done":
                 self.done = True
                 self.reason = data.get("reason") or "completed"
+                # What was cut short has failed for the engine; that it was cut short says it all.
+                if self.reason not in _CUT_SHORT:
+                    self.error = self.error or self._result
             case "error":
                 self.error = str(data.get("error"))
             case "message" if data.get("type") == "result" and data.get("is_error"):
-                self.error = self.error or str(data.get("result") or data.get("subtype"))
+                self._result = str(data.get("result") or data.get("subtype"))
 
     @property
     def well(self) -> bool:

@@ -40,6 +40,10 @@ class Broken(httpx.TransportError):
     """A response that ended too early, or that is none for now."""
 
 
+class Ended(Broken):
+    """A response that came to its end, although there may be more: the server says on return."""
+
+
 class Following:
     """One stream, over as many connections as it takes: no frame is lost, none comes twice.
 
@@ -97,7 +101,7 @@ class Following:
     def feed(self, chunk: bytes) -> None:
         """Takes bytes of the response; none at its end. Raises Broken if that is too early."""
         if not chunk:
-            raise Broken("it ended early")
+            raise Broken("it ended early") if self._streamed.message else Ended("it ended")
         for event in self._reader.feed(chunk):
             self.ready.append(event)
             if self._streamed.message and event.event == "done":
@@ -115,7 +119,7 @@ class Following:
             self.over = True
             raise failure from None
         self._failures += 1
-        if self._failures == 1 and self._on_reconnect:
+        if self._failures == 1 and self._on_reconnect and not isinstance(error, Ended):
             self._on_reconnect(f"{told(error, self._target).text}; coming back to the stream")
         pause = min(FIRST_PAUSE * 2.0 ** (self._failures - 1), LONGEST_PAUSE)
         return pause * random.uniform(0.5, 1)  # noqa: S311 - it keeps a crowd apart, no secret

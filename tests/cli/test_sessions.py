@@ -232,6 +232,13 @@ def test_send_tool_call(client_ash, server):
             [("message", {"type": "result", "is_error": True, "result": "no credit"}), DONE],
             "error: no credit\n",
         ),
+        (
+            [
+                ("message", {"type": "result", "is_error": True, "subtype": "x"}),
+                ("done", {"reason": "shutdown"}),
+            ],
+            "the turn ended early: shutdown\n",
+        ),
     ],
 )
 def test_send_turn_that_fails(client_ash, server, frames, error):
@@ -456,7 +463,7 @@ def test_watch_prints_turn_after_turn(client_ash, server, soon):
     result = client_ash("session", "watch", "s1")
 
     assert (result.exit_code, result.stdout) == (0, "one\ntwo\n")
-    assert "the turn ended early: interrupted" in result.stderr
+    assert result.stderr == "the turn ended early: interrupted\n"
 
 
 def test_watch_names_what_is_missing(client_ash, server, soon):

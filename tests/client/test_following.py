@@ -199,6 +199,20 @@ def test_frames_without_ids(message):
     assert not isinstance(caught.value, MessageInDoubt)
 
 
+@pytest.mark.parametrize("breaks", [True, False])
+def test_return_that_is_told(breaks):
+    """A connection that breaks is; a stream that comes to its end is just asked for more."""
+    told = []
+    following = Following(stream_session("s1", after=5), TARGET, told.append)
+    following.opened(response(200))
+    with pytest.raises(Broken) as ended:
+        following.feed(b"")
+
+    following.lost(BROKEN if breaks else ended.value)
+
+    assert breaks == bool(told)
+
+
 def test_end_of_a_response(message):
     """One that ends before the turn does has broken off."""
     with pytest.raises(Broken):

@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
@@ -53,7 +54,7 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
             *_render(readable=readable, colors=terminal),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=out),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Tolerant(out))),
         cache_logger_on_first_use=False,
     )
     for name in _TOO_CHATTY:
@@ -153,6 +154,24 @@ class _Logger:
     def __getattr__(self, name: str) -> Any:
         log = structlog.get_logger() if structlog.is_configured() else _standard
         return getattr(log, name)
+
+
+class _Tolerant:
+    """A log whose disk is full must not end those who log: they have more important things to do.
+
+    What could not be written is lost, or is written when there is room again.
+    """
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._out.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._out.flush()
 
 
 class _ToStructlog(logging.Handler):

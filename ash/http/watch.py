@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
-from ash.errors import BadRequest, MethodNotAllowed
+from ash.errors import AshError, BadRequest, MethodNotAllowed
 from ash.http.event_stream import header, refusal, send_error, send_frames, send_nothing
 from ash.http.services import Services
 from ash.log import get_logger
@@ -45,6 +45,9 @@ async def watch_session(
             await send_frames(watch, receive, send, hello + first)
         except* Cut:
             log.info("http.reader_cut", session=session_id)
+        except* AshError:
+            # What comes next can't be read: without an end the client knows to come back.
+            log.exception("http.stream_broken", session=session_id)
 
 
 @asynccontextmanager

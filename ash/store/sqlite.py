@@ -18,6 +18,7 @@ from ash.errors import AshError, StartError, Unavailable
 from ash.store.driver import Closed, Lost, Params, Row, Statement, Unit
 from ash.store.schema import migrate
 from ash.store.sql import Query
+from ash.store.trouble import DAMAGED, Trouble
 from ash.store.writer import Outcome, Writer
 
 T = TypeVar("T")
@@ -35,17 +36,14 @@ WAIT_OUT = {
     sqlite3.SQLITE_BUSY: "The database is busy: another program holds its lock",
     sqlite3.SQLITE_FULL: "The disk of the database is full: try again when there is room",
     sqlite3.SQLITE_IOERR: (
-        "The disk of the database takes no writes, it is full, broken or read-only: try again when"
-        " that is mended"
+        "The disk of the database fails, it is full, broken or read-only: try again when that is"
+        " mended"
     ),
     sqlite3.SQLITE_READONLY: (
         "The database is mounted read-only, or another's: try again when that is mended"
     ),
 }
-DAMAGED = (
-    "The database is damaged: restore a copy of ash.db, or mend it with the `.recover` command of"
-    " sqlite3, while no ashd runs"
-)
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class SqliteDriver:
@@ -55,6 +53,7 @@ class SqliteDriver:
         """Opens and migrates: call it in a thread. Raises StartError."""
         self._writing, (self._near, *self._idle) = _open(path)
         self._reading = trio.CapacityLimiter(READERS)
+        self._trouble = Trouble()
         self._writer = Writer(self._commit, self._close)
         self.write = self._writer.write
         self.run = self._writer.run
@@ -62,7 +61,7 @@ class SqliteDriver:
     async def fetch_one(self, query: Query, params: Params, build: Callable[[Row], T]) -> T | None:
         if self._writer.closed:
             raise Closed
-        found = _read(self._near, query, params, build)
+        found = self._read(self._near, query, params, build)
         return found[0] if found else None
 
     async def fetch(self, query: Query, params: Params, build: Callable[[Row], T]) -> list[T]:
@@ -77,9 +76,23 @@ class SqliteDriver:
             # The limiter lets in as many as there are connections.
             raise Closed from None
         try:
-            return _read(connection, query, params, build)
+            return self._read(connection, query, params, build)
         finally:
             self._give_back(connection)
+
+    def _read(
+        self,
+        connection: sqlite3.Connection,
+        query: Query,
+        params: Params,
+        build: Callable[[Row], T],
+    ) -> list[T]:
+        """All rows at once: a cursor left open would pin what the connection's next reader sees."""
+        try:
+            rows = connection.execute(query.text, params).fetchall()
+        except sqlite3.Error as error:
+            raise self._told(error) from error
+        return [build(row) for row in rows]
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         self._idle.append(connection)
@@ -89,6 +102,8 @@ class SqliteDriver:
     def _commit(self, units: Sequence[Unit]) -> Sequence[Outcome]:
         outcomes = self._outcomes(units)
         self._mark()
+        if any(isinstance(outcome, list) for outcome in outcomes):
+            self._trouble.wrote()
         return outcomes
 
     def _mark(self) -> None:
@@ -106,7 +121,7 @@ class SqliteDriver:
             return self._commit_together(units)
         except sqlite3.Error as error:
             if _code(error) == sqlite3.SQLITE_BUSY:
-                return [_told(error) for _ in units]
+                return [self._told(error) for _ in units]
         return [self._commit_alone(unit) for unit in units]
 
     def _commit_alone(self, unit: Unit) -> Outcome:
@@ -114,7 +129,7 @@ class SqliteDriver:
             with self._transaction():
                 return [self._execute(statement) for statement in unit]
         except Exception as error:  # noqa: BLE001 - the one who asked must hear it
-            return _told(error)
+            return self._told(error)
 
     def _commit_together(self, units: Sequence[Unit]) -> list[Outcome]:
         """Raises what concerns the whole transaction; nothing is written then."""
@@ -129,7 +144,7 @@ class SqliteDriver:
             if not self._writing.in_transaction:
                 raise
             self._writing.execute("ROLLBACK TO unit")
-            result = _told(error)
+            result = self._told(error)
         self._writing.execute("RELEASE unit")
         return result
 
@@ -151,6 +166,15 @@ class SqliteDriver:
         if max(cursor.rowcount, len(rows)) < statement.expect:
             raise Lost(statement.query.name)
         return rows
+
+    def _told(self, error: Exception) -> Exception:
+        """What the caller or the operator can do something about, in words; all else as it is."""
+        told = _in_words(error)
+        if told is None:
+            return error
+        told.__cause__ = error
+        self._trouble.met(told)
+        return told
 
     def _close(self) -> None:
         """The writer goes last: the last one out folds the WAL into the database."""
@@ -179,7 +203,8 @@ def _open(path: Path) -> tuple[sqlite3.Connection, list[sqlite3.Connection]]:
         except OSError as error:
             raise StartError(f"Can't use the database {path}: {error.strerror}") from error
         except sqlite3.Error as error:
-            raise StartError(f"Can't use the database {path}: {error}") from error
+            why = DAMAGED if _code(error) == sqlite3.SQLITE_CORRUPT else error
+            raise StartError(f"Can't use the database {path}: {why}") from error
         opened.pop_all()
     return writing, reading
 
@@ -215,28 +240,11 @@ def _set_up(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
 
 
-def _read(
-    connection: sqlite3.Connection, query: Query, params: Params, build: Callable[[Row], T]
-) -> list[T]:
-    """All rows at once: a cursor left open would pin what the connection's next reader sees."""
-    try:
-        rows = connection.execute(query.text, params).fetchall()
-    except sqlite3.Error as error:
-        raise _told(error) from error
-    return [build(row) for row in rows]
-
-
-def _told(error: Exception) -> Exception:
-    """What the caller or the operator can do something about, in words; all else as it is."""
-    if text := WAIT_OUT.get(_code(error)):
-        told = Unavailable(text)
-        told.__cause__ = error
-        return told
-    if _code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-        damage = AshError(DAMAGED)
-        damage.__cause__ = error
-        return damage
-    return error
+def _in_words(error: Exception) -> AshError | None:
+    code = _code(error)
+    if text := WAIT_OUT.get(code):
+        return Unavailable(text)
+    return AshError(DAMAGED) if code in _DAMAGED else None
 
 
 def _code(error: Exception) -> int:

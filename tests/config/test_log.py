@@ -4,6 +4,9 @@ import io
 import json
 import logging
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import structlog
@@ -181,3 +184,22 @@ def test_requests_of_the_proxy_are_no_lines(lines):
     logging.getLogger("httpx").info("HTTP Request: POST https://model/")
 
     assert [] == lines()
+
+
+LOGS = """
+import logging, structlog
+from ash.log import configure
+configure("info", "json")
+structlog.get_logger().info("session.created")
+logging.getLogger("other").warning("noise")
+print("goes on")
+"""
+
+
+def test_full_disk_ends_nobody_who_logs():
+    """A line that can't be written is lost, and no error of whoever has written it."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", LOGS], stdout=subprocess.PIPE, stderr=full, check=False
+        )
+    assert (0, b"goes on\n") == (done.returncode, done.stdout)

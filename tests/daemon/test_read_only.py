@@ -21,8 +21,7 @@ from tests.support.read_only import (
 
 FOLDERS = "The server's data directory takes no writes: it is mounted read-only."
 DATABASE = (
-    "The disk of the database takes no writes, it is full, broken or read-only: try again when that"
-    " is mended"
+    "The disk of the database fails, it is full, broken or read-only: try again when that is mended"
 )
 
 

@@ -1,5 +1,6 @@
 """What a daemon does whose store fails: clear errors, no lie, and it goes on afterwards."""
 
+import json
 import resource
 import sqlite3
 from contextlib import closing, contextmanager
@@ -10,6 +11,7 @@ import trio
 
 from ash import daemon as ash_daemon
 from ash.errors import AshError
+from ash.store.trouble import DAMAGED
 from tests.support.crash import Ashd
 from tests.support.daemon import KEY, Client, running, settings
 
@@ -141,6 +143,84 @@ async def test_full_disk_ends_the_turn(data_dir):
     assert broken in turns(data_dir)
 
 
+NEEDLE = b"needle"
+
+
+def damage(path):
+    """Overwrites the pages that are full of needles, and nothing else; how many there are."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    whole = path.read_bytes()
+    size = int.from_bytes(whole[16:18], "big")
+    damaged = [
+        at for at in range(0, len(whole), size) if not whole[at + 4 : at + size].strip(NEEDLE)
+    ]
+    with path.open("r+b") as file:
+        for at in damaged:
+            file.seek(at)
+            file.write(b"\xa5" * size)
+    return len(damaged)
+
+
+async def test_database_that_is_damaged_while_it_runs(data_dir, tmp_path):
+    """What is damaged is told, never left out; all else goes on, and the log says what to do."""
+    ashd = Ashd(data_dir, "--engine", "scripted", log=tmp_path / "log")
+    await ashd.start()
+    try:
+        async with Client(ashd.url, KEY) as us:
+            await us.deploy()
+            session, other = await us.create(), await us.create()
+            await us.say(session, (NEEDLE * 5000).decode())
+            shown = await us.say(session, "and then")
+            assert 0 < damage(data_dir / "ash.db")
+            for _ in range(2):
+                answer = await us.get(f"/api/sessions/{session}/messages")
+                assert (500, DAMAGED) == (answer.status_code, answer.json()["error"])
+                # The recent ones are in memory, the earlier ones are not any more.
+            await us.post(f"/api/sessions/{session}/stop")
+            async with us.watching(session, "?after=0") as stream:
+                frames = await seen_until_cut(stream)
+            assert "done" not in [frame.event for frame in frames]
+            async with us.watching(session, f"?after={shown[0].id - 1}") as stream:
+                assert shown == [await anext(stream) for _ in shown]
+            assert "completed" == (await us.say(other, "hi"))[-1].value["reason"]
+            assert "ok" == (await us.get("/health")).json()["status"]
+    finally:
+        await ashd.stop()
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [DAMAGED] == [line["why"] for line in lines if line["action"] == "store.failing"]
+
+
+async def test_database_that_is_all_damaged_while_it_runs(data_dir):
+    """The turn that runs shows nothing that is not stored; all that asks it is told what to do."""
+    ashd = Ashd(data_dir, "--engine", "scripted")
+    await ashd.start()
+    try:
+        async with Client(ashd.url, KEY) as us:
+            await us.deploy()
+            session = await us.create()
+            for _ in range(3):
+                await us.say(session, "BIG: 100")
+            async with us.sending(session, SLOW, includePartialMessages=True) as stream:
+                await stream.until("text_delta")
+                path = data_dir / "ash.db"
+                with closing(sqlite3.connect(path)) as connection:
+                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                size = path.stat().st_size
+                with path.open("r+b") as file:
+                    file.seek(4096)
+                    file.write(b"\xa5" * (size - 4096))
+                frames = await seen_until_cut(stream)
+            assert "done" not in [frame.event for frame in frames]
+            for path in (f"/api/sessions/{session}/messages", "/api/sessions", "/api/agents"):
+                answer = await us.get(path)
+                assert (500, DAMAGED) == (answer.status_code, answer.json()["error"])
+            assert "ok" == (await us.get("/health")).json()["status"]
+    finally:
+        await ashd.stop()
+    assert 0 == ashd.process.returncode
+
+
 async def test_damaged_database_is_told_at_start(data_dir):
     """The line says what to do; nothing is made anew over it."""
     async with running(settings(data_dir)) as daemon:
@@ -157,6 +237,6 @@ async def test_damaged_database_is_told_at_start(data_dir):
     error = caught.value
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    assert "ash.db" in error.text
+    assert f"Can't use the database {path}: {DAMAGED}" == error.text
     assert "\n" not in error.text
     assert damaged == path.read_bytes()

@@ -45,10 +45,15 @@ def copy(sources: list[str], target: str) -> None:
 
 
 class _Copy:
-    """Files with several names have them in the copy too; `root` is where names are told from."""
+    """Files with several names have them in the copy too; `root` is where names are told from.
+
+    It goes no further than to the next entry when the process that wanted it has died: the next
+    one clears away what is half.
+    """
 
     def __init__(self, root: int) -> None:
         self._root = root
+        self._wanted_by = os.getppid()
         self._first: dict[tuple[int, int], str] = {}
 
     def folder(self, source: int, into: int, name: str, depth: int, path: str = "") -> None:
@@ -63,6 +68,8 @@ class _Copy:
             _settle(target, os.fstat(source))
 
     def _entry(self, source: int, into: int, name: str, depth: int, path: str) -> None:
+        if os.getppid() != self._wanted_by:
+            raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
         found = os.stat(name, dir_fd=source, follow_symlinks=False)
         if stat.S_ISDIR(found.st_mode):
             with _open(name, source) as below:

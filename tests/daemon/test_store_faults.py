@@ -176,7 +176,7 @@ async def test_database_that_is_damaged_while_it_runs(data_dir, tmp_path):
             for _ in range(2):
                 answer = await us.get(f"/api/sessions/{session}/messages")
                 assert (500, DAMAGED) == (answer.status_code, answer.json()["error"])
-                # The recent ones are in memory, the earlier ones are not any more.
+            # Then nothing of it is in memory any more.
             await us.post(f"/api/sessions/{session}/stop")
             async with us.watching(session, "?after=0") as stream:
                 frames = await seen_until_cut(stream)

@@ -22,7 +22,7 @@ from ash.sandbox.isolation import Place
 from ash.sandbox.limits import Limits
 from ash.sandbox.logs import Journal, LogSink
 from ash.sandbox.sandbox import Runtime, Sandbox, open_sandbox
-from ash.sandbox.workspace import Workspaces
+from ash.sandbox.workspace import UNINSTALLED, Workspaces
 
 log = get_logger()
 
@@ -297,6 +297,7 @@ class Box:
                     start.deadline += self._workshop.script_timeout
                     await self._run_script(sandbox, script)
                     steps[script] = trio.current_time()
+                await trio.to_thread.run_sync(_mark_installed, place)
                 await sandbox.link.open(settings)
                 steps["engine"] = trio.current_time()
             except EngineFailed:
@@ -342,8 +343,17 @@ def _policy(order: Order) -> Policy:
 
 def _scripts_in(place: Place, source: Origin) -> list[str]:
     """What was installed is among the files that were kept, but not among those uploaded."""
-    due = SCRIPTS[1:] if source == "local" else SCRIPTS
+    installed = source == "local" and not _uninstalled(place).exists()
+    due = SCRIPTS[1:] if installed else SCRIPTS
     return [name for name in due if (place.workspace / name).is_file()]
+
+
+def _mark_installed(place: Place) -> None:
+    _uninstalled(place).unlink(missing_ok=True)
+
+
+def _uninstalled(place: Place) -> Path:
+    return place.workspace.parent / UNINSTALLED
 
 
 def _shares(begun: float, steps: dict[str, float]) -> str:

@@ -22,6 +22,9 @@ log = get_logger()
 
 Source = Literal["sandbox", "snapshot"]
 
+# Beside the workspace until what is to be installed has been: it begins anew otherwise.
+UNINSTALLED = "uninstalled"
+
 # What is made is made under such a name first: who is killed meanwhile leaves nothing half.
 FRESH = ".new"
 
@@ -46,6 +49,7 @@ class Workspaces:
         with _made_whole(root) as fresh:
             copy_tree(source, fresh / "workspace")
             (fresh / "home").mkdir()
+            (fresh / UNINSTALLED).touch()
         return _place(root)
 
     def restore(self, session_id: str) -> Place | None:
@@ -72,6 +76,8 @@ class Workspaces:
             try:
                 with _made_whole(self._kept / session_id) as fresh:
                     _copy_parts(source, fresh)
+                    if (source / UNINSTALLED).exists():
+                        (fresh / UNINSTALLED).touch()
             except OSError:
                 if source.is_dir():
                     raise

@@ -27,8 +27,9 @@ class Bench:
         self.workspaces = Workspaces(data_dir)
         self._nursery = nursery
 
-    def box(self, **env):
+    def box(self, *, restore=False, **env):
         order = Order(
+            restore=restore,
             kind=Kind("default", "agent", 1),
             source=self.source,
             env=env,
@@ -277,6 +278,24 @@ async def test_binding_a_box_that_is_gone_is_refused(bench):
     box.fail(EngineFailed("it burnt down"))
     with pytest.raises(EngineFailed, match="it burnt down"):
         await box.bind(PLAIN)
+
+
+async def test_install_that_did_not_end_well_is_due_again(bench):
+    """A session that failed to begin, or was cut off in it, does not go on half installed."""
+    bench.script("install.sh", code=1)
+    box = bench.box()
+    box.claimed = True
+    bench.start(box)
+    await box.gone.wait()
+    assert "install.sh failed" in box.failure.text
+    bench.script("install.sh")
+    for expected in (["bash install.sh"], []):
+        again = bench.box(restore=True)
+        again.claimed = True
+        await bench.booted(again)
+        assert ("local", expected) == (again.source, bench.maker.last.commands)
+        again.close()
+        await again.gone.wait()
 
 
 async def test_early_lines_are_the_first_of_the_session_s_log(bench):

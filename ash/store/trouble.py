@@ -7,8 +7,8 @@ from ash.errors import AshError
 log = structlog.stdlib.get_logger()
 
 DAMAGED = (
-    "The database is damaged: restore a copy of ash.db, or mend it with the `.recover` command of"
-    " sqlite3, while no ashd runs"
+    "The database is damaged: restore a copy of ash.db, or mend it, while no ashd runs"
+    " (docs/running.md, A store that fails)"
 )
 
 

@@ -101,8 +101,8 @@ class SqliteDriver:
 
     def _commit(self, units: Sequence[Unit]) -> Sequence[Outcome]:
         outcomes = self._outcomes(units)
-        self._mark()
         if any(isinstance(outcome, list) for outcome in outcomes):
+            self._mark()
             self._trouble.wrote()
         return outcomes
 

@@ -153,7 +153,7 @@ async def test_headers_of_the_app_are_sent_as_they_are(serving, autojump_clock):
 
 @pytest.mark.parametrize("header", [(b"x", b"a\r\nb: c"), (b"x y", b"a"), (b"x", b"\0")])
 async def test_header_that_would_break_the_head_is_a_failure(
-    serving, autojump_clock, header, capsys
+    serving, autojump_clock, header, caplog
 ):
     """A header with a line break or a bad name is never sent; the client gets a 500."""
     client = await (await serving(saying({**START, "headers": [header]}, LAST))).connect()
@@ -171,7 +171,7 @@ async def test_header_that_would_break_the_head_is_a_failure(
         saying(LAST),
     ],
 )
-async def test_app_that_fails_before_its_answer_is_a_500(serving, autojump_clock, app, capsys):
+async def test_app_that_fails_before_its_answer_is_a_500(serving, autojump_clock, app, caplog):
     """Raising, or ending without an answer, is told in the house's error body."""
     client = await (await serving(app)).connect()
     answer, again = await client.ask(), await client.ask(method="HEAD")
@@ -181,14 +181,14 @@ async def test_app_that_fails_before_its_answer_is_a_500(serving, autojump_clock
 
 
 @pytest.mark.parametrize("end", [[ValueError("boom")], []])
-async def test_app_that_fails_within_its_answer_cuts_it(serving, autojump_clock, end, capsys):
+async def test_app_that_fails_within_its_answer_cuts_it(serving, autojump_clock, end, caplog):
     """An answer that breaks off ends without its last chunk, so that the client can tell."""
     client = await (await serving(saying(START, part(b"one"), *end))).connect()
     await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (await client.read_to_end()).endswith(b"3\r\none\r\n")
 
 
-async def test_answer_shorter_than_its_length_is_cut(serving, autojump_clock, capsys):
+async def test_answer_shorter_than_its_length_is_cut(serving, autojump_clock, caplog):
     """An app that promised more bytes than it sends can't confuse the next answer."""
     head = {**START, "headers": [(b"content-length", b"10")]}
     client = await (await serving(saying(head, {**LAST, "body": b"short"}))).connect()
@@ -196,11 +196,11 @@ async def test_answer_shorter_than_its_length_is_cut(serving, autojump_clock, ca
     assert (await client.read_to_end()).endswith(b"\r\n\r\nshort")
 
 
-async def test_failure_of_the_app_is_logged_without_the_query(serving, autojump_clock, capsys):
+async def test_failure_of_the_app_is_logged_without_the_query(serving, autojump_clock, caplog):
     """The log names the path and the error; a ticket in the query stays out of it."""
     client = await (await serving(saying(ValueError("boom")))).connect()
     await client.ask("/a?ticket=secret")
-    logged = capsys.readouterr().out
+    logged = caplog.text
     assert "http.app_failed" in logged
     assert "/a" in logged
     assert "ValueError: boom" in logged
@@ -218,7 +218,7 @@ async def test_early_answer_to_a_large_body_arrives(serving):
     assert await client.read() == b""
 
 
-async def test_sending_after_the_end_is_the_apps_failure(serving, autojump_clock, capsys):
+async def test_sending_after_the_end_is_the_apps_failure(serving, autojump_clock, caplog):
     """An app that goes on after its last body is told so, and its answer is whole."""
     failures = []
 

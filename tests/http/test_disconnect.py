@@ -59,7 +59,7 @@ async def test_client_that_resets_is_noticed_at_once(serving):
         await app.told.wait()
 
 
-async def test_sending_to_a_client_that_left_is_refused(serving, autojump_clock, capsys):
+async def test_sending_to_a_client_that_left_is_refused(serving, autojump_clock, caplog):
     """An app that sends on is told that nobody reads, and that is not logged as its failure."""
     app = Streaming()
     client = await (await serving(app)).connect()
@@ -69,7 +69,7 @@ async def test_sending_to_a_client_that_left_is_refused(serving, autojump_clock,
     await app.told.wait()
     await trio.testing.wait_all_tasks_blocked()
     assert isinstance(app.refused, ClientGone)
-    assert capsys.readouterr().out == ""
+    assert caplog.text == ""
 
 
 async def test_client_that_leaves_with_requests_sent_ahead_is_noticed(serving, autojump_clock):
@@ -197,7 +197,7 @@ async def test_app_that_asks_a_client_for_its_body_in_vain_gets_the_disconnect(
         await told.wait()
 
 
-async def test_app_is_told_at_once_that_its_request_was_refused(serving, autojump_clock, capsys):
+async def test_app_is_told_at_once_that_its_request_was_refused(serving, autojump_clock, caplog):
     """A body that turns out to be malformed ends its request as a disconnect does."""
     refused = trio.Event()
 

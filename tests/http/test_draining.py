@@ -285,7 +285,7 @@ async def test_client_that_left_before_it_was_served_harms_nobody(serving, autoj
     assert (await client.ask()).status == 200
 
 
-async def test_answer_that_cannot_be_written_harms_nobody(serving, autojump_clock, capsys):
+async def test_answer_that_cannot_be_written_harms_nobody(serving, autojump_clock, caplog):
     """A 500 that finds its client gone ends that connection only."""
 
     async def app(scope, receive, send):
@@ -303,11 +303,11 @@ async def test_answer_that_cannot_be_written_harms_nobody(serving, autojump_cloc
     failing.set()
     await trio.testing.wait_all_tasks_blocked()
     assert (await second.ask()).status == 200
-    assert capsys.readouterr().out == ""
+    assert caplog.text == ""
 
 
 async def test_failure_in_one_connection_leaves_the_others(
-    serving, autojump_clock, monkeypatch, capsys
+    serving, autojump_clock, monkeypatch, caplog
 ):
     """A fault of the server in one connection ends that one, is logged, and no more."""
     server = await serving(plain)
@@ -318,4 +318,4 @@ async def test_failure_in_one_connection_leaves_the_others(
     assert await first.read() == b""
     monkeypatch.undo()
     assert (await second.ask()).status == 200
-    assert "http.connection_failed" in capsys.readouterr().out
+    assert "http.connection_failed" in caplog.text

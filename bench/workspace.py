@@ -99,6 +99,8 @@ def main() -> None:
             Client(port, key).post("/api/agents", {"name": "bench", "systemPrompt": "Hi."}).read()
         floor, big, other = Session(*ports[0]), Session(*ports[1]), Session(*ports[1])
         big.run(fill(args.files, args.mb))
+        # What the disk still has to write of it is not what a turn is to wait for.
+        os.sync()
         for _ in range(args.turns):
             for session in (floor, big, other):
                 session.turn()

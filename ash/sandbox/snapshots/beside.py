@@ -4,6 +4,7 @@ Not in a thread: compressing and walking would take turns with the event loop fo
 interpreter, and a thread of low priority would hold it the longer for that.
 """
 
+import os
 import subprocess
 import sys
 
@@ -19,7 +20,7 @@ ARGV = (sys.executable, "-P", "-m", "ash.sandbox.snapshots")
 async def beside(job: Pack | Unpack) -> Done | Refused | Broken:
     """The job's answer. Cancelling kills the process; what it wrote is the caller's to remove."""
     ended = await trio.run_process(
-        ARGV,
+        [*ARGV, str(os.getpid())],
         stdin=encode(job),
         capture_stdout=True,
         capture_stderr=True,

@@ -21,7 +21,7 @@ from ash.sandbox.environment import own_key, own_part
 from ash.sandbox.isolation import Place
 from ash.sandbox.limits import Limits
 from ash.sandbox.logs import Journal, LogSink
-from ash.sandbox.sandbox import Runtime, Sandbox, open_sandbox
+from ash.sandbox.sandbox import Runtime, SandboxProcess, open_sandbox_process
 from ash.sandbox.workspace import UNINSTALLED, Workspaces
 
 log = get_logger()
@@ -73,7 +73,7 @@ class Cloud(Protocol):
 
 
 class Opener(Protocol):
-    """`open_sandbox`, or what stands in for it."""
+    """`open_sandbox_process`, or what stands in for it."""
 
     def __call__(
         self,
@@ -84,7 +84,7 @@ class Opener(Protocol):
         limits: Limits,
         egress: Egress,
         log: LogSink,
-    ) -> AbstractAsyncContextManager[Sandbox]: ...
+    ) -> AbstractAsyncContextManager[SandboxProcess]: ...
 
 
 class Workshop(Struct, frozen=True):
@@ -94,7 +94,7 @@ class Workshop(Struct, frozen=True):
     workspaces: Workspaces
     start_timeout: float
     script_timeout: float
-    open: Opener = open_sandbox
+    open: Opener = open_sandbox_process
     cloud: Cloud | None = None
 
 
@@ -129,7 +129,7 @@ class Box:
         self.gone = trio.Event()
         self.kept = False
         self.failure: AshError | None = None
-        self.sandbox: Sandbox | None = None
+        self.process: SandboxProcess | None = None
         self.booted_with: Settings | None = None
         self._closing = trio.Event()
         self._boot = trio.CancelScope()
@@ -164,12 +164,12 @@ class Box:
                 limits=order.limits,
                 egress=self._egress,
                 log=self.log,
-            ) as sandbox:
-                await self._live_in(sandbox, place, self._own(settings))
+            ) as process:
+                await self._live_in(process, place, self._own(settings))
         except* Exception as group:  # noqa: BLE001 - one sandbox must not take the others along
             self.fail(_first(group))
         finally:
-            self.sandbox = None
+            self.process = None
             put_away = partial(workshop.workspaces.put_away, self.id, claimed=self.claimed)
             with trio.CancelScope(shield=True):
                 self.kept = await trio.to_thread.run_sync(put_away)
@@ -179,12 +179,12 @@ class Box:
 
         Raises EngineFailed, and Unavailable if the sandbox is gone.
         """
-        if self.sandbox is None:
+        if self.process is None:
             raise self.failure or Unavailable("The sandbox was closed before it was of use")
         self._let_out(settings)
         settings = self._own(settings)
         if settings != self.booted_with:
-            await self.sandbox.link.open(settings)
+            await self.process.link.open(settings)
             self.booted_with = settings
 
     async def attach(self, sink: LogSink) -> None:
@@ -236,7 +236,7 @@ class Box:
 
     @property
     def alive(self) -> bool:
-        return self.sandbox is not None and not self.sandbox.died.is_set()
+        return self.process is not None and not self.process.died.is_set()
 
     @property
     def closing(self) -> bool:
@@ -254,65 +254,67 @@ class Box:
         env = own_part(settings.env) if settings.env else None
         return structs.replace(settings, session_id=self.id, env=env or None)
 
-    async def _live_in(self, sandbox: Sandbox, place: Place, settings: Settings) -> None:
+    async def _live_in(self, process: SandboxProcess, place: Place, settings: Settings) -> None:
         try:
             with self._boot:
-                await self._start_engine(sandbox, place, settings)
+                await self._start_engine(process, place, settings)
         except EngineFailed as error:
             # At once, and not when its remains are cleared away: nobody shall claim it now.
             self.fail(error)
         if self.failure is not None or self._boot.cancelled_caught:
             return
-        self.sandbox, self.booted_with, self.state = sandbox, settings, "warm"
+        self.process, self.booted_with, self.state = process, settings, "warm"
         self.used_at = trio.current_time()
         self.ready.set()
-        sandbox.nursery.start_soon(self._watch_engine, sandbox)
-        await _first_of(self._closing, sandbox.died)
-        self.sandbox = None
+        process.nursery.start_soon(self._watch_engine, process)
+        await _first_of(self._closing, process.died)
+        self.process = None
         if self.work is not None:
             await self.work.wait()
         if not self._closing.is_set():
-            self.failure = EngineFailed(await sandbox.epitaph())
+            self.failure = EngineFailed(await process.epitaph())
 
-    async def _watch_engine(self, sandbox: Sandbox) -> None:
+    async def _watch_engine(self, process: SandboxProcess) -> None:
         """A session's engine is started again by its next turn; one without a session is not."""
         while True:
-            why = await sandbox.link.engine_gone()
+            why = await process.link.engine_gone()
             if not self.claimed:
                 self.fail(EngineFailed(why))
                 self.close()
                 return
             await self.log([("system", why)])
 
-    async def _start_engine(self, sandbox: Sandbox, place: Place, settings: Settings) -> None:
+    async def _start_engine(
+        self, process: SandboxProcess, place: Place, settings: Settings
+    ) -> None:
         """Raises EngineFailed. A script has a time limit of its own."""
         timeout = self._workshop.start_timeout
         begun = trio.current_time()
         steps: dict[str, float] = {}
         with trio.move_on_after(timeout) as start:
             try:
-                await sandbox.link.ready.wait()
+                await process.link.ready.wait()
                 steps["bridge"] = trio.current_time()
                 for script in await trio.to_thread.run_sync(_scripts_in, place, self.source):
                     start.deadline += self._workshop.script_timeout
-                    await self._run_script(sandbox, script)
+                    await self._run_script(process, script)
                     steps[script] = trio.current_time()
                 await trio.to_thread.run_sync(_mark_installed, place)
-                await sandbox.link.open(settings)
+                await process.link.open(settings)
                 steps["engine"] = trio.current_time()
             except EngineFailed:
-                if sandbox.died.is_set():
-                    raise EngineFailed(await sandbox.epitaph()) from None
+                if process.died.is_set():
+                    raise EngineFailed(await process.epitaph()) from None
                 raise
         if start.cancelled_caught:
             raise EngineFailed(f"The engine did not start within {timeout:g} seconds")
         await self.log([("system", f"started: {_shares(begun, steps)}")])
 
-    async def _run_script(self, sandbox: Sandbox, script: str) -> None:
+    async def _run_script(self, process: SandboxProcess, script: str) -> None:
         """Raises EngineFailed with its last lines if it failed."""
         timeout = self._workshop.script_timeout
         await self.log([("system", f"{script} runs, for {timeout:g} s at most")])
-        result = await sandbox.link.exec(
+        result = await process.link.exec(
             Exec(command=f"bash {script}", timeout=int(timeout * 1000))
         )
         out: list[tuple[LogLevel, str]] = [("stdout", li) for li in result.stdout.splitlines()]

@@ -34,7 +34,7 @@ class Runtime(Struct, frozen=True):
     environment: dict[str, str]
 
 
-class Sandbox:
+class SandboxProcess:
     """`nursery` is for the work done in it and ends with it; `died` is set when it is gone."""
 
     def __init__(self, link: Link, process: Process, cage: Cage, nursery: trio.Nursery) -> None:
@@ -74,7 +74,7 @@ class Sandbox:
 
 
 @asynccontextmanager
-async def open_sandbox(
+async def open_sandbox_process(
     runtime: Runtime,
     place: Place,
     env: Mapping[str, str],
@@ -82,7 +82,7 @@ async def open_sandbox(
     limits: Limits,
     egress: Egress,
     log: LogSink,
-) -> AsyncIterator[Sandbox]:
+) -> AsyncIterator[SandboxProcess]:
     """Starts a bridge; `sandbox.link.ready` is set once it takes commands.
 
     Leaving the context kills everything inside and stores its last words. Raises OSError if
@@ -105,7 +105,7 @@ async def open_sandbox(
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(link.run)
                         nursery.start_soon(egress.serve, way_out)
-                        sandbox = Sandbox(link, process, cage, nursery)
+                        sandbox = SandboxProcess(link, process, cage, nursery)
                         with _disk_watched(runtime.disk, place, sandbox, cage):
                             yield sandbox
                         nursery.cancel_scope.cancel()
@@ -128,7 +128,9 @@ async def _settled(isolation: Isolation, place: Place) -> AsyncIterator[Place]:
 
 
 @contextmanager
-def _disk_watched(disk: DiskSweep, place: Place, sandbox: Sandbox, cage: Cage) -> Iterator[None]:
+def _disk_watched(
+    disk: DiskSweep, place: Place, sandbox: SandboxProcess, cage: Cage
+) -> Iterator[None]:
     """A sandbox that goes over its disk limit is ended: what it has open could go on growing."""
 
     def over(text: str) -> None:

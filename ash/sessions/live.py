@@ -16,7 +16,7 @@ from ash.log import get_logger
 from ash.model import LogLevel, StoredSession, TurnReason
 from ash.protocol import Exec, ExecResult, Query
 from ash.sandbox.box import Box, Settings
-from ash.sandbox.sandbox import Sandbox
+from ash.sandbox.sandbox import SandboxProcess
 from ash.sessions.command import ShellCommand
 from ash.sessions.house import House
 from ash.sessions.stream import Stream
@@ -97,14 +97,14 @@ class Live:
 
     def start_turn(self, query: Query) -> Turn:
         """Raises BadRequest if the session is not up, Conflict while a turn runs."""
-        sandbox = self._sandbox()
+        process = self._running_process()
         if self.turn is not None:
             raise Conflict("A turn is running in this session: wait for its done, or interrupt it")
         house = self._house
         room = Room(self.stored, self.stream, house.store, house.clock, house.silence_timeout)
-        self.turn = turn = Turn(room, sandbox, query)
+        self.turn = turn = Turn(room, process, query)
         self._box.state, self._box.work = "running", turn.finished
-        sandbox.nursery.start_soon(self._run_turn, sandbox, turn)
+        process.nursery.start_soon(self._run_turn, process, turn)
         return turn
 
     async def exec(self, command: Exec) -> ExecResult:
@@ -113,11 +113,11 @@ class Live:
         Raises BadRequest if the session is not up, EngineFailed if it could not be run,
         Conflict if the sandbox was given up meanwhile.
         """
-        sandbox = self._sandbox()
-        running = ShellCommand(sandbox.link, command)
+        process = self._running_process()
+        running = ShellCommand(process.link, command)
         self._commands += 1
         self._box.state = "running"
-        sandbox.nursery.start_soon(self._run_command, running)
+        process.nursery.start_soon(self._run_command, running)
         try:
             return await running.result()
         except EngineFailed:
@@ -293,9 +293,9 @@ class Live:
             action, more = self._end
             await self.change(action, **more)
 
-    async def _run_turn(self, sandbox: Sandbox, turn: Turn) -> None:
+    async def _run_turn(self, process: SandboxProcess, turn: Turn) -> None:
         try:
-            async with sandbox.link.turn() as batches:
+            async with process.link.turn() as batches:
                 await turn.run(batches)
         finally:
             self.turn = None
@@ -313,13 +313,13 @@ class Live:
     def _overtaken(self) -> Conflict:
         return Conflict(f"The session was {self.stored.session.status} while it started")
 
-    def _sandbox(self) -> Sandbox:
-        sandbox = self._box.sandbox
-        if sandbox is None or self._box.closing or self.stored.session.status != "active":
+    def _running_process(self) -> SandboxProcess:
+        process = self._box.process
+        if process is None or self._box.closing or self.stored.session.status != "active":
             raise BadRequest("Session is starting or ending")
         if self._held:
             raise BadRequest("Session is being paused")
-        return sandbox
+        return process
 
     def _rest(self) -> None:
         if self.turn is None:

@@ -45,7 +45,7 @@ RUNTIME = Runtime(
 )
 
 
-class FakeSandbox:
+class FakeSandboxProcess:
     """As `Sandbox`. The test is its bridge: `opened` are the settings it was given."""
 
     def __init__(self, maker, place, env, *, limits, egress, log):
@@ -150,15 +150,15 @@ class Maker:
         await trio.lowlevel.checkpoint()
         if self.error is not None:
             raise self.error
-        sandbox = FakeSandbox(self, place, env, limits=limits, egress=egress, log=log)
-        self.made.append(sandbox)
+        process = FakeSandboxProcess(self, place, env, limits=limits, egress=egress, log=log)
+        self.made.append(process)
         try:
             async with trio.open_nursery() as nursery:
-                await sandbox.run(nursery)
-                yield sandbox
+                await process.run(nursery)
+                yield process
                 nursery.cancel_scope.cancel()
         finally:
-            sandbox.ended.set()
+            process.ended.set()
 
 
 class MemoryLedger:

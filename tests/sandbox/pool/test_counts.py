@@ -170,4 +170,4 @@ async def test_stats_add_up_under_any_load(scene):
     assert (0, 0, 0) == scene.counts
     assert scene.kept == pool.stats().cold > 0
     assert {"cold"} == set(scene.ledger.rows.values())
-    assert all(sandbox.ended.is_set() for sandbox in scene.maker.made)
+    assert all(process.ended.is_set() for process in scene.maker.made)

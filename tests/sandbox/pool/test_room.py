@@ -110,4 +110,4 @@ async def test_no_more_live_than_there_is_room(scene):
     for agent in "abcd":
         await scene.claim(agent)
         await wait_all_tasks_blocked()
-        assert 3 >= sum(not sandbox.ended.is_set() for sandbox in scene.maker.made)
+        assert 3 >= sum(not process.ended.is_set() for process in scene.maker.made)

@@ -13,7 +13,7 @@ from ash.sandbox.egress import ModelUpstream, credentials
 from ash.sandbox.isolation import detect
 from ash.sandbox.limits import Cages, DiskSweep
 from ash.sandbox.process import Spawner
-from ash.sandbox.sandbox import Runtime
+from ash.sandbox.sandbox_process import Runtime
 
 
 async def find_runtime(

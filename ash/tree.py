@@ -20,12 +20,12 @@ from ash.leftovers import settle
 from ash.log import get_logger
 from ash.model import StoredAgent
 from ash.runtime import find_runtime, model_upstream
-from ash.sandbox.box import Workshop
 from ash.sandbox.egress import Policy, parse
 from ash.sandbox.limits import Limits, open_cages
 from ash.sandbox.pool import Capacity, Pool
 from ash.sandbox.process import Spawner
-from ash.sandbox.sandbox import Runtime
+from ash.sandbox.sandbox import Workshop
+from ash.sandbox.sandbox_process import Runtime
 from ash.sandbox.workspace import Workspaces
 from ash.sessions.cloud import Cloud
 from ash.sessions.cloud_opening import open_cloud

@@ -13,7 +13,7 @@ from ash.errors import Conflict, Unavailable
 from ash.log import get_logger
 from ash.model import PoolStats
 from ash.protocol import Open
-from ash.sandbox.box import Box, Kind, Order, Origin, Settings, State, Workshop
+from ash.sandbox.sandbox import Kind, Order, Origin, Sandbox, Settings, State, Workshop
 
 log = get_logger()
 
@@ -65,7 +65,7 @@ class Pool:
         self._capacity = capacity
         self._boots = trio.CapacityLimiter(capacity.boots)
         self._room = trio.Lock()
-        self._boxes: dict[str, Box] = {}
+        self._sandboxes: dict[str, Sandbox] = {}
         self._started: set[str] = set()
         self._tally: Counter[State] = Counter()
         self._stock: dict[tuple[str, str], Stock] = {}
@@ -84,22 +84,22 @@ class Pool:
             while (stock := self._lacking()) is not None:
                 await self.boot(self._add(stock.order), stock.settings)
 
-    async def claim(self, order: Order) -> Box:
+    async def claim(self, order: Order) -> Sandbox:
         """A sandbox of that kind for one session: a warm one, or one that `boot` has to boot.
 
         Who finds a warm one does not wait for those who wait for room. Raises Unavailable when
         there is no room and nothing can be evicted.
         """
         try:
-            box = self._claim_warm(order)
-            if box is None:
+            sandbox = self._claim_warm(order)
+            if sandbox is None:
                 async with self._room:
-                    box = await self._claim_new(order)
+                    sandbox = await self._claim_new(order)
         finally:
             self._changed.set()
-        return box
+        return sandbox
 
-    async def claim_again(self, box_id: str, order: Order) -> Box:
+    async def claim_again(self, sandbox_id: str, order: Order) -> Sandbox:
         """A sandbox to go on with what was kept of the last one with that id.
 
         Raises Conflict if there is one already, Unavailable when there is no room.
@@ -107,11 +107,13 @@ class Pool:
         async with self._room:
             await self._make_room()
             self._check_open()
-            if box_id in self._boxes:
+            if sandbox_id in self._sandboxes:
                 raise Conflict("The session is being resumed already")
-            box = self._boxes[box_id] = Box(box_id, order, self._workshop, self._tally)
-            box.claimed = True
-        return box
+            sandbox = self._sandboxes[sandbox_id] = Sandbox(
+                sandbox_id, order, self._workshop, self._tally
+            )
+            sandbox.claimed = True
+        return sandbox
 
     def resumed(self, path: Literal["warm", "cold"], source: Origin | None = None) -> None:
         """Counts a resumed session, and what it was resumed from."""
@@ -120,34 +122,34 @@ class Pool:
             self._resumed[source] += 1
 
     @asynccontextmanager
-    async def forked_files(self, box_id: str, fork_id: str) -> AsyncIterator[None]:
+    async def forked_files(self, sandbox_id: str, fork_id: str) -> AsyncIterator[None]:
         """A copy of what a sandbox has, for another one; it stays if the block ends well.
 
         Raises NotFound if there is nothing.
         """
         workspaces = self._workshop.workspaces
         try:
-            await trio.to_thread.run_sync(workspaces.fork, box_id, fork_id)
+            await trio.to_thread.run_sync(workspaces.fork, sandbox_id, fork_id)
             yield
         except BaseException:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(workspaces.drop, fork_id)
             raise
 
-    def release(self, box: Box) -> None:
+    def release(self, sandbox: Sandbox) -> None:
         """Takes back a claimed box that came to no session."""
-        box.claimed = False
-        if box.id in self._started:
-            box.close()
+        sandbox.claimed = False
+        if sandbox.id in self._started:
+            sandbox.close()
         else:
-            self._drop(box)
+            self._drop(sandbox)
 
-    async def boot(self, box: Box, settings: Settings) -> None:
+    async def boot(self, sandbox: Sandbox, settings: Settings) -> None:
         """Boots a box that isn't yet; returns when it is `ready`, well or with a failure."""
-        if box.id not in self._started:
-            self._started.add(box.id)
-            self._nursery.start_soon(self._keep, box, settings)
-        await box.ready.wait()
+        if sandbox.id not in self._started:
+            self._started.add(sandbox.id)
+            self._nursery.start_soon(self._keep, sandbox, settings)
+        await sandbox.ready.wait()
 
     def stock(self, order: Order, settings: Open, count: int) -> None:
         """Keeps `count` warm of an agent from now on, and none of its earlier versions."""
@@ -167,7 +169,7 @@ class Pool:
     def stats(self) -> PoolStats:
         return PoolStats(
             max_capacity=self._capacity.sandboxes,
-            total=self._cold + len(self._boxes),
+            total=self._cold + len(self._sandboxes),
             cold=self._cold,
             warming=self._tally["warming"],
             warm=self._tally["warm"],
@@ -185,153 +187,157 @@ class Pool:
         """Takes no more claims and ends what no session holds; sessions end their own."""
         self._closed = True
         self._stock.clear()
-        ours = [box for box in self._boxes.values() if not box.claimed]
-        for box in ours:
-            box.close()
-        for box in ours:
-            await box.gone.wait()
+        ours = [sandbox for sandbox in self._sandboxes.values() if not sandbox.claimed]
+        for sandbox in ours:
+            sandbox.close()
+        for sandbox in ours:
+            await sandbox.gone.wait()
 
     def _check_open(self) -> None:
         if self._closed:
             raise Unavailable("The server is shutting down")
 
-    def _add(self, order: Order) -> Box:
-        box = Box(str(uuid4()), order, self._workshop, self._tally)
-        self._boxes[box.id] = box
-        return box
+    def _add(self, order: Order) -> Sandbox:
+        sandbox = Sandbox(str(uuid4()), order, self._workshop, self._tally)
+        self._sandboxes[sandbox.id] = sandbox
+        return sandbox
 
-    def _claim_warm(self, order: Order) -> Box | None:
+    def _claim_warm(self, order: Order) -> Sandbox | None:
         self._check_open()
-        box = self._warm(order)
-        if box is not None:
-            box.claimed = True
+        sandbox = self._warm(order)
+        if sandbox is not None:
+            sandbox.claimed = True
             self._hits += 1
-        return box
+        return sandbox
 
-    async def _claim_new(self, order: Order) -> Box:
+    async def _claim_new(self, order: Order) -> Sandbox:
         await self._make_room()
         self._check_open()
-        box = self._add(order)
-        box.claimed = True
-        return box
+        sandbox = self._add(order)
+        sandbox.claimed = True
+        return sandbox
 
-    async def _keep(self, box: Box, settings: Settings) -> None:
+    async def _keep(self, sandbox: Sandbox, settings: Settings) -> None:
         """A box's task: its turn to boot, its life, and what is remembered of it."""
         try:
-            if not await self._is_remembered(box):
+            if not await self._is_remembered(sandbox):
                 return
-            await self._run(box, settings)
-            self._cold += box.kept
+            await self._run(sandbox, settings)
+            self._cold += sandbox.kept
         finally:
-            self._drop(box)
-        await self._remember_end(box)
+            self._drop(sandbox)
+        await self._remember_end(sandbox)
 
-    async def _run(self, box: Box, settings: Settings) -> None:
-        if await self._is_fetched(box) and await self._may_boot(box):
+    async def _run(self, sandbox: Sandbox, settings: Settings) -> None:
+        if await self._is_fetched(sandbox) and await self._may_boot(sandbox):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._end_boot, box)
-                await box.run(settings)
+                nursery.start_soon(self._end_boot, sandbox)
+                await sandbox.run(settings)
                 nursery.cancel_scope.cancel()
-        if box.failure is not None and not box.claimed:
-            self._doubt(box)
+        if sandbox.failure is not None and not sandbox.claimed:
+            self._doubt(sandbox)
 
-    async def _is_fetched(self, box: Box) -> bool:
+    async def _is_fetched(self, sandbox: Sandbox) -> bool:
         """Not while it holds its turn to boot: a cloud may be slow."""
         fetched = False
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(box.cancel_when_closed, nursery.cancel_scope)
-            await box.fetch()
-            fetched = box.failure is None
+            nursery.start_soon(sandbox.cancel_when_closed, nursery.cancel_scope)
+            await sandbox.fetch()
+            fetched = sandbox.failure is None
             nursery.cancel_scope.cancel()
         return fetched
 
-    async def _may_boot(self, box: Box) -> bool:
+    async def _may_boot(self, sandbox: Sandbox) -> bool:
         """Waits for its turn; False if it was closed before that came."""
         may = False
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(box.cancel_when_closed, nursery.cancel_scope)
-            await self._boots.acquire_on_behalf_of(box)
+            nursery.start_soon(sandbox.cancel_when_closed, nursery.cancel_scope)
+            await self._boots.acquire_on_behalf_of(sandbox)
             may = True
             nursery.cancel_scope.cancel()
         return may
 
-    async def _end_boot(self, box: Box) -> None:
+    async def _end_boot(self, sandbox: Sandbox) -> None:
         try:
-            await box.ready.wait()
+            await sandbox.ready.wait()
         finally:
-            self._boots.release_on_behalf_of(box)
+            self._boots.release_on_behalf_of(sandbox)
             self._changed.set()
 
-    def _drop(self, box: Box) -> None:
-        if self._boxes.pop(box.id, None) is not None:
-            self._started.discard(box.id)
-            box.forget()
+    def _drop(self, sandbox: Sandbox) -> None:
+        if self._sandboxes.pop(sandbox.id, None) is not None:
+            self._started.discard(sandbox.id)
+            sandbox.forget()
             self._changed.set()
 
-    async def _is_remembered(self, box: Box) -> bool:
+    async def _is_remembered(self, sandbox: Sandbox) -> bool:
         """What the store does not know of is not made."""
         try:
-            box.kept = await self._ledger.sandbox_added(box.id, box.order.kind)
-            self._cold -= box.kept
+            sandbox.kept = await self._ledger.sandbox_added(sandbox.id, sandbox.order.kind)
+            self._cold -= sandbox.kept
         except Exception as error:  # noqa: BLE001 - one sandbox must not take the others along
-            box.fail(error)
-        return box.failure is None
+            sandbox.fail(error)
+        return sandbox.failure is None
 
-    async def _remember_end(self, box: Box) -> None:
+    async def _remember_end(self, sandbox: Sandbox) -> None:
         try:
-            if box.kept:
-                await self._ledger.sandbox_cold(box.id)
+            if sandbox.kept:
+                await self._ledger.sandbox_cold(sandbox.id)
             else:
-                await self._ledger.sandbox_removed(box.id)
+                await self._ledger.sandbox_removed(sandbox.id)
         except Exception:
             # The next start settles it. Until then it isn't found as a cold one, nor taken off.
-            self._cold -= box.kept
-            log.exception("pool.end_not_stored", sandbox=box.id)
+            self._cold -= sandbox.kept
+            log.exception("pool.end_not_stored", sandbox=sandbox.id)
 
-    def _doubt(self, box: Box) -> None:
+    def _doubt(self, sandbox: Sandbox) -> None:
         """What fails is not booted anew until a deploy or a create asks for it."""
-        kind = box.order.kind
-        log.warning("pool.sandbox_failed", agent=kind.agent, error=str(box.failure))
-        lived = 0.0 if box.state == "warming" else trio.current_time() - box.used_at
+        kind = sandbox.order.kind
+        log.warning("pool.sandbox_failed", agent=kind.agent, error=str(sandbox.failure))
+        lived = 0.0 if sandbox.state == "warming" else trio.current_time() - sandbox.used_at
         stock = self._stock.get((kind.tenant, kind.agent))
         if stock is not None and stock.order.kind == kind and lived < LEAST_LIFE:
             stock.count = 0
 
-    def _unclaimed(self) -> list[Box]:
-        return [box for box in self._boxes.values() if not box.claimed and not box.closing]
+    def _unclaimed(self) -> list[Sandbox]:
+        return [
+            sandbox
+            for sandbox in self._sandboxes.values()
+            if not sandbox.claimed and not sandbox.closing
+        ]
 
-    def _warm(self, order: Order) -> Box | None:
+    def _warm(self, order: Order) -> Sandbox | None:
         """One that is booted, else one that is booting; one whose engine died is never seen."""
         usable = [
-            box
-            for box in self._unclaimed()
-            if (box.order.kind, box.order.limits) == (order.kind, order.limits)
-            and (box.alive or (box.state == "warming" and box.failure is None))
+            sandbox
+            for sandbox in self._unclaimed()
+            if (sandbox.order.kind, sandbox.order.limits) == (order.kind, order.limits)
+            and (sandbox.alive or (sandbox.state == "warming" and sandbox.failure is None))
         ]
-        return min(usable, key=lambda box: box.state == "warming", default=None)
+        return min(usable, key=lambda sandbox: sandbox.state == "warming", default=None)
 
     def _lacking(self) -> Stock | None:
         """The stock to boot for next, the last asked for first; None while there is no room."""
         unclaimed = self._unclaimed()
-        boxes = self._boxes.values()
-        wanted = self._room.locked() or any(b.claimed and b.state == "warming" for b in boxes)
-        full = len(boxes) >= self._capacity.sandboxes
+        sandboxes = self._sandboxes.values()
+        wanted = self._room.locked() or any(b.claimed and b.state == "warming" for b in sandboxes)
+        full = len(sandboxes) >= self._capacity.sandboxes
         if wanted or full or len(unclaimed) >= self._capacity.warm:
             return None
-        have = Counter(box.order.kind for box in unclaimed)
+        have = Counter(sandbox.order.kind for sandbox in unclaimed)
         lacking = [s for s in self._stock.values() if have[s.order.kind] < s.count]
         return max(lacking, key=lambda stock: stock.asked_at, default=None)
 
     def _close_warm(self, tenant: str, agent: str, but: Kind | None = None) -> None:
-        for box in self._unclaimed():
-            kind = box.order.kind
+        for sandbox in self._unclaimed():
+            kind = sandbox.order.kind
             if (kind.tenant, kind.agent) == (tenant, agent) and kind != but:
-                box.close()
+                sandbox.close()
 
     async def _make_room(self) -> None:
         """Evicts until one more fits: warm ones first, then who has waited longest."""
         refused: set[str] = set()
-        while len(self._boxes) >= self._capacity.sandboxes:
+        while len(self._sandboxes) >= self._capacity.sandboxes:
             victim = self._leaving() or self._victim(refused)
             if victim is None:
                 text = f"All {self._capacity.sandboxes} sandboxes are busy: try again, or end one"
@@ -341,16 +347,16 @@ class Pool:
             else:
                 refused.add(victim.id)
 
-    async def _goes(self, box: Box) -> bool:
-        if not box.claimed:
-            box.close()
-        return box.closing or (box.evict is not None and await box.evict())
+    async def _goes(self, sandbox: Sandbox) -> bool:
+        if not sandbox.claimed:
+            sandbox.close()
+        return sandbox.closing or (sandbox.evict is not None and await sandbox.evict())
 
-    def _leaving(self) -> Box | None:
-        return next((box for box in self._boxes.values() if box.closing), None)
+    def _leaving(self) -> Sandbox | None:
+        return next((sandbox for sandbox in self._sandboxes.values() if sandbox.closing), None)
 
-    def _victim(self, refused: set[str]) -> Box | None:
-        able = [box for box in self._boxes.values() if box.id not in refused]
-        warm = [box for box in able if not box.claimed]
-        waiting = [box for box in able if box.claimed and box.state == "waiting"]
-        return min(warm or waiting, key=lambda box: box.used_at, default=None)
+    def _victim(self, refused: set[str]) -> Sandbox | None:
+        able = [sandbox for sandbox in self._sandboxes.values() if sandbox.id not in refused]
+        warm = [sandbox for sandbox in able if not sandbox.claimed]
+        waiting = [sandbox for sandbox in able if sandbox.claimed and sandbox.state == "waiting"]
+        return min(warm or waiting, key=lambda sandbox: sandbox.used_at, default=None)

@@ -1,166 +1,382 @@
-"""One sandbox: a bridge process, apart from the host, for as long as its scope lasts."""
+"""A sandbox with a booted engine, from its first file to its last process."""
 
-import os
-import socket
-import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
 
+import msgspec
 import trio
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from ash.protocol import Command
-from ash.sandbox.egress import SOCKET_NAME, Egress, ModelUpstream, open_listener
-from ash.sandbox.environment import environment
-from ash.sandbox.isolation import Isolation, Place
-from ash.sandbox.limits import Cage, Cages, DiskSweep, Limits
-from ash.sandbox.link import Link
-from ash.sandbox.logs import LogSink, pump
-from ash.sandbox.process import Process, Spawner
+from ash.errors import AshError, EngineFailed, Unavailable
+from ash.log import get_logger
+from ash.model import LogLevel
+from ash.protocol import Exec, Open, Resume
+from ash.sandbox.disk_words import disk_refusal
+from ash.sandbox.egress import Egress, Policy, with_key, with_servers
+from ash.sandbox.environment import own_key, own_part
+from ash.sandbox.isolation import Place
+from ash.sandbox.limits import Limits
+from ash.sandbox.logs import Journal, LogSink
+from ash.sandbox.sandbox_process import Runtime, SandboxProcess, open_sandbox_process
+from ash.sandbox.workspace import UNINSTALLED, Workspaces
 
-# How long what a dead sandbox still had to say is waited for.
-LAST_WORDS_SECONDS = 2
+log = get_logger()
+
+State = Literal["warming", "warm", "waiting", "running"]
+
+Settings: TypeAlias = Open | Resume
+
+# Where the files of a sandbox that starts are from.
+Origin = Literal["fresh", "local", "cloud"]
+
+# What a sandbox printed before there was a session to store it with.
+EARLY_LINES = 1000
+
+# An agent's own preparations, in this order, before its engine boots.
+SCRIPTS = ("install.sh", "startup.sh")
+
+# What an error quotes of a script's output; the rest is in the log.
+LAST_LINES = 5
 
 
-class Runtime(Struct, frozen=True):
-    """What all sandboxes of a daemon share. `environment` is in each and no agent's to change."""
+class Kind(Struct, frozen=True):
+    """Sandboxes of one kind and with the same limits can stand in for each other."""
 
-    spawner: Spawner
-    isolation: Isolation
-    cages: Cages
-    disk: DiskSweep
-    engine: str
-    upstream: ModelUpstream
-    environment: dict[str, str]
+    tenant: str
+    agent: str
+    version: int
 
 
-class SandboxProcess:
-    """`nursery` is for the work done in it and ends with it; `died` is set when it is gone."""
+class Order(Struct, frozen=True, kw_only=True):
+    """What a sandbox is made from. `env` holds for every process in it, from its first one.
 
-    def __init__(self, link: Link, process: Process, cage: Cage, nursery: trio.Nursery) -> None:
-        self.link = link
-        self.nursery = nursery
-        self.died = link.closed
-        self._process = process
-        self._cage = cage
+    With `restore` its files are what was kept of the last sandbox with its id.
+    """
+
+    kind: Kind
+    source: Path
+    env: dict[str, str]
+    limits: Limits
+    network: Policy
+    restore: bool = False
+
+
+class Cloud(Protocol):
+    """Where files are that are missing on this disk."""
+
+    async def bring(self, order: Order, session_id: str) -> bool:
+        """Whether files of the session came. Raises AshError."""
+
+
+class Opener(Protocol):
+    """`open_sandbox_process`, or what stands in for it."""
+
+    def __call__(
+        self,
+        runtime: Runtime,
+        place: Place,
+        env: Mapping[str, str],
+        *,
+        limits: Limits,
+        egress: Egress,
+        log: LogSink,
+    ) -> AbstractAsyncContextManager[SandboxProcess]: ...
+
+
+class Workshop(Struct, frozen=True):
+    """What boxes are made with."""
+
+    runtime: Runtime
+    workspaces: Workspaces
+    start_timeout: float
+    script_timeout: float
+    open: Opener = open_sandbox_process
+    cloud: Cloud | None = None
+
+
+class Sandbox:
+    """Runs as one task of the pool.
+
+    `ready` is set when the engine is booted or has failed to: then `failure` says why. `gone`
+    is set when no process and no folder of a live one is left; then `kept` says whether there
+    are files of a session. `used_at` is when it was last
+    of use, in trio's time. `work` is the end of the turn that runs, which the sandbox waits for
+    before it goes. `evict` gives the sandbox up if its session lets it go, and says whether it
+    did.
+    """
+
+    def __init__(
+        self, sandbox_id: str, order: Order, workshop: Workshop, tally: Counter[State]
+    ) -> None:
+        """`tally` counts the boxes of each state, this one among them until it is gone."""
+        self.id = sandbox_id
+        self.order = order
+        self.claimed = False
+        self.source: Origin = "fresh"
+        self._local: Origin = "local"
+        self._workshop = workshop
+        self._tally = tally
+        self._state: State = "warming"
+        self._tally["warming"] += 1
+        self.used_at = 0.0
+        self.work: trio.Event | None = None
+        self.evict: Callable[[], Awaitable[bool]] | None = None
+        self.ready = trio.Event()
+        self.gone = trio.Event()
+        self.kept = False
+        self.failure: AshError | None = None
+        self.process: SandboxProcess | None = None
+        self.booted_with: Settings | None = None
+        self._closing = trio.Event()
+        self._boot = trio.CancelScope()
+        self._policy = order.network
+        self._egress = Egress(order.network, workshop.runtime.upstream, self.log)
+        self._journal: Journal | None = None
+        self._early: deque[tuple[LogLevel, str]] = deque(maxlen=EARLY_LINES)
+
+    async def fetch(self) -> None:
+        """Before `run`: what it needs and isn't on this disk. Sets `failure` if it can't be had."""
+        if self._workshop.cloud is not None:
+            try:
+                if await self._workshop.cloud.bring(self.order, self.id):
+                    self._local = "cloud"
+            except Exception as error:  # noqa: BLE001 - one sandbox must not take the others along
+                self.fail(error)
+
+    async def run(self, settings: Settings) -> None:
+        """Raises nothing but Cancelled; `failure` stays None if it was closed.
+
+        Whoever runs it calls `forget` when this has returned.
+        """
+        workshop, order = self._workshop, self.order
+        try:
+            place = await trio.to_thread.run_sync(self._prepare)
+            self._policy = await trio.to_thread.run_sync(_policy, order)
+            self._let_out(settings)
+            async with workshop.open(
+                workshop.runtime,
+                place,
+                order.env,
+                limits=order.limits,
+                egress=self._egress,
+                log=self.log,
+            ) as process:
+                await self._live_in(process, place, self._own(settings))
+        except* Exception as group:  # noqa: BLE001 - one sandbox must not take the others along
+            self.fail(_first(group))
+        finally:
+            self.process = None
+            put_away = partial(workshop.workspaces.put_away, self.id, claimed=self.claimed)
+            with trio.CancelScope(shield=True):
+                self.kept = await trio.to_thread.run_sync(put_away)
+
+    async def bind(self, settings: Settings) -> None:
+        """Gives the engine what a session asks for; what it has already is not asked twice.
+
+        Raises EngineFailed, and Unavailable if the sandbox is gone.
+        """
+        if self.process is None:
+            raise self.failure or Unavailable("The sandbox was closed before it was of use")
+        self._let_out(settings)
+        settings = self._own(settings)
+        if settings != self.booted_with:
+            await self.process.link.open(settings)
+            self.booted_with = settings
+
+    async def attach(self, sink: LogSink) -> None:
+        """From now on what is printed goes to the session's log, what was printed first."""
+        early, self._early = list(self._early), deque()
+        self._journal = Journal(sink, self.id)
+        await self._journal.write(early)
+
+    async def log(self, lines: Sequence[tuple[LogLevel, str]]) -> None:
+        """Raises nothing but Cancelled: see `Journal`."""
+        if self._journal is None:
+            self._early.extend(lines)
+        else:
+            await self._journal.write(lines)
+
+    def fail(self, error: Exception) -> None:
+        """It is of no use any more, and this is why."""
+        error = disk_refusal(error) or error
+        if not isinstance(error, AshError):
+            log.error("sandbox_broken", sandbox=self.id, exc_info=error)
+            error = EngineFailed("The sandbox broke")
+        self.failure = error
+
+    def forget(self) -> None:
+        """It is gone, or will never be."""
+        self._tally[self._state] -= 1
+        self.ready.set()
+        self.gone.set()
+
+    def close(self) -> None:
+        """Asks `run` to end; `gone` says when it has."""
+        self._closing.set()
+        self._boot.cancel()
+
+    async def cancel_when_closed(self, scope: trio.CancelScope) -> None:
+        await _then_cancel(self._closing, scope)
 
     @property
-    def pid(self) -> int:
-        """The outermost process on the host."""
-        return self._process.pid
+    def state(self) -> State:
+        return self._state
 
-    async def send(self, command: Command) -> None:
-        """Raises EngineFailed if the bridge is gone."""
-        await self.link.send(command)
+    @state.setter
+    def state(self, state: State) -> None:
+        if self.gone.is_set():
+            return
+        self._tally[self._state] -= 1
+        self._tally[state] += 1
+        self._state = state
 
-    def kill(self) -> None:
-        """Ends every process in it, now."""
-        self._cage.kill()
-        self._process.kill()
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and not self.process.died.is_set()
 
-    def trouble(self) -> str | None:
-        """Which limits were hit since the last call, in words for the agent's user."""
-        return self._cage.describe()
+    @property
+    def closing(self) -> bool:
+        return self._closing.is_set()
 
-    async def epitaph(self) -> str:
-        """How the process ended, for the error that its session gets."""
-        if hit := self.trouble():
-            return hit
-        with trio.move_on_after(LAST_WORDS_SECONDS):
-            status = await self._process.wait()
-            how = f"signal {-status}" if status < 0 else f"exit code {status}"
-            return f"The agent's process ended ({how})"
-        return "The agent's process closed its connection"
+    def _let_out(self, settings: Settings) -> None:
+        """What the proxy does for this session: which hosts, with which key."""
+        key = own_key({**self.order.env, **(settings.env or {})})
+        upstream = self._workshop.runtime.upstream
+        self._egress.policy = with_servers(self._policy, settings.mcp_servers)
+        self._egress.headers = with_key(upstream.headers, key) if key else upstream.headers
 
+    def _own(self, settings: Settings) -> Settings:
+        """With the id that its session will have, so that a warm engine knows it already."""
+        env = own_part(settings.env) if settings.env else None
+        return structs.replace(settings, session_id=self.id, env=env or None)
 
-@asynccontextmanager
-async def open_sandbox_process(
-    runtime: Runtime,
-    place: Place,
-    env: Mapping[str, str],
-    *,
-    limits: Limits,
-    egress: Egress,
-    log: LogSink,
-) -> AsyncIterator[SandboxProcess]:
-    """Starts a bridge; `sandbox.link.ready` is set once it takes commands.
-
-    Leaving the context kills everything inside and stores its last words. Raises OSError if
-    the process can't be started. What the body raises comes out in an exception group.
-    """
-    async with (
-        open_listener(place.sockets) as way_out,
-        _settled(runtime.isolation, place) as settled,
-        runtime.cages.open(limits) as cage,
-    ):
-        ours, theirs = socket.socketpair()
-        link = Link(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
-        with theirs:
-            process = await _start(runtime, settled, env, cage, theirs.fileno())
+    async def _live_in(self, process: SandboxProcess, place: Place, settings: Settings) -> None:
         try:
-            async with trio.open_nursery() as outer:
-                outer.start_soon(pump, process.stdout, "stdout", log)
-                outer.start_soon(pump, process.stderr, "stderr", log)
-                try:
-                    async with trio.open_nursery() as nursery:
-                        nursery.start_soon(link.run)
-                        nursery.start_soon(egress.serve, way_out)
-                        sandbox = SandboxProcess(link, process, cage, nursery)
-                        with _disk_watched(runtime.disk, place, sandbox, cage):
-                            yield sandbox
-                        nursery.cancel_scope.cancel()
-                finally:
-                    cage.kill()
-                    process.kill()
-                    outer.cancel_scope.deadline = trio.current_time() + LAST_WORDS_SECONDS
-        finally:
-            await process.aclose()
+            with self._boot:
+                await self._start_engine(process, place, settings)
+        except EngineFailed as error:
+            # At once, and not when its remains are cleared away: nobody shall claim it now.
+            self.fail(error)
+        if self.failure is not None or self._boot.cancelled_caught:
+            return
+        self.process, self.booted_with, self.state = process, settings, "warm"
+        self.used_at = trio.current_time()
+        self.ready.set()
+        process.nursery.start_soon(self._watch_engine, process)
+        await _first_of(self._closing, process.died)
+        self.process = None
+        if self.work is not None:
+            await self.work.wait()
+        if not self._closing.is_set():
+            self.failure = EngineFailed(await process.epitaph())
 
+    async def _watch_engine(self, process: SandboxProcess) -> None:
+        """A session's engine is started again by its next turn; one without a session is not."""
+        while True:
+            why = await process.link.engine_gone()
+            if not self.claimed:
+                self.fail(EngineFailed(why))
+                self.close()
+                return
+            await self.log([("system", why)])
 
-@asynccontextmanager
-async def _settled(isolation: Isolation, place: Place) -> AsyncIterator[Place]:
-    """Whose the folders are is settled until the last process is gone."""
-    settled = await trio.to_thread.run_sync(isolation.settle, place)
-    try:
-        yield settled
-    finally:
-        isolation.leave(settled)
+    async def _start_engine(
+        self, process: SandboxProcess, place: Place, settings: Settings
+    ) -> None:
+        """Raises EngineFailed. A script has a time limit of its own."""
+        timeout = self._workshop.start_timeout
+        begun = trio.current_time()
+        steps: dict[str, float] = {}
+        with trio.move_on_after(timeout) as start:
+            try:
+                await process.link.ready.wait()
+                steps["bridge"] = trio.current_time()
+                for script in await trio.to_thread.run_sync(_scripts_in, place, self.source):
+                    start.deadline += self._workshop.script_timeout
+                    await self._run_script(process, script)
+                    steps[script] = trio.current_time()
+                await trio.to_thread.run_sync(_mark_installed, place)
+                await process.link.open(settings)
+                steps["engine"] = trio.current_time()
+            except EngineFailed:
+                if process.died.is_set():
+                    raise EngineFailed(await process.epitaph()) from None
+                raise
+        if start.cancelled_caught:
+            raise EngineFailed(f"The engine did not start within {timeout:g} seconds")
+        await self.log([("system", f"started: {_shares(begun, steps)}")])
 
-
-@contextmanager
-def _disk_watched(
-    disk: DiskSweep, place: Place, sandbox: SandboxProcess, cage: Cage
-) -> Iterator[None]:
-    """A sandbox that goes over its disk limit is ended: what it has open could go on growing."""
-
-    def over(text: str) -> None:
-        cage.note(text)
-        sandbox.kill()
-
-    folders = [place.workspace, place.home]
-    with disk.watch(folders, cage.limits.disk_mb, over, cage.processes):
-        yield
-
-
-async def _start(
-    runtime: Runtime, place: Place, env: Mapping[str, str], cage: Cage, fd: int
-) -> Process:
-    inside = runtime.isolation.inside(place)
-    full = {
-        **environment(inside, env, runtime.environment),
-        "ASH_ENGINE": runtime.engine,
-        "ASH_BRIDGE_FD": str(fd),
-        "ASH_EGRESS_SOCKET": f"{inside.sockets}/{SOCKET_NAME}",
-    }
-    # -P: a module in the workspace must not stand in for one of ours.
-    wrapped = runtime.isolation.wrap([sys.executable, "-P", "-m", "bridge"], place, full)
-    try:
-        return await runtime.spawner.start(
-            [*cage.enter, *wrapped.argv],
-            env=wrapped.env,
-            cwd=place.workspace,
-            pass_fds=[fd, *wrapped.fds],
+    async def _run_script(self, process: SandboxProcess, script: str) -> None:
+        """Raises EngineFailed with its last lines if it failed."""
+        timeout = self._workshop.script_timeout
+        await self.log([("system", f"{script} runs, for {timeout:g} s at most")])
+        result = await process.link.exec(
+            Exec(command=f"bash {script}", timeout=int(timeout * 1000))
         )
-    finally:
-        for extra in wrapped.fds:
-            os.close(extra)
+        out: list[tuple[LogLevel, str]] = [("stdout", li) for li in result.stdout.splitlines()]
+        err: list[tuple[LogLevel, str]] = [("stderr", li) for li in result.stderr.splitlines()]
+        await self.log([*out, *err])
+        if result.exit_code != 0:
+            how = "took too long" if result.timed_out else f"failed ({result.exit_code})"
+            last = "; ".join(text for _, text in [*out, *err][-LAST_LINES:])
+            raise EngineFailed(f"{script} {how}: {last or 'it printed nothing'}")
+
+    def _prepare(self) -> Place:
+        workspaces = self._workshop.workspaces
+        if self.order.restore and (kept := workspaces.restore(self.id)):
+            self.source = self._local
+            return kept
+        return workspaces.prepare(self.id, self.order.source)
+
+
+def _policy(order: Order) -> Policy:
+    """With the remote servers that the agent was deployed with, not those it writes itself."""
+    try:
+        deployed = msgspec.json.decode((order.source / ".mcp.json").read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return order.network
+    named = deployed.get("mcpServers") if isinstance(deployed, dict) else None
+    return with_servers(order.network, named)
+
+
+def _scripts_in(place: Place, source: Origin) -> list[str]:
+    """What was installed is among the files that were kept, but not among those uploaded."""
+    installed = source == "local" and not _uninstalled(place).exists()
+    due = SCRIPTS[1:] if installed else SCRIPTS
+    return [name for name in due if (place.workspace / name).is_file()]
+
+
+def _mark_installed(place: Place) -> None:
+    _uninstalled(place).unlink(missing_ok=True)
+
+
+def _uninstalled(place: Place) -> Path:
+    return place.workspace.parent / UNINSTALLED
+
+
+def _shares(begun: float, steps: dict[str, float]) -> str:
+    """What each step took: they are told in the order they were done."""
+    starts = [begun, *steps.values()]
+    pairs = zip(steps.items(), starts, strict=False)
+    return ", ".join(f"{name} {end - start:.3f} s" for (name, end), start in pairs)
+
+
+async def _first_of(*events: trio.Event) -> None:
+    async with trio.open_nursery() as nursery:
+        for event in events:
+            nursery.start_soon(_then_cancel, event, nursery.cancel_scope)
+
+
+async def _then_cancel(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
+    """The first real error in a group of groups."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

@@ -19,8 +19,8 @@ from ash.data_dir import SANDBOXES, SESSIONS
 from ash.errors import EngineFailed, NotFound, Unavailable
 from ash.log import get_logger
 from ash.model import Agent, Session, SessionSettings, StoredAgent, StoredSession
-from ash.sandbox.box import Kind, Order
 from ash.sandbox.limits.amounts import MB
+from ash.sandbox.sandbox import Kind, Order
 from ash.sandbox.snapshots.backups import Backups, Source, Unusable
 from ash.sandbox.snapshots.layout import Manifest, Subject
 from ash.sandbox.snapshots.store import StoreFailed

@@ -1,7 +1,7 @@
 """What the pool remembers across restarts, in the store."""
 
 from ash.clock import Clock, now_iso
-from ash.sandbox.box import Kind
+from ash.sandbox.sandbox import Kind
 from ash.store import Store
 
 

@@ -15,8 +15,8 @@ from ash.lifecycle import CHANGES, Action, refusal
 from ash.log import get_logger
 from ash.model import LogLevel, StoredSession, TurnReason
 from ash.protocol import Exec, ExecResult, Query
-from ash.sandbox.box import Box, Settings
-from ash.sandbox.sandbox import SandboxProcess
+from ash.sandbox.sandbox import Sandbox, Settings
+from ash.sandbox.sandbox_process import SandboxProcess
 from ash.sessions.command import ShellCommand
 from ash.sessions.house import House
 from ash.sessions.stream import Stream
@@ -40,13 +40,15 @@ class Live:
     `gone` is set when its sandbox is, and what became of the session is stored.
     """
 
-    def __init__(self, house: House, stored: StoredSession, box: Box, stream: Stream) -> None:
+    def __init__(
+        self, house: House, stored: StoredSession, sandbox: Sandbox, stream: Stream
+    ) -> None:
         self.stored = stored
         self.stream = stream
         self.turn: Turn | None = None
         self.gone = trio.Event()
         self._house = house
-        self._box = box
+        self._sandbox = sandbox
         self._commands = 0
         self._held = 0
         self._entry = trio.StrictFIFOLock()
@@ -72,15 +74,15 @@ class Live:
             except Exception as error:  # noqa: BLE001 - one session must not take all along
                 # Who closes it before it is up says what becomes of it: it has not failed.
                 if self._end is None:
-                    self._box.fail(error)
-                self._box.close()
+                    self._sandbox.fail(error)
+                self._sandbox.close()
             else:
                 self._was_up = True
                 self._started.set()
-            await self._box.gone.wait()
+            await self._sandbox.gone.wait()
             await self._store_end()
             # After both: the upload has the files that were kept and what became of the session.
-            if self._box.kept and self._house.cloud is not None:
+            if self._sandbox.kept and self._house.cloud is not None:
                 self._house.cloud.session_changed(self.stored.session)
         finally:
             self.gone.set()
@@ -91,7 +93,7 @@ class Live:
         """Returns when the session is active. Raises why it can't be; that is stored then."""
         await self._started.wait()
         if not self._was_up:
-            error = copy(self._box.failure or self._overtaken())
+            error = copy(self._sandbox.failure or self._overtaken())
             error.text += f" (its log: GET /api/sessions/{self.stored.session.id}/logs)"
             raise error
 
@@ -103,7 +105,7 @@ class Live:
         house = self._house
         room = Room(self.stored, self.stream, house.store, house.clock, house.silence_timeout)
         self.turn = turn = Turn(room, process, query)
-        self._box.state, self._box.work = "running", turn.finished
+        self._sandbox.state, self._sandbox.work = "running", turn.finished
         process.nursery.start_soon(self._run_turn, process, turn)
         return turn
 
@@ -116,12 +118,12 @@ class Live:
         process = self._running_process()
         running = ShellCommand(process.link, command)
         self._commands += 1
-        self._box.state = "running"
+        self._sandbox.state = "running"
         process.nursery.start_soon(self._run_command, running)
         try:
             return await running.result()
         except EngineFailed:
-            if not self._box.closing:
+            if not self._sandbox.closing:
                 raise
             raise Conflict("The session was stopped while the command ran") from None
 
@@ -163,7 +165,7 @@ class Live:
         Waits for one that is starting. Raises why that could not start.
         """
         await self.started()
-        if self._box.closing or not self._box.alive:
+        if self._sandbox.closing or not self._sandbox.alive:
             return False
         if self.stored.session.status == "paused":
             await self.change("resume", events.lifecycle("resumed", path="warm"))
@@ -182,7 +184,7 @@ class Live:
         No turn begins any more. `wind_up` has to follow.
         """
         # First: a sandbox that is killed for its turn has not failed.
-        self._box.close()
+        self._sandbox.close()
         if self._end is not None:
             return False
         self._end = (action, more)
@@ -212,14 +214,14 @@ class Live:
 
     async def evict(self, reason: str = "another session needed the room") -> bool:
         """Gives the sandbox up unless the session is busy; whether it did."""
-        if self._box.state != "waiting" or self._box.closing:
+        if self._sandbox.state != "waiting" or self._sandbox.closing:
             return False
         await self.close("pause", "stopped", reason=reason)
         return True
 
     def idle_since(self) -> float | None:
         """When its last turn or command ended, in trio's time; None if it is busy."""
-        return self._box.used_at if self._box.state == "waiting" else None
+        return self._sandbox.used_at if self._sandbox.state == "waiting" else None
 
     async def change(self, action: Action, event: str | None = None, **more: str) -> bool:
         """Stores the new status with its lifecycle event, unless another was faster; whether.
@@ -249,17 +251,17 @@ class Live:
 
     async def _start(self, settings: Settings, event: str | None) -> None:
         """Raises AshError, and what the store raises."""
-        await self._box.attach(self.log)
-        await self._house.pool.boot(self._box, settings)
-        await self._box.bind(settings)
+        await self._sandbox.attach(self.log)
+        await self._house.pool.boot(self._sandbox, settings)
+        await self._sandbox.bind(settings)
         if event is None:
-            event = events.lifecycle("resumed", path="cold", source=self._box.source)
-            self._house.pool.resumed("cold", self._box.source)
+            event = events.lifecycle("resumed", path="cold", source=self._sandbox.source)
+            self._house.pool.resumed("cold", self._sandbox.source)
         await self.change("activate", event)
         if self.stored.session.status != "active":
             raise self._overtaken()
         self._rest()
-        self._box.evict = self.evict
+        self._sandbox.evict = self.evict
 
     async def _look(self) -> None:
         found = await self._house.store.session_by_id(self.stored.session.id)
@@ -278,7 +280,7 @@ class Live:
                 await trio.sleep(RETRY_SECONDS)
             else:
                 # The store works: lines of the log that it did not take are named now, if ever.
-                await self._box.log([])
+                await self._sandbox.log([])
                 return
 
     async def _say_what_became_of_it(self) -> None:
@@ -287,8 +289,10 @@ class Live:
             await self._house.store.end_broken_turns(self.stored, NOT_STORED, now)
         if self._killed and self._end is None:
             await self.change("pause", reason="the agent did not stop and was killed")
-        elif self._box.failure is not None:
-            await self.change("fail", error=NOT_STORED if self._broken else self._box.failure.text)
+        elif self._sandbox.failure is not None:
+            await self.change(
+                "fail", error=NOT_STORED if self._broken else self._sandbox.failure.text
+            )
         elif self._end is not None:
             action, more = self._end
             await self.change(action, **more)
@@ -314,8 +318,8 @@ class Live:
         return Conflict(f"The session was {self.stored.session.status} while it started")
 
     def _running_process(self) -> SandboxProcess:
-        process = self._box.process
-        if process is None or self._box.closing or self.stored.session.status != "active":
+        process = self._sandbox.process
+        if process is None or self._sandbox.closing or self.stored.session.status != "active":
             raise BadRequest("Session is starting or ending")
         if self._held:
             raise BadRequest("Session is being paused")
@@ -323,7 +327,7 @@ class Live:
 
     def _rest(self) -> None:
         if self.turn is None:
-            self._box.work = None
+            self._sandbox.work = None
             if not self._commands:
-                self._box.state = "waiting"
-        self._box.used_at = trio.current_time()
+                self._sandbox.state = "waiting"
+        self._sandbox.used_at = trio.current_time()

@@ -11,11 +11,11 @@ from msgspec import Struct, field, structs
 from ash.agents import agent_config
 from ash.model import Message, Session, SessionSettings, StoredAgent, StoredSession
 from ash.protocol import Branch, Open, Query, Resume
-from ash.sandbox.box import Kind, Order
 from ash.sandbox.egress import Policy
 from ash.sandbox.egress import cap as cap_network
 from ash.sandbox.egress import parse as parse_network
 from ash.sandbox.limits import AskedLimits, Limits, cap
+from ash.sandbox.sandbox import Kind, Order
 
 # What a session's owner may set at any time: the engine's name for it, and the API's.
 CONFIG = {

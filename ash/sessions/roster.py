@@ -8,7 +8,7 @@ import trio
 
 from ash.lifecycle import Action
 from ash.model import StoredSession
-from ash.sandbox.box import Box, Settings
+from ash.sandbox.sandbox import Sandbox, Settings
 from ash.sessions.house import House
 from ash.sessions.live import Live
 from ash.sessions.streams import Streams
@@ -30,12 +30,12 @@ class Roster:
         return self._live.get(session_id)
 
     def bring_up(
-        self, stored: StoredSession, box: Box, settings: Settings, event: str | None = None
+        self, stored: StoredSession, sandbox: Sandbox, settings: Settings, event: str | None = None
     ) -> Live:
         """Begins its life in a claimed box; `event` as in `Live.run`."""
         held = ExitStack()
-        stream = held.enter_context(self.streams.to_publish(box.id, stored.next_frame))
-        live = self._live[box.id] = Live(self._house, stored, box, stream)
+        stream = held.enter_context(self.streams.to_publish(sandbox.id, stored.next_frame))
+        live = self._live[sandbox.id] = Live(self._house, stored, sandbox, stream)
         self._nursery.start_soon(self._keep, live, held, settings, event)
         return live
 

@@ -58,9 +58,9 @@ class Sessions:
             raise NotFound(f'There is no agent "{wanted.agent}"')
         self.keep_warm(agent)
         house = self._house
-        box = await house.pool.claim(recipe.order(house.rules, agent, wanted.limits))
+        sandbox = await house.pool.claim(recipe.order(house.rules, agent, wanted.limits))
         stored = recipe.new_session(
-            box.id,
+            sandbox.id,
             agent,
             wanted,
             mode=house.rules.permission_mode,
@@ -72,10 +72,10 @@ class Sessions:
             with trio.CancelScope(shield=True):
                 await self._store.create_session(stored)
         except BaseException:
-            house.pool.release(box)
+            house.pool.release(sandbox)
             raise
         opening = recipe.opening(agent, stored)
-        live = self._roster.bring_up(stored, box, opening, events.lifecycle("created"))
+        live = self._roster.bring_up(stored, sandbox, opening, events.lifecycle("created"))
         await live.started()
         return live.stored.session
 

@@ -5,7 +5,7 @@ import trio
 from ash.clock import now_iso
 from ash.lifecycle import CHANGES, refusal
 from ash.model import Session, StoredSession
-from ash.sandbox.box import Box
+from ash.sandbox.sandbox import Sandbox
 from ash.sessions import recipe
 from ash.sessions.house import House
 from ash.sessions.live import Live
@@ -52,14 +52,14 @@ class Waking:
         house, session = self._house, stored.session
         agent = await house.agent_of(session)
         order = recipe.order(house.rules, agent, recipe.asked_limits(stored), restore=True)
-        box = await house.pool.claim_again(session.id, order)
-        mine = await self._take(session, box)
+        sandbox = await house.pool.claim_again(session.id, order)
+        mine = await self._take(session, sandbox)
         if mine is None:
             now = await house.known(session.tenant_id, session.id)
             raise refusal("resume", now.session.status)
-        return self._roster.bring_up(mine, box, recipe.resuming(agent, mine))
+        return self._roster.bring_up(mine, sandbox, recipe.resuming(agent, mine))
 
-    async def _take(self, session: Session, box: Box) -> StoredSession | None:
+    async def _take(self, session: Session, sandbox: Sandbox) -> StoredSession | None:
         """Makes it ours, with a new generation; None, and no box, if another was faster."""
         mine: StoredSession | None = None
         try:
@@ -70,5 +70,5 @@ class Waking:
                 )
         finally:
             if mine is None:
-                self._house.pool.release(box)
+                self._house.pool.release(sandbox)
         return mine

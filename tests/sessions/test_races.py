@@ -216,7 +216,7 @@ async def check(world, callers):
         session = await world.sessions.get(TENANT, session_id)
         assert session.status in ({"active", "paused"} if live else SETTLED)
         if live:
-            assert (session, "waiting") == (live.stored.session, live._box.state)
+            assert (session, "waiting") == (live.stored.session, live._sandbox.state)
 
 
 async def check_rest(world, callers):

@@ -25,7 +25,7 @@ from ash.protocol import (
 from ash.sandbox.egress import PUBLIC
 from ash.sandbox.limits import Limits
 from ash.sandbox.link import Link
-from ash.sandbox.sandbox import Runtime
+from ash.sandbox.sandbox_process import Runtime
 
 
 class Upstream:

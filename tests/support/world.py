@@ -30,12 +30,12 @@ from ash.protocol import (
     decode_command,
     encode,
 )
-from ash.sandbox.box import Workshop
 from ash.sandbox.egress import PUBLIC
 from ash.sandbox.limits import Limits
 from ash.sandbox.link import Link
 from ash.sandbox.pool import Capacity, Pool
-from ash.sandbox.sandbox import Runtime
+from ash.sandbox.sandbox import Workshop
+from ash.sandbox.sandbox_process import Runtime
 from ash.sandbox.workspace import Workspaces
 from ash.sessions.house import House
 from ash.sessions.ledger import StoreLedger
@@ -240,10 +240,10 @@ class World:
     @asynccontextmanager
     async def open(self, runtime, place, env, *, limits, egress, log):
         await self._delays.wait(0.5)
-        box_id = place.workspace.parent.name
-        if box_id in self.bridges:
-            self.twice.append(box_id)
-        bridge = self.bridges[box_id] = Bridge(self._delays, self.gate, deaths=self.deaths)
+        sandbox_id = place.workspace.parent.name
+        if sandbox_id in self.bridges:
+            self.twice.append(sandbox_id)
+        bridge = self.bridges[sandbox_id] = Bridge(self._delays, self.gate, deaths=self.deaths)
         try:
             async with trio.open_nursery() as nursery:
                 await bridge.serve(nursery)
@@ -252,7 +252,7 @@ class World:
         finally:
             with trio.CancelScope(shield=True):
                 await self._delays.wait(0.5)
-            del self.bridges[box_id]
+            del self.bridges[sandbox_id]
 
     async def deploy(self, name):
         source = self.data_dir / "agent"

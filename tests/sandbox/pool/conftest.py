@@ -5,8 +5,8 @@ import trio
 
 from ash.errors import Unavailable
 from ash.protocol import Open
-from ash.sandbox.box import Kind, Order, Workshop
 from ash.sandbox.pool import Capacity, Pool
+from ash.sandbox.sandbox import Kind, Order, Workshop
 from ash.sandbox.workspace import Workspaces
 from tests.support.pool import NETWORK, RUNTIME, SMALL, MemoryLedger
 
@@ -49,36 +49,36 @@ class Scene:
         """As a session does it: a sandbox that is booted, and waits for its first turn."""
         return await self._boot(await self.pool.claim(self.order(agent, **more)))
 
-    async def claim_again(self, box_id, agent="a"):
+    async def claim_again(self, sandbox_id, agent="a"):
         """As a session does it that is resumed, with what was kept of it."""
         return await self._boot(
-            await self.pool.claim_again(box_id, self.order(agent, restore=True))
+            await self.pool.claim_again(sandbox_id, self.order(agent, restore=True))
         )
 
-    async def _boot(self, box):
-        await self.pool.boot(box, PLAIN)
-        if box.failure is None:
-            self.settle(box)
-        return box
+    async def _boot(self, sandbox):
+        await self.pool.boot(sandbox, PLAIN)
+        if sandbox.failure is None:
+            self.settle(sandbox)
+        return sandbox
 
     async def refused(self, agent="b"):
         with pytest.raises(Unavailable) as raised:
             await self.pool.claim(self.order(agent))
         return raised.value
 
-    def settle(self, box, *, lets_go=True):
-        box.state, box.used_at = "waiting", trio.current_time()
+    def settle(self, sandbox, *, lets_go=True):
+        sandbox.state, sandbox.used_at = "waiting", trio.current_time()
 
         async def evict():
-            assert "waiting" == box.state
+            assert "waiting" == sandbox.state
             if not lets_go:
                 return False
-            self.evicted.append(box)
-            box.close()
-            await box.gone.wait()
+            self.evicted.append(sandbox)
+            sandbox.close()
+            await sandbox.gone.wait()
             return True
 
-        box.evict = evict
+        sandbox.evict = evict
 
     @property
     def counts(self):
@@ -94,7 +94,7 @@ class Scene:
     @property
     def agents(self):
         """Whose sandboxes there are, in the order they were made."""
-        return [box.order.kind.agent for box in self.pool._boxes.values()]
+        return [sandbox.order.kind.agent for sandbox in self.pool._sandboxes.values()]
 
 
 @pytest.fixture

@@ -27,13 +27,15 @@ async def test_boots_follow_the_order_of_the_creates(scene):
     """Who came first is booted first."""
     scene.open(boots=1)
     scene.maker.hold()
-    boxes = [await scene.pool.claim(scene.order()) for _ in range(5)]
+    sandboxes = [await scene.pool.claim(scene.order()) for _ in range(5)]
     async with trio.open_nursery() as creates:
-        for box in boxes:
-            creates.start_soon(scene.pool.boot, box, PLAIN)
+        for sandbox in sandboxes:
+            creates.start_soon(scene.pool.boot, sandbox, PLAIN)
             await wait_all_tasks_blocked()
         scene.maker.let_go()
-    assert [box.id for box in boxes] == [made.opened[0].session_id for made in scene.maker.made]
+    assert [sandbox.id for sandbox in sandboxes] == [
+        made.opened[0].session_id for made in scene.maker.made
+    ]
 
 
 async def test_closed_box_does_not_wait_for_its_boot(scene):
@@ -57,7 +59,7 @@ async def test_failed_boot_makes_way(scene):
     """A boot that fails gives its turn to the next one."""
     scene.open(boots=1)
     scene.maker.refusal = "no"
-    boxes = [await scene.claim() for _ in range(3)]
-    assert ["no"] * 3 == [box.failure.text for box in boxes]
+    sandboxes = [await scene.claim() for _ in range(3)]
+    assert ["no"] * 3 == [sandbox.failure.text for sandbox in sandboxes]
     scene.maker.refusal = ""
     assert (await scene.claim()).alive

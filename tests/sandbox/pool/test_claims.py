@@ -14,8 +14,8 @@ PLAIN = Open(session_id="")
 async def test_claim_without_stock_boots_one(scene):
     """Who finds nothing warm gets one that is made for it."""
     scene.open()
-    box = await scene.claim()
-    assert (True, (0, 1, 1)) == (box.alive, scene.counts)
+    sandbox = await scene.claim()
+    assert (True, (0, 1, 1)) == (sandbox.alive, scene.counts)
     assert 0 == scene.pool.stats().pre_warm_hits
 
 
@@ -24,7 +24,7 @@ async def test_claim_takes_a_warm_one(scene):
     scene.open()
     scene.stock()
     await wait_all_tasks_blocked()
-    (warm,) = scene.pool._boxes.values()
+    (warm,) = scene.pool._sandboxes.values()
     assert warm is await scene.claim()
     assert 1 == scene.pool.stats().pre_warm_hits
     await wait_all_tasks_blocked()
@@ -46,9 +46,9 @@ async def test_claim_takes_none_of_another_kind(scene, other):
     scene.open()
     scene.stock()
     await wait_all_tasks_blocked()
-    box = await scene.claim(**other)
+    sandbox = await scene.claim(**other)
     assert (2, 0) == (len(scene.maker.made), scene.pool.stats().pre_warm_hits)
-    assert scene.order(**other) == box.order
+    assert scene.order(**other) == sandbox.order
 
 
 async def test_claim_takes_one_that_is_still_warming(scene, nursery):
@@ -57,12 +57,12 @@ async def test_claim_takes_one_that_is_still_warming(scene, nursery):
     scene.maker.hold()
     scene.stock()
     await wait_all_tasks_blocked()
-    (warming,) = scene.pool._boxes.values()
-    box = await scene.pool.claim(scene.order())
-    assert (warming, False) == (box, box.ready.is_set())
+    (warming,) = scene.pool._sandboxes.values()
+    sandbox = await scene.pool.claim(scene.order())
+    assert (warming, False) == (sandbox, sandbox.ready.is_set())
     scene.maker.let_go()
-    await scene.pool.boot(box, PLAIN)
-    assert box.alive
+    await scene.pool.boot(sandbox, PLAIN)
+    assert sandbox.alive
     assert 1 == len(scene.maker.made[0].opened)
 
 
@@ -72,7 +72,7 @@ async def test_claim_prefers_a_warm_one_to_a_warming_one(scene):
     scene.maker.hold()
     scene.stock(count=1)
     await wait_all_tasks_blocked()
-    (warming,) = scene.pool._boxes.values()
+    (warming,) = scene.pool._sandboxes.values()
     scene.maker.gate, held = trio.Event(), scene.maker.gate
     scene.maker.let_go()
     other = scene.pool._add(scene.order())
@@ -89,7 +89,7 @@ async def test_two_claims_get_two_sandboxes(scene):
     scene.stock(count=2)
     await wait_all_tasks_blocked()
     claimed = [await scene.pool.claim(scene.order()) for _ in range(3)]
-    assert 3 == len({box.id for box in claimed})
+    assert 3 == len({sandbox.id for sandbox in claimed})
 
 
 @pytest.mark.parametrize("how", ["die", "lose_engine"])
@@ -98,15 +98,15 @@ async def test_dead_warm_one_is_never_seen(scene, how):
     scene.open()
     scene.stock()
     await wait_all_tasks_blocked()
-    (dead,) = scene.pool._boxes.values()
+    (dead,) = scene.pool._sandboxes.values()
     if how == "die":
         scene.maker.last.die()
     else:
         await scene.maker.last.lose_engine()
     await wait_all_tasks_blocked()
-    box = await scene.claim()
-    assert box is not dead
-    assert (True, True) == (box.alive, dead.gone.is_set())
+    sandbox = await scene.claim()
+    assert sandbox is not dead
+    assert (True, True) == (sandbox.alive, dead.gone.is_set())
 
 
 async def test_one_that_just_fails_is_not_claimed(scene):
@@ -114,9 +114,9 @@ async def test_one_that_just_fails_is_not_claimed(scene):
     scene.open()
     scene.maker.refusal = "no"
     scene.stock()
-    while not any(box.failure for box in scene.pool._boxes.values()):
+    while not any(sandbox.failure for sandbox in scene.pool._sandboxes.values()):
         await trio.lowlevel.checkpoint()
-    (failing,) = scene.pool._boxes.values()
+    (failing,) = scene.pool._sandboxes.values()
     scene.maker.refusal = ""
     assert failing is not await scene.claim()
 
@@ -124,9 +124,9 @@ async def test_one_that_just_fails_is_not_claimed(scene):
 async def test_released_box_that_was_not_booted_is_forgotten(scene):
     """A claim that came to no session leaves no trace, and its room is free again."""
     scene.open(sandboxes=1)
-    box = await scene.pool.claim(scene.order())
-    scene.pool.release(box)
-    assert (True, (0, 0, 0)) == (box.gone.is_set(), scene.counts)
+    sandbox = await scene.pool.claim(scene.order())
+    scene.pool.release(sandbox)
+    assert (True, (0, 0, 0)) == (sandbox.gone.is_set(), scene.counts)
     await scene.claim()
 
 
@@ -135,32 +135,32 @@ async def test_released_box_that_was_booted_is_ended(scene):
     scene.open()
     scene.stock()
     await wait_all_tasks_blocked()
-    box = await scene.pool.claim(scene.order())
-    scene.pool.release(box)
-    await box.gone.wait()
+    sandbox = await scene.pool.claim(scene.order())
+    scene.pool.release(sandbox)
+    await sandbox.gone.wait()
     await wait_all_tasks_blocked()
-    assert (False, (1, 0, 1)) == (box.kept, scene.counts)
+    assert (False, (1, 0, 1)) == (sandbox.kept, scene.counts)
 
 
 async def test_session_that_is_resumed_has_its_files_again(scene):
     """A new sandbox under the same id goes on with what was kept of the last one."""
     scene.open()
-    box = await scene.claim()
+    sandbox = await scene.claim()
     (scene.maker.last.place.workspace / "work").touch()
-    box.close()
-    await box.gone.wait()
-    again = await scene.claim_again(box.id)
-    assert (box.id, "local") == (again.id, again.source)
+    sandbox.close()
+    await sandbox.gone.wait()
+    again = await scene.claim_again(sandbox.id)
+    assert (sandbox.id, "local") == (again.id, again.source)
     assert (scene.maker.last.place.workspace / "work").exists()
 
 
 async def test_session_is_not_resumed_twice(scene):
     """Of two who try only one gets a sandbox."""
     scene.open()
-    box = await scene.claim()
+    sandbox = await scene.claim()
     with pytest.raises(Conflict):
-        await scene.pool.claim_again(box.id, scene.order(restore=True))
-    assert box.alive
+        await scene.pool.claim_again(sandbox.id, scene.order(restore=True))
+    assert sandbox.alive
 
 
 async def test_resuming_makes_room_as_creating_does(scene):
@@ -169,6 +169,6 @@ async def test_resuming_makes_room_as_creating_does(scene):
     other = await scene.claim("b")
     await scene.claim_again("the-id")
     assert [other] == scene.evicted
-    scene.pool._boxes["the-id"].state = "running"
+    scene.pool._sandboxes["the-id"].state = "running"
     with pytest.raises(Unavailable):
         await scene.pool.claim_again("another", scene.order(restore=True))

@@ -18,11 +18,11 @@ async def test_closed_pool_takes_no_claims(scene):
 async def test_closing_ends_what_no_session_holds(scene):
     """Warm and warming ones end; what a session has, the session ends."""
     scene.open()
-    box = await scene.claim("a")
+    sandbox = await scene.claim("a")
     scene.stock("b")
     await wait_all_tasks_blocked()
     scene.maker.hold()
     scene.stock("c")
     await wait_all_tasks_blocked()
     await scene.pool.close()
-    assert (["a"], True) == (scene.agents, box.alive)
+    assert (["a"], True) == (scene.agents, sandbox.alive)

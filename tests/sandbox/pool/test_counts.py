@@ -16,10 +16,10 @@ async def test_cold_ones_are_counted_across_a_restart(scene):
     scene.ledger = MemoryLedger(cold=7)
     scene.open()
     await wait_all_tasks_blocked()
-    box = await scene.claim()
+    sandbox = await scene.claim()
     assert (7, 8) == (scene.pool.stats().cold, scene.pool.stats().total)
-    box.close()
-    await box.gone.wait()
+    sandbox.close()
+    await sandbox.gone.wait()
     assert (8, 8) == (scene.pool.stats().cold, scene.pool.stats().total)
 
 
@@ -27,42 +27,42 @@ async def test_ledger_follows_each_sandbox(scene):
     """Live while it lives; cold if a session's files are kept, else forgotten."""
     scene.open()
     scene.stock("warm")
-    box = await scene.claim("a")
+    sandbox = await scene.claim("a")
     await wait_all_tasks_blocked()
     assert ["live", "live"] == list(scene.ledger.rows.values())
-    box.close()
+    sandbox.close()
     scene.pool.unstock("default", "warm")
     await wait_all_tasks_blocked()
-    assert {box.id: "cold"} == scene.ledger.rows
+    assert {sandbox.id: "cold"} == scene.ledger.rows
 
 
 async def test_cold_one_that_wakes_is_counted_as_what_it_is(scene):
     """Files that were kept are cold, then a live sandbox's, then cold again."""
     scene.open()
-    box = await scene.claim()
-    box.close()
-    await box.gone.wait()
-    again = await scene.claim_again(box.id)
+    sandbox = await scene.claim()
+    sandbox.close()
+    await sandbox.gone.wait()
+    again = await scene.claim_again(sandbox.id)
     assert ((0, 1, 1), 0) == (scene.counts, scene.pool.stats().cold)
     again.close()
     await wait_all_tasks_blocked()
-    assert (1, {box.id: "cold"}) == (scene.pool.stats().total, scene.ledger.rows)
+    assert (1, {sandbox.id: "cold"}) == (scene.pool.stats().total, scene.ledger.rows)
 
 
 @pytest.mark.parametrize("how", ["fails", "is closed"])
 async def test_cold_one_that_does_not_wake_stays_cold(scene, how):
     """A resume that came to nothing leaves the counts and the files as they were."""
     scene.open(boots=1)
-    box = await scene.claim()
-    box.close()
-    await box.gone.wait()
+    sandbox = await scene.claim()
+    sandbox.close()
+    await sandbox.gone.wait()
     if how == "fails":
         scene.maker.refusal = "no"
-        await scene.claim_again(box.id)
+        await scene.claim_again(sandbox.id)
     else:
         scene.maker.hold()
         busy = await scene.pool.claim(scene.order())
-        again = await scene.pool.claim_again(box.id, scene.order(restore=True))
+        again = await scene.pool.claim_again(sandbox.id, scene.order(restore=True))
         for each in (busy, again):
             scene.pool._nursery.start_soon(scene.pool.boot, each, PLAIN)
             await wait_all_tasks_blocked()
@@ -70,7 +70,7 @@ async def test_cold_one_that_does_not_wake_stays_cold(scene, how):
         await again.gone.wait()
     await wait_all_tasks_blocked()
     assert (1, 1) == (scene.pool.stats().cold, scene.kept)
-    assert "cold" == scene.ledger.rows[box.id]
+    assert "cold" == scene.ledger.rows[sandbox.id]
 
 
 async def test_resumes_are_counted_by_what_they_came_from(scene):
@@ -92,8 +92,8 @@ async def test_sandbox_that_can_not_be_remembered_is_not_made(scene):
     """The create fails with what the store says, and the pool goes on."""
     scene.open(sandboxes=1)
     scene.ledger.failing = {"added"}
-    box = await scene.claim()
-    assert ("The database is busy", 0) == (box.failure.text, len(scene.maker.made))
+    sandbox = await scene.claim()
+    assert ("The database is busy", 0) == (sandbox.failure.text, len(scene.maker.made))
     scene.ledger.failing = set()
     assert (await scene.claim()).alive
 
@@ -101,9 +101,9 @@ async def test_sandbox_that_can_not_be_remembered_is_not_made(scene):
 async def test_end_that_can_not_be_remembered_costs_no_one(scene):
     """What the store could not be told of is settled at the next start, and not counted before."""
     scene.open()
-    box = await scene.claim()
+    sandbox = await scene.claim()
     scene.ledger.failing = {"cold"}
-    box.close()
+    sandbox.close()
     await wait_all_tasks_blocked()
     assert ((0, 0, 0), 0) == (scene.counts, scene.pool.stats().cold)
     assert (await scene.claim()).alive
@@ -118,17 +118,17 @@ class Load:
     def __init__(self, scene):
         self.scene = scene
         self.chance = random.Random(7)
-        self.boxes = []
+        self.sandboxes = []
 
     @property
     def alive(self):
-        return [box for box in self.boxes if box.alive]
+        return [sandbox for sandbox in self.sandboxes if sandbox.alive]
 
     async def create(self):
         try:
-            self.boxes.append(await self.scene.claim(self.chance.choice("abc")))
+            self.sandboxes.append(await self.scene.claim(self.chance.choice("abc")))
         except Unavailable:
-            assert all(box.claimed for box in self.scene.pool._boxes.values())
+            assert all(sandbox.claimed for sandbox in self.scene.pool._sandboxes.values())
 
     def act(self, creates):
         match self.chance.randrange(7):
@@ -146,7 +146,9 @@ class Load:
     def check(self):
         stats = self.scene.pool.stats()
         states = (stats.warming, stats.warm, stats.waiting, stats.running)
-        live = [box for box in self.scene.pool._boxes.values() if not box.gone.is_set()]
+        live = [
+            sandbox for sandbox in self.scene.pool._sandboxes.values() if not sandbox.gone.is_set()
+        ]
         assert min(states) >= 0
         assert stats.total == stats.cold + sum(states)
         assert stats.max_capacity >= len(live) == sum(states)
@@ -162,8 +164,8 @@ async def test_stats_add_up_under_any_load(scene):
             for _ in range(load.chance.randrange(4)):
                 await trio.lowlevel.checkpoint()
             load.check()
-    for box in load.boxes:
-        box.close()
+    for sandbox in load.sandboxes:
+        sandbox.close()
     await pool.close()
     await wait_all_tasks_blocked()
     load.check()

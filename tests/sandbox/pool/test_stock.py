@@ -58,9 +58,9 @@ async def test_creates_go_before_stock(scene):
     """While a session waits for its boot none is booted for the stock; afterwards it is."""
     scene.open()
     scene.maker.hold()
-    box = await scene.pool.claim(scene.order("a"))
+    sandbox = await scene.pool.claim(scene.order("a"))
     scene.stock("a")
-    scene.pool._nursery.start_soon(scene.pool.boot, box, PLAIN)
+    scene.pool._nursery.start_soon(scene.pool.boot, sandbox, PLAIN)
     await wait_all_tasks_blocked()
     assert 1 == len(scene.maker.made)
     scene.maker.let_go()
@@ -104,11 +104,11 @@ async def test_boot_that_was_cut_short_does_not_count_against_the_stock(scene):
     scene.maker.hold()
     scene.stock("a")
     await wait_all_tasks_blocked()
-    box = await scene.pool.claim(scene.order("b"))
+    sandbox = await scene.pool.claim(scene.order("b"))
     scene.maker.let_go()
-    await scene.pool.boot(box, PLAIN)
-    box.close()
-    await box.gone.wait()
+    await scene.pool.boot(sandbox, PLAIN)
+    sandbox.close()
+    await sandbox.gone.wait()
     await wait_all_tasks_blocked()
     assert ["a"] == scene.agents
 
@@ -121,7 +121,9 @@ async def test_deploy_replaces_warm_ones(scene):
     await wait_all_tasks_blocked()
     scene.stock(version=2)
     await wait_all_tasks_blocked()
-    versions = [(box.order.kind.version, box.claimed) for box in scene.pool._boxes.values()]
+    versions = [
+        (sandbox.order.kind.version, sandbox.claimed) for sandbox in scene.pool._sandboxes.values()
+    ]
     assert [(1, True), (2, False)] == versions
     assert claimed.alive
 
@@ -136,7 +138,7 @@ async def test_deploy_replaces_one_that_is_warming(scene):
     await wait_all_tasks_blocked()
     scene.maker.let_go()
     await wait_all_tasks_blocked()
-    assert [2] == [box.order.kind.version for box in scene.pool._boxes.values()]
+    assert [2] == [sandbox.order.kind.version for sandbox in scene.pool._sandboxes.values()]
 
 
 async def test_earlier_version_s_death_does_not_count_against_the_next(scene):
@@ -144,13 +146,13 @@ async def test_earlier_version_s_death_does_not_count_against_the_next(scene):
     scene.open(sandboxes=1)
     scene.stock(version=1)
     await wait_all_tasks_blocked()
-    (box,) = scene.pool._boxes.values()
+    (sandbox,) = scene.pool._sandboxes.values()
     scene.maker.last.die()
-    while box.failure is None:
+    while sandbox.failure is None:
         await trio.lowlevel.checkpoint()
     scene.stock(version=2)
     await wait_all_tasks_blocked()
-    assert [2] == [box.order.kind.version for box in scene.pool._boxes.values()]
+    assert [2] == [sandbox.order.kind.version for sandbox in scene.pool._sandboxes.values()]
 
 
 async def test_earlier_version_is_not_stocked_again(scene):
@@ -159,7 +161,7 @@ async def test_earlier_version_is_not_stocked_again(scene):
     scene.stock(version=2)
     scene.stock(version=1)
     await wait_all_tasks_blocked()
-    assert [2] == [box.order.kind.version for box in scene.pool._boxes.values()]
+    assert [2] == [sandbox.order.kind.version for sandbox in scene.pool._sandboxes.values()]
 
 
 async def test_deleted_agent_keeps_none_warm(scene):

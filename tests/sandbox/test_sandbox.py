@@ -8,7 +8,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from ash.errors import BadRequest, EngineFailed, Unavailable
 from ash.protocol import Open
-from ash.sandbox.box import EARLY_LINES, Box, Kind, Order, Workshop
+from ash.sandbox.sandbox import EARLY_LINES, Kind, Order, Sandbox, Workshop
 from ash.sandbox.workspace import Workspaces
 from tests.support.pool import NETWORK, RUNTIME, SMALL
 
@@ -27,7 +27,7 @@ class Bench:
         self.workspaces = Workspaces(data_dir)
         self._nursery = nursery
 
-    def box(self, *, restore=False, **env):
+    def sandbox(self, *, restore=False, **env):
         order = Order(
             restore=restore,
             kind=Kind("default", "agent", 1),
@@ -39,22 +39,22 @@ class Bench:
         workshop = Workshop(
             RUNTIME, self.workspaces, START_TIMEOUT, SCRIPT_TIMEOUT, self.maker.open
         )
-        return Box("the-id", order, workshop, self.tally)
+        return Sandbox("the-id", order, workshop, self.tally)
 
-    def start(self, box=None, settings=PLAIN):
-        box = box or self.box()
-        self._nursery.start_soon(self._run, box, settings)
-        return box
+    def start(self, sandbox=None, settings=PLAIN):
+        sandbox = sandbox or self.sandbox()
+        self._nursery.start_soon(self._run, sandbox, settings)
+        return sandbox
 
-    async def booted(self, box=None, settings=PLAIN):
-        box = self.start(box, settings)
-        await box.ready.wait()
-        assert box.failure is None
-        return box
+    async def booted(self, sandbox=None, settings=PLAIN):
+        sandbox = self.start(sandbox, settings)
+        await sandbox.ready.wait()
+        assert sandbox.failure is None
+        return sandbox
 
-    async def _run(self, box, settings):
-        await box.run(settings)
-        box.forget()
+    async def _run(self, sandbox, settings):
+        await sandbox.run(settings)
+        sandbox.forget()
 
     def script(self, name, code=0, out="", err="", *, late=False):
         """The agent has it, and that is what comes of it."""
@@ -82,15 +82,15 @@ class Log:
         return [text for _, text in self.lines]
 
 
-async def log_of(box):
+async def log_of(sandbox):
     log = Log()
-    await box.attach(log.sink)
+    await sandbox.attach(log.sink)
     return log
 
 
 async def test_box_boots_the_engine_with_the_agent_s_files(bench):
     """The workspace is a copy of the agent, and the engine is opened under the box's id."""
-    box = await bench.booted(bench.box(COLOUR="blue"))
+    sandbox = await bench.booted(bench.sandbox(COLOUR="blue"))
     made = bench.maker.last
     assert "be kind" == (made.place.workspace / "CLAUDE.md").read_text()
     assert ("the-id", "m", "default") == (
@@ -99,7 +99,7 @@ async def test_box_boots_the_engine_with_the_agent_s_files(bench):
         made.opened[0].permission_mode,
     )
     assert ({"COLOUR": "blue"}, SMALL) == (made.env, made.limits)
-    assert ("warm", True) == (box.state, box.alive)
+    assert ("warm", True) == (sandbox.state, sandbox.alive)
 
 
 async def test_log_tells_the_share_of_each_step(bench, autojump_clock):
@@ -114,7 +114,7 @@ async def test_scripts_run_before_the_engine(bench):
     bench.maker.hold()
     bench.script("startup.sh", out="up")
     bench.script("install.sh", out="one\ntwo", err="careful")
-    box = bench.start()
+    sandbox = bench.start()
     await wait_all_tasks_blocked()
     assert ["bash install.sh", "bash startup.sh"] == bench.maker.last.commands
     assert [
@@ -124,7 +124,7 @@ async def test_scripts_run_before_the_engine(bench):
         ("stderr", "careful"),
         ("system", "startup.sh runs, for 300 s at most"),
         ("stdout", "up"),
-    ] == (await log_of(box)).lines
+    ] == (await log_of(sandbox)).lines
 
 
 @pytest.mark.parametrize(
@@ -137,26 +137,26 @@ async def test_scripts_run_before_the_engine(bench):
 async def test_failing_script_fails_the_boot(bench, result, text):
     """Its last lines are in the error, and the engine is not started."""
     bench.script("install.sh", **result)
-    box = bench.start()
-    await box.ready.wait()
-    assert (EngineFailed, text) == (type(box.failure), box.failure.text)
+    sandbox = bench.start()
+    await sandbox.ready.wait()
+    assert (EngineFailed, text) == (type(sandbox.failure), sandbox.failure.text)
     assert [] == bench.maker.last.opened
 
 
 async def test_engine_that_refuses_fails_the_boot(bench):
     """The error is in the bridge's words."""
     bench.maker.refusal = "The CLI is missing"
-    box = bench.start()
-    await box.ready.wait()
-    assert "The CLI is missing" == box.failure.text
+    sandbox = bench.start()
+    await sandbox.ready.wait()
+    assert "The CLI is missing" == sandbox.failure.text
 
 
 async def test_failed_boot_is_known_before_its_remains_are_gone(bench):
     """While the sandbox is still being cleared away it already is nothing to claim."""
     bench.maker.refusal = "The CLI is missing"
-    box = bench.start()
-    while box.failure is None:
-        assert not box.gone.is_set()
+    sandbox = bench.start()
+    while sandbox.failure is None:
+        assert not sandbox.gone.is_set()
         await trio.lowlevel.checkpoint()
     assert not bench.maker.last.ended.is_set()
 
@@ -164,47 +164,47 @@ async def test_failed_boot_is_known_before_its_remains_are_gone(bench):
 async def test_engine_that_does_not_start_in_time_fails_the_boot(bench, autojump_clock):
     """A boot is bounded."""
     bench.maker.hold()
-    box = bench.start()
-    await box.ready.wait()
+    sandbox = bench.start()
+    await sandbox.ready.wait()
     assert START_TIMEOUT == trio.current_time()
-    assert "The engine did not start within 60 seconds" == box.failure.text
+    assert "The engine did not start within 60 seconds" == sandbox.failure.text
 
 
 async def test_bridge_that_never_answers_fails_the_boot(bench, autojump_clock):
     """The time begins with the bridge's own start."""
     bench.maker.silent = True
-    box = bench.start()
-    await box.ready.wait()
-    assert (START_TIMEOUT, False) == (trio.current_time(), box.alive)
+    sandbox = bench.start()
+    await sandbox.ready.wait()
+    assert (START_TIMEOUT, False) == (trio.current_time(), sandbox.alive)
 
 
 async def test_scripts_have_time_of_their_own(bench, autojump_clock):
     """What a script may take is added to what the boot may."""
     bench.script("install.sh")
     bench.maker.hold()
-    box = bench.start()
-    await box.ready.wait()
+    sandbox = bench.start()
+    await sandbox.ready.wait()
     assert START_TIMEOUT + SCRIPT_TIMEOUT == trio.current_time()
 
 
 async def test_bridge_that_dies_while_booting_tells_how(bench):
     """The error says how the process ended."""
     bench.maker.hold()
-    box = bench.start()
+    sandbox = bench.start()
     await wait_all_tasks_blocked()
     bench.maker.last.die()
-    await box.ready.wait()
-    assert "The agent's process ended (signal 9)" == box.failure.text
+    await sandbox.ready.wait()
+    assert "The agent's process ended (signal 9)" == sandbox.failure.text
 
 
 async def test_agent_that_can_not_be_copied_fails_the_boot(bench):
     """What is wrong with the agent's folder is said in its own words."""
     (bench.source / "out").symlink_to("/etc")
-    box = bench.start()
-    await box.ready.wait()
+    sandbox = bench.start()
+    await sandbox.ready.wait()
     assert (BadRequest, 'The link "out" leads out of the folder') == (
-        type(box.failure),
-        box.failure.text,
+        type(sandbox.failure),
+        sandbox.failure.text,
     )
     assert [] == bench.maker.made
 
@@ -212,21 +212,21 @@ async def test_agent_that_can_not_be_copied_fails_the_boot(bench):
 async def test_unexpected_error_costs_that_box(bench):
     """It is the failure of this sandbox, and its text is for nobody but the daemon's log."""
     bench.maker.error = OSError("fork: /secret/path")
-    box = bench.start()
-    await box.ready.wait()
-    assert (EngineFailed, "The sandbox broke") == (type(box.failure), box.failure.text)
+    sandbox = bench.start()
+    await sandbox.ready.wait()
+    assert (EngineFailed, "The sandbox broke") == (type(sandbox.failure), sandbox.failure.text)
 
 
 async def test_binding_what_it_was_booted_with_asks_nothing(bench):
     """A session with the agent's own settings finds its engine as it is."""
-    box = await bench.booted()
-    await box.bind(PLAIN)
+    sandbox = await bench.booted()
+    await sandbox.bind(PLAIN)
     assert 1 == len(bench.maker.last.opened)
 
 
 async def test_binding_other_settings_opens_the_engine_anew(bench):
     """All that the session asks for reaches the engine, under the id that it has already."""
-    box = await bench.booted()
+    sandbox = await bench.booted()
     asked = Open(
         session_id="",
         model="other",
@@ -236,8 +236,8 @@ async def test_binding_other_settings_opens_the_engine_anew(bench):
         allowed_tools=["Bash"],
         env={"TOKEN": "t"},
     )
-    await box.bind(asked)
-    await box.bind(asked)
+    await sandbox.bind(asked)
+    await sandbox.bind(asked)
     _, late = bench.maker.last.opened
     late.id = ""
     asked.session_id = "the-id"
@@ -246,51 +246,53 @@ async def test_binding_other_settings_opens_the_engine_anew(bench):
 
 async def test_session_s_env_has_no_say_over_the_bridge(bench):
     """The bridge's own variables and the model's key are not handed in."""
-    box = await bench.booted()
-    await box.bind(Open(session_id="", env={"ASH_ENGINE": "x", "ANTHROPIC_API_KEY": "k", "A": "b"}))
+    sandbox = await bench.booted()
+    await sandbox.bind(
+        Open(session_id="", env={"ASH_ENGINE": "x", "ANTHROPIC_API_KEY": "k", "A": "b"})
+    )
     assert {"A": "b"} == bench.maker.last.opened[-1].env
 
 
 async def test_proxy_uses_the_session_s_key_from_its_binding_on(bench):
     """A warm sandbox has the daemon's credentials; the key of its session replaces them."""
-    box = await bench.booted()
+    sandbox = await bench.booted()
     egress = bench.maker.last.egress
     assert RUNTIME.upstream.headers == egress.headers
-    await box.bind(Open(session_id="", env={"ANTHROPIC_API_KEY": "its own"}))
+    await sandbox.bind(Open(session_id="", env={"ANTHROPIC_API_KEY": "its own"}))
     assert ["its own"] == [value.decode() for _, value in egress.headers]
 
 
 async def test_binding_is_refused_in_the_engine_s_words(bench):
     """What the engine says to the session's settings is the error."""
-    box = await bench.booted()
+    sandbox = await bench.booted()
     bench.maker.refusal = "No such model"
     with pytest.raises(EngineFailed, match="No such model"):
-        await box.bind(Open(session_id="", model="?"))
+        await sandbox.bind(Open(session_id="", model="?"))
 
 
 async def test_binding_a_box_that_is_gone_is_refused(bench):
     """A box that was closed is unavailable; one that broke says why."""
-    box = await bench.booted()
-    box.close()
-    await box.gone.wait()
+    sandbox = await bench.booted()
+    sandbox.close()
+    await sandbox.gone.wait()
     with pytest.raises(Unavailable, match="was closed"):
-        await box.bind(PLAIN)
-    box.fail(EngineFailed("it burnt down"))
+        await sandbox.bind(PLAIN)
+    sandbox.fail(EngineFailed("it burnt down"))
     with pytest.raises(EngineFailed, match="it burnt down"):
-        await box.bind(PLAIN)
+        await sandbox.bind(PLAIN)
 
 
 async def test_install_that_did_not_end_well_is_due_again(bench):
     """A session that failed to begin, or was cut off in it, does not go on half installed."""
     bench.script("install.sh", code=1)
-    box = bench.box()
-    box.claimed = True
-    bench.start(box)
-    await box.gone.wait()
-    assert "install.sh failed" in box.failure.text
+    sandbox = bench.sandbox()
+    sandbox.claimed = True
+    bench.start(sandbox)
+    await sandbox.gone.wait()
+    assert "install.sh failed" in sandbox.failure.text
     bench.script("install.sh")
     for expected in (["bash install.sh"], []):
-        again = bench.box(restore=True)
+        again = bench.sandbox(restore=True)
         again.claimed = True
         await bench.booted(again)
         assert ("local", expected) == (again.source, bench.maker.last.commands)
@@ -300,18 +302,18 @@ async def test_install_that_did_not_end_well_is_due_again(bench):
 
 async def test_early_lines_are_the_first_of_the_session_s_log(bench):
     """What was printed before there was a session comes before what is printed after."""
-    box = await bench.booted()
-    await box.log([("stdout", "early")])
-    log = await log_of(box)
-    await box.log([("stderr", "late")])
+    sandbox = await bench.booted()
+    await sandbox.log([("stdout", "early")])
+    log = await log_of(sandbox)
+    await sandbox.log([("stderr", "late")])
     assert [("stdout", "early"), ("stderr", "late")] == log.lines[-2:]
 
 
 async def test_early_lines_are_bounded(bench):
     """A sandbox that prints and prints, and is never claimed, costs no more than this."""
-    box = await bench.booted()
-    await box.log([("stdout", str(number)) for number in range(EARLY_LINES + 10)])
-    log = await log_of(box)
+    sandbox = await bench.booted()
+    await sandbox.log([("stdout", str(number)) for number in range(EARLY_LINES + 10)])
+    log = await log_of(sandbox)
     assert (EARLY_LINES, "10") == (len(log.texts), log.texts[0])
 
 
@@ -321,43 +323,43 @@ async def test_box_lives_on_when_its_log_fails(bench):
     async def full(lines):
         raise Unavailable("The disk is full")
 
-    box = bench.box()
-    await box.log([("stdout", "early")])
-    await box.attach(full)
-    await bench.booted(box)
-    await box.log([("stdout", "late")])
-    assert ("warm", True, None) == (box.state, box.alive, box.failure)
+    sandbox = bench.sandbox()
+    await sandbox.log([("stdout", "early")])
+    await sandbox.attach(full)
+    await bench.booted(sandbox)
+    await sandbox.log([("stdout", "late")])
+    assert ("warm", True, None) == (sandbox.state, sandbox.alive, sandbox.failure)
 
 
 async def test_unclaimed_box_leaves_nothing(bench):
     """What nobody has claimed is not kept."""
-    box = await bench.booted()
-    box.close()
-    await box.gone.wait()
+    sandbox = await bench.booted()
+    sandbox.close()
+    await sandbox.gone.wait()
     assert [] == list(bench.data_dir.rglob("CLAUDE.md"))
-    assert (None, False) == (box.failure, box.kept)
+    assert (None, False) == (sandbox.failure, sandbox.kept)
 
 
 async def test_claimed_box_leaves_its_files(bench):
     """What a session had in its sandbox is kept when that goes."""
-    box = await bench.booted()
-    box.claimed = True
+    sandbox = await bench.booted()
+    sandbox.claimed = True
     (bench.maker.last.place.workspace / "work").touch()
-    box.close()
-    await box.gone.wait()
+    sandbox.close()
+    await sandbox.gone.wait()
     assert bench.maker.last.ended.is_set()
     assert ["work"] == [path.name for path in bench.data_dir.glob("sessions/the-id/*/work")]
-    assert box.kept
+    assert sandbox.kept
 
 
 async def test_files_that_can_not_be_put_away_cost_nobody_else(bench, monkeypatch):
     """The box is gone all the same; the next start finds its files."""
     monkeypatch.setattr(bench.workspaces, "keep", raising_os_error)
-    box = await bench.booted()
-    box.claimed = True
-    box.close()
-    await box.gone.wait()
-    assert not box.kept
+    sandbox = await bench.booted()
+    sandbox.claimed = True
+    sandbox.close()
+    await sandbox.gone.wait()
+    assert not sandbox.kept
 
 
 def raising_os_error(_):
@@ -367,63 +369,63 @@ def raising_os_error(_):
 async def test_closing_a_box_that_boots_ends_it(bench, autojump_clock):
     """A boot is given up at once, and that is no failure of the sandbox."""
     bench.maker.hold()
-    box = bench.start()
+    sandbox = bench.start()
     await wait_all_tasks_blocked()
-    box.close()
-    await box.gone.wait()
-    assert (0, None) == (trio.current_time(), box.failure)
+    sandbox.close()
+    await sandbox.gone.wait()
+    assert (0, None) == (trio.current_time(), sandbox.failure)
 
 
 async def test_sandbox_waits_for_the_end_of_its_turn(bench):
     """What is closed in mid-turn goes when the turn has stored its end."""
-    box = await bench.booted()
-    box.work = trio.Event()
-    box.close()
+    sandbox = await bench.booted()
+    sandbox.work = trio.Event()
+    sandbox.close()
     await wait_all_tasks_blocked()
     assert not bench.maker.last.ended.is_set()
-    box.work.set()
-    await box.gone.wait()
+    sandbox.work.set()
+    await sandbox.gone.wait()
 
 
 async def test_box_that_dies_tells_how(bench):
     """The failure is how its process ended."""
-    box = await bench.booted()
+    sandbox = await bench.booted()
     bench.maker.last.die()
-    await box.gone.wait()
-    assert ("The agent's process ended (signal 9)", False) == (box.failure.text, box.alive)
+    await sandbox.gone.wait()
+    assert ("The agent's process ended (signal 9)", False) == (sandbox.failure.text, sandbox.alive)
 
 
 async def test_unclaimed_box_closes_when_its_engine_dies(bench):
     """Without its engine a warm sandbox is worth nothing, and nobody shall see it."""
-    box = await bench.booted()
+    sandbox = await bench.booted()
     await bench.maker.last.lose_engine()
-    await box.gone.wait()
-    assert "The engine died (SIGKILL)" == box.failure.text
+    await sandbox.gone.wait()
+    assert "The engine died (SIGKILL)" == sandbox.failure.text
 
 
 async def test_claimed_box_goes_on_when_its_engine_dies(bench):
     """Its next turn starts the engine again; until then the log says so, each time."""
-    box = await bench.booted()
-    box.claimed = True
-    log = await log_of(box)
+    sandbox = await bench.booted()
+    sandbox.claimed = True
+    log = await log_of(sandbox)
     await bench.maker.last.lose_engine("first")
     await wait_all_tasks_blocked()
     await bench.maker.last.lose_engine("second")
     await wait_all_tasks_blocked()
     assert [("system", "first"), ("system", "second")] == log.lines[-2:]
-    assert box.alive
+    assert sandbox.alive
 
 
 async def test_tally_counts_a_box_from_its_making_to_its_end(bench):
     """Each state is counted once, and what is gone counts nowhere, whatever is said of it."""
-    box = bench.box()
+    sandbox = bench.sandbox()
     seen = [+bench.tally]
-    await bench.booted(box)
+    await bench.booted(sandbox)
     seen.append(+bench.tally)
-    box.state = "running"
+    sandbox.state = "running"
     seen.append(+bench.tally)
-    box.close()
-    await box.gone.wait()
-    box.state = "waiting"
+    sandbox.close()
+    await sandbox.gone.wait()
+    sandbox.state = "waiting"
     seen.append(+bench.tally)
     assert [{"warming": 1}, {"warm": 1}, {"running": 1}, {}] == seen

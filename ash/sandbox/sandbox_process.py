@@ -1,0 +1,166 @@
+"""One sandbox: a bridge process, apart from the host, for as long as its scope lasts."""
+
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+
+import trio
+from msgspec import Struct
+
+from ash.protocol import Command
+from ash.sandbox.egress import SOCKET_NAME, Egress, ModelUpstream, open_listener
+from ash.sandbox.environment import environment
+from ash.sandbox.isolation import Isolation, Place
+from ash.sandbox.limits import Cage, Cages, DiskSweep, Limits
+from ash.sandbox.link import Link
+from ash.sandbox.logs import LogSink, pump
+from ash.sandbox.process import Process, Spawner
+
+# How long what a dead sandbox still had to say is waited for.
+LAST_WORDS_SECONDS = 2
+
+
+class Runtime(Struct, frozen=True):
+    """What all sandboxes of a daemon share. `environment` is in each and no agent's to change."""
+
+    spawner: Spawner
+    isolation: Isolation
+    cages: Cages
+    disk: DiskSweep
+    engine: str
+    upstream: ModelUpstream
+    environment: dict[str, str]
+
+
+class SandboxProcess:
+    """`nursery` is for the work done in it and ends with it; `died` is set when it is gone."""
+
+    def __init__(self, link: Link, process: Process, cage: Cage, nursery: trio.Nursery) -> None:
+        self.link = link
+        self.nursery = nursery
+        self.died = link.closed
+        self._process = process
+        self._cage = cage
+
+    @property
+    def pid(self) -> int:
+        """The outermost process on the host."""
+        return self._process.pid
+
+    async def send(self, command: Command) -> None:
+        """Raises EngineFailed if the bridge is gone."""
+        await self.link.send(command)
+
+    def kill(self) -> None:
+        """Ends every process in it, now."""
+        self._cage.kill()
+        self._process.kill()
+
+    def trouble(self) -> str | None:
+        """Which limits were hit since the last call, in words for the agent's user."""
+        return self._cage.describe()
+
+    async def epitaph(self) -> str:
+        """How the process ended, for the error that its session gets."""
+        if hit := self.trouble():
+            return hit
+        with trio.move_on_after(LAST_WORDS_SECONDS):
+            status = await self._process.wait()
+            how = f"signal {-status}" if status < 0 else f"exit code {status}"
+            return f"The agent's process ended ({how})"
+        return "The agent's process closed its connection"
+
+
+@asynccontextmanager
+async def open_sandbox_process(
+    runtime: Runtime,
+    place: Place,
+    env: Mapping[str, str],
+    *,
+    limits: Limits,
+    egress: Egress,
+    log: LogSink,
+) -> AsyncIterator[SandboxProcess]:
+    """Starts a bridge; `sandbox.link.ready` is set once it takes commands.
+
+    Leaving the context kills everything inside and stores its last words. Raises OSError if
+    the process can't be started. What the body raises comes out in an exception group.
+    """
+    async with (
+        open_listener(place.sockets) as way_out,
+        _settled(runtime.isolation, place) as settled,
+        runtime.cages.open(limits) as cage,
+    ):
+        ours, theirs = socket.socketpair()
+        link = Link(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+        with theirs:
+            process = await _start(runtime, settled, env, cage, theirs.fileno())
+        try:
+            async with trio.open_nursery() as outer:
+                outer.start_soon(pump, process.stdout, "stdout", log)
+                outer.start_soon(pump, process.stderr, "stderr", log)
+                try:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(link.run)
+                        nursery.start_soon(egress.serve, way_out)
+                        sandbox = SandboxProcess(link, process, cage, nursery)
+                        with _disk_watched(runtime.disk, place, sandbox, cage):
+                            yield sandbox
+                        nursery.cancel_scope.cancel()
+                finally:
+                    cage.kill()
+                    process.kill()
+                    outer.cancel_scope.deadline = trio.current_time() + LAST_WORDS_SECONDS
+        finally:
+            await process.aclose()
+
+
+@asynccontextmanager
+async def _settled(isolation: Isolation, place: Place) -> AsyncIterator[Place]:
+    """Whose the folders are is settled until the last process is gone."""
+    settled = await trio.to_thread.run_sync(isolation.settle, place)
+    try:
+        yield settled
+    finally:
+        isolation.leave(settled)
+
+
+@contextmanager
+def _disk_watched(
+    disk: DiskSweep, place: Place, sandbox: SandboxProcess, cage: Cage
+) -> Iterator[None]:
+    """A sandbox that goes over its disk limit is ended: what it has open could go on growing."""
+
+    def over(text: str) -> None:
+        cage.note(text)
+        sandbox.kill()
+
+    folders = [place.workspace, place.home]
+    with disk.watch(folders, cage.limits.disk_mb, over, cage.processes):
+        yield
+
+
+async def _start(
+    runtime: Runtime, place: Place, env: Mapping[str, str], cage: Cage, fd: int
+) -> Process:
+    inside = runtime.isolation.inside(place)
+    full = {
+        **environment(inside, env, runtime.environment),
+        "ASH_ENGINE": runtime.engine,
+        "ASH_BRIDGE_FD": str(fd),
+        "ASH_EGRESS_SOCKET": f"{inside.sockets}/{SOCKET_NAME}",
+    }
+    # -P: a module in the workspace must not stand in for one of ours.
+    wrapped = runtime.isolation.wrap([sys.executable, "-P", "-m", "bridge"], place, full)
+    try:
+        return await runtime.spawner.start(
+            [*cage.enter, *wrapped.argv],
+            env=wrapped.env,
+            cwd=place.workspace,
+            pass_fds=[fd, *wrapped.fds],
+        )
+    finally:
+        for extra in wrapped.fds:
+            os.close(extra)

@@ -24,7 +24,7 @@ from ash.sandbox.egress import Policy, parse
 from ash.sandbox.limits import Limits, open_cages
 from ash.sandbox.pool import Capacity, Pool
 from ash.sandbox.process import Spawner
-from ash.sandbox.sandbox import Workshop
+from ash.sandbox.sandbox import SandboxDependencies
 from ash.sandbox.sandbox_process import Runtime
 from ash.sandbox.workspace import Workspaces
 from ash.sessions.cloud import Cloud
@@ -137,7 +137,7 @@ def _grow(
     nursery: trio.Nursery,
 ) -> Tree:
     data_dir, clock = settings.data_dir.absolute(), SystemClock()
-    workshop = Workshop(
+    sandbox_dependencies = SandboxDependencies(
         runtime,
         Workspaces(data_dir),
         settings.engine_start_timeout,
@@ -145,7 +145,7 @@ def _grow(
         cloud=cloud,
     )
     capacity = Capacity(settings.max_sandboxes, settings.max_warm, settings.parallel_starts)
-    pool = Pool(workshop, StoreLedger(store, OWNER, clock), nursery, capacity)
+    pool = Pool(sandbox_dependencies, StoreLedger(store, OWNER, clock), nursery, capacity)
     house = House(
         store=store,
         pool=pool,
@@ -169,7 +169,7 @@ def _grow(
         pool=pool,
         agents=_agents(store, data_dir, sessions, pool, cloud),
         sessions=sessions,
-        files=Files(store, workshop.workspaces),
+        files=Files(store, sandbox_dependencies.workspaces),
         cloud=cloud,
         nursery=nursery,
         opened_at=trio.current_time(),

@@ -13,7 +13,15 @@ from ash.errors import Conflict, Unavailable
 from ash.log import get_logger
 from ash.model import PoolStats
 from ash.protocol import Open
-from ash.sandbox.sandbox import Kind, Order, Origin, Sandbox, Settings, State, Workshop
+from ash.sandbox.sandbox import (
+    EngineLaunch,
+    PoolKey,
+    RestoredFrom,
+    Sandbox,
+    SandboxDependencies,
+    SandboxSpec,
+    SandboxState,
+)
 
 log = get_logger()
 
@@ -35,7 +43,7 @@ class Capacity(Struct, frozen=True):
 class Ledger(Protocol):
     """What is remembered of sandboxes across restarts."""
 
-    async def sandbox_added(self, sandbox_id: str, kind: Kind) -> bool:
+    async def sandbox_added(self, sandbox_id: str, key: PoolKey) -> bool:
         """Whether it is one that was cold."""
         ...
 
@@ -47,7 +55,7 @@ class Ledger(Protocol):
 class Stock(Struct):
     """What is to be kept warm of an agent: `count` sandboxes of its latest version."""
 
-    order: Order
+    spec: SandboxSpec
     settings: Open
     count: int
     asked_at: float
@@ -57,9 +65,13 @@ class Pool:
     """Owns every sandbox; each is a task of the nursery it is given."""
 
     def __init__(
-        self, workshop: Workshop, ledger: Ledger, nursery: trio.Nursery, capacity: Capacity
+        self,
+        dependencies: SandboxDependencies,
+        ledger: Ledger,
+        nursery: trio.Nursery,
+        capacity: Capacity,
     ) -> None:
-        self._workshop = workshop
+        self._dependencies = dependencies
         self._ledger = ledger
         self._nursery = nursery
         self._capacity = capacity
@@ -67,7 +79,7 @@ class Pool:
         self._room = trio.Lock()
         self._sandboxes: dict[str, Sandbox] = {}
         self._started: set[str] = set()
-        self._tally: Counter[State] = Counter()
+        self._tally: Counter[SandboxState] = Counter()
         self._stock: dict[tuple[str, str], Stock] = {}
         self._changed = trio.Event()
         self._hits = 0
@@ -82,24 +94,24 @@ class Pool:
             await self._changed.wait()
             self._changed = trio.Event()
             while (stock := self._lacking()) is not None:
-                await self.boot(self._add(stock.order), stock.settings)
+                await self.boot(self._add(stock.spec), stock.settings)
 
-    async def claim(self, order: Order) -> Sandbox:
+    async def claim(self, spec: SandboxSpec) -> Sandbox:
         """A sandbox of that kind for one session: a warm one, or one that `boot` has to boot.
 
         Who finds a warm one does not wait for those who wait for room. Raises Unavailable when
         there is no room and nothing can be evicted.
         """
         try:
-            sandbox = self._claim_warm(order)
+            sandbox = self._claim_warm(spec)
             if sandbox is None:
                 async with self._room:
-                    sandbox = await self._claim_new(order)
+                    sandbox = await self._claim_new(spec)
         finally:
             self._changed.set()
         return sandbox
 
-    async def claim_again(self, sandbox_id: str, order: Order) -> Sandbox:
+    async def claim_again(self, sandbox_id: str, spec: SandboxSpec) -> Sandbox:
         """A sandbox to go on with what was kept of the last one with that id.
 
         Raises Conflict if there is one already, Unavailable when there is no room.
@@ -110,12 +122,12 @@ class Pool:
             if sandbox_id in self._sandboxes:
                 raise Conflict("The session is being resumed already")
             sandbox = self._sandboxes[sandbox_id] = Sandbox(
-                sandbox_id, order, self._workshop, self._tally
+                sandbox_id, spec, self._dependencies, self._tally
             )
             sandbox.claimed = True
         return sandbox
 
-    def resumed(self, path: Literal["warm", "cold"], source: Origin | None = None) -> None:
+    def resumed(self, path: Literal["warm", "cold"], source: RestoredFrom | None = None) -> None:
         """Counts a resumed session, and what it was resumed from."""
         self._resumed[path] += 1
         if source is not None:
@@ -127,7 +139,7 @@ class Pool:
 
         Raises NotFound if there is nothing.
         """
-        workspaces = self._workshop.workspaces
+        workspaces = self._dependencies.workspaces
         try:
             await trio.to_thread.run_sync(workspaces.fork, sandbox_id, fork_id)
             yield
@@ -144,21 +156,21 @@ class Pool:
         else:
             self._drop(sandbox)
 
-    async def boot(self, sandbox: Sandbox, settings: Settings) -> None:
+    async def boot(self, sandbox: Sandbox, settings: EngineLaunch) -> None:
         """Boots a box that isn't yet; returns when it is `ready`, well or with a failure."""
         if sandbox.id not in self._started:
             self._started.add(sandbox.id)
             self._nursery.start_soon(self._keep, sandbox, settings)
         await sandbox.ready.wait()
 
-    def stock(self, order: Order, settings: Open, count: int) -> None:
+    def stock(self, spec: SandboxSpec, settings: Open, count: int) -> None:
         """Keeps `count` warm of an agent from now on, and none of its earlier versions."""
-        kind = order.kind
-        known = self._stock.get((kind.tenant, kind.agent))
-        if known is not None and known.order.kind.version > kind.version:
+        key = spec.key
+        known = self._stock.get((key.tenant, key.agent))
+        if known is not None and known.spec.key.version > key.version:
             return
-        self._stock[kind.tenant, kind.agent] = Stock(order, settings, count, trio.current_time())
-        self._close_warm(kind.tenant, kind.agent, but=kind)
+        self._stock[key.tenant, key.agent] = Stock(spec, settings, count, trio.current_time())
+        self._close_warm(key.tenant, key.agent, but=key)
         self._changed.set()
 
     def unstock(self, tenant: str, agent: str) -> None:
@@ -197,27 +209,27 @@ class Pool:
         if self._closed:
             raise Unavailable("The server is shutting down")
 
-    def _add(self, order: Order) -> Sandbox:
-        sandbox = Sandbox(str(uuid4()), order, self._workshop, self._tally)
+    def _add(self, spec: SandboxSpec) -> Sandbox:
+        sandbox = Sandbox(str(uuid4()), spec, self._dependencies, self._tally)
         self._sandboxes[sandbox.id] = sandbox
         return sandbox
 
-    def _claim_warm(self, order: Order) -> Sandbox | None:
+    def _claim_warm(self, spec: SandboxSpec) -> Sandbox | None:
         self._check_open()
-        sandbox = self._warm(order)
+        sandbox = self._warm(spec)
         if sandbox is not None:
             sandbox.claimed = True
             self._hits += 1
         return sandbox
 
-    async def _claim_new(self, order: Order) -> Sandbox:
+    async def _claim_new(self, spec: SandboxSpec) -> Sandbox:
         await self._make_room()
         self._check_open()
-        sandbox = self._add(order)
+        sandbox = self._add(spec)
         sandbox.claimed = True
         return sandbox
 
-    async def _keep(self, sandbox: Sandbox, settings: Settings) -> None:
+    async def _keep(self, sandbox: Sandbox, settings: EngineLaunch) -> None:
         """A box's task: its turn to boot, its life, and what is remembered of it."""
         try:
             if not await self._is_remembered(sandbox):
@@ -228,7 +240,7 @@ class Pool:
             self._drop(sandbox)
         await self._remember_end(sandbox)
 
-    async def _run(self, sandbox: Sandbox, settings: Settings) -> None:
+    async def _run(self, sandbox: Sandbox, settings: EngineLaunch) -> None:
         if await self._is_fetched(sandbox) and await self._may_boot(sandbox):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._end_boot, sandbox)
@@ -273,7 +285,7 @@ class Pool:
     async def _is_remembered(self, sandbox: Sandbox) -> bool:
         """What the store does not know of is not made."""
         try:
-            sandbox.kept = await self._ledger.sandbox_added(sandbox.id, sandbox.order.kind)
+            sandbox.kept = await self._ledger.sandbox_added(sandbox.id, sandbox.spec.key)
             self._cold -= sandbox.kept
         except Exception as error:  # noqa: BLE001 - one sandbox must not take the others along
             sandbox.fail(error)
@@ -292,11 +304,11 @@ class Pool:
 
     def _doubt(self, sandbox: Sandbox) -> None:
         """What fails is not booted anew until a deploy or a create asks for it."""
-        kind = sandbox.order.kind
-        log.warning("pool.sandbox_failed", agent=kind.agent, error=str(sandbox.failure))
+        key = sandbox.spec.key
+        log.warning("pool.sandbox_failed", agent=key.agent, error=str(sandbox.failure))
         lived = 0.0 if sandbox.state == "warming" else trio.current_time() - sandbox.used_at
-        stock = self._stock.get((kind.tenant, kind.agent))
-        if stock is not None and stock.order.kind == kind and lived < LEAST_LIFE:
+        stock = self._stock.get((key.tenant, key.agent))
+        if stock is not None and stock.spec.key == key and lived < LEAST_LIFE:
             stock.count = 0
 
     def _unclaimed(self) -> list[Sandbox]:
@@ -306,12 +318,12 @@ class Pool:
             if not sandbox.claimed and not sandbox.closing
         ]
 
-    def _warm(self, order: Order) -> Sandbox | None:
+    def _warm(self, spec: SandboxSpec) -> Sandbox | None:
         """One that is booted, else one that is booting; one whose engine died is never seen."""
         usable = [
             sandbox
             for sandbox in self._unclaimed()
-            if (sandbox.order.kind, sandbox.order.limits) == (order.kind, order.limits)
+            if (sandbox.spec.key, sandbox.spec.limits) == (spec.key, spec.limits)
             and (sandbox.alive or (sandbox.state == "warming" and sandbox.failure is None))
         ]
         return min(usable, key=lambda sandbox: sandbox.state == "warming", default=None)
@@ -324,14 +336,14 @@ class Pool:
         full = len(sandboxes) >= self._capacity.sandboxes
         if wanted or full or len(unclaimed) >= self._capacity.warm:
             return None
-        have = Counter(sandbox.order.kind for sandbox in unclaimed)
-        lacking = [s for s in self._stock.values() if have[s.order.kind] < s.count]
+        have = Counter(sandbox.spec.key for sandbox in unclaimed)
+        lacking = [s for s in self._stock.values() if have[s.spec.key] < s.count]
         return max(lacking, key=lambda stock: stock.asked_at, default=None)
 
-    def _close_warm(self, tenant: str, agent: str, but: Kind | None = None) -> None:
+    def _close_warm(self, tenant: str, agent: str, but: PoolKey | None = None) -> None:
         for sandbox in self._unclaimed():
-            kind = sandbox.order.kind
-            if (kind.tenant, kind.agent) == (tenant, agent) and kind != but:
+            key = sandbox.spec.key
+            if (key.tenant, key.agent) == (tenant, agent) and key != but:
                 sandbox.close()
 
     async def _make_room(self) -> None:

@@ -26,12 +26,12 @@ from ash.sandbox.workspace import UNINSTALLED, Workspaces
 
 log = get_logger()
 
-State = Literal["warming", "warm", "waiting", "running"]
+SandboxState = Literal["warming", "warm", "waiting", "running"]
 
-Settings: TypeAlias = Open | Resume
+EngineLaunch: TypeAlias = Open | Resume
 
 # Where the files of a sandbox that starts are from.
-Origin = Literal["fresh", "local", "cloud"]
+RestoredFrom = Literal["fresh", "local", "cloud"]
 
 # What a sandbox printed before there was a session to store it with.
 EARLY_LINES = 1000
@@ -43,7 +43,7 @@ SCRIPTS = ("install.sh", "startup.sh")
 LAST_LINES = 5
 
 
-class Kind(Struct, frozen=True):
+class PoolKey(Struct, frozen=True):
     """Sandboxes of one kind and with the same limits can stand in for each other."""
 
     tenant: str
@@ -51,13 +51,13 @@ class Kind(Struct, frozen=True):
     version: int
 
 
-class Order(Struct, frozen=True, kw_only=True):
+class SandboxSpec(Struct, frozen=True, kw_only=True):
     """What a sandbox is made from. `env` holds for every process in it, from its first one.
 
     With `restore` its files are what was kept of the last sandbox with its id.
     """
 
-    kind: Kind
+    key: PoolKey
     source: Path
     env: dict[str, str]
     limits: Limits
@@ -65,10 +65,10 @@ class Order(Struct, frozen=True, kw_only=True):
     restore: bool = False
 
 
-class Cloud(Protocol):
+class SnapshotFiles(Protocol):
     """Where files are that are missing on this disk."""
 
-    async def bring(self, order: Order, session_id: str) -> bool:
+    async def bring(self, spec: SandboxSpec, session_id: str) -> bool:
         """Whether files of the session came. Raises AshError."""
 
 
@@ -87,7 +87,7 @@ class Opener(Protocol):
     ) -> AbstractAsyncContextManager[SandboxProcess]: ...
 
 
-class Workshop(Struct, frozen=True):
+class SandboxDependencies(Struct, frozen=True):
     """What boxes are made with."""
 
     runtime: Runtime
@@ -95,7 +95,7 @@ class Workshop(Struct, frozen=True):
     start_timeout: float
     script_timeout: float
     open: Opener = open_sandbox_process
-    cloud: Cloud | None = None
+    cloud: SnapshotFiles | None = None
 
 
 class Sandbox:
@@ -110,17 +110,21 @@ class Sandbox:
     """
 
     def __init__(
-        self, sandbox_id: str, order: Order, workshop: Workshop, tally: Counter[State]
+        self,
+        sandbox_id: str,
+        spec: SandboxSpec,
+        dependencies: SandboxDependencies,
+        tally: Counter[SandboxState],
     ) -> None:
         """`tally` counts the boxes of each state, this one among them until it is gone."""
         self.id = sandbox_id
-        self.order = order
+        self.spec = spec
         self.claimed = False
-        self.source: Origin = "fresh"
-        self._local: Origin = "local"
-        self._workshop = workshop
+        self.source: RestoredFrom = "fresh"
+        self._local: RestoredFrom = "local"
+        self._dependencies = dependencies
         self._tally = tally
-        self._state: State = "warming"
+        self._state: SandboxState = "warming"
         self._tally["warming"] += 1
         self.used_at = 0.0
         self.work: trio.Event | None = None
@@ -130,38 +134,38 @@ class Sandbox:
         self.kept = False
         self.failure: AshError | None = None
         self.process: SandboxProcess | None = None
-        self.booted_with: Settings | None = None
+        self.booted_with: EngineLaunch | None = None
         self._closing = trio.Event()
         self._boot = trio.CancelScope()
-        self._policy = order.network
-        self._egress = Egress(order.network, workshop.runtime.upstream, self.log)
+        self._policy = spec.network
+        self._egress = Egress(spec.network, dependencies.runtime.upstream, self.log)
         self._journal: Journal | None = None
         self._early: deque[tuple[LogLevel, str]] = deque(maxlen=EARLY_LINES)
 
     async def fetch(self) -> None:
         """Before `run`: what it needs and isn't on this disk. Sets `failure` if it can't be had."""
-        if self._workshop.cloud is not None:
+        if self._dependencies.cloud is not None:
             try:
-                if await self._workshop.cloud.bring(self.order, self.id):
+                if await self._dependencies.cloud.bring(self.spec, self.id):
                     self._local = "cloud"
             except Exception as error:  # noqa: BLE001 - one sandbox must not take the others along
                 self.fail(error)
 
-    async def run(self, settings: Settings) -> None:
+    async def run(self, settings: EngineLaunch) -> None:
         """Raises nothing but Cancelled; `failure` stays None if it was closed.
 
         Whoever runs it calls `forget` when this has returned.
         """
-        workshop, order = self._workshop, self.order
+        dependencies, spec = self._dependencies, self.spec
         try:
             place = await trio.to_thread.run_sync(self._prepare)
-            self._policy = await trio.to_thread.run_sync(_policy, order)
+            self._policy = await trio.to_thread.run_sync(_policy, spec)
             self._let_out(settings)
-            async with workshop.open(
-                workshop.runtime,
+            async with dependencies.open(
+                dependencies.runtime,
                 place,
-                order.env,
-                limits=order.limits,
+                spec.env,
+                limits=spec.limits,
                 egress=self._egress,
                 log=self.log,
             ) as process:
@@ -170,11 +174,11 @@ class Sandbox:
             self.fail(_first(group))
         finally:
             self.process = None
-            put_away = partial(workshop.workspaces.put_away, self.id, claimed=self.claimed)
+            put_away = partial(dependencies.workspaces.put_away, self.id, claimed=self.claimed)
             with trio.CancelScope(shield=True):
                 self.kept = await trio.to_thread.run_sync(put_away)
 
-    async def bind(self, settings: Settings) -> None:
+    async def bind(self, settings: EngineLaunch) -> None:
         """Gives the engine what a session asks for; what it has already is not asked twice.
 
         Raises EngineFailed, and Unavailable if the sandbox is gone.
@@ -223,11 +227,11 @@ class Sandbox:
         await _then_cancel(self._closing, scope)
 
     @property
-    def state(self) -> State:
+    def state(self) -> SandboxState:
         return self._state
 
     @state.setter
-    def state(self, state: State) -> None:
+    def state(self, state: SandboxState) -> None:
         if self.gone.is_set():
             return
         self._tally[self._state] -= 1
@@ -242,19 +246,19 @@ class Sandbox:
     def closing(self) -> bool:
         return self._closing.is_set()
 
-    def _let_out(self, settings: Settings) -> None:
+    def _let_out(self, settings: EngineLaunch) -> None:
         """What the proxy does for this session: which hosts, with which key."""
-        key = own_key({**self.order.env, **(settings.env or {})})
-        upstream = self._workshop.runtime.upstream
+        key = own_key({**self.spec.env, **(settings.env or {})})
+        upstream = self._dependencies.runtime.upstream
         self._egress.policy = with_servers(self._policy, settings.mcp_servers)
         self._egress.headers = with_key(upstream.headers, key) if key else upstream.headers
 
-    def _own(self, settings: Settings) -> Settings:
+    def _own(self, settings: EngineLaunch) -> EngineLaunch:
         """With the id that its session will have, so that a warm engine knows it already."""
         env = own_part(settings.env) if settings.env else None
         return structs.replace(settings, session_id=self.id, env=env or None)
 
-    async def _live_in(self, process: SandboxProcess, place: Place, settings: Settings) -> None:
+    async def _live_in(self, process: SandboxProcess, place: Place, settings: EngineLaunch) -> None:
         try:
             with self._boot:
                 await self._start_engine(process, place, settings)
@@ -285,10 +289,10 @@ class Sandbox:
             await self.log([("system", why)])
 
     async def _start_engine(
-        self, process: SandboxProcess, place: Place, settings: Settings
+        self, process: SandboxProcess, place: Place, settings: EngineLaunch
     ) -> None:
         """Raises EngineFailed. A script has a time limit of its own."""
-        timeout = self._workshop.start_timeout
+        timeout = self._dependencies.start_timeout
         begun = trio.current_time()
         steps: dict[str, float] = {}
         with trio.move_on_after(timeout) as start:
@@ -296,7 +300,7 @@ class Sandbox:
                 await process.link.ready.wait()
                 steps["bridge"] = trio.current_time()
                 for script in await trio.to_thread.run_sync(_scripts_in, place, self.source):
-                    start.deadline += self._workshop.script_timeout
+                    start.deadline += self._dependencies.script_timeout
                     await self._run_script(process, script)
                     steps[script] = trio.current_time()
                 await trio.to_thread.run_sync(_mark_installed, place)
@@ -312,7 +316,7 @@ class Sandbox:
 
     async def _run_script(self, process: SandboxProcess, script: str) -> None:
         """Raises EngineFailed with its last lines if it failed."""
-        timeout = self._workshop.script_timeout
+        timeout = self._dependencies.script_timeout
         await self.log([("system", f"{script} runs, for {timeout:g} s at most")])
         result = await process.link.exec(
             Exec(command=f"bash {script}", timeout=int(timeout * 1000))
@@ -326,24 +330,24 @@ class Sandbox:
             raise EngineFailed(f"{script} {how}: {last or 'it printed nothing'}")
 
     def _prepare(self) -> Place:
-        workspaces = self._workshop.workspaces
-        if self.order.restore and (kept := workspaces.restore(self.id)):
+        workspaces = self._dependencies.workspaces
+        if self.spec.restore and (kept := workspaces.restore(self.id)):
             self.source = self._local
             return kept
-        return workspaces.prepare(self.id, self.order.source)
+        return workspaces.prepare(self.id, self.spec.source)
 
 
-def _policy(order: Order) -> Policy:
+def _policy(spec: SandboxSpec) -> Policy:
     """With the remote servers that the agent was deployed with, not those it writes itself."""
     try:
-        deployed = msgspec.json.decode((order.source / ".mcp.json").read_bytes())
+        deployed = msgspec.json.decode((spec.source / ".mcp.json").read_bytes())
     except (OSError, msgspec.DecodeError):
-        return order.network
+        return spec.network
     named = deployed.get("mcpServers") if isinstance(deployed, dict) else None
-    return with_servers(order.network, named)
+    return with_servers(spec.network, named)
 
 
-def _scripts_in(place: Place, source: Origin) -> list[str]:
+def _scripts_in(place: Place, source: RestoredFrom) -> list[str]:
     """What was installed is among the files that were kept, but not among those uploaded."""
     installed = source == "local" and not _uninstalled(place).exists()
     due = SCRIPTS[1:] if installed else SCRIPTS

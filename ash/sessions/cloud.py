@@ -20,7 +20,7 @@ from ash.errors import EngineFailed, NotFound, Unavailable
 from ash.log import get_logger
 from ash.model import Agent, Session, SessionSettings, StoredAgent, StoredSession
 from ash.sandbox.limits.amounts import MB
-from ash.sandbox.sandbox import Kind, Order
+from ash.sandbox.sandbox import PoolKey, SandboxSpec
 from ash.sandbox.snapshots.backups import Backups, Source, Unusable
 from ash.sandbox.snapshots.layout import Manifest, Subject
 from ash.sandbox.snapshots.store import StoreFailed
@@ -93,16 +93,16 @@ class Cloud:
         for agent in await self._store.all_agents():
             self.agent_changed(agent.agent.tenant_id, agent.agent.name)
 
-    async def bring(self, order: Order, session_id: str) -> bool:
+    async def bring(self, spec: SandboxSpec, session_id: str) -> bool:
         """Brings what is missing on this disk: the agent's files, and what was kept of a session.
 
         Whether files of the session came. Raises EngineFailed if they are damaged.
         """
-        kind = order.kind
-        if not await trio.to_thread.run_sync(order.source.is_dir):
-            await self._bring_agent(kind, order.source)
-        limit = order.limits.disk_mb * MB
-        return order.restore and await self.bring_session(kind.tenant, session_id, limit)
+        key = spec.key
+        if not await trio.to_thread.run_sync(spec.source.is_dir):
+            await self._bring_agent(key, spec.source)
+        limit = spec.limits.disk_mb * MB
+        return spec.restore and await self.bring_session(key.tenant, session_id, limit)
 
     async def bring_session(self, tenant: str, session_id: str, limit: int | None = None) -> bool:
         """What was kept of a session, `limit` bytes at most, if nothing of it is on this disk.
@@ -181,13 +181,13 @@ class Cloud:
         log.info("session.adopted", session=session.id, tenant=session.tenant_id)
         return stored
 
-    async def _bring_agent(self, kind: Kind, source: Path) -> None:
+    async def _bring_agent(self, key: PoolKey, source: Path) -> None:
         """Only the very copy: another version is another agent."""
-        subject = Subject("agents", kind.tenant, kind.agent)
+        subject = Subject("agents", key.tenant, key.agent)
         manifest = await self._newest(subject)
         about = msgspec.json.decode(manifest.about, type=AgentAbout) if manifest else None
         if about is None or about.copy != source.name:
-            raise NotFound(f'The files of the agent "{kind.agent}" are gone: deploy it again')
+            raise NotFound(f'The files of the agent "{key.agent}" are gone: deploy it again')
         await self._restored(subject, source, AGENT_TOPS, self._limit)
 
     async def _newest(self, subject: Subject) -> Manifest | None:

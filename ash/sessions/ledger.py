@@ -1,7 +1,7 @@
 """What the pool remembers across restarts, in the store."""
 
 from ash.clock import Clock, now_iso
-from ash.sandbox.sandbox import Kind
+from ash.sandbox.sandbox import PoolKey
 from ash.store import Store
 
 
@@ -11,13 +11,13 @@ class StoreLedger:
         self._owner = owner
         self._clock = clock
 
-    async def sandbox_added(self, sandbox_id: str, kind: Kind) -> bool:
+    async def sandbox_added(self, sandbox_id: str, key: PoolKey) -> bool:
         return await self._store.add_sandbox(
             sandbox_id,
             owner=self._owner,
-            tenant=kind.tenant,
-            agent=kind.agent,
-            version=kind.version,
+            tenant=key.tenant,
+            agent=key.agent,
+            version=key.version,
             now=now_iso(self._clock),
         )
 

@@ -15,7 +15,7 @@ from ash.lifecycle import CHANGES, Action, refusal
 from ash.log import get_logger
 from ash.model import LogLevel, StoredSession, TurnReason
 from ash.protocol import Exec, ExecResult, Query
-from ash.sandbox.sandbox import Sandbox, Settings
+from ash.sandbox.sandbox import EngineLaunch, Sandbox
 from ash.sandbox.sandbox_process import SandboxProcess
 from ash.sessions.command import ShellCommand
 from ash.sessions.house import House
@@ -61,7 +61,7 @@ class Live:
         self._decided = trio.Event()
         self._end: tuple[Action, dict[str, str]] | None = None
 
-    async def run(self, settings: Settings, event: str | None) -> None:
+    async def run(self, settings: EngineLaunch, event: str | None) -> None:
         """Boots or binds the engine, waits for the sandbox's end, and stores what became of it.
 
         `event` is what the timeline says of its start; None if it is resumed.
@@ -249,7 +249,7 @@ class Live:
             self.stored.session.id, [(level, text, now) for level, text in lines]
         )
 
-    async def _start(self, settings: Settings, event: str | None) -> None:
+    async def _start(self, settings: EngineLaunch, event: str | None) -> None:
         """Raises AshError, and what the store raises."""
         await self._sandbox.attach(self.log)
         await self._house.pool.boot(self._sandbox, settings)

@@ -15,7 +15,7 @@ from ash.sandbox.egress import Policy
 from ash.sandbox.egress import cap as cap_network
 from ash.sandbox.egress import parse as parse_network
 from ash.sandbox.limits import AskedLimits, Limits, cap
-from ash.sandbox.sandbox import Kind, Order
+from ash.sandbox.sandbox import PoolKey, SandboxSpec
 
 # What a session's owner may set at any time: the engine's name for it, and the API's.
 CONFIG = {
@@ -56,13 +56,13 @@ class NewSession(Struct, kw_only=True):
     config: dict[str, Any] = field(default_factory=dict)
 
 
-def order(
+def sandbox_spec(
     rules: Rules, agent: StoredAgent, asked: AskedLimits | None = None, *, restore: bool = False
-) -> Order:
+) -> SandboxSpec:
     """A sandbox for this agent; with `restore` it goes on with the files that were kept."""
     config = agent_config(agent)
-    return Order(
-        kind=Kind(agent.agent.tenant_id, agent.agent.name, agent.agent.version),
+    return SandboxSpec(
+        key=PoolKey(agent.agent.tenant_id, agent.agent.name, agent.agent.version),
         source=Path(agent.source),
         env=agent.env,
         limits=cap(config.limits, asked, most=rules.limits),

@@ -8,7 +8,7 @@ import trio
 
 from ash.lifecycle import Action
 from ash.model import StoredSession
-from ash.sandbox.sandbox import Sandbox, Settings
+from ash.sandbox.sandbox import EngineLaunch, Sandbox
 from ash.sessions.house import House
 from ash.sessions.live import Live
 from ash.sessions.streams import Streams
@@ -30,7 +30,11 @@ class Roster:
         return self._live.get(session_id)
 
     def bring_up(
-        self, stored: StoredSession, sandbox: Sandbox, settings: Settings, event: str | None = None
+        self,
+        stored: StoredSession,
+        sandbox: Sandbox,
+        settings: EngineLaunch,
+        event: str | None = None,
     ) -> Live:
         """Begins its life in a claimed box; `event` as in `Live.run`."""
         held = ExitStack()
@@ -74,7 +78,7 @@ class Roster:
         self.streams.shut()
 
     async def _keep(
-        self, live: Live, held: ExitStack, settings: Settings, event: str | None
+        self, live: Live, held: ExitStack, settings: EngineLaunch, event: str | None
     ) -> None:
         """A live session's task."""
         with held:

@@ -58,7 +58,7 @@ class Sessions:
             raise NotFound(f'There is no agent "{wanted.agent}"')
         self.keep_warm(agent)
         house = self._house
-        sandbox = await house.pool.claim(recipe.order(house.rules, agent, wanted.limits))
+        sandbox = await house.pool.claim(recipe.sandbox_spec(house.rules, agent, wanted.limits))
         stored = recipe.new_session(
             sandbox.id,
             agent,
@@ -88,7 +88,7 @@ class Sessions:
             permission_mode=rules.permission_mode,
         )
         count = rules.pre_warm if asked is None else asked
-        self._house.pool.stock(recipe.order(rules, agent), settings, count)
+        self._house.pool.stock(recipe.sandbox_spec(rules, agent), settings, count)
 
     async def get(self, tenant: str, session_id: str) -> Session:
         return (await self._house.known(tenant, session_id)).session

@@ -51,8 +51,8 @@ class Waking:
         """A new sandbox with what was kept of the last one."""
         house, session = self._house, stored.session
         agent = await house.agent_of(session)
-        order = recipe.order(house.rules, agent, recipe.asked_limits(stored), restore=True)
-        sandbox = await house.pool.claim_again(session.id, order)
+        spec = recipe.sandbox_spec(house.rules, agent, recipe.asked_limits(stored), restore=True)
+        sandbox = await house.pool.claim_again(session.id, spec)
         mine = await self._take(session, sandbox)
         if mine is None:
             now = await house.known(session.tenant_id, session.id)

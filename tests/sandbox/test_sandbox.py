@@ -8,7 +8,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from ash.errors import BadRequest, EngineFailed, Unavailable
 from ash.protocol import Open
-from ash.sandbox.sandbox import EARLY_LINES, Kind, Order, Sandbox, Workshop
+from ash.sandbox.sandbox import EARLY_LINES, PoolKey, Sandbox, SandboxDependencies, SandboxSpec
 from ash.sandbox.workspace import Workspaces
 from tests.support.pool import NETWORK, RUNTIME, SMALL
 
@@ -28,18 +28,18 @@ class Bench:
         self._nursery = nursery
 
     def sandbox(self, *, restore=False, **env):
-        order = Order(
+        spec = SandboxSpec(
             restore=restore,
-            kind=Kind("default", "agent", 1),
+            key=PoolKey("default", "agent", 1),
             source=self.source,
             env=env,
             limits=SMALL,
             network=NETWORK,
         )
-        workshop = Workshop(
+        dependencies = SandboxDependencies(
             RUNTIME, self.workspaces, START_TIMEOUT, SCRIPT_TIMEOUT, self.maker.open
         )
-        return Sandbox("the-id", order, workshop, self.tally)
+        return Sandbox("the-id", spec, dependencies, self.tally)
 
     def start(self, sandbox=None, settings=PLAIN):
         sandbox = sandbox or self.sandbox()

@@ -169,7 +169,7 @@ class MemoryLedger:
         self.failing = set()
         self.added = 0
 
-    async def sandbox_added(self, sandbox_id, kind):
+    async def sandbox_added(self, sandbox_id, key):
         await self._called("added")
         was_cold = self.rows.get(sandbox_id) == "cold"
         self.rows[sandbox_id] = "live"

@@ -34,7 +34,7 @@ from ash.sandbox.egress import PUBLIC
 from ash.sandbox.limits import Limits
 from ash.sandbox.link import Link
 from ash.sandbox.pool import Capacity, Pool
-from ash.sandbox.sandbox import Workshop
+from ash.sandbox.sandbox import SandboxDependencies
 from ash.sandbox.sandbox_process import Runtime
 from ash.sandbox.workspace import Workspaces
 from ash.sessions.house import House
@@ -216,9 +216,9 @@ class World:
             upstream=Upstream(),
             environment={},
         )
-        workshop = Workshop(runtime, Workspaces(data_dir), 60, 60, self.open)
+        sandbox_dependencies = SandboxDependencies(runtime, Workspaces(data_dir), 60, 60, self.open)
         ledger = StoreLedger(store, OWNER, FixedClock())
-        self.pool = Pool(workshop, ledger, nursery, Capacity(3, 1, 2))
+        self.pool = Pool(sandbox_dependencies, ledger, nursery, Capacity(3, 1, 2))
         rules = Rules(
             permission_mode="bypassPermissions",
             idle_timeout=idle_timeout,

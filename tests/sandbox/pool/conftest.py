@@ -6,7 +6,7 @@ import trio
 from ash.errors import Unavailable
 from ash.protocol import Open
 from ash.sandbox.pool import Capacity, Pool
-from ash.sandbox.sandbox import Kind, Order, Workshop
+from ash.sandbox.sandbox import PoolKey, SandboxDependencies, SandboxSpec
 from ash.sandbox.workspace import Workspaces
 from tests.support.pool import NETWORK, RUNTIME, SMALL, MemoryLedger
 
@@ -26,15 +26,15 @@ class Scene:
         self._nursery = nursery
 
     def open(self, sandboxes=10, warm=10, boots=10):
-        workshop = Workshop(RUNTIME, self._workspaces, 60, 60, self.maker.open)
+        dependencies = SandboxDependencies(RUNTIME, self._workspaces, 60, 60, self.maker.open)
         capacity = Capacity(sandboxes, warm, boots)
-        self.pool = Pool(workshop, self.ledger, self._nursery, capacity)
+        self.pool = Pool(dependencies, self.ledger, self._nursery, capacity)
         self._nursery.start_soon(self.pool.run)
         return self.pool
 
-    def order(self, agent="a", version=1, tenant="default", limits=SMALL, *, restore=False):
-        return Order(
-            kind=Kind(tenant, agent, version),
+    def spec(self, agent="a", version=1, tenant="default", limits=SMALL, *, restore=False):
+        return SandboxSpec(
+            key=PoolKey(tenant, agent, version),
             source=self._source,
             env={},
             limits=limits,
@@ -43,16 +43,16 @@ class Scene:
         )
 
     def stock(self, agent="a", version=1, count=1):
-        self.pool.stock(self.order(agent, version), PLAIN, count)
+        self.pool.stock(self.spec(agent, version), PLAIN, count)
 
     async def claim(self, agent="a", **more):
         """As a session does it: a sandbox that is booted, and waits for its first turn."""
-        return await self._boot(await self.pool.claim(self.order(agent, **more)))
+        return await self._boot(await self.pool.claim(self.spec(agent, **more)))
 
     async def claim_again(self, sandbox_id, agent="a"):
         """As a session does it that is resumed, with what was kept of it."""
         return await self._boot(
-            await self.pool.claim_again(sandbox_id, self.order(agent, restore=True))
+            await self.pool.claim_again(sandbox_id, self.spec(agent, restore=True))
         )
 
     async def _boot(self, sandbox):
@@ -63,7 +63,7 @@ class Scene:
 
     async def refused(self, agent="b"):
         with pytest.raises(Unavailable) as raised:
-            await self.pool.claim(self.order(agent))
+            await self.pool.claim(self.spec(agent))
         return raised.value
 
     def settle(self, sandbox, *, lets_go=True):
@@ -94,7 +94,7 @@ class Scene:
     @property
     def agents(self):
         """Whose sandboxes there are, in the order they were made."""
-        return [sandbox.order.kind.agent for sandbox in self.pool._sandboxes.values()]
+        return [sandbox.spec.key.agent for sandbox in self.pool._sandboxes.values()]
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ async def test_boots_follow_the_order_of_the_creates(scene):
     """Who came first is booted first."""
     scene.open(boots=1)
     scene.maker.hold()
-    sandboxes = [await scene.pool.claim(scene.order()) for _ in range(5)]
+    sandboxes = [await scene.pool.claim(scene.spec()) for _ in range(5)]
     async with trio.open_nursery() as creates:
         for sandbox in sandboxes:
             creates.start_soon(scene.pool.boot, sandbox, PLAIN)
@@ -42,7 +42,7 @@ async def test_closed_box_does_not_wait_for_its_boot(scene):
     """A session that is ended before its turn to boot came is gone at once, and boots never."""
     scene.open(boots=1)
     scene.maker.hold()
-    first, second = [await scene.pool.claim(scene.order()) for _ in range(2)]
+    first, second = [await scene.pool.claim(scene.spec()) for _ in range(2)]
     async with trio.open_nursery() as creates:
         creates.start_soon(scene.pool.boot, first, PLAIN)
         await wait_all_tasks_blocked()

@@ -48,7 +48,7 @@ async def test_claim_takes_none_of_another_kind(scene, other):
     await wait_all_tasks_blocked()
     sandbox = await scene.claim(**other)
     assert (2, 0) == (len(scene.maker.made), scene.pool.stats().pre_warm_hits)
-    assert scene.order(**other) == sandbox.order
+    assert scene.spec(**other) == sandbox.spec
 
 
 async def test_claim_takes_one_that_is_still_warming(scene, nursery):
@@ -58,7 +58,7 @@ async def test_claim_takes_one_that_is_still_warming(scene, nursery):
     scene.stock()
     await wait_all_tasks_blocked()
     (warming,) = scene.pool._sandboxes.values()
-    sandbox = await scene.pool.claim(scene.order())
+    sandbox = await scene.pool.claim(scene.spec())
     assert (warming, False) == (sandbox, sandbox.ready.is_set())
     scene.maker.let_go()
     await scene.pool.boot(sandbox, PLAIN)
@@ -75,10 +75,10 @@ async def test_claim_prefers_a_warm_one_to_a_warming_one(scene):
     (warming,) = scene.pool._sandboxes.values()
     scene.maker.gate, held = trio.Event(), scene.maker.gate
     scene.maker.let_go()
-    other = scene.pool._add(scene.order())
+    other = scene.pool._add(scene.spec())
     await scene.pool.boot(other, PLAIN)
-    assert other is await scene.pool.claim(scene.order())
-    assert warming is await scene.pool.claim(scene.order())
+    assert other is await scene.pool.claim(scene.spec())
+    assert warming is await scene.pool.claim(scene.spec())
     held.set()
     await warming.ready.wait()
 
@@ -88,7 +88,7 @@ async def test_two_claims_get_two_sandboxes(scene):
     scene.open()
     scene.stock(count=2)
     await wait_all_tasks_blocked()
-    claimed = [await scene.pool.claim(scene.order()) for _ in range(3)]
+    claimed = [await scene.pool.claim(scene.spec()) for _ in range(3)]
     assert 3 == len({sandbox.id for sandbox in claimed})
 
 
@@ -124,7 +124,7 @@ async def test_one_that_just_fails_is_not_claimed(scene):
 async def test_released_box_that_was_not_booted_is_forgotten(scene):
     """A claim that came to no session leaves no trace, and its room is free again."""
     scene.open(sandboxes=1)
-    sandbox = await scene.pool.claim(scene.order())
+    sandbox = await scene.pool.claim(scene.spec())
     scene.pool.release(sandbox)
     assert (True, (0, 0, 0)) == (sandbox.gone.is_set(), scene.counts)
     await scene.claim()
@@ -135,7 +135,7 @@ async def test_released_box_that_was_booted_is_ended(scene):
     scene.open()
     scene.stock()
     await wait_all_tasks_blocked()
-    sandbox = await scene.pool.claim(scene.order())
+    sandbox = await scene.pool.claim(scene.spec())
     scene.pool.release(sandbox)
     await sandbox.gone.wait()
     await wait_all_tasks_blocked()
@@ -159,7 +159,7 @@ async def test_session_is_not_resumed_twice(scene):
     scene.open()
     sandbox = await scene.claim()
     with pytest.raises(Conflict):
-        await scene.pool.claim_again(sandbox.id, scene.order(restore=True))
+        await scene.pool.claim_again(sandbox.id, scene.spec(restore=True))
     assert sandbox.alive
 
 
@@ -171,4 +171,4 @@ async def test_resuming_makes_room_as_creating_does(scene):
     assert [other] == scene.evicted
     scene.pool._sandboxes["the-id"].state = "running"
     with pytest.raises(Unavailable):
-        await scene.pool.claim_again("another", scene.order(restore=True))
+        await scene.pool.claim_again("another", scene.spec(restore=True))

@@ -61,8 +61,8 @@ async def test_cold_one_that_does_not_wake_stays_cold(scene, how):
         await scene.claim_again(sandbox.id)
     else:
         scene.maker.hold()
-        busy = await scene.pool.claim(scene.order())
-        again = await scene.pool.claim_again(sandbox.id, scene.order(restore=True))
+        busy = await scene.pool.claim(scene.spec())
+        again = await scene.pool.claim_again(sandbox.id, scene.spec(restore=True))
         for each in (busy, again):
             scene.pool._nursery.start_soon(scene.pool.boot, each, PLAIN)
             await wait_all_tasks_blocked()

@@ -97,7 +97,7 @@ async def test_warm_claim_waits_for_nobody_s_room(scene):
     scene.stock("b")
     await wait_all_tasks_blocked()
     await scene.pool._room.acquire()
-    warm = await scene.pool.claim(scene.order("b"))
+    warm = await scene.pool.claim(scene.spec("b"))
     assert (True, True) == (warm.alive, stuck.alive)
     scene.pool._room.release()
 

@@ -58,7 +58,7 @@ async def test_creates_go_before_stock(scene):
     """While a session waits for its boot none is booted for the stock; afterwards it is."""
     scene.open()
     scene.maker.hold()
-    sandbox = await scene.pool.claim(scene.order("a"))
+    sandbox = await scene.pool.claim(scene.spec("a"))
     scene.stock("a")
     scene.pool._nursery.start_soon(scene.pool.boot, sandbox, PLAIN)
     await wait_all_tasks_blocked()
@@ -104,7 +104,7 @@ async def test_boot_that_was_cut_short_does_not_count_against_the_stock(scene):
     scene.maker.hold()
     scene.stock("a")
     await wait_all_tasks_blocked()
-    sandbox = await scene.pool.claim(scene.order("b"))
+    sandbox = await scene.pool.claim(scene.spec("b"))
     scene.maker.let_go()
     await scene.pool.boot(sandbox, PLAIN)
     sandbox.close()
@@ -122,7 +122,7 @@ async def test_deploy_replaces_warm_ones(scene):
     scene.stock(version=2)
     await wait_all_tasks_blocked()
     versions = [
-        (sandbox.order.kind.version, sandbox.claimed) for sandbox in scene.pool._sandboxes.values()
+        (sandbox.spec.key.version, sandbox.claimed) for sandbox in scene.pool._sandboxes.values()
     ]
     assert [(1, True), (2, False)] == versions
     assert claimed.alive
@@ -138,7 +138,7 @@ async def test_deploy_replaces_one_that_is_warming(scene):
     await wait_all_tasks_blocked()
     scene.maker.let_go()
     await wait_all_tasks_blocked()
-    assert [2] == [sandbox.order.kind.version for sandbox in scene.pool._sandboxes.values()]
+    assert [2] == [sandbox.spec.key.version for sandbox in scene.pool._sandboxes.values()]
 
 
 async def test_earlier_version_s_death_does_not_count_against_the_next(scene):
@@ -152,7 +152,7 @@ async def test_earlier_version_s_death_does_not_count_against_the_next(scene):
         await trio.lowlevel.checkpoint()
     scene.stock(version=2)
     await wait_all_tasks_blocked()
-    assert [2] == [sandbox.order.kind.version for sandbox in scene.pool._sandboxes.values()]
+    assert [2] == [sandbox.spec.key.version for sandbox in scene.pool._sandboxes.values()]
 
 
 async def test_earlier_version_is_not_stocked_again(scene):
@@ -161,7 +161,7 @@ async def test_earlier_version_is_not_stocked_again(scene):
     scene.stock(version=2)
     scene.stock(version=1)
     await wait_all_tasks_blocked()
-    assert [2] == [sandbox.order.kind.version for sandbox in scene.pool._sandboxes.values()]
+    assert [2] == [sandbox.spec.key.version for sandbox in scene.pool._sandboxes.values()]
 
 
 async def test_deleted_agent_keeps_none_warm(scene):

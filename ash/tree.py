@@ -31,7 +31,7 @@ from ash.sessions.cloud import Cloud
 from ash.sessions.cloud_opening import open_cloud
 from ash.sessions.files import Files
 from ash.sessions.house import House
-from ash.sessions.ledger import StoreLedger
+from ash.sessions.ledger import StoredSandboxRecords
 from ash.sessions.recipe import Rules
 from ash.sessions.service import Sessions
 from ash.store import Store, open_store
@@ -145,7 +145,7 @@ def _grow(
         cloud=cloud,
     )
     capacity = Capacity(settings.max_sandboxes, settings.max_warm, settings.parallel_starts)
-    pool = Pool(sandbox_dependencies, StoreLedger(store, OWNER, clock), nursery, capacity)
+    pool = Pool(sandbox_dependencies, StoredSandboxRecords(store, OWNER, clock), nursery, capacity)
     house = House(
         store=store,
         pool=pool,
@@ -187,7 +187,7 @@ def _agents(
             cloud.agent_changed(stored.agent.tenant_id, stored.agent.name)
 
     def on_delete(tenant: str, name: str) -> None:
-        pool.unstock(tenant, name)
+        pool.stop_keeping_warm(tenant, name)
         if cloud is not None:
             cloud.agent_changed(tenant, name)
 

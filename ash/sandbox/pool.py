@@ -40,7 +40,7 @@ class Capacity(Struct, frozen=True):
     boots: int
 
 
-class Ledger(Protocol):
+class SandboxRecords(Protocol):
     """What is remembered of sandboxes across restarts."""
 
     async def sandbox_added(self, sandbox_id: str, key: PoolKey) -> bool:
@@ -52,7 +52,7 @@ class Ledger(Protocol):
     async def count_cold(self) -> int: ...
 
 
-class Stock(Struct):
+class WarmTarget(Struct):
     """What is to be kept warm of an agent: `count` sandboxes of its latest version."""
 
     spec: SandboxSpec
@@ -67,20 +67,20 @@ class Pool:
     def __init__(
         self,
         dependencies: SandboxDependencies,
-        ledger: Ledger,
+        records: SandboxRecords,
         nursery: trio.Nursery,
         capacity: Capacity,
     ) -> None:
         self._dependencies = dependencies
-        self._ledger = ledger
+        self._records = records
         self._nursery = nursery
         self._capacity = capacity
         self._boots = trio.CapacityLimiter(capacity.boots)
-        self._room = trio.Lock()
+        self._making_room = trio.Lock()
         self._sandboxes: dict[str, Sandbox] = {}
         self._started: set[str] = set()
-        self._tally: Counter[SandboxState] = Counter()
-        self._stock: dict[tuple[str, str], Stock] = {}
+        self._counts: Counter[SandboxState] = Counter()
+        self._warm_targets: dict[tuple[str, str], WarmTarget] = {}
         self._changed = trio.Event()
         self._hits = 0
         self._resumed: Counter[str] = Counter()
@@ -89,12 +89,12 @@ class Pool:
 
     async def run(self) -> None:
         """Keeps the stock: boots what is lacking, one at a time, while nobody waits for a boot."""
-        self._cold += await self._ledger.count_cold()
+        self._cold += await self._records.count_cold()
         while True:
             await self._changed.wait()
             self._changed = trio.Event()
-            while (stock := self._lacking()) is not None:
-                await self.boot(self._add(stock.spec), stock.settings)
+            while (target := self._next_lacking()) is not None:
+                await self.boot(self._add(target.spec), target.settings)
 
     async def claim(self, spec: SandboxSpec) -> Sandbox:
         """A sandbox of that kind for one session: a warm one, or one that `boot` has to boot.
@@ -105,7 +105,7 @@ class Pool:
         try:
             sandbox = self._claim_warm(spec)
             if sandbox is None:
-                async with self._room:
+                async with self._making_room:
                     sandbox = await self._claim_new(spec)
         finally:
             self._changed.set()
@@ -116,13 +116,13 @@ class Pool:
 
         Raises Conflict if there is one already, Unavailable when there is no room.
         """
-        async with self._room:
+        async with self._making_room:
             await self._make_room()
             self._check_open()
             if sandbox_id in self._sandboxes:
                 raise Conflict("The session is being resumed already")
             sandbox = self._sandboxes[sandbox_id] = Sandbox(
-                sandbox_id, spec, self._dependencies, self._tally
+                sandbox_id, spec, self._dependencies, self._counts
             )
             sandbox.claimed = True
         return sandbox
@@ -163,19 +163,21 @@ class Pool:
             self._nursery.start_soon(self._keep, sandbox, settings)
         await sandbox.ready.wait()
 
-    def stock(self, spec: SandboxSpec, settings: Open, count: int) -> None:
+    def keep_warm(self, spec: SandboxSpec, settings: Open, count: int) -> None:
         """Keeps `count` warm of an agent from now on, and none of its earlier versions."""
         key = spec.key
-        known = self._stock.get((key.tenant, key.agent))
+        known = self._warm_targets.get((key.tenant, key.agent))
         if known is not None and known.spec.key.version > key.version:
             return
-        self._stock[key.tenant, key.agent] = Stock(spec, settings, count, trio.current_time())
+        self._warm_targets[key.tenant, key.agent] = WarmTarget(
+            spec, settings, count, trio.current_time()
+        )
         self._close_warm(key.tenant, key.agent, but=key)
         self._changed.set()
 
-    def unstock(self, tenant: str, agent: str) -> None:
+    def stop_keeping_warm(self, tenant: str, agent: str) -> None:
         """The agent is gone: nothing of it is kept warm."""
-        self._stock.pop((tenant, agent), None)
+        self._warm_targets.pop((tenant, agent), None)
         self._close_warm(tenant, agent)
 
     def stats(self) -> PoolStats:
@@ -183,10 +185,10 @@ class Pool:
             max_capacity=self._capacity.sandboxes,
             total=self._cold + len(self._sandboxes),
             cold=self._cold,
-            warming=self._tally["warming"],
-            warm=self._tally["warm"],
-            waiting=self._tally["waiting"],
-            running=self._tally["running"],
+            warming=self._counts["warming"],
+            warm=self._counts["warm"],
+            waiting=self._counts["waiting"],
+            running=self._counts["running"],
             pre_warm_hits=self._hits,
             resume_warm_hits=self._resumed["warm"],
             resume_cold_hits=self._resumed["cold"],
@@ -198,7 +200,7 @@ class Pool:
     async def close(self) -> None:
         """Takes no more claims and ends what no session holds; sessions end their own."""
         self._closed = True
-        self._stock.clear()
+        self._warm_targets.clear()
         ours = [sandbox for sandbox in self._sandboxes.values() if not sandbox.claimed]
         for sandbox in ours:
             sandbox.close()
@@ -210,7 +212,7 @@ class Pool:
             raise Unavailable("The server is shutting down")
 
     def _add(self, spec: SandboxSpec) -> Sandbox:
-        sandbox = Sandbox(str(uuid4()), spec, self._dependencies, self._tally)
+        sandbox = Sandbox(str(uuid4()), spec, self._dependencies, self._counts)
         self._sandboxes[sandbox.id] = sandbox
         return sandbox
 
@@ -247,7 +249,7 @@ class Pool:
                 await sandbox.run(settings)
                 nursery.cancel_scope.cancel()
         if sandbox.failure is not None and not sandbox.claimed:
-            self._doubt(sandbox)
+            self._stop_restocking(sandbox)
 
     async def _is_fetched(self, sandbox: Sandbox) -> bool:
         """Not while it holds its turn to boot: a cloud may be slow."""
@@ -285,7 +287,7 @@ class Pool:
     async def _is_remembered(self, sandbox: Sandbox) -> bool:
         """What the store does not know of is not made."""
         try:
-            sandbox.kept = await self._ledger.sandbox_added(sandbox.id, sandbox.spec.key)
+            sandbox.kept = await self._records.sandbox_added(sandbox.id, sandbox.spec.key)
             self._cold -= sandbox.kept
         except Exception as error:  # noqa: BLE001 - one sandbox must not take the others along
             sandbox.fail(error)
@@ -294,22 +296,22 @@ class Pool:
     async def _remember_end(self, sandbox: Sandbox) -> None:
         try:
             if sandbox.kept:
-                await self._ledger.sandbox_cold(sandbox.id)
+                await self._records.sandbox_cold(sandbox.id)
             else:
-                await self._ledger.sandbox_removed(sandbox.id)
+                await self._records.sandbox_removed(sandbox.id)
         except Exception:
             # The next start settles it. Until then it isn't found as a cold one, nor taken off.
             self._cold -= sandbox.kept
             log.exception("pool.end_not_stored", sandbox=sandbox.id)
 
-    def _doubt(self, sandbox: Sandbox) -> None:
+    def _stop_restocking(self, sandbox: Sandbox) -> None:
         """What fails is not booted anew until a deploy or a create asks for it."""
         key = sandbox.spec.key
         log.warning("pool.sandbox_failed", agent=key.agent, error=str(sandbox.failure))
         lived = 0.0 if sandbox.state == "warming" else trio.current_time() - sandbox.used_at
-        stock = self._stock.get((key.tenant, key.agent))
-        if stock is not None and stock.spec.key == key and lived < LEAST_LIFE:
-            stock.count = 0
+        target = self._warm_targets.get((key.tenant, key.agent))
+        if target is not None and target.spec.key == key and lived < LEAST_LIFE:
+            target.count = 0
 
     def _unclaimed(self) -> list[Sandbox]:
         return [
@@ -328,17 +330,19 @@ class Pool:
         ]
         return min(usable, key=lambda sandbox: sandbox.state == "warming", default=None)
 
-    def _lacking(self) -> Stock | None:
+    def _next_lacking(self) -> WarmTarget | None:
         """The stock to boot for next, the last asked for first; None while there is no room."""
         unclaimed = self._unclaimed()
         sandboxes = self._sandboxes.values()
-        wanted = self._room.locked() or any(b.claimed and b.state == "warming" for b in sandboxes)
+        wanted = self._making_room.locked() or any(
+            b.claimed and b.state == "warming" for b in sandboxes
+        )
         full = len(sandboxes) >= self._capacity.sandboxes
         if wanted or full or len(unclaimed) >= self._capacity.warm:
             return None
         have = Counter(sandbox.spec.key for sandbox in unclaimed)
-        lacking = [s for s in self._stock.values() if have[s.spec.key] < s.count]
-        return max(lacking, key=lambda stock: stock.asked_at, default=None)
+        lacking = [s for s in self._warm_targets.values() if have[s.spec.key] < s.count]
+        return max(lacking, key=lambda target: target.asked_at, default=None)
 
     def _close_warm(self, tenant: str, agent: str, but: PoolKey | None = None) -> None:
         for sandbox in self._unclaimed():
@@ -354,12 +358,12 @@ class Pool:
             if victim is None:
                 text = f"All {self._capacity.sandboxes} sandboxes are busy: try again, or end one"
                 raise Unavailable(text)
-            if await self._goes(victim):
+            if await self._gave_way(victim):
                 await victim.gone.wait()
             else:
                 refused.add(victim.id)
 
-    async def _goes(self, sandbox: Sandbox) -> bool:
+    async def _gave_way(self, sandbox: Sandbox) -> bool:
         if not sandbox.claimed:
             sandbox.close()
         return sandbox.closing or (sandbox.evict is not None and await sandbox.evict())

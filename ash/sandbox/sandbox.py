@@ -104,7 +104,7 @@ class Sandbox:
     `ready` is set when the engine is booted or has failed to: then `failure` says why. `gone`
     is set when no process and no folder of a live one is left; then `kept` says whether there
     are files of a session. `used_at` is when it was last
-    of use, in trio's time. `work` is the end of the turn that runs, which the sandbox waits for
+    of use, in trio's time. `running_turn` is the end of the turn that runs, which the sandbox waits for
     before it goes. `evict` gives the sandbox up if its session lets it go, and says whether it
     did.
     """
@@ -114,20 +114,20 @@ class Sandbox:
         sandbox_id: str,
         spec: SandboxSpec,
         dependencies: SandboxDependencies,
-        tally: Counter[SandboxState],
+        counts: Counter[SandboxState],
     ) -> None:
-        """`tally` counts the boxes of each state, this one among them until it is gone."""
+        """`counts` counts the boxes of each state, this one among them until it is gone."""
         self.id = sandbox_id
         self.spec = spec
         self.claimed = False
         self.source: RestoredFrom = "fresh"
         self._local: RestoredFrom = "local"
         self._dependencies = dependencies
-        self._tally = tally
+        self._counts = counts
         self._state: SandboxState = "warming"
-        self._tally["warming"] += 1
+        self._counts["warming"] += 1
         self.used_at = 0.0
-        self.work: trio.Event | None = None
+        self.running_turn: trio.Event | None = None
         self.evict: Callable[[], Awaitable[bool]] | None = None
         self.ready = trio.Event()
         self.gone = trio.Event()
@@ -160,7 +160,7 @@ class Sandbox:
         try:
             place = await trio.to_thread.run_sync(self._prepare)
             self._policy = await trio.to_thread.run_sync(_policy, spec)
-            self._let_out(settings)
+            self._open_egress(settings)
             async with dependencies.open(
                 dependencies.runtime,
                 place,
@@ -169,7 +169,7 @@ class Sandbox:
                 egress=self._egress,
                 log=self.log,
             ) as process:
-                await self._live_in(process, place, self._own(settings))
+                await self._run_engine(process, place, self._with_own_id(settings))
         except* Exception as group:  # noqa: BLE001 - one sandbox must not take the others along
             self.fail(_first(group))
         finally:
@@ -185,8 +185,8 @@ class Sandbox:
         """
         if self.process is None:
             raise self.failure or Unavailable("The sandbox was closed before it was of use")
-        self._let_out(settings)
-        settings = self._own(settings)
+        self._open_egress(settings)
+        settings = self._with_own_id(settings)
         if settings != self.booted_with:
             await self.process.link.open(settings)
             self.booted_with = settings
@@ -214,7 +214,7 @@ class Sandbox:
 
     def forget(self) -> None:
         """It is gone, or will never be."""
-        self._tally[self._state] -= 1
+        self._counts[self._state] -= 1
         self.ready.set()
         self.gone.set()
 
@@ -234,8 +234,8 @@ class Sandbox:
     def state(self, state: SandboxState) -> None:
         if self.gone.is_set():
             return
-        self._tally[self._state] -= 1
-        self._tally[state] += 1
+        self._counts[self._state] -= 1
+        self._counts[state] += 1
         self._state = state
 
     @property
@@ -246,19 +246,21 @@ class Sandbox:
     def closing(self) -> bool:
         return self._closing.is_set()
 
-    def _let_out(self, settings: EngineLaunch) -> None:
+    def _open_egress(self, settings: EngineLaunch) -> None:
         """What the proxy does for this session: which hosts, with which key."""
         key = own_key({**self.spec.env, **(settings.env or {})})
         upstream = self._dependencies.runtime.upstream
         self._egress.policy = with_servers(self._policy, settings.mcp_servers)
         self._egress.headers = with_key(upstream.headers, key) if key else upstream.headers
 
-    def _own(self, settings: EngineLaunch) -> EngineLaunch:
+    def _with_own_id(self, settings: EngineLaunch) -> EngineLaunch:
         """With the id that its session will have, so that a warm engine knows it already."""
         env = own_part(settings.env) if settings.env else None
         return structs.replace(settings, session_id=self.id, env=env or None)
 
-    async def _live_in(self, process: SandboxProcess, place: Place, settings: EngineLaunch) -> None:
+    async def _run_engine(
+        self, process: SandboxProcess, place: Place, settings: EngineLaunch
+    ) -> None:
         try:
             with self._boot:
                 await self._start_engine(process, place, settings)
@@ -273,8 +275,8 @@ class Sandbox:
         process.nursery.start_soon(self._watch_engine, process)
         await _first_of(self._closing, process.died)
         self.process = None
-        if self.work is not None:
-            await self.work.wait()
+        if self.running_turn is not None:
+            await self.running_turn.wait()
         if not self._closing.is_set():
             self.failure = EngineFailed(await process.epitaph())
 
@@ -312,7 +314,7 @@ class Sandbox:
                 raise
         if start.cancelled_caught:
             raise EngineFailed(f"The engine did not start within {timeout:g} seconds")
-        await self.log([("system", f"started: {_shares(begun, steps)}")])
+        await self.log([("system", f"started: {_step_times(begun, steps)}")])
 
     async def _run_script(self, process: SandboxProcess, script: str) -> None:
         """Raises EngineFailed with its last lines if it failed."""
@@ -362,7 +364,7 @@ def _uninstalled(place: Place) -> Path:
     return place.workspace.parent / UNINSTALLED
 
 
-def _shares(begun: float, steps: dict[str, float]) -> str:
+def _step_times(begun: float, steps: dict[str, float]) -> str:
     """What each step took: they are told in the order they were done."""
     starts = [begun, *steps.values()]
     pairs = zip(steps.items(), starts, strict=False)

@@ -5,7 +5,7 @@ from ash.sandbox.sandbox import PoolKey
 from ash.store import Store
 
 
-class StoreLedger:
+class StoredSandboxRecords:
     def __init__(self, store: Store, owner: str, clock: Clock) -> None:
         self._store = store
         self._owner = owner

@@ -105,7 +105,7 @@ class Live:
         house = self._house
         room = Room(self.stored, self.stream, house.store, house.clock, house.silence_timeout)
         self.turn = turn = Turn(room, process, query)
-        self._sandbox.state, self._sandbox.work = "running", turn.finished
+        self._sandbox.state, self._sandbox.running_turn = "running", turn.finished
         process.nursery.start_soon(self._run_turn, process, turn)
         return turn
 
@@ -327,7 +327,7 @@ class Live:
 
     def _rest(self) -> None:
         if self.turn is None:
-            self._sandbox.work = None
+            self._sandbox.running_turn = None
             if not self._commands:
                 self._sandbox.state = "waiting"
         self._sandbox.used_at = trio.current_time()

@@ -88,7 +88,7 @@ class Sessions:
             permission_mode=rules.permission_mode,
         )
         count = rules.pre_warm if asked is None else asked
-        self._house.pool.stock(recipe.sandbox_spec(rules, agent), settings, count)
+        self._house.pool.keep_warm(recipe.sandbox_spec(rules, agent), settings, count)
 
     async def get(self, tenant: str, session_id: str) -> Session:
         return (await self._house.known(tenant, session_id)).session

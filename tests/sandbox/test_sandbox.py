@@ -23,7 +23,7 @@ class Bench:
         self.data_dir = data_dir
         self.source = source
         self.maker = maker
-        self.tally = Counter()
+        self.counts = Counter()
         self.workspaces = Workspaces(data_dir)
         self._nursery = nursery
 
@@ -39,7 +39,7 @@ class Bench:
         dependencies = SandboxDependencies(
             RUNTIME, self.workspaces, START_TIMEOUT, SCRIPT_TIMEOUT, self.maker.open
         )
-        return Sandbox("the-id", spec, dependencies, self.tally)
+        return Sandbox("the-id", spec, dependencies, self.counts)
 
     def start(self, sandbox=None, settings=PLAIN):
         sandbox = sandbox or self.sandbox()
@@ -379,11 +379,11 @@ async def test_closing_a_box_that_boots_ends_it(bench, autojump_clock):
 async def test_sandbox_waits_for_the_end_of_its_turn(bench):
     """What is closed in mid-turn goes when the turn has stored its end."""
     sandbox = await bench.booted()
-    sandbox.work = trio.Event()
+    sandbox.running_turn = trio.Event()
     sandbox.close()
     await wait_all_tasks_blocked()
     assert not bench.maker.last.ended.is_set()
-    sandbox.work.set()
+    sandbox.running_turn.set()
     await sandbox.gone.wait()
 
 
@@ -419,13 +419,13 @@ async def test_claimed_box_goes_on_when_its_engine_dies(bench):
 async def test_tally_counts_a_box_from_its_making_to_its_end(bench):
     """Each state is counted once, and what is gone counts nowhere, whatever is said of it."""
     sandbox = bench.sandbox()
-    seen = [+bench.tally]
+    seen = [+bench.counts]
     await bench.booted(sandbox)
-    seen.append(+bench.tally)
+    seen.append(+bench.counts)
     sandbox.state = "running"
-    seen.append(+bench.tally)
+    seen.append(+bench.counts)
     sandbox.close()
     await sandbox.gone.wait()
     sandbox.state = "waiting"
-    seen.append(+bench.tally)
+    seen.append(+bench.counts)
     assert [{"warming": 1}, {"warm": 1}, {"running": 1}, {}] == seen

@@ -161,7 +161,7 @@ class Maker:
             process.ended.set()
 
 
-class MemoryLedger:
+class MemorySandboxRecords:
     """`rows` are what a store would have: live or cold. `failing` are the calls that fail."""
 
     def __init__(self, cold=0):

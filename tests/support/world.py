@@ -38,7 +38,7 @@ from ash.sandbox.sandbox import SandboxDependencies
 from ash.sandbox.sandbox_process import Runtime
 from ash.sandbox.workspace import Workspaces
 from ash.sessions.house import House
-from ash.sessions.ledger import StoreLedger
+from ash.sessions.ledger import StoredSandboxRecords
 from ash.sessions.recipe import Rules
 from ash.sessions.service import Sessions
 from ash.store import Store
@@ -217,8 +217,8 @@ class World:
             environment={},
         )
         sandbox_dependencies = SandboxDependencies(runtime, Workspaces(data_dir), 60, 60, self.open)
-        ledger = StoreLedger(store, OWNER, FixedClock())
-        self.pool = Pool(sandbox_dependencies, ledger, nursery, Capacity(3, 1, 2))
+        records = StoredSandboxRecords(store, OWNER, FixedClock())
+        self.pool = Pool(sandbox_dependencies, records, nursery, Capacity(3, 1, 2))
         rules = Rules(
             permission_mode="bypassPermissions",
             idle_timeout=idle_timeout,

@@ -8,7 +8,7 @@ from ash.protocol import Open
 from ash.sandbox.pool import Capacity, Pool
 from ash.sandbox.sandbox import PoolKey, SandboxDependencies, SandboxSpec
 from ash.sandbox.workspace import Workspaces
-from tests.support.pool import NETWORK, RUNTIME, SMALL, MemoryLedger
+from tests.support.pool import NETWORK, RUNTIME, SMALL, MemorySandboxRecords
 
 PLAIN = Open(session_id="")
 
@@ -18,7 +18,7 @@ class Scene:
 
     def __init__(self, tmp_path, maker, nursery):
         self.maker = maker
-        self.ledger = MemoryLedger()
+        self.records = MemorySandboxRecords()
         self.evicted = []
         self._data_dir = tmp_path / "data"
         self._workspaces = Workspaces(self._data_dir)
@@ -28,7 +28,7 @@ class Scene:
     def open(self, sandboxes=10, warm=10, boots=10):
         dependencies = SandboxDependencies(RUNTIME, self._workspaces, 60, 60, self.maker.open)
         capacity = Capacity(sandboxes, warm, boots)
-        self.pool = Pool(dependencies, self.ledger, self._nursery, capacity)
+        self.pool = Pool(dependencies, self.records, self._nursery, capacity)
         self._nursery.start_soon(self.pool.run)
         return self.pool
 
@@ -43,7 +43,7 @@ class Scene:
         )
 
     def stock(self, agent="a", version=1, count=1):
-        self.pool.stock(self.spec(agent, version), PLAIN, count)
+        self.pool.keep_warm(self.spec(agent, version), PLAIN, count)
 
     async def claim(self, agent="a", **more):
         """As a session does it: a sandbox that is booted, and waits for its first turn."""

@@ -8,12 +8,12 @@ from trio.testing import wait_all_tasks_blocked
 
 from ash.errors import Unavailable
 from ash.protocol import Open
-from tests.support.pool import MemoryLedger
+from tests.support.pool import MemorySandboxRecords
 
 
 async def test_cold_ones_are_counted_across_a_restart(scene):
     """What earlier lives of the daemon have kept is counted from the start."""
-    scene.ledger = MemoryLedger(cold=7)
+    scene.records = MemorySandboxRecords(cold=7)
     scene.open()
     await wait_all_tasks_blocked()
     sandbox = await scene.claim()
@@ -29,11 +29,11 @@ async def test_ledger_follows_each_sandbox(scene):
     scene.stock("warm")
     sandbox = await scene.claim("a")
     await wait_all_tasks_blocked()
-    assert ["live", "live"] == list(scene.ledger.rows.values())
+    assert ["live", "live"] == list(scene.records.rows.values())
     sandbox.close()
-    scene.pool.unstock("default", "warm")
+    scene.pool.stop_keeping_warm("default", "warm")
     await wait_all_tasks_blocked()
-    assert {sandbox.id: "cold"} == scene.ledger.rows
+    assert {sandbox.id: "cold"} == scene.records.rows
 
 
 async def test_cold_one_that_wakes_is_counted_as_what_it_is(scene):
@@ -46,7 +46,7 @@ async def test_cold_one_that_wakes_is_counted_as_what_it_is(scene):
     assert ((0, 1, 1), 0) == (scene.counts, scene.pool.stats().cold)
     again.close()
     await wait_all_tasks_blocked()
-    assert (1, {sandbox.id: "cold"}) == (scene.pool.stats().total, scene.ledger.rows)
+    assert (1, {sandbox.id: "cold"}) == (scene.pool.stats().total, scene.records.rows)
 
 
 @pytest.mark.parametrize("how", ["fails", "is closed"])
@@ -70,7 +70,7 @@ async def test_cold_one_that_does_not_wake_stays_cold(scene, how):
         await again.gone.wait()
     await wait_all_tasks_blocked()
     assert (1, 1) == (scene.pool.stats().cold, scene.kept)
-    assert "cold" == scene.ledger.rows[sandbox.id]
+    assert "cold" == scene.records.rows[sandbox.id]
 
 
 async def test_resumes_are_counted_by_what_they_came_from(scene):
@@ -91,10 +91,10 @@ async def test_resumes_are_counted_by_what_they_came_from(scene):
 async def test_sandbox_that_can_not_be_remembered_is_not_made(scene):
     """The create fails with what the store says, and the pool goes on."""
     scene.open(sandboxes=1)
-    scene.ledger.failing = {"added"}
+    scene.records.failing = {"added"}
     sandbox = await scene.claim()
     assert ("The database is busy", 0) == (sandbox.failure.text, len(scene.maker.made))
-    scene.ledger.failing = set()
+    scene.records.failing = set()
     assert (await scene.claim()).alive
 
 
@@ -102,7 +102,7 @@ async def test_end_that_can_not_be_remembered_costs_no_one(scene):
     """What the store could not be told of is settled at the next start, and not counted before."""
     scene.open()
     sandbox = await scene.claim()
-    scene.ledger.failing = {"cold"}
+    scene.records.failing = {"cold"}
     sandbox.close()
     await wait_all_tasks_blocked()
     assert ((0, 0, 0), 0) == (scene.counts, scene.pool.stats().cold)
@@ -171,5 +171,5 @@ async def test_stats_add_up_under_any_load(scene):
     load.check()
     assert (0, 0, 0) == scene.counts
     assert scene.kept == pool.stats().cold > 0
-    assert {"cold"} == set(scene.ledger.rows.values())
+    assert {"cold"} == set(scene.records.rows.values())
     assert all(process.ended.is_set() for process in scene.maker.made)

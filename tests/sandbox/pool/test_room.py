@@ -87,7 +87,7 @@ async def test_stock_does_not_take_the_room_that_was_made(scene):
     await wait_all_tasks_blocked()
     for _ in range(20):
         await scene.claim("c")
-    assert (20, 2 + 20) == (len(scene.evicted), scene.ledger.added)
+    assert (20, 2 + 20) == (len(scene.evicted), scene.records.added)
 
 
 async def test_warm_claim_waits_for_nobody_s_room(scene):
@@ -96,10 +96,10 @@ async def test_warm_claim_waits_for_nobody_s_room(scene):
     stuck = await scene.claim("a")
     scene.stock("b")
     await wait_all_tasks_blocked()
-    await scene.pool._room.acquire()
+    await scene.pool._making_room.acquire()
     warm = await scene.pool.claim(scene.spec("b"))
     assert (True, True) == (warm.alive, stuck.alive)
-    scene.pool._room.release()
+    scene.pool._making_room.release()
 
 
 async def test_no_more_live_than_there_is_room(scene):

@@ -171,6 +171,6 @@ async def test_deleted_agent_keeps_none_warm(scene):
     scene.stock("a")
     scene.stock("b")
     await wait_all_tasks_blocked()
-    scene.pool.unstock("default", "a")
+    scene.pool.stop_keeping_warm("default", "a")
     await wait_all_tasks_blocked()
     assert (["a", "b"], (1, 1, 2)) == (scene.agents, scene.counts)

@@ -278,7 +278,7 @@ class Sandbox:
         if self.running_turn is not None:
             await self.running_turn.wait()
         if not self._closing.is_set():
-            self.failure = EngineFailed(await process.epitaph())
+            self.failure = EngineFailed(await process.exit_reason())
 
     async def _watch_engine(self, process: SandboxProcess) -> None:
         """A session's engine is started again by its next turn; one without a session is not."""
@@ -310,7 +310,7 @@ class Sandbox:
                 steps["engine"] = trio.current_time()
             except EngineFailed:
                 if process.died.is_set():
-                    raise EngineFailed(await process.epitaph()) from None
+                    raise EngineFailed(await process.exit_reason()) from None
                 raise
         if start.cancelled_caught:
             raise EngineFailed(f"The engine did not start within {timeout:g} seconds")

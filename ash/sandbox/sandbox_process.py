@@ -58,13 +58,13 @@ class SandboxProcess:
         self._cage.kill()
         self._process.kill()
 
-    def trouble(self) -> str | None:
+    def take_limit_report(self) -> str | None:
         """Which limits were hit since the last call, in words for the agent's user."""
-        return self._cage.describe()
+        return self._cage.take_limit_report()
 
-    async def epitaph(self) -> str:
+    async def exit_reason(self) -> str:
         """How the process ended, for the error that its session gets."""
-        if hit := self.trouble():
+        if hit := self.take_limit_report():
             return hit
         with trio.move_on_after(LAST_WORDS_SECONDS):
             status = await self._process.wait()

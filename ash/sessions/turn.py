@@ -36,8 +36,8 @@ class Channel(Protocol):
 
     async def send(self, command: Command) -> None: ...
     def kill(self) -> None: ...
-    def trouble(self) -> str | None: ...
-    async def epitaph(self) -> str: ...
+    def take_limit_report(self) -> str | None: ...
+    async def exit_reason(self) -> str: ...
 
 
 class Room(Struct):
@@ -188,7 +188,7 @@ class Turn:
             self._channel.kill()
             self._ending = Ending("error", f"The agent was silent for {timeout:g} seconds")
         else:
-            self._ending = Ending("error", await self._channel.epitaph())
+            self._ending = Ending("error", await self._channel.exit_reason())
 
     async def _take(self, batch: Sequence[TurnEvent]) -> None:
         """Stores what is to last, then shows all of it in its order."""
@@ -250,7 +250,7 @@ class Turn:
 
     def _verdict(self) -> Ending:
         """What explains the end: a limit that was hit, what was asked for, what was said."""
-        if hit := self._channel.trouble():
+        if hit := self._channel.take_limit_report():
             return Ending("error", hit)
         found = self._ending or Ending("error", "The agent ended its turn without a result")
         if self._wanted is None or found.reason == "completed":

@@ -43,10 +43,10 @@ class Channel:
         self.killed = True
         self.die()
 
-    def trouble(self):
+    def take_limit_report(self):
         return self.hit
 
-    async def epitaph(self):
+    async def exit_reason(self):
         return "The agent's process ended (signal 9)"
 
     def die(self):

@@ -110,10 +110,10 @@ class FakeSandboxProcess:
 
     kill = die
 
-    def trouble(self):
+    def take_limit_report(self):
         return None
 
-    async def epitaph(self):
+    async def exit_reason(self):
         return "The agent's process ended (signal 9)"
 
 

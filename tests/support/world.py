@@ -185,10 +185,10 @@ class Bridge:
     def kill(self):
         self._theirs.send_stream.close()
 
-    def trouble(self):
+    def take_limit_report(self):
         return None
 
-    async def epitaph(self):
+    async def exit_reason(self):
         return "The agent's process ended (signal 9)"
 
 

@@ -64,10 +64,10 @@ class Cage:
         return cgroupfs.counter(self._folders["pids"] / "pids.events", "max")
 
     def note(self, text: str) -> None:
-        """Adds what was hit that the kernel does not count, for the next `describe`."""
+        """Adds what was hit that the kernel does not count, for the next `take_limit_report`."""
         self._notes.append(text)
 
-    def describe(self) -> str | None:
+    def take_limit_report(self) -> str | None:
         """Which limits were hit since the last call, for the one who is to hear of it."""
         said, self._notes = self._notes, []
         said += self._memory_news() + self._pids_news()

@@ -52,8 +52,8 @@ async def test_memory_over_the_limit_is_named(cage, run):
     _, code = await run(cage, EAT)
     assert 128 + 9 == code
     assert 1 == cage.oom_kills()
-    assert "The agent went over its memory limit of 64 MB" == cage.describe()
-    assert None is cage.describe()
+    assert "The agent went over its memory limit of 64 MB" == cage.take_limit_report()
+    assert None is cage.take_limit_report()
 
 
 async def test_memory_over_the_limit_ends_the_tool_alone(cage, run):
@@ -75,21 +75,21 @@ async def test_too_many_processes_are_named(cage, run):
     _, code = await run(cage, "exec sh -c 'for i in $(seq 40); do sleep 100 >&- 2>&- & done'")
     assert 2 == code
     assert cage.pids_hit() > 0
-    assert "The agent went over its limit of 30 processes and threads" == cage.describe()
-    assert None is cage.describe()
+    assert "The agent went over its limit of 30 processes and threads" == cage.take_limit_report()
+    assert None is cage.take_limit_report()
 
 
 async def test_nothing_hit_is_nothing_said(cage, run):
     """An agent that keeps to its limits hears nothing of them."""
     assert ("1\n", 0) == await run(cage, "echo 1")
-    assert (0, 0, None) == (cage.oom_kills(), cage.pids_hit(), cage.describe())
+    assert (0, 0, None) == (cage.oom_kills(), cage.pids_hit(), cage.take_limit_report())
 
 
 async def test_a_note_is_described_with_the_rest(cage):
     """What others have measured is told with what the kernel has counted."""
     cage.note("The disk is full")
-    assert "The disk is full" == cage.describe()
-    assert None is cage.describe()
+    assert "The disk is full" == cage.take_limit_report()
+    assert None is cage.take_limit_report()
 
 
 def test_describe_tells_the_machines_want_from_the_agents(tmp_path):
@@ -97,9 +97,9 @@ def test_describe_tells_the_machines_want_from_the_agents(tmp_path):
     events = tmp_path / "memory.events"
     cage = Cage(V2(), {"memory": tmp_path}, SMALL)
     events.write_text("oom 0\noom_kill 1\n")
-    assert "the machine ran out of memory" in cage.describe()
+    assert "the machine ran out of memory" in cage.take_limit_report()
     events.write_text("oom 1\noom_kill 2\n")
-    assert "its memory limit of 64 MB" in cage.describe()
+    assert "its memory limit of 64 MB" in cage.take_limit_report()
 
 
 async def test_a_file_can_not_outgrow_the_disk_limit(cage, run, tmp_path):
@@ -133,7 +133,7 @@ async def test_without_cgroups_there_are_rlimits(run):
     assert "65536\n30\n" == said
     _, code = await run(cage, EAT)
     assert 0 != code
-    assert (0, 0, None) == (cage.oom_kills(), cage.pids_hit(), cage.describe())
+    assert (0, 0, None) == (cage.oom_kills(), cage.pids_hit(), cage.take_limit_report())
 
 
 async def test_open_that_fails_leaves_nothing(cages, monkeypatch, ground):

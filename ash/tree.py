@@ -29,11 +29,11 @@ from ash.sandbox.sandbox_process import Runtime
 from ash.sandbox.workspace import Workspaces
 from ash.sessions.cloud import Cloud
 from ash.sessions.cloud_opening import open_cloud
+from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.files import Files
-from ash.sessions.house import House
 from ash.sessions.ledger import StoredSandboxRecords
-from ash.sessions.recipe import Rules
 from ash.sessions.service import Sessions
+from ash.sessions.session_spec import ServerRules
 from ash.store import Store, open_store
 
 log = get_logger()
@@ -146,7 +146,7 @@ def _grow(
     )
     capacity = Capacity(settings.max_sandboxes, settings.max_warm, settings.parallel_starts)
     pool = Pool(sandbox_dependencies, StoredSandboxRecords(store, OWNER, clock), nursery, capacity)
-    house = House(
+    dependencies = SessionDependencies(
         store=store,
         pool=pool,
         clock=clock,
@@ -155,7 +155,7 @@ def _grow(
         silence_timeout=settings.turn_silence_timeout,
         cloud=cloud,
     )
-    sessions = Sessions(house, nursery)
+    sessions = Sessions(dependencies, nursery)
     nursery.start_soon(runtime.disk.run)
     nursery.start_soon(pool.run)
     nursery.start_soon(sessions.sweep)
@@ -194,8 +194,8 @@ def _agents(
     return Agents(store, data_dir, SystemClock(), on_deploy, on_delete)
 
 
-def _rules(settings: Settings) -> Rules:
-    return Rules(
+def _rules(settings: Settings) -> ServerRules:
+    return ServerRules(
         permission_mode=settings.permission_mode,
         idle_timeout=settings.idle_timeout_ms / 1000,
         auto_resume=settings.auto_resume,

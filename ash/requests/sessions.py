@@ -9,7 +9,7 @@ from ash.requests.body import Body, Env, one_of
 from ash.requests.pages import Get, choice
 from ash.sandbox.limits import AskedLimits
 from ash.sessions.live import WhenBusy
-from ash.sessions.recipe import CONFIG, NewSession
+from ash.sessions.session_spec import CONFIG, NewSession
 
 _FORK_WAITS: tuple[WhenBusy, ...] = ("queue", "interrupt")
 

@@ -18,7 +18,7 @@ from ash.protocol import Exec, ExecResult, Query
 from ash.sandbox.sandbox import EngineLaunch, Sandbox
 from ash.sandbox.sandbox_process import SandboxProcess
 from ash.sessions.command import ShellCommand
-from ash.sessions.house import House
+from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.stream import Stream
 from ash.sessions.turn import STEP_SECONDS, Room, Turn
 
@@ -41,13 +41,17 @@ class Live:
     """
 
     def __init__(
-        self, house: House, stored: StoredSession, sandbox: Sandbox, stream: Stream
+        self,
+        dependencies: SessionDependencies,
+        stored: StoredSession,
+        sandbox: Sandbox,
+        stream: Stream,
     ) -> None:
         self.stored = stored
         self.stream = stream
         self.turn: Turn | None = None
         self.gone = trio.Event()
-        self._house = house
+        self._dependencies = dependencies
         self._sandbox = sandbox
         self._commands = 0
         self._held = 0
@@ -82,8 +86,8 @@ class Live:
             await self._sandbox.gone.wait()
             await self._store_end()
             # After both: the upload has the files that were kept and what became of the session.
-            if self._sandbox.kept and self._house.cloud is not None:
-                self._house.cloud.session_changed(self.stored.session)
+            if self._sandbox.kept and self._dependencies.cloud is not None:
+                self._dependencies.cloud.session_changed(self.stored.session)
         finally:
             self.gone.set()
             self._decided.set()
@@ -102,8 +106,14 @@ class Live:
         process = self._running_process()
         if self.turn is not None:
             raise Conflict("A turn is running in this session: wait for its done, or interrupt it")
-        house = self._house
-        room = Room(self.stored, self.stream, house.store, house.clock, house.silence_timeout)
+        dependencies = self._dependencies
+        room = Room(
+            self.stored,
+            self.stream,
+            dependencies.store,
+            dependencies.clock,
+            dependencies.silence_timeout,
+        )
         self.turn = turn = Turn(room, process, query)
         self._sandbox.state, self._sandbox.running_turn = "running", turn.finished
         process.nursery.start_soon(self._run_turn, process, turn)
@@ -169,7 +179,7 @@ class Live:
             return False
         if self.stored.session.status == "paused":
             await self.change("resume", events.lifecycle("resumed", path="warm"))
-            self._house.pool.resumed("warm")
+            self._dependencies.pool.resumed("warm")
             self._rest()
         return self.stored.session.status == "active"
 
@@ -230,10 +240,10 @@ class Live:
         """
         with trio.CancelScope(shield=True):
             async with self._changing:
-                changed = await self._house.store.change_session(
+                changed = await self._dependencies.store.change_session(
                     self.stored.session.id,
                     CHANGES[action],
-                    now_iso(self._house.clock),
+                    now_iso(self._dependencies.clock),
                     event=event or events.lifecycle(CHANGES[action].target, **more),
                     generation=self.stored.generation,
                 )
@@ -244,19 +254,19 @@ class Live:
         return changed is not None
 
     async def log(self, lines: Sequence[tuple[LogLevel, str]]) -> None:
-        now = now_iso(self._house.clock)
-        await self._house.store.append_logs(
+        now = now_iso(self._dependencies.clock)
+        await self._dependencies.store.append_logs(
             self.stored.session.id, [(level, text, now) for level, text in lines]
         )
 
     async def _start(self, settings: EngineLaunch, event: str | None) -> None:
         """Raises AshError, and what the store raises."""
         await self._sandbox.attach(self.log)
-        await self._house.pool.boot(self._sandbox, settings)
+        await self._dependencies.pool.boot(self._sandbox, settings)
         await self._sandbox.bind(settings)
         if event is None:
             event = events.lifecycle("resumed", path="cold", source=self._sandbox.source)
-            self._house.pool.resumed("cold", self._sandbox.source)
+            self._dependencies.pool.resumed("cold", self._sandbox.source)
         await self.change("activate", event)
         if self.stored.session.status != "active":
             raise self._overtaken()
@@ -264,7 +274,7 @@ class Live:
         self._sandbox.evict = self.evict
 
     async def _look(self) -> None:
-        found = await self._house.store.session_by_id(self.stored.session.id)
+        found = await self._dependencies.store.session_by_id(self.stored.session.id)
         if found is not None:
             self.stored = structs.replace(self.stored, session=found.session)
 
@@ -285,8 +295,8 @@ class Live:
 
     async def _say_what_became_of_it(self) -> None:
         if self._broken:
-            now = now_iso(self._house.clock)
-            await self._house.store.end_broken_turns(self.stored, NOT_STORED, now)
+            now = now_iso(self._dependencies.clock)
+            await self._dependencies.store.end_broken_turns(self.stored, NOT_STORED, now)
         if self._killed and self._end is None:
             await self.change("pause", reason="the agent did not stop and was killed")
         elif self._sandbox.failure is not None:

@@ -9,7 +9,7 @@ import trio
 from ash.lifecycle import Action
 from ash.model import StoredSession
 from ash.sandbox.sandbox import EngineLaunch, Sandbox
-from ash.sessions.house import House
+from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.live import Live
 from ash.sessions.streams import Streams
 
@@ -17,9 +17,9 @@ from ash.sessions.streams import Streams
 class Roster:
     """Each of them is a task of the nursery that it is given."""
 
-    def __init__(self, house: House, nursery: trio.Nursery) -> None:
+    def __init__(self, dependencies: SessionDependencies, nursery: trio.Nursery) -> None:
         self.streams = Streams()
-        self._house = house
+        self._dependencies = dependencies
         self._nursery = nursery
         self._live: dict[str, Live] = {}
 
@@ -39,7 +39,7 @@ class Roster:
         """Begins its life in a claimed box; `event` as in `Live.run`."""
         held = ExitStack()
         stream = held.enter_context(self.streams.to_publish(sandbox.id, stored.next_frame))
-        live = self._live[sandbox.id] = Live(self._house, stored, sandbox, stream)
+        live = self._live[sandbox.id] = Live(self._dependencies, stored, sandbox, stream)
         self._nursery.start_soon(self._keep, live, held, settings, event)
         return live
 

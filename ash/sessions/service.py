@@ -22,12 +22,12 @@ from ash.model import (
     StoredAgent,
 )
 from ash.protocol import Exec, ExecResult, Open, Query
-from ash.sessions import recipe
+from ash.sessions import session_spec
+from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.forking import fork
-from ash.sessions.house import House
 from ash.sessions.live import Live, WhenBusy
-from ash.sessions.recipe import NewSession
 from ash.sessions.roster import Roster
+from ash.sessions.session_spec import NewSession
 from ash.sessions.stream import Stream
 from ash.sessions.turn import Turn
 from ash.sessions.waking import Waking
@@ -40,11 +40,11 @@ Resuming = Literal["no", "auto"]
 class Sessions:
     """Its live sessions are tasks of the nursery it is given."""
 
-    def __init__(self, house: House, nursery: trio.Nursery) -> None:
-        self._house = house
-        self._store = house.store
-        self._roster = Roster(house, nursery)
-        self._waking = Waking(house, self._roster)
+    def __init__(self, dependencies: SessionDependencies, nursery: trio.Nursery) -> None:
+        self._dependencies = dependencies
+        self._store = dependencies.store
+        self._roster = Roster(dependencies, nursery)
+        self._waking = Waking(dependencies, self._roster)
 
     async def create(self, tenant: str, wanted: NewSession) -> Session:
         """Takes a warm sandbox or boots one; returns the session when it is active.
@@ -57,41 +57,43 @@ class Sessions:
         if agent is None:
             raise NotFound(f'There is no agent "{wanted.agent}"')
         self.keep_warm(agent)
-        house = self._house
-        sandbox = await house.pool.claim(recipe.sandbox_spec(house.rules, agent, wanted.limits))
-        stored = recipe.new_session(
+        dependencies = self._dependencies
+        sandbox = await dependencies.pool.claim(
+            session_spec.sandbox_spec(dependencies.rules, agent, wanted.limits)
+        )
+        stored = session_spec.new_session(
             sandbox.id,
             agent,
             wanted,
-            mode=house.rules.permission_mode,
-            owner=house.owner,
-            now=now_iso(house.clock),
+            mode=dependencies.rules.permission_mode,
+            owner=dependencies.owner,
+            now=now_iso(dependencies.clock),
         )
         try:
             # A write is committed whether or not its caller waits: this one has to know.
             with trio.CancelScope(shield=True):
                 await self._store.create_session(stored)
         except BaseException:
-            house.pool.release(sandbox)
+            dependencies.pool.release(sandbox)
             raise
-        opening = recipe.opening(agent, stored)
+        opening = session_spec.opening(agent, stored)
         live = self._roster.bring_up(stored, sandbox, opening, events.lifecycle("created"))
         await live.started()
         return live.stored.session
 
     def keep_warm(self, agent: StoredAgent) -> None:
         """Keeps sandboxes of the agent's latest version booted, as many as its config says."""
-        rules, asked = self._house.rules, agent_config(agent).pre_warm_count
+        rules, asked = self._dependencies.rules, agent_config(agent).pre_warm_count
         settings = Open(
             session_id="",
             model=agent.agent.model or None,
             permission_mode=rules.permission_mode,
         )
         count = rules.pre_warm if asked is None else asked
-        self._house.pool.keep_warm(recipe.sandbox_spec(rules, agent), settings, count)
+        self._dependencies.pool.keep_warm(session_spec.sandbox_spec(rules, agent), settings, count)
 
     async def get(self, tenant: str, session_id: str) -> Session:
-        return (await self._house.known(tenant, session_id)).session
+        return (await self._dependencies.known(tenant, session_id)).session
 
     async def find(
         self,
@@ -122,10 +124,10 @@ class Sessions:
         `resume`, or by the server's rules, one that is not active is made so first, and what
         `Sessions.resume` raises is raised.
         """
-        if resume == "auto" or (resume is None and self._house.rules.auto_resume):
+        if resume == "auto" or (resume is None and self._dependencies.rules.auto_resume):
             await self.resume(tenant, session_id)
         live = await self._active(tenant, session_id)
-        recipe.fill_in(query, live.stored.session)
+        session_spec.fill_in(query, live.stored.session)
         async with live.entry(when_busy):
             turn = live.start_turn(query)
         await turn.accepted()
@@ -137,7 +139,7 @@ class Sessions:
 
         Raises NotFound.
         """
-        stored = await self._house.known(tenant, session_id)
+        stored = await self._dependencies.known(tenant, session_id)
         with self._roster.streams.to_watch(session_id, stored.next_frame) as stream:
             # Asked again: it may have ended just before we had its stream.
             if (await self.get(tenant, session_id)).status == "ended":
@@ -171,7 +173,7 @@ class Sessions:
 
     async def pause(self, tenant: str, session_id: str) -> Session:
         """Stops the running turn; the sandbox stays as long as there is room for it."""
-        stored = await self._house.known(tenant, session_id)
+        stored = await self._dependencies.known(tenant, session_id)
         live = self._roster.get(session_id)
         if live is None or stored.session.status != "active":
             raise refusal("pause", stored.session.status)
@@ -180,7 +182,7 @@ class Sessions:
 
     async def stop(self, tenant: str, session_id: str) -> Session:
         """Stops the running turn and frees the sandbox; what is in it is kept."""
-        stored = await self._house.known(tenant, session_id)
+        stored = await self._dependencies.known(tenant, session_id)
         live = self._roster.get(session_id)
         if live is None or stored.session.status not in CHANGES["stop"].sources:
             raise refusal("stop", stored.session.status)
@@ -214,12 +216,12 @@ class Sessions:
         wait for its end, or to end it. Raises BadRequest if there is no such message, NotFound
         if the files are gone, Unavailable if they can't be had from the cloud.
         """
-        parent = await self._house.found(tenant, session_id)
+        parent = await self._dependencies.found(tenant, session_id)
         live = self._roster.get(session_id)
         if live is None:
-            return await fork(self._house, parent, None, after)
+            return await fork(self._dependencies, parent, None, after)
         async with live.entry(when_busy):
-            return await fork(self._house, parent, live, after)
+            return await fork(self._dependencies, parent, live, after)
 
     async def configure(
         self, tenant: str, session_id: str, model: str | UnsetType | None, config: dict[str, Any]
@@ -228,7 +230,7 @@ class Sessions:
 
         Raises Gone if the session has ended.
         """
-        stored = await self._house.known(tenant, session_id)
+        stored = await self._dependencies.known(tenant, session_id)
         if stored.session.status == "ended":
             raise refusal("configure", "ended")
         merged = {**(stored.session.config or {}), **config}
@@ -244,44 +246,44 @@ class Sessions:
 
     async def end(self, tenant: str, session_id: str) -> Session:
         """Ends the session for good, its turn first; files are kept. Ending twice is fine."""
-        await self._house.known(tenant, session_id)
+        await self._dependencies.known(tenant, session_id)
         if live := self._roster.get(session_id):
             await self._roster.close(live, "end")
         event = events.lifecycle("ended")
-        now = now_iso(self._house.clock)
+        now = now_iso(self._dependencies.clock)
         await self._store.change_session(session_id, CHANGES["end"], now, event=event)
         self._roster.streams.end(session_id)
         session = await self.get(tenant, session_id)
-        if self._house.cloud is not None:
-            self._house.cloud.session_changed(session)
+        if self._dependencies.cloud is not None:
+            self._dependencies.cloud.session_changed(session)
         return session
 
     async def messages(
         self, tenant: str, session_id: str, *, after: int, limit: int
     ) -> list[Message]:
-        await self._house.known(tenant, session_id)
+        await self._dependencies.known(tenant, session_id)
         return await self._store.messages(tenant, session_id, after=after, limit=limit)
 
     async def events(
         self, tenant: str, session_id: str, *, after: int, limit: int, kind: EventType | None
     ) -> list[SessionEvent]:
-        await self._house.known(tenant, session_id)
+        await self._dependencies.known(tenant, session_id)
         return await self._store.events(tenant, session_id, after=after, limit=limit, kind=kind)
 
     async def logs(self, tenant: str, session_id: str, *, after: int) -> tuple[list[LogLine], str]:
         """The lines, and whether they are a live sandbox's or what was kept of one."""
-        await self._house.known(tenant, session_id)
+        await self._dependencies.known(tenant, session_id)
         source = "sandbox" if self._roster.get(session_id) else "snapshot"
         return await self._store.logs(tenant, session_id, after=after), source
 
     async def sweep(self) -> None:
         """Pauses sessions that have been idle for too long; runs until cancelled."""
-        await self._roster.sweep(self._house.rules.idle_timeout)
+        await self._roster.sweep(self._dependencies.rules.idle_timeout)
 
     async def shut_down(self, grace: float) -> None:
         """Takes no more sessions; ends turns as `shutdown` and pauses what is active."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._house.pool.close)
+            nursery.start_soon(self._dependencies.pool.close)
             await self._roster.shut_down(grace)
 
     async def _active(self, tenant: str, session_id: str) -> Live:

@@ -6,8 +6,8 @@ from ash.clock import now_iso
 from ash.lifecycle import CHANGES, refusal
 from ash.model import Session, StoredSession
 from ash.sandbox.sandbox import Sandbox
-from ash.sessions import recipe
-from ash.sessions.house import House
+from ash.sessions import session_spec
+from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.live import Live
 from ash.sessions.roster import Roster
 
@@ -15,15 +15,15 @@ from ash.sessions.roster import Roster
 class Waking:
     """One wakes a session, who comes meanwhile waits for that."""
 
-    def __init__(self, house: House, roster: Roster) -> None:
-        self._house = house
+    def __init__(self, dependencies: SessionDependencies, roster: Roster) -> None:
+        self._dependencies = dependencies
         self._roster = roster
         self._waking: dict[str, trio.Event] = {}
 
     async def resume(self, tenant: str, session_id: str) -> Session:
         """See `Sessions.resume`."""
         while True:
-            stored = await self._house.found(tenant, session_id)
+            stored = await self._dependencies.found(tenant, session_id)
             live = self._roster.get(session_id)
             waking = self._waking.get(session_id)
             if live is None and waking is not None:
@@ -49,15 +49,17 @@ class Waking:
 
     async def _claim_again(self, stored: StoredSession) -> Live:
         """A new sandbox with what was kept of the last one."""
-        house, session = self._house, stored.session
-        agent = await house.agent_of(session)
-        spec = recipe.sandbox_spec(house.rules, agent, recipe.asked_limits(stored), restore=True)
-        sandbox = await house.pool.claim_again(session.id, spec)
+        dependencies, session = self._dependencies, stored.session
+        agent = await dependencies.agent_of(session)
+        spec = session_spec.sandbox_spec(
+            dependencies.rules, agent, session_spec.asked_limits(stored), restore=True
+        )
+        sandbox = await dependencies.pool.claim_again(session.id, spec)
         mine = await self._take(session, sandbox)
         if mine is None:
-            now = await house.known(session.tenant_id, session.id)
+            now = await dependencies.known(session.tenant_id, session.id)
             raise refusal("resume", now.session.status)
-        return self._roster.bring_up(mine, sandbox, recipe.resuming(agent, mine))
+        return self._roster.bring_up(mine, sandbox, session_spec.resuming(agent, mine))
 
     async def _take(self, session: Session, sandbox: Sandbox) -> StoredSession | None:
         """Makes it ours, with a new generation; None, and no box, if another was faster."""
@@ -65,10 +67,13 @@ class Waking:
         try:
             # What was committed has to be known here: a box without its session would stay.
             with trio.CancelScope(shield=True):
-                mine = await self._house.store.change_session(
-                    session.id, CHANGES["wake"], now_iso(self._house.clock), new_generation=True
+                mine = await self._dependencies.store.change_session(
+                    session.id,
+                    CHANGES["wake"],
+                    now_iso(self._dependencies.clock),
+                    new_generation=True,
                 )
         finally:
             if mine is None:
-                self._house.pool.release(sandbox)
+                self._dependencies.pool.release(sandbox)
         return mine

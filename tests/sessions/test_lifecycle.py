@@ -8,7 +8,7 @@ from msgspec import Raw
 
 from ash.errors import BadRequest, Conflict, EngineFailed
 from ash.protocol import Open, Query, Resume
-from ash.sessions.recipe import NewSession
+from ash.sessions.session_spec import NewSession
 from tests.support.world import opened
 
 TENANT = "default"

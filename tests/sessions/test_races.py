@@ -12,7 +12,7 @@ from msgspec import Raw
 from ash.errors import AshError
 from ash.lifecycle import CHANGES
 from ash.protocol import Exec, Query
-from ash.sessions.recipe import NewSession
+from ash.sessions.session_spec import NewSession
 from tests.support.world import opened
 
 TENANT = "default"

@@ -37,10 +37,10 @@ from ash.sandbox.pool import Capacity, Pool
 from ash.sandbox.sandbox import SandboxDependencies
 from ash.sandbox.sandbox_process import Runtime
 from ash.sandbox.workspace import Workspaces
-from ash.sessions.house import House
+from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.ledger import StoredSandboxRecords
-from ash.sessions.recipe import Rules
 from ash.sessions.service import Sessions
+from ash.sessions.session_spec import ServerRules
 from ash.store import Store
 from ash.store.sqlite import SqliteDriver
 
@@ -219,7 +219,7 @@ class World:
         sandbox_dependencies = SandboxDependencies(runtime, Workspaces(data_dir), 60, 60, self.open)
         records = StoredSandboxRecords(store, OWNER, FixedClock())
         self.pool = Pool(sandbox_dependencies, records, nursery, Capacity(3, 1, 2))
-        rules = Rules(
+        rules = ServerRules(
             permission_mode="bypassPermissions",
             idle_timeout=idle_timeout,
             auto_resume=False,
@@ -227,7 +227,7 @@ class World:
             limits=LIMITS,
             network=PUBLIC,
         )
-        house = House(
+        dependencies = SessionDependencies(
             store=store,
             pool=self.pool,
             clock=FixedClock(),
@@ -235,7 +235,7 @@ class World:
             rules=rules,
             silence_timeout=0,
         )
-        self.sessions = Sessions(house, nursery)
+        self.sessions = Sessions(dependencies, nursery)
 
     @asynccontextmanager
     async def open(self, runtime, place, env, *, limits, egress, log):

@@ -7,11 +7,11 @@ from ash.errors import NotFound
 from ash.model import Session, StoredAgent, StoredSession
 from ash.sandbox.pool import Pool
 from ash.sessions.cloud import Cloud
-from ash.sessions.recipe import Rules
+from ash.sessions.session_spec import ServerRules
 from ash.store import Store
 
 
-class House(Struct, frozen=True, kw_only=True):
+class SessionDependencies(Struct, frozen=True, kw_only=True):
     """`owner` is this daemon's name in the store; `cloud` has what other daemons left.
 
     Silent for `silence_timeout` seconds, a turn is ended; 0 means never.
@@ -21,7 +21,7 @@ class House(Struct, frozen=True, kw_only=True):
     pool: Pool
     clock: Clock
     owner: str
-    rules: Rules
+    rules: ServerRules
     silence_timeout: float
     cloud: Cloud | None = None
 

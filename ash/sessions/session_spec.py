@@ -27,7 +27,7 @@ CONFIG = {
 }
 
 
-class Rules(Struct, frozen=True, kw_only=True):
+class ServerRules(Struct, frozen=True, kw_only=True):
     """What the daemon's settings say for all sessions.
 
     None gets more than `limits` and `network` allow. Idle for `idle_timeout` seconds, a
@@ -57,7 +57,11 @@ class NewSession(Struct, kw_only=True):
 
 
 def sandbox_spec(
-    rules: Rules, agent: StoredAgent, asked: AskedLimits | None = None, *, restore: bool = False
+    rules: ServerRules,
+    agent: StoredAgent,
+    asked: AskedLimits | None = None,
+    *,
+    restore: bool = False,
 ) -> SandboxSpec:
     """A sandbox for this agent; with `restore` it goes on with the files that were kept."""
     config = agent_config(agent)

@@ -8,7 +8,7 @@ from ash.protocol import Exec
 from ash.requests.body import Body, Env, one_of
 from ash.requests.pages import Get, choice
 from ash.sandbox.limits import AskedLimits
-from ash.sessions.live import WhenBusy
+from ash.sessions.live_session import WhenBusy
 from ash.sessions.session_spec import CONFIG, NewSession
 
 _FORK_WAITS: tuple[WhenBusy, ...] = ("queue", "interrupt")

@@ -9,11 +9,14 @@ from ash.errors import BadRequest
 from ash.model import Message, Session, StoredSession
 from ash.sessions import session_spec
 from ash.sessions.dependencies import SessionDependencies
-from ash.sessions.live import Live
+from ash.sessions.live_session import LiveSession
 
 
 async def fork(
-    dependencies: SessionDependencies, parent: StoredSession, live: Live | None, after: int | None
+    dependencies: SessionDependencies,
+    parent: StoredSession,
+    live: LiveSession | None,
+    after: int | None,
 ) -> Session:
     """See `Sessions.fork`; `live` is the parent if it lives here."""
     taken, is_all = await _taken(dependencies, parent, after)
@@ -44,7 +47,7 @@ async def _taken(
 
 @asynccontextmanager
 async def _files(
-    dependencies: SessionDependencies, parent: Session, live: Live | None, fork_id: str
+    dependencies: SessionDependencies, parent: Session, live: LiveSession | None, fork_id: str
 ) -> AsyncIterator[None]:
     """What the parent has; it stays the fork's if the block ends well."""
     if live is None and dependencies.cloud is not None:

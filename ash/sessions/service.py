@@ -25,12 +25,12 @@ from ash.protocol import Exec, ExecResult, Open, Query
 from ash.sessions import session_spec
 from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.forking import fork
-from ash.sessions.live import Live, WhenBusy
-from ash.sessions.roster import Roster
+from ash.sessions.live_session import LiveSession, WhenBusy
+from ash.sessions.live_sessions import LiveSessions
+from ash.sessions.resumer import Resumer
 from ash.sessions.session_spec import NewSession
 from ash.sessions.stream import Stream
 from ash.sessions.turn import Turn
-from ash.sessions.waking import Waking
 from ash.sessions.watch import Watch
 
 # Whether a message resumes its session if that is not active.
@@ -43,8 +43,8 @@ class Sessions:
     def __init__(self, dependencies: SessionDependencies, nursery: trio.Nursery) -> None:
         self._dependencies = dependencies
         self._store = dependencies.store
-        self._roster = Roster(dependencies, nursery)
-        self._waking = Waking(dependencies, self._roster)
+        self._live_sessions = LiveSessions(dependencies, nursery)
+        self._resumer = Resumer(dependencies, self._live_sessions)
 
     async def create(self, tenant: str, wanted: NewSession) -> Session:
         """Takes a warm sandbox or boots one; returns the session when it is active.
@@ -77,7 +77,7 @@ class Sessions:
             dependencies.pool.release(sandbox)
             raise
         opening = session_spec.opening(agent, stored)
-        live = self._roster.bring_up(stored, sandbox, opening, events.lifecycle("created"))
+        live = self._live_sessions.bring_up(stored, sandbox, opening, events.lifecycle("created"))
         await live.started()
         return live.stored.session
 
@@ -140,12 +140,12 @@ class Sessions:
         Raises NotFound.
         """
         stored = await self._dependencies.known(tenant, session_id)
-        with self._roster.streams.to_watch(session_id, stored.next_frame) as stream:
+        with self._live_sessions.streams.to_watch(session_id, stored.next_frame) as stream:
             # Asked again: it may have ended just before we had its stream.
             if (await self.get(tenant, session_id)).status == "ended":
                 stream.end()
             if after is None:
-                live = self._roster.get(session_id)
+                live = self._live_sessions.get(session_id)
                 start = live.turn.first_frame if live and live.turn else stream.next_id
             else:
                 start = after + 1
@@ -174,7 +174,7 @@ class Sessions:
     async def pause(self, tenant: str, session_id: str) -> Session:
         """Stops the running turn; the sandbox stays as long as there is room for it."""
         stored = await self._dependencies.known(tenant, session_id)
-        live = self._roster.get(session_id)
+        live = self._live_sessions.get(session_id)
         if live is None or stored.session.status != "active":
             raise refusal("pause", stored.session.status)
         await live.pause()
@@ -183,10 +183,10 @@ class Sessions:
     async def stop(self, tenant: str, session_id: str) -> Session:
         """Stops the running turn and frees the sandbox; what is in it is kept."""
         stored = await self._dependencies.known(tenant, session_id)
-        live = self._roster.get(session_id)
+        live = self._live_sessions.get(session_id)
         if live is None or stored.session.status not in CHANGES["stop"].sources:
             raise refusal("stop", stored.session.status)
-        won = await self._roster.close(live, "stop")
+        won = await self._live_sessions.close(live, "stop")
         session = await self.get(tenant, session_id)
         if not won or session.status != "stopped":
             raise refusal("stop", session.status)
@@ -200,7 +200,7 @@ class Sessions:
 
         Raises Gone if it has ended, Unavailable when there is no room, EngineFailed.
         """
-        return await self._waking.resume(tenant, session_id)
+        return await self._resumer.resume(tenant, session_id)
 
     async def fork(
         self,
@@ -217,7 +217,7 @@ class Sessions:
         if the files are gone, Unavailable if they can't be had from the cloud.
         """
         parent = await self._dependencies.found(tenant, session_id)
-        live = self._roster.get(session_id)
+        live = self._live_sessions.get(session_id)
         if live is None:
             return await fork(self._dependencies, parent, None, after)
         async with live.entry(when_busy):
@@ -240,19 +240,19 @@ class Sessions:
             model=stored.session.model if model is UNSET else model,
             config=kept or None,
         )
-        if live := self._roster.get(session_id):
+        if live := self._live_sessions.get(session_id):
             await live.configured()
         return await self.get(tenant, session_id)
 
     async def end(self, tenant: str, session_id: str) -> Session:
         """Ends the session for good, its turn first; files are kept. Ending twice is fine."""
         await self._dependencies.known(tenant, session_id)
-        if live := self._roster.get(session_id):
-            await self._roster.close(live, "end")
+        if live := self._live_sessions.get(session_id):
+            await self._live_sessions.close(live, "end")
         event = events.lifecycle("ended")
         now = now_iso(self._dependencies.clock)
         await self._store.change_session(session_id, CHANGES["end"], now, event=event)
-        self._roster.streams.end(session_id)
+        self._live_sessions.streams.end(session_id)
         session = await self.get(tenant, session_id)
         if self._dependencies.cloud is not None:
             self._dependencies.cloud.session_changed(session)
@@ -273,21 +273,21 @@ class Sessions:
     async def logs(self, tenant: str, session_id: str, *, after: int) -> tuple[list[LogLine], str]:
         """The lines, and whether they are a live sandbox's or what was kept of one."""
         await self._dependencies.known(tenant, session_id)
-        source = "sandbox" if self._roster.get(session_id) else "snapshot"
+        source = "sandbox" if self._live_sessions.get(session_id) else "snapshot"
         return await self._store.logs(tenant, session_id, after=after), source
 
     async def sweep(self) -> None:
         """Pauses sessions that have been idle for too long; runs until cancelled."""
-        await self._roster.sweep(self._dependencies.rules.idle_timeout)
+        await self._live_sessions.sweep(self._dependencies.rules.idle_timeout)
 
     async def shut_down(self, grace: float) -> None:
         """Takes no more sessions; ends turns as `shutdown` and pauses what is active."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._dependencies.pool.close)
-            await self._roster.shut_down(grace)
+            await self._live_sessions.shut_down(grace)
 
-    async def _active(self, tenant: str, session_id: str) -> Live:
-        live = self._roster.get(session_id)
+    async def _active(self, tenant: str, session_id: str) -> LiveSession:
+        live = self._live_sessions.get(session_id)
         if live is None or live.stored.session.tenant_id != tenant:
             raise not_active((await self.get(tenant, session_id)).status)
         if live.stored.session.status != "active":

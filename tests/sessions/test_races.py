@@ -95,7 +95,7 @@ class Callers:
         await self.message(session_id, "interrupt")
 
     async def evict(self, session_id):
-        if live := self.sessions._roster.get(session_id):
+        if live := self.sessions._live_sessions.get(session_id):
             await live.evict()
 
     async def configure(self, session_id):
@@ -212,7 +212,7 @@ async def check(world, callers):
         assert ((b"session_start", b"done"), 1) == ((frames[0], frames[-1]), frames.count(b"done"))
     await trio.sleep(60)
     for session_id in callers.ids:
-        live = world.sessions._roster.get(session_id)
+        live = world.sessions._live_sessions.get(session_id)
         session = await world.sessions.get(TENANT, session_id)
         assert session.status in ({"active", "paused"} if live else SETTLED)
         if live:
@@ -221,7 +221,7 @@ async def check(world, callers):
 
 async def check_rest(world, callers):
     """What must be so when nothing runs any more."""
-    assert ({}, [], Counter()) == (world.bridges, [*world.sessions._roster], world.tally)
+    assert ({}, [], Counter()) == (world.bridges, [*world.sessions._live_sessions], world.tally)
     for session_id in callers.ids:
         session = await world.sessions.get(TENANT, session_id)
         assert session.status in SETTLED

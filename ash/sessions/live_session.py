@@ -34,7 +34,7 @@ NOT_STORED = "What the agent did could not be stored"
 WhenBusy = Literal["refuse", "queue", "interrupt"]
 
 
-class Live:
+class LiveSession:
     """Publishes to its stream and, through its box, owns the sandbox and the turn there.
 
     `gone` is set when its sandbox is, and what became of the session is stored.
@@ -54,7 +54,7 @@ class Live:
         self._dependencies = dependencies
         self._sandbox = sandbox
         self._commands = 0
-        self._held = 0
+        self._pausing = 0
         self._entry = trio.StrictFIFOLock()
         # Two that are committed together come back in any order.
         self._changing = trio.Lock()
@@ -159,13 +159,13 @@ class Live:
 
     async def pause(self) -> None:
         """Stops the turn that runs and keeps the sandbox. Raises BadRequest if another won."""
-        self._held += 1
+        self._pausing += 1
         try:
             if self.turn is not None:
                 await self.turn.stop("stopped")
             won = await self.change("pause")
         finally:
-            self._held -= 1
+            self._pausing -= 1
         if not won:
             raise refusal("pause", self.stored.session.status)
 
@@ -180,13 +180,13 @@ class Live:
         if self.stored.session.status == "paused":
             await self.change("resume", events.lifecycle("resumed", path="warm"))
             self._dependencies.pool.resumed("warm")
-            self._rest()
+            self._became_idle()
         return self.stored.session.status == "active"
 
     async def configured(self) -> None:
         """What the store has now holds from the next turn on."""
         async with self._changing:
-            await self._look()
+            await self._reload()
 
     def decide(self, action: Action, **more: str) -> bool:
         """Settles what becomes of the session, unless it is settled; whether this is it.
@@ -248,7 +248,7 @@ class Live:
                     generation=self.stored.generation,
                 )
                 if changed is None:
-                    await self._look()
+                    await self._reload()
                 else:
                     self.stored = changed
         return changed is not None
@@ -270,10 +270,10 @@ class Live:
         await self.change("activate", event)
         if self.stored.session.status != "active":
             raise self._overtaken()
-        self._rest()
+        self._became_idle()
         self._sandbox.evict = self.evict
 
-    async def _look(self) -> None:
+    async def _reload(self) -> None:
         found = await self._dependencies.store.session_by_id(self.stored.session.id)
         if found is not None:
             self.stored = structs.replace(self.stored, session=found.session)
@@ -315,14 +315,14 @@ class Live:
             self.turn = None
             self._killed = turn.killed
             self._broken = turn.broken
-            self._rest()
+            self._became_idle()
 
     async def _run_command(self, command: ShellCommand) -> None:
         try:
             await command.run()
         finally:
             self._commands -= 1
-            self._rest()
+            self._became_idle()
 
     def _overtaken(self) -> Conflict:
         return Conflict(f"The session was {self.stored.session.status} while it started")
@@ -331,11 +331,11 @@ class Live:
         process = self._sandbox.process
         if process is None or self._sandbox.closing or self.stored.session.status != "active":
             raise BadRequest("Session is starting or ending")
-        if self._held:
+        if self._pausing:
             raise BadRequest("Session is being paused")
         return process
 
-    def _rest(self) -> None:
+    def _became_idle(self) -> None:
         if self.turn is None:
             self._sandbox.running_turn = None
             if not self._commands:

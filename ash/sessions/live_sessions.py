@@ -10,23 +10,23 @@ from ash.lifecycle import Action
 from ash.model import StoredSession
 from ash.sandbox.sandbox import EngineLaunch, Sandbox
 from ash.sessions.dependencies import SessionDependencies
-from ash.sessions.live import Live
+from ash.sessions.live_session import LiveSession
 from ash.sessions.streams import Streams
 
 
-class Roster:
+class LiveSessions:
     """Each of them is a task of the nursery that it is given."""
 
     def __init__(self, dependencies: SessionDependencies, nursery: trio.Nursery) -> None:
         self.streams = Streams()
         self._dependencies = dependencies
         self._nursery = nursery
-        self._live: dict[str, Live] = {}
+        self._live: dict[str, LiveSession] = {}
 
-    def __iter__(self) -> Iterator[Live]:
+    def __iter__(self) -> Iterator[LiveSession]:
         return iter(list(self._live.values()))
 
-    def get(self, session_id: str) -> Live | None:
+    def get(self, session_id: str) -> LiveSession | None:
         return self._live.get(session_id)
 
     def bring_up(
@@ -35,15 +35,15 @@ class Roster:
         sandbox: Sandbox,
         settings: EngineLaunch,
         event: str | None = None,
-    ) -> Live:
-        """Begins its life in a claimed box; `event` as in `Live.run`."""
+    ) -> LiveSession:
+        """Begins its life in a claimed box; `event` as in `LiveSession.run`."""
         held = ExitStack()
         stream = held.enter_context(self.streams.to_publish(sandbox.id, stored.next_frame))
-        live = self._live[sandbox.id] = Live(self._dependencies, stored, sandbox, stream)
-        self._nursery.start_soon(self._keep, live, held, settings, event)
+        live = self._live[sandbox.id] = LiveSession(self._dependencies, stored, sandbox, stream)
+        self._nursery.start_soon(self._run, live, held, settings, event)
         return live
 
-    async def close(self, live: Live, action: Action) -> bool:
+    async def close(self, live: LiveSession, action: Action) -> bool:
         """Ends its life here; whether `action` is what becomes of it. Returns when it is gone.
 
         It goes on to its end if the caller is cancelled. Raises Unavailable.
@@ -77,8 +77,8 @@ class Roster:
                 )
         self.streams.shut()
 
-    async def _keep(
-        self, live: Live, held: ExitStack, settings: EngineLaunch, event: str | None
+    async def _run(
+        self, live: LiveSession, held: ExitStack, settings: EngineLaunch, event: str | None
     ) -> None:
         """A live session's task."""
         with held:

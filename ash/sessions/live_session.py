@@ -20,7 +20,7 @@ from ash.sandbox.sandbox_process import SandboxProcess
 from ash.sessions.command import ShellCommand
 from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.stream import Stream
-from ash.sessions.turn import STEP_SECONDS, Room, Turn
+from ash.sessions.turn import STEP_SECONDS, Turn, TurnContext
 
 log = get_logger()
 
@@ -107,14 +107,14 @@ class LiveSession:
         if self.turn is not None:
             raise Conflict("A turn is running in this session: wait for its done, or interrupt it")
         dependencies = self._dependencies
-        room = Room(
+        context = TurnContext(
             self.stored,
             self.stream,
             dependencies.store,
             dependencies.clock,
             dependencies.silence_timeout,
         )
-        self.turn = turn = Turn(room, process, query)
+        self.turn = turn = Turn(context, process, query)
         self._sandbox.state, self._sandbox.running_turn = "running", turn.finished
         process.nursery.start_soon(self._run_turn, process, turn)
         return turn

@@ -17,7 +17,7 @@ from ash.log import get_logger
 from ash.model import StoredSession, TurnReason
 from ash.protocol import Command, Done, Failed, Interrupt, Message, Query, Shutdown
 from ash.sandbox.link import TurnEvent
-from ash.sessions.patience import Patience
+from ash.sessions.deadlines import Deadlines
 from ash.sessions.stream import Stream
 from ash.store import Lost, Store
 from ash.store.history import NewEvent
@@ -31,7 +31,7 @@ STEP_SECONDS = 5.0
 Batches = trio.MemoryReceiveChannel[list[TurnEvent]]
 
 
-class Channel(Protocol):
+class TurnSandbox(Protocol):
     """The part of a sandbox that a turn talks to."""
 
     async def send(self, command: Command) -> None: ...
@@ -40,7 +40,7 @@ class Channel(Protocol):
     async def exit_reason(self) -> str: ...
 
 
-class Room(Struct):
+class TurnContext(Struct):
     """What a turn works with; all of it outlives the turn."""
 
     stored: StoredSession
@@ -58,17 +58,17 @@ class Turn:
     `first_frame` and, once known, `last_frame` are the ids of its frames in the stream.
     """
 
-    def __init__(self, room: Room, channel: Channel, query: Query) -> None:
+    def __init__(self, context: TurnContext, sandbox: TurnSandbox, query: Query) -> None:
         self.id = str(uuid4())
-        self.first_frame = room.stream.next_id
+        self.first_frame = context.stream.next_id
         self.last_frame: int | None = None
         self.finished = trio.Event()
         self.killed = False
         self.broken = False
-        self._room = room
-        self._channel = channel
+        self._context = context
+        self._sandbox = sandbox
         self._query = query
-        self._patience = Patience()
+        self._deadlines = Deadlines()
         self._accepted = trio.Event()
         self._refusal: AshError | None = None
         self._wanted: TurnReason | None = None
@@ -86,7 +86,7 @@ class Turn:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send, self._query)
                 # What is stored is shown, and what has begun has an end: none of it is cut off.
-                with trio.CancelScope(shield=True), self._patience.writing():
+                with trio.CancelScope(shield=True), self._deadlines.writing():
                     begun = await self._begin()
                 if begun:
                     await self._play(batches)
@@ -95,9 +95,9 @@ class Turn:
                 nursery.cancel_scope.cancel()
         except* Exception:
             log.exception("turn_broken", session=self._session_id)
-            self._room.stream.break_off()
+            self._context.stream.break_off()
             self.broken = True
-            self._channel.kill()
+            self._sandbox.kill()
         finally:
             self.finished.set()
 
@@ -108,36 +108,36 @@ class Turn:
         """
         self._wanted = self._wanted or reason
         for command in (Interrupt(), Shutdown()):
-            with self._patience.limit(step):
+            with self._deadlines.limit(step):
                 await self._send(command)
                 await self.finished.wait()
                 return
         self.killed = True
-        self._channel.kill()
+        self._sandbox.kill()
         await self.finished.wait()
 
     @property
     def _session_id(self) -> str:
-        return self._room.stored.session.id
+        return self._context.stored.session.id
 
     async def _send(self, command: Command) -> None:
         """A bridge that is gone says so by the end of its events."""
         with suppress(EngineFailed):
-            await self._channel.send(command)
+            await self._sandbox.send(command)
 
     async def _begin(self) -> bool:
-        room = self._room
-        reserve = room.stream.reservation() or room.stream.reserved
+        context = self._context
+        reserve = context.stream.reservation() or context.stream.reserved
         try:
-            await room.store.begin_turn(
+            await context.store.begin_turn(
                 self.id,
                 self._session_id,
-                room.stored.generation,
+                context.stored.generation,
                 _user_content(self._query.prompt),
                 start_frame=self.first_frame,
                 version=__version__,
                 reserve_frames_to=reserve,
-                now=now_iso(room.clock),
+                now=now_iso(context.clock),
             )
         except Lost:
             self._refusal = Conflict("The session is no longer active")
@@ -147,8 +147,8 @@ class Turn:
             log.exception("turn_not_stored", session=self._session_id)
             self._refusal = Unavailable("The message could not be stored")
         else:
-            room.stream.reserved = reserve
-            room.stream.publish([events.session_start(self._session_id, __version__)])
+            context.stream.reserved = reserve
+            context.stream.publish([events.session_start(self._session_id, __version__)])
         self._accepted.set()
         return self._refusal is None
 
@@ -159,40 +159,40 @@ class Turn:
             async for batch in batches:
                 if any(isinstance(event, Done) for event in batch):
                     return
-        self._channel.kill()
+        self._sandbox.kill()
 
     async def _play(self, batches: Batches) -> None:
         try:
             await self._follow(batches)
         except trio.Cancelled:
             self._ending = Ending("error", "The sandbox broke in the middle of the turn")
-            with trio.CancelScope(shield=True), self._patience.writing():
+            with trio.CancelScope(shield=True), self._deadlines.writing():
                 await self._end()
             raise
-        with trio.CancelScope(shield=True), self._patience.writing():
+        with trio.CancelScope(shield=True), self._deadlines.writing():
             await self._end()
 
     async def _follow(self, batches: Batches) -> None:
         """Takes what comes until the turn's `done`, and sets how it ended."""
-        timeout = self._room.silence_timeout or inf
+        timeout = self._context.silence_timeout or inf
         with trio.move_on_after(timeout) as silence:
             async for batch in batches:
                 # The silence is the agent's: a slow store isn't, nor may a write be given up.
                 silence.deadline = inf
-                with trio.CancelScope(shield=True), self._patience.writing():
+                with trio.CancelScope(shield=True), self._deadlines.writing():
                     await self._take(batch)
                 if any(isinstance(event, Done) for event in batch):
                     return
                 silence.deadline = trio.current_time() + timeout
         if silence.cancelled_caught:
-            self._channel.kill()
+            self._sandbox.kill()
             self._ending = Ending("error", f"The agent was silent for {timeout:g} seconds")
         else:
-            self._ending = Ending("error", await self._channel.exit_reason())
+            self._ending = Ending("error", await self._sandbox.exit_reason())
 
     async def _take(self, batch: Sequence[TurnEvent]) -> None:
         """Stores what is to last, then shows all of it in its order."""
-        room = self._room
+        context = self._context
         frames: list[Frame] = []
         messages, timeline = [], []
         for event in batch:
@@ -210,47 +210,47 @@ class Turn:
             timeline += reading.timeline
             self._ending = reading.ending or self._ending
             if reading.durable:
-                messages.append((content, room.stream.next_id + len(frames) - 1))
-        reserve = room.stream.reservation()
+                messages.append((content, context.stream.next_id + len(frames) - 1))
+        reserve = context.stream.reservation()
         if messages or reserve:
-            await room.store.append(
+            await context.store.append(
                 self._session_id,
                 self.id,
-                room.stored.generation,
+                context.stored.generation,
                 messages=messages,
                 events=timeline,
                 next_frame=reserve,
-                now=now_iso(room.clock),
+                now=now_iso(context.clock),
             )
-            room.stream.reserved = reserve or room.stream.reserved
-        room.stream.publish(frames)
+            context.stream.reserved = reserve or context.stream.reserved
+        context.stream.publish(frames)
 
     async def _end(self) -> None:
-        room = self._room
+        context = self._context
         ending = self._verdict()
         frames = [events.done(self._session_id, ending.reason)]
         timeline: list[NewEvent] = []
         if ending.error is not None:
             frames.insert(0, events.error(ending.error))
             timeline.append(("error", bytes(frames[0].data).decode()))
-        end_frame = room.stream.next_id + len(frames) - 1
-        await room.store.end_turn(
+        end_frame = context.stream.next_id + len(frames) - 1
+        await context.store.end_turn(
             self.id,
             self._session_id,
-            room.stored.generation,
+            context.stored.generation,
             ending.reason,
             error=ending.error,
             error_frame=end_frame - 1 if ending.error is not None else None,
             end_frame=end_frame,
             events=timeline,
-            now=now_iso(room.clock),
+            now=now_iso(context.clock),
         )
         self.last_frame = end_frame
-        room.stream.publish(frames)
+        context.stream.publish(frames)
 
     def _verdict(self) -> Ending:
         """What explains the end: a limit that was hit, what was asked for, what was said."""
-        if hit := self._channel.take_limit_report():
+        if hit := self._sandbox.take_limit_report():
             return Ending("error", hit)
         found = self._ending or Ending("error", "The agent ended its turn without a result")
         if self._wanted is None or found.reason == "completed":

@@ -11,7 +11,7 @@ from msgspec import Raw
 from ash.model import Session, SessionSettings, StoredSession
 from ash.protocol import Done, Message, Query
 from ash.sessions.stream import Cut, Stream
-from ash.sessions.turn import Room, Turn
+from ash.sessions.turn import Turn, TurnContext
 from ash.store import open_store
 
 SESSION = "5e551017-0000-4000-8000-000000000000"
@@ -92,18 +92,20 @@ class Scene:
         self.store = Spy(store)
         self.stored = stored
         self.stream = Stream(stored.next_frame)
-        self.channel = Channel()
+        self.sandbox = Channel()
         self.silence_timeout = 0.0
         self._path = path
         self.nursery = nursery
 
     def begin(self, prompt=b'"hi"'):
         """A turn that runs; its channel is a new one."""
-        self.channel = Channel()
+        self.sandbox = Channel()
         query = Query(prompt=Raw(prompt), session_id=SESSION)
-        room = Room(self.stored, self.stream, self.store, FixedClock(), self.silence_timeout)
-        turn = Turn(room, self.channel, query)
-        self.nursery.start_soon(turn.run, self.channel.batches)
+        context = TurnContext(
+            self.stored, self.stream, self.store, FixedClock(), self.silence_timeout
+        )
+        turn = Turn(context, self.sandbox, query)
+        self.nursery.start_soon(turn.run, self.sandbox.batches)
         return turn
 
     async def accepted(self, prompt=b'"hi"'):

@@ -35,8 +35,8 @@ def ending(frames):
 async def test_turn_shows_what_the_agent_does(scene, delta, text, result, end):
     """From `session_start` to `done`, with granular frames before the message they are from."""
     turn = await scene.accepted()
-    await scene.channel.say(delta)
-    await scene.channel.say(text, result, end)
+    await scene.sandbox.say(delta)
+    await scene.sandbox.say(text, result, end)
     await turn.finished.wait()
     frames = await scene.shown(turn)
     assert [
@@ -57,7 +57,7 @@ async def test_turn_shows_what_the_agent_does(scene, delta, text, result, end):
 async def test_turn_leaves_its_history(scene, delta, text, result, end):
     """The user's words, whole messages and the timeline are kept; deltas are not."""
     turn = await scene.accepted(b'[{"type": "text", "text": "h\\u00e9"}]')
-    await scene.channel.say(delta, text, result, end)
+    await scene.sandbox.say(delta, text, result, end)
     await turn.finished.wait()
     assert [
         ("user", '{"type":"user","content":[{"type": "text", "text": "h\\u00e9"}]}'),
@@ -73,8 +73,8 @@ async def test_turn_leaves_its_history(scene, delta, text, result, end):
 async def test_stored_frame_ids_are_those_that_were_shown(scene, delta, text, result, end):
     """A client that comes back finds each message under the id that it was shown with."""
     turn = await scene.accepted()
-    await scene.channel.say(delta, text, delta)
-    await scene.channel.say(result, end)
+    await scene.sandbox.say(delta, text, delta)
+    await scene.sandbox.say(result, end)
     await turn.finished.wait()
     frames = await scene.shown(turn)
     at = {turn.first_frame + index: frame for index, frame in enumerate(frames)}
@@ -89,10 +89,10 @@ async def test_stored_frame_ids_are_those_that_were_shown(scene, delta, text, re
 async def test_frame_ids_go_on_in_the_next_turn(scene, result, end):
     """The ids of a session only grow, and all that were given out are reserved in the store."""
     first = await scene.accepted()
-    await scene.channel.say(result, end)
+    await scene.sandbox.say(result, end)
     await first.finished.wait()
     second = await scene.accepted()
-    await scene.channel.say(result, end)
+    await scene.sandbox.say(result, end)
     await second.finished.wait()
     assert first.last_frame + 1 == second.first_frame
     assert [(7 + RESERVE,)] == scene.rows("SELECT next_frame FROM sessions")
@@ -102,8 +102,8 @@ async def test_ids_are_reserved_anew_before_they_run_out(scene, delta, result, e
     """What is shown next is reserved before, also when there is nothing else to store."""
     turn = await scene.accepted()
     scene.stream.next_id = low = scene.stream.reserved - 10
-    await scene.channel.say(delta)
-    await scene.channel.say(result, end)
+    await scene.sandbox.say(delta)
+    await scene.sandbox.say(result, end)
     await turn.finished.wait()
     assert [(low + RESERVE,)] == scene.rows("SELECT next_frame FROM sessions")
 
@@ -112,7 +112,7 @@ async def test_user_message_is_stored_before_anything_is_shown(scene):
     """`session_start` waits for the store; the prompt is on its way meanwhile."""
     scene.store.gates["begin_turn"] = trio.Event()
     turn = scene.begin()
-    await scene.channel.heard(Query)
+    await scene.sandbox.heard(Query)
     await wait_all_tasks_blocked()
     assert "" == scene.shown_now()
     scene.store.gates["begin_turn"].set()
@@ -124,13 +124,13 @@ async def test_messages_are_stored_before_they_are_shown(scene, delta, text):
     """Nothing of a batch is shown, deltas neither, while its messages are being stored."""
     turn = await scene.accepted()
     scene.store.gates["append"] = trio.Event()
-    await scene.channel.say(delta, text)
+    await scene.sandbox.say(delta, text)
     await wait_all_tasks_blocked()
     assert "message" not in scene.shown_now()
     scene.store.gates["append"].set()
     while "yes" not in scene.shown_now():
         await scene.stream.read(scene.stream.next_id)
-    scene.channel.die()
+    scene.sandbox.die()
     await turn.finished.wait()
 
 
@@ -138,11 +138,11 @@ async def test_deltas_wait_for_no_store(scene, delta, result, end):
     """A batch of deltas alone is shown without a write."""
     turn = await scene.accepted()
     scene.store.asked.clear()
-    await scene.channel.say(delta, delta)
+    await scene.sandbox.say(delta, delta)
     await wait_all_tasks_blocked()
     assert 2 == scene.shown_now().count("event: text_delta")
     assert [] == scene.store.asked
-    await scene.channel.say(result, end)
+    await scene.sandbox.say(result, end)
     await turn.finished.wait()
 
 
@@ -150,7 +150,7 @@ async def test_end_is_stored_before_it_is_shown(scene, result, end):
     """`done` waits for the store."""
     turn = await scene.accepted()
     scene.store.gates["end_turn"] = trio.Event()
-    await scene.channel.say(result, end)
+    await scene.sandbox.say(result, end)
     while "end_turn" not in scene.store.asked:
         await trio.lowlevel.checkpoint()
     assert "event: done" not in scene.shown_now()
@@ -163,22 +163,22 @@ async def test_messages_that_can_not_be_stored_are_not_shown(scene, delta, text)
     """When the store fails, followers are cut where they are and the sandbox is killed."""
     turn = await scene.accepted()
     scene.store.failing["append"] = OSError("disk")
-    await scene.channel.say(delta, text)
+    await scene.sandbox.say(delta, text)
     await turn.finished.wait()
     assert ["session_start"] == events((await scene.shown(turn))[:-1])
     assert "cut" == (await scene.shown(turn))[-1]
-    assert scene.channel.killed
+    assert scene.sandbox.killed
 
 
 async def test_end_that_can_not_be_stored_is_not_shown(scene, result, end):
     """A `done` that the store does not know would be forgotten by a restart: there is none."""
     turn = await scene.accepted()
     scene.store.failing["end_turn"] = OSError("disk")
-    await scene.channel.say(result, end)
+    await scene.sandbox.say(result, end)
     await turn.finished.wait()
     assert "cut" == (await scene.shown(turn))[-1]
     assert "event: done" not in scene.shown_now()
-    assert scene.channel.killed
+    assert scene.sandbox.killed
 
 
 async def test_turn_of_another_owner_shows_nothing_more(scene, text):
@@ -187,7 +187,7 @@ async def test_turn_of_another_owner_shows_nothing_more(scene, text):
     await scene.store.change_session(
         scene.stored.session.id, CHANGES["pause"], "now", new_generation=True
     )
-    await scene.channel.say(text)
+    await scene.sandbox.say(text)
     await turn.finished.wait()
     assert "cut" == (await scene.shown(turn))[-1]
     assert 1 == len(scene.rows("SELECT * FROM messages"))
@@ -207,11 +207,11 @@ async def test_message_that_can_not_be_stored_is_refused(scene, end, failure, re
     with pytest.raises(Unavailable) as refused:
         await turn.accepted()
     assert refusal == refused.value.text
-    await scene.channel.heard(Interrupt)
-    await scene.channel.say(Message(Raw(b'{"type":"assistant"}')), end)
+    await scene.sandbox.heard(Interrupt)
+    await scene.sandbox.say(Message(Raw(b'{"type":"assistant"}')), end)
     await turn.finished.wait()
     assert "" == scene.shown_now()
-    assert not scene.channel.killed
+    assert not scene.sandbox.killed
     assert [] == scene.rows("SELECT * FROM turns")
 
 
@@ -221,8 +221,8 @@ async def test_message_to_a_session_that_was_paused_meanwhile_is_refused(scene, 
     turn = scene.begin()
     with pytest.raises(Conflict, match="no longer active"):
         await turn.accepted()
-    await scene.channel.heard(Interrupt)
-    await scene.channel.say(end)
+    await scene.sandbox.heard(Interrupt)
+    await scene.sandbox.say(end)
     await turn.finished.wait()
 
 
@@ -230,14 +230,14 @@ async def test_agent_that_goes_on_with_a_refused_message_is_killed(scene, mock_c
     """Nobody may see what comes of it, and it has a time to leave it."""
     scene.store.failing["begin_turn"] = OSError("disk")
     turn = scene.begin()
-    await scene.channel.heard(Interrupt)
+    await scene.sandbox.heard(Interrupt)
     await wait_all_tasks_blocked()
     mock_clock.jump(STEP_SECONDS - 0.1)
     await wait_all_tasks_blocked()
-    assert not scene.channel.killed
+    assert not scene.sandbox.killed
     mock_clock.jump(0.2)
     await turn.finished.wait()
-    assert scene.channel.killed
+    assert scene.sandbox.killed
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ async def test_agent_that_goes_on_with_a_refused_message_is_killed(scene, mock_c
 async def test_turn_ends_once_with_its_reason(scene, end, said, expected):
     """Each way to end has its reason; an error is shown before the `done`, and kept."""
     turn = await scene.accepted()
-    await scene.channel.say(*said, end)
+    await scene.sandbox.say(*said, end)
     await turn.finished.wait()
     assert expected == ending(await scene.shown(turn))
     reason, *error = expected
@@ -265,7 +265,7 @@ async def test_turn_ends_once_with_its_reason(scene, end, said, expected):
 async def test_error_frame_has_its_id_in_the_store(scene, end):
     """The store knows under which id the error was shown, and under which the end."""
     turn = await scene.accepted()
-    await scene.channel.say(Failed("oh"), end)
+    await scene.sandbox.say(Failed("oh"), end)
     await turn.finished.wait()
     ((error_frame, end_frame),) = scene.rows("SELECT error_frame, end_frame FROM turns")
     frames = await scene.shown(turn)
@@ -276,8 +276,8 @@ async def test_error_frame_has_its_id_in_the_store(scene, end):
 async def test_death_of_the_agent_ends_the_turn(scene, text):
     """When the process dies, what it said is there, and the error says how it died."""
     turn = await scene.accepted()
-    await scene.channel.say(text)
-    scene.channel.die()
+    await scene.sandbox.say(text)
+    scene.sandbox.die()
     await turn.finished.wait()
     frames = await scene.shown(turn)
     assert ("error", "The agent's process ended (signal 9)") == ending(frames)
@@ -287,8 +287,8 @@ async def test_death_of_the_agent_ends_the_turn(scene, text):
 async def test_limit_that_was_hit_explains_the_end(scene):
     """An agent that died because it hit a limit is told so, in place of how it died."""
     turn = await scene.accepted()
-    scene.channel.hit = "The sandbox ran out of memory"
-    scene.channel.die()
+    scene.sandbox.hit = "The sandbox ran out of memory"
+    scene.sandbox.die()
     await turn.finished.wait()
     assert ("error", "The sandbox ran out of memory") == ending(await scene.shown(turn))
 
@@ -299,13 +299,13 @@ async def test_silence_ends_the_turn(scene, delta, mock_clock):
     turn = await scene.accepted()
     for _ in range(3):
         mock_clock.jump(599)
-        await scene.channel.say(delta)
+        await scene.sandbox.say(delta)
         await wait_all_tasks_blocked()
     assert not turn.finished.is_set()
     mock_clock.jump(601)
     await turn.finished.wait()
     assert ("error", "The agent was silent for 600 seconds") == ending(await scene.shown(turn))
-    assert scene.channel.killed
+    assert scene.sandbox.killed
 
 
 async def test_silence_is_the_agent_s_not_the_store_s(scene, text, result, end, mock_clock):
@@ -313,12 +313,12 @@ async def test_silence_is_the_agent_s_not_the_store_s(scene, text, result, end, 
     scene.silence_timeout = 600.0
     turn = await scene.accepted()
     scene.store.gates["append"] = trio.Event()
-    await scene.channel.say(text)
+    await scene.sandbox.say(text)
     await wait_all_tasks_blocked()
     mock_clock.jump(1000)
     await wait_all_tasks_blocked()
     scene.store.gates["append"].set()
-    await scene.channel.say(result, end)
+    await scene.sandbox.say(result, end)
     await turn.finished.wait()
     assert ("completed",) == ending(await scene.shown(turn))
 
@@ -328,7 +328,7 @@ async def test_silence_without_a_limit_is_waited_out(scene, result, end, mock_cl
     turn = await scene.accepted()
     mock_clock.jump(1e6)
     await wait_all_tasks_blocked()
-    await scene.channel.say(result, end)
+    await scene.sandbox.say(result, end)
     await turn.finished.wait()
     assert ("completed",) == ending(await scene.shown(turn))
 
@@ -336,32 +336,32 @@ async def test_silence_without_a_limit_is_waited_out(scene, result, end, mock_cl
 async def test_message_that_is_not_text_is_an_error_of_the_turn(scene, text, end):
     """What is not UTF-8 can be neither stored nor shown: it costs the turn, not the sandbox."""
     turn = await scene.accepted()
-    await scene.channel.say(text, Message(Raw(b'{"type":"assistant","x":"\xff"}')), text, end)
+    await scene.sandbox.say(text, Message(Raw(b'{"type":"assistant","x":"\xff"}')), text, end)
     await turn.finished.wait()
     frames = await scene.shown(turn)
     assert ("error", "The agent sent a message that is not UTF-8") == ending(frames)
     assert ["session_start", "message", "message", "error", "done"] == events(frames)
-    assert not scene.channel.killed
+    assert not scene.sandbox.killed
 
 
 async def test_stop_asks_the_agent_first(scene, end, nursery):
     """An agent that follows an interrupt ends its turn with the reason it was stopped for."""
     turn = await scene.accepted()
     nursery.start_soon(turn.stop, "interrupted")
-    await scene.channel.heard(Interrupt)
-    await scene.channel.say(CUT_SHORT, end)
+    await scene.sandbox.heard(Interrupt)
+    await scene.sandbox.say(CUT_SHORT, end)
     await turn.finished.wait()
     assert ("interrupted",) == ending(await scene.shown(turn))
-    assert [Query, Interrupt] == [type(command) for command in scene.channel.sent]
-    assert not scene.channel.killed
+    assert [Query, Interrupt] == [type(command) for command in scene.sandbox.sent]
+    assert not scene.sandbox.killed
 
 
 async def test_turn_that_completes_first_is_completed(scene, result, end, nursery):
     """A stop that comes too late changes nothing."""
     turn = await scene.accepted()
     nursery.start_soon(turn.stop, "interrupted")
-    await scene.channel.heard(Interrupt)
-    await scene.channel.say(result, end)
+    await scene.sandbox.heard(Interrupt)
+    await scene.sandbox.say(result, end)
     await turn.finished.wait()
     assert ("completed",) == ending(await scene.shown(turn))
 
@@ -370,20 +370,20 @@ async def test_stop_climbs_a_ladder(scene, nursery, mock_clock):
     """Interrupt, five seconds later shutdown, five seconds later the end of every process."""
     turn = await scene.accepted()
     nursery.start_soon(turn.stop, "shutdown")
-    await scene.channel.heard(Interrupt)
+    await scene.sandbox.heard(Interrupt)
     await wait_all_tasks_blocked()
     mock_clock.jump(STEP_SECONDS - 0.1)
     await wait_all_tasks_blocked()
-    assert [Query, Interrupt] == [type(command) for command in scene.channel.sent]
+    assert [Query, Interrupt] == [type(command) for command in scene.sandbox.sent]
     mock_clock.jump(0.2)
-    await scene.channel.heard(Shutdown)
+    await scene.sandbox.heard(Shutdown)
     await wait_all_tasks_blocked()
     mock_clock.jump(STEP_SECONDS - 0.1)
     await wait_all_tasks_blocked()
-    assert not scene.channel.killed
+    assert not scene.sandbox.killed
     mock_clock.jump(0.2)
     await turn.finished.wait()
-    assert scene.channel.killed
+    assert scene.sandbox.killed
     assert ("shutdown",) == ending(await scene.shown(turn))
 
 
@@ -394,12 +394,12 @@ async def test_store_that_hangs_is_not_an_agent_that_does_not_stop(  # noqa: PLR
     """However long the write takes: the agent has done what it was asked to, and lives on."""
     gate = scene.store.gates[write] = trio.Event()
     turn = scene.begin()
-    await scene.channel.heard(Query)
+    await scene.sandbox.heard(Query)
     if write != "begin_turn":
         await turn.accepted()
-        await scene.channel.say(text)
+        await scene.sandbox.say(text)
     if write == "end_turn":
-        await scene.channel.say(result, end)
+        await scene.sandbox.say(result, end)
     await wait_all_tasks_blocked()
     nursery.start_soon(turn.stop, "stopped")
     for _ in range(5):
@@ -407,18 +407,18 @@ async def test_store_that_hangs_is_not_an_agent_that_does_not_stop(  # noqa: PLR
         mock_clock.jump(STEP_SECONDS + 0.1)
     gate.set()
     if write != "end_turn":
-        await scene.channel.heard(Interrupt)
-        await scene.channel.say(result, end)
+        await scene.sandbox.heard(Interrupt)
+        await scene.sandbox.say(result, end)
     await turn.finished.wait()
-    assert (False, False) == (scene.channel.killed, turn.killed)
-    assert Shutdown not in [type(command) for command in scene.channel.sent]
+    assert (False, False) == (scene.sandbox.killed, turn.killed)
+    assert Shutdown not in [type(command) for command in scene.sandbox.sent]
 
 
 async def test_agent_has_its_time_after_a_store_that_hung(scene, nursery, text, mock_clock):
     """One that does not stop then is killed all the same."""
     gate = scene.store.gates["append"] = trio.Event()
     turn = await scene.accepted()
-    await scene.channel.say(text)
+    await scene.sandbox.say(text)
     nursery.start_soon(turn.stop, "stopped")
     await wait_all_tasks_blocked()
     mock_clock.jump(60)
@@ -428,7 +428,7 @@ async def test_agent_has_its_time_after_a_store_that_hung(scene, nursery, text, 
         await wait_all_tasks_blocked()
         mock_clock.jump(STEP_SECONDS - 0.1)
         await wait_all_tasks_blocked()
-        assert not scene.channel.killed
+        assert not scene.sandbox.killed
         mock_clock.jump(0.2)
     await turn.finished.wait()
     assert turn.killed
@@ -441,7 +441,7 @@ async def test_talking_does_not_put_the_end_off(scene, nursery, text, mock_clock
     for _ in range(int(2 * STEP_SECONDS / 0.5)):
         assert not turn.killed
         gate = scene.store.gates["append"] = trio.Event()
-        await scene.channel.say(text)
+        await scene.sandbox.say(text)
         await wait_all_tasks_blocked()
         mock_clock.jump(0.5)
         gate.set()
@@ -454,7 +454,7 @@ async def test_talking_does_not_put_the_end_off(scene, nursery, text, mock_clock
 async def test_stop_does_not_wait_for_an_agent_that_reads_nothing(scene, nursery, mock_clock):
     """A command that can't even be sent has no more time than one that is not followed."""
     turn = await scene.accepted()
-    scene.channel.stuck = True
+    scene.sandbox.stuck = True
     nursery.start_soon(turn.stop, "stopped")
     for _ in range(2):
         await wait_all_tasks_blocked()
@@ -467,10 +467,10 @@ async def test_first_reason_to_stop_holds(scene, end, nursery):
     """Who stops a turn that is being stopped waits with the first."""
     turn = await scene.accepted()
     nursery.start_soon(turn.stop, "interrupted")
-    await scene.channel.heard(Interrupt)
+    await scene.sandbox.heard(Interrupt)
     nursery.start_soon(turn.stop, "shutdown")
     await wait_all_tasks_blocked()
-    await scene.channel.say(CUT_SHORT, end)
+    await scene.sandbox.say(CUT_SHORT, end)
     await turn.finished.wait()
     assert ("interrupted",) == ending(await scene.shown(turn))
 
@@ -479,8 +479,8 @@ async def test_stop_of_a_turn_whose_agent_died_returns(scene, nursery):
     """A death on the way is an end for the reason that was asked for."""
     turn = await scene.accepted()
     nursery.start_soon(turn.stop, "stopped")
-    await scene.channel.heard(Interrupt)
-    scene.channel.die()
+    await scene.sandbox.heard(Interrupt)
+    scene.sandbox.die()
     await turn.finished.wait()
     assert ("stopped",) == ending(await scene.shown(turn))
 

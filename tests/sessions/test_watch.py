@@ -46,9 +46,9 @@ def play(scene, result, end):
     async def play(*batches, open_=False, last=result):
         turn = await scene.accepted()
         for batch in batches if open_ else [*batches, [last]]:
-            await scene.channel.say(*batch)
+            await scene.sandbox.say(*batch)
         if not open_:
-            await scene.channel.say(end)
+            await scene.sandbox.say(end)
             await turn.finished.wait()
         await trio.testing.wait_all_tasks_blocked()
 
@@ -248,7 +248,7 @@ async def test_watcher_that_falls_behind_is_cut(scene, play, text, monkeypatch):
     monkeypatch.setattr(stream_module, "RING_BYTES", 600)
     monkeypatch.setattr(stream_module, "RING_LARGEST", 1)
     for _ in range(8):
-        await scene.channel.say(text)
+        await scene.sandbox.say(text)
     await trio.testing.wait_all_tasks_blocked()
     with pytest.raises(Cut):
         await watcher.read()

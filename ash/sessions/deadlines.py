@@ -10,7 +10,7 @@ import trio
 STALL_SECONDS = 1.0
 
 
-class Patience:
+class Deadlines:
     """The limits that hold in one turn. After a write that was stuck they begin anew."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from ash.embedded.root import TENANT
 from ash.errors import Unavailable
 from ash.protocol import Query
 from ash.requests.messages import Options
-from ash.sessions.stream import Cut
+from ash.sessions.frame_ring import Lagged
 from ash.sessions.turn import Turn
 from ash.sessions.turn_frames import TurnFrames
 from ash.sessions.watch import Watch
@@ -40,7 +40,7 @@ class Following:
         while True:
             try:
                 return await self._frames.read()
-            except Cut:
+            except Lagged:
                 if self._turn is not None and self._turn.broken:
                     text = "What the agent did could not be stored: the session's events say more"
                     raise Unavailable(text) from None

@@ -20,7 +20,7 @@ from ash.http.services import Services
 from ash.http.watch import watch_session
 from ash.log import get_logger
 from ash.requests.messages import MAX_BODY, Options, message_query, options
-from ash.sessions.stream import Cut
+from ash.sessions.frame_ring import Lagged
 from ash.sessions.turn_frames import TurnFrames
 
 log = get_logger()
@@ -65,7 +65,7 @@ class Front:
             return
         try:
             await send_frames(TurnFrames(turn, stream), receive, send)
-        except* Cut:
+        except* Lagged:
             log.info("http.reader_cut", session=session_id)
         finally:
             if asked.on_disconnect == "interrupt" and turn.last_frame is None:

@@ -10,7 +10,7 @@ from ash.errors import AshError, BadRequest, MethodNotAllowed
 from ash.http.event_stream import header, refusal, send_error, send_frames, send_nothing
 from ash.http.services import Services
 from ash.log import get_logger
-from ash.sessions.stream import Cut
+from ash.sessions.frame_ring import Lagged
 from ash.sessions.watch import Watch
 
 log = get_logger()
@@ -43,7 +43,7 @@ async def watch_session(
             return
         try:
             await send_frames(watch, receive, send, hello + first)
-        except* Cut:
+        except* Lagged:
             log.info("http.reader_cut", session=session_id)
         except* AshError:
             # What comes next can't be read: without an end the client knows to come back.

@@ -19,7 +19,7 @@ from ash.sandbox.sandbox import EngineLaunch, Sandbox
 from ash.sandbox.sandbox_process import SandboxProcess
 from ash.sessions.command import ShellCommand
 from ash.sessions.dependencies import SessionDependencies
-from ash.sessions.stream import Stream
+from ash.sessions.frame_ring import FrameRing
 from ash.sessions.turn import STEP_SECONDS, Turn, TurnContext
 
 log = get_logger()
@@ -45,10 +45,10 @@ class LiveSession:
         dependencies: SessionDependencies,
         stored: StoredSession,
         sandbox: Sandbox,
-        stream: Stream,
+        ring: FrameRing,
     ) -> None:
         self.stored = stored
-        self.stream = stream
+        self.ring = ring
         self.turn: Turn | None = None
         self.gone = trio.Event()
         self._dependencies = dependencies
@@ -109,7 +109,7 @@ class LiveSession:
         dependencies = self._dependencies
         context = TurnContext(
             self.stored,
-            self.stream,
+            self.ring,
             dependencies.store,
             dependencies.clock,
             dependencies.silence_timeout,

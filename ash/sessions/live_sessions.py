@@ -10,15 +10,15 @@ from ash.lifecycle import Action
 from ash.model import StoredSession
 from ash.sandbox.sandbox import EngineLaunch, Sandbox
 from ash.sessions.dependencies import SessionDependencies
+from ash.sessions.frame_ring import FrameRings
 from ash.sessions.live_session import LiveSession
-from ash.sessions.streams import Streams
 
 
 class LiveSessions:
     """Each of them is a task of the nursery that it is given."""
 
     def __init__(self, dependencies: SessionDependencies, nursery: trio.Nursery) -> None:
-        self.streams = Streams()
+        self.rings = FrameRings()
         self._dependencies = dependencies
         self._nursery = nursery
         self._live: dict[str, LiveSession] = {}
@@ -38,8 +38,8 @@ class LiveSessions:
     ) -> LiveSession:
         """Begins its life in a claimed box; `event` as in `LiveSession.run`."""
         held = ExitStack()
-        stream = held.enter_context(self.streams.to_publish(sandbox.id, stored.next_frame))
-        live = self._live[sandbox.id] = LiveSession(self._dependencies, stored, sandbox, stream)
+        ring = held.enter_context(self.rings.to_publish(sandbox.id, stored.next_frame))
+        live = self._live[sandbox.id] = LiveSession(self._dependencies, stored, sandbox, ring)
         self._nursery.start_soon(self._run, live, held, settings, event)
         return live
 
@@ -75,7 +75,7 @@ class LiveSessions:
                 nursery.start_soon(
                     partial(live.close, action, "shutdown", step=grace / 3, reason="shutdown")
                 )
-        self.streams.shut()
+        self.rings.shut()
 
     async def _run(
         self, live: LiveSession, held: ExitStack, settings: EngineLaunch, event: str | None

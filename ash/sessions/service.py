@@ -25,11 +25,11 @@ from ash.protocol import Exec, ExecResult, Open, Query
 from ash.sessions import session_spec
 from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.forking import fork
+from ash.sessions.frame_ring import FrameRing
 from ash.sessions.live_session import LiveSession, WhenBusy
 from ash.sessions.live_sessions import LiveSessions
 from ash.sessions.resumer import Resumer
 from ash.sessions.session_spec import NewSession
-from ash.sessions.stream import Stream
 from ash.sessions.turn import Turn
 from ash.sessions.watch import Watch
 
@@ -117,7 +117,7 @@ class Sessions:
         when_busy: WhenBusy = "refuse",
         *,
         resume: Resuming | None = None,
-    ) -> tuple[Turn, Stream]:
+    ) -> tuple[Turn, FrameRing]:
         """Starts a turn; returns when the user's message is stored.
 
         Raises NotFound, BadRequest if the session is not active, Conflict if a turn runs. With
@@ -131,7 +131,7 @@ class Sessions:
         async with live.entry(when_busy):
             turn = live.start_turn(query)
         await turn.accepted()
-        return turn, live.stream
+        return turn, live.ring
 
     @asynccontextmanager
     async def watch(self, tenant: str, session_id: str, after: int | None) -> AsyncIterator[Watch]:
@@ -140,16 +140,16 @@ class Sessions:
         Raises NotFound.
         """
         stored = await self._dependencies.known(tenant, session_id)
-        with self._live_sessions.streams.to_watch(session_id, stored.next_frame) as stream:
+        with self._live_sessions.rings.to_watch(session_id, stored.next_frame) as ring:
             # Asked again: it may have ended just before we had its stream.
             if (await self.get(tenant, session_id)).status == "ended":
-                stream.end()
+                ring.end()
             if after is None:
                 live = self._live_sessions.get(session_id)
-                start = live.turn.first_frame if live and live.turn else stream.next_id
+                start = live.turn.first_frame if live and live.turn else ring.next_id
             else:
                 start = after + 1
-            yield Watch(self._store, tenant, session_id, stream, start)
+            yield Watch(self._store, tenant, session_id, ring, start)
 
     async def exec(self, tenant: str, session_id: str, command: Exec) -> ExecResult:
         """Runs a shell command in the workspace, also beside a turn.
@@ -252,7 +252,7 @@ class Sessions:
         event = events.lifecycle("ended")
         now = now_iso(self._dependencies.clock)
         await self._store.change_session(session_id, CHANGES["end"], now, event=event)
-        self._live_sessions.streams.end(session_id)
+        self._live_sessions.rings.end(session_id)
         session = await self.get(tenant, session_id)
         if self._dependencies.cloud is not None:
             self._dependencies.cloud.session_changed(session)

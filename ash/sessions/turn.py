@@ -18,7 +18,7 @@ from ash.model import StoredSession, TurnReason
 from ash.protocol import Command, Done, Failed, Interrupt, Message, Query, Shutdown
 from ash.sandbox.link import TurnEvent
 from ash.sessions.deadlines import Deadlines
-from ash.sessions.stream import Stream
+from ash.sessions.frame_ring import FrameRing
 from ash.store import Lost, Store
 from ash.store.history import NewEvent
 
@@ -44,7 +44,7 @@ class TurnContext(Struct):
     """What a turn works with; all of it outlives the turn."""
 
     stored: StoredSession
-    stream: Stream
+    ring: FrameRing
     store: Store
     clock: Clock
     silence_timeout: float
@@ -60,7 +60,7 @@ class Turn:
 
     def __init__(self, context: TurnContext, sandbox: TurnSandbox, query: Query) -> None:
         self.id = str(uuid4())
-        self.first_frame = context.stream.next_id
+        self.first_frame = context.ring.next_id
         self.last_frame: int | None = None
         self.finished = trio.Event()
         self.killed = False
@@ -95,7 +95,7 @@ class Turn:
                 nursery.cancel_scope.cancel()
         except* Exception:
             log.exception("turn_broken", session=self._session_id)
-            self._context.stream.break_off()
+            self._context.ring.break_off()
             self.broken = True
             self._sandbox.kill()
         finally:
@@ -127,7 +127,7 @@ class Turn:
 
     async def _begin(self) -> bool:
         context = self._context
-        reserve = context.stream.reservation() or context.stream.reserved
+        reserve = context.ring.reservation() or context.ring.reserved
         try:
             await context.store.begin_turn(
                 self.id,
@@ -147,8 +147,8 @@ class Turn:
             log.exception("turn_not_stored", session=self._session_id)
             self._refusal = Unavailable("The message could not be stored")
         else:
-            context.stream.reserved = reserve
-            context.stream.publish([events.session_start(self._session_id, __version__)])
+            context.ring.reserved = reserve
+            context.ring.publish([events.session_start(self._session_id, __version__)])
         self._accepted.set()
         return self._refusal is None
 
@@ -210,8 +210,8 @@ class Turn:
             timeline += reading.timeline
             self._ending = reading.ending or self._ending
             if reading.durable:
-                messages.append((content, context.stream.next_id + len(frames) - 1))
-        reserve = context.stream.reservation()
+                messages.append((content, context.ring.next_id + len(frames) - 1))
+        reserve = context.ring.reservation()
         if messages or reserve:
             await context.store.append(
                 self._session_id,
@@ -222,8 +222,8 @@ class Turn:
                 next_frame=reserve,
                 now=now_iso(context.clock),
             )
-            context.stream.reserved = reserve or context.stream.reserved
-        context.stream.publish(frames)
+            context.ring.reserved = reserve or context.ring.reserved
+        context.ring.publish(frames)
 
     async def _end(self) -> None:
         context = self._context
@@ -233,7 +233,7 @@ class Turn:
         if ending.error is not None:
             frames.insert(0, events.error(ending.error))
             timeline.append(("error", bytes(frames[0].data).decode()))
-        end_frame = context.stream.next_id + len(frames) - 1
+        end_frame = context.ring.next_id + len(frames) - 1
         await context.store.end_turn(
             self.id,
             self._session_id,
@@ -246,7 +246,7 @@ class Turn:
             now=now_iso(context.clock),
         )
         self.last_frame = end_frame
-        context.stream.publish(frames)
+        context.ring.publish(frames)
 
     def _verdict(self) -> Ending:
         """What explains the end: a limit that was hit, what was asked for, what was said."""

@@ -1,14 +1,14 @@
-from ash.sessions.stream import Stream
+from ash.sessions.frame_ring import FrameRing
 from ash.sessions.turn import Turn
 
 
 class TurnFrames:
     """The frames of one turn, none of the next."""
 
-    def __init__(self, turn: Turn, stream: Stream) -> None:
+    def __init__(self, turn: Turn, ring: FrameRing) -> None:
         self.cursor = turn.first_frame
         self._turn = turn
-        self._stream = stream
+        self._ring = ring
 
     async def read(self) -> bytes:
         """What comes next, about as much as fits into one write; nothing at the end. Raises Cut."""
@@ -16,5 +16,5 @@ class TurnFrames:
         if last is not None and self.cursor > last:
             return b""
         end = None if last is None else last + 1
-        frames, self.cursor = await self._stream.read(self.cursor, end)
+        frames, self.cursor = await self._ring.read(self.cursor, end)
         return frames

@@ -6,7 +6,7 @@ from typing import cast
 from ash import __version__, events
 from ash.events import Frame, sse
 from ash.model import TurnReason
-from ash.sessions.stream import WRITE_BYTES, Ended, Stream
+from ash.sessions.frame_ring import WRITE_BYTES, FrameRing, RingEnded
 from ash.store import Store
 from ash.store.frames import StoredFrame
 
@@ -23,13 +23,13 @@ class Watch:
     """
 
     def __init__(
-        self, store: Store, tenant: str, session_id: str, stream: Stream, cursor: int
+        self, store: Store, tenant: str, session_id: str, ring: FrameRing, cursor: int
     ) -> None:
         self.cursor = cursor
         self._store = store
         self._tenant = tenant
         self._session_id = session_id
-        self._stream = stream
+        self._ring = ring
         self._live = False
         self._in_turn: bool | None = None
         self._page: deque[StoredFrame] = deque()
@@ -40,7 +40,7 @@ class Watch:
     @property
     def is_ending(self) -> bool:
         """Whether nothing will come that is not there yet."""
-        return self._stream.ended
+        return self._ring.ended
 
     async def read(self) -> bytes:
         """What comes next, about as much as fits into one write; waits for it.
@@ -49,17 +49,17 @@ class Watch:
         behind. A read that is cancelled loses nothing.
         """
         if not self._live:
-            if self.cursor > self._stream.next_id:
-                self._miss(self._stream.next_id)
-            while not self._written and self.cursor < self._stream.earliest:
+            if self.cursor > self._ring.next_id:
+                self._miss(self._ring.next_id)
+            while not self._written and self.cursor < self._ring.earliest:
                 await self._read_past()
             if self._written:
                 written, self._written = bytes(self._written), bytearray()
                 return written
             self._live = True
         try:
-            data, self.cursor = await self._stream.read(self.cursor)
-        except Ended:
+            data, self.cursor = await self._ring.read(self.cursor)
+        except RingEnded:
             return b""
         return data
 
@@ -78,7 +78,7 @@ class Watch:
 
     async def _turn_page(self) -> None:
         # First: what was shown before the ring's first frame, and lasts, is in the store by now.
-        boundary = self._stream.earliest
+        boundary = self._ring.earliest
         found = await self._store.frames_after(
             self._tenant, self._session_id, after=self.cursor - 1, limit=PAGE
         )
@@ -123,6 +123,6 @@ class Watch:
 
     def _miss(self, earliest: int) -> None:
         """Says that the frames before `earliest` are gone."""
-        gap = events.gap(self.cursor, earliest, self._stream.next_id - 1)
+        gap = events.gap(self.cursor, earliest, self._ring.next_id - 1)
         self._written += sse(earliest - 1, gap)
         self.cursor = earliest

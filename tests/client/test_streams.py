@@ -159,7 +159,7 @@ async def test_server_that_falls_silent(script, soon, monkeypatch):
 
 async def test_gap_is_handed_on(script, us, session, monkeypatch):
     """What is no longer there is named, in its place."""
-    monkeypatch.setattr("ash.sessions.stream.RING_BYTES", 2000)
+    monkeypatch.setattr("ash.sessions.frame_ring.RING_BYTES", 2000)
     options = {"include_partial_messages": True}
     await script.take(until("session_start"), "send_message", session, "BURST: 100", **options)
     await us.completes(session)

@@ -132,7 +132,7 @@ async def test_two_megabytes_of_unicode_come_back_byte_for_byte(us, session, asc
 
 async def test_answer_larger_than_the_ring_comes_whole(us, session, monkeypatch):
     """A client that keeps up is not cut, however large the frames are."""
-    monkeypatch.setattr("ash.sessions.stream.RING_BYTES", 64 * 1024)
+    monkeypatch.setattr("ash.sessions.frame_ring.RING_BYTES", 64 * 1024)
     frames = await us.say(session, "BIG: 300")
     assert 300 * 1024 == len(text_of(assistant(frames)).encode())
     assert "done" == frames[-1].event

@@ -112,7 +112,7 @@ async def test_session_is_watched_over_its_turns(ash, session):
 
 async def test_reader_that_falls_behind_misses_no_message(ash, session, monkeypatch):
     """What lasts comes from the store; which deltas are gone is said."""
-    monkeypatch.setattr("ash.sessions.stream.RING_BYTES", 20_000)
+    monkeypatch.setattr("ash.sessions.frame_ring.RING_BYTES", 20_000)
     message = ash.send_message(session, "BURST: 2000", include_partial_messages=True)
     async with message as events:
         first = await anext(events)

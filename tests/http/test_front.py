@@ -14,7 +14,7 @@ from ash.http.cors import Cors
 from ash.http.event_stream import PING_SECONDS
 from ash.http.front import MAX_BODY, Front
 from ash.http.services import Services
-from ash.sessions.stream import RING_BYTES, Stream
+from ash.sessions.frame_ring import RING_BYTES, FrameRing
 
 PATH = "/api/sessions/some-session/messages"
 
@@ -38,7 +38,7 @@ class Sessions:
     """One session, whose turn the test shows."""
 
     def __init__(self):
-        self.stream = Stream(1)
+        self.stream = FrameRing(1)
         self.turn = Turn(1)
         self.asked = []
         self.refusal = None

@@ -11,7 +11,7 @@ from ash import events
 from ash.http.event_stream import PING_SECONDS
 from ash.http.front import Front
 from ash.http.services import Services
-from ash.sessions.stream import RING_BYTES, Stream
+from ash.sessions.frame_ring import RING_BYTES, FrameRing
 from ash.sessions.watch import Watch
 
 HELLO = b": stream\nretry: 1000\nid: 0\n\n"
@@ -26,7 +26,7 @@ class Sessions:
     """One session, watched from its first frame; what the test shows is all in the ring."""
 
     def __init__(self):
-        self.stream = Stream(1)
+        self.stream = FrameRing(1)
         self.asked = []
 
     @asynccontextmanager

@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from ash.model import Session, SessionSettings, StoredSession
 from ash.protocol import Done, Message, Query
-from ash.sessions.stream import Cut, Stream
+from ash.sessions.frame_ring import FrameRing, Lagged
 from ash.sessions.turn import Turn, TurnContext
 from ash.store import open_store
 
@@ -91,7 +91,7 @@ class Scene:
     def __init__(self, store, path, stored, nursery):
         self.store = Spy(store)
         self.stored = stored
-        self.stream = Stream(stored.next_frame)
+        self.ring = FrameRing(stored.next_frame)
         self.sandbox = Channel()
         self.silence_timeout = 0.0
         self._path = path
@@ -102,7 +102,7 @@ class Scene:
         self.sandbox = Channel()
         query = Query(prompt=Raw(prompt), session_id=SESSION)
         context = TurnContext(
-            self.stored, self.stream, self.store, FixedClock(), self.silence_timeout
+            self.stored, self.ring, self.store, FixedClock(), self.silence_timeout
         )
         turn = Turn(context, self.sandbox, query)
         self.nursery.start_soon(turn.run, self.sandbox.batches)
@@ -118,8 +118,8 @@ class Scene:
         frames, cursor = [], turn.first_frame
         while turn.last_frame is None or cursor <= turn.last_frame:
             try:
-                data, cursor = await self.stream.read(cursor, cursor + 1)
-            except Cut:
+                data, cursor = await self.ring.read(cursor, cursor + 1)
+            except Lagged:
                 return [*frames, "cut"]
             lines = data.decode().split("\n")
             frames.append((lines[1].removeprefix("event: "), json.loads(lines[2][6:])))
@@ -127,7 +127,7 @@ class Scene:
 
     def shown_now(self):
         """What can be read without waiting, as text."""
-        return b"".join(self.stream._frames).decode()
+        return b"".join(self.ring._frames).decode()
 
     def rows(self, query):
         """What the database has, read beside the store."""

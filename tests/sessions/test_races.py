@@ -43,7 +43,7 @@ class Callers:
         self.errors = []
         self.accepted = Counter()
         self.inherited = {}
-        self.streams = []
+        self.rings = []
         self.ids = []
         self.numbers = count()
 
@@ -82,11 +82,11 @@ class Callers:
     async def message(self, session_id, when_busy="refuse"):
         prompt = b'"%d"' % next(self.numbers)
         query = Query(prompt=Raw(prompt), session_id=session_id)
-        turn, stream = await self.sessions.send(TENANT, session_id, query, when_busy)
+        turn, ring = await self.sessions.send(TENANT, session_id, query, when_busy)
         self.accepted[session_id] += 1
         frames = []
-        await follow(turn, stream, frames)
-        self.streams.append(frames)
+        await follow(turn, ring, frames)
+        self.rings.append(frames)
 
     async def message_queued(self, session_id):
         await self.message(session_id, "queue")
@@ -135,11 +135,11 @@ ACTIONS = (
 )
 
 
-async def follow(turn, stream, frames):
+async def follow(turn, ring, frames):
     cursor = turn.first_frame
     while turn.last_frame is None or cursor <= turn.last_frame:
         end = None if turn.last_frame is None else turn.last_frame + 1
-        data, cursor = await stream.read(cursor, end)
+        data, cursor = await ring.read(cursor, end)
         frames += [block.split(b"\n")[1][7:] for block in data.split(b"\n\n") if block]
 
 
@@ -208,7 +208,7 @@ async def check(world, callers):
     assert [] == world.twice
     allowed = {400, 409, 410, 503, *([502] if world.deaths else [])}
     assert [] == [repr(error) for _, error in callers.errors if error.status not in allowed]
-    for frames in callers.streams:
+    for frames in callers.rings:
         assert ((b"session_start", b"done"), 1) == ((frames[0], frames[-1]), frames.count(b"done"))
     await trio.sleep(60)
     for session_id in callers.ids:

@@ -11,7 +11,7 @@ from ash import __version__
 from ash.errors import Conflict, Unavailable
 from ash.lifecycle import CHANGES
 from ash.protocol import Failed, Interrupt, Message, Query, Shutdown
-from ash.sessions.stream import RESERVE
+from ash.sessions.frame_ring import RESERVE
 from ash.sessions.turn import STEP_SECONDS
 
 BUDGET = Message(Raw(b'{"type":"result","subtype":"error_max_turns","is_error":true}'))
@@ -101,7 +101,7 @@ async def test_frame_ids_go_on_in_the_next_turn(scene, result, end):
 async def test_ids_are_reserved_anew_before_they_run_out(scene, delta, result, end):
     """What is shown next is reserved before, also when there is nothing else to store."""
     turn = await scene.accepted()
-    scene.stream.next_id = low = scene.stream.reserved - 10
+    scene.ring.next_id = low = scene.ring.reserved - 10
     await scene.sandbox.say(delta)
     await scene.sandbox.say(result, end)
     await turn.finished.wait()
@@ -129,7 +129,7 @@ async def test_messages_are_stored_before_they_are_shown(scene, delta, text):
     assert "message" not in scene.shown_now()
     scene.store.gates["append"].set()
     while "yes" not in scene.shown_now():
-        await scene.stream.read(scene.stream.next_id)
+        await scene.ring.read(scene.ring.next_id)
     scene.sandbox.die()
     await turn.finished.wait()
 
@@ -423,7 +423,7 @@ async def test_agent_has_its_time_after_a_store_that_hung(scene, nursery, text, 
     await wait_all_tasks_blocked()
     mock_clock.jump(60)
     gate.set()
-    await scene.stream.read(scene.stream.next_id)
+    await scene.ring.read(scene.ring.next_id)
     for _ in range(2):
         await wait_all_tasks_blocked()
         mock_clock.jump(STEP_SECONDS - 0.1)
@@ -445,7 +445,7 @@ async def test_talking_does_not_put_the_end_off(scene, nursery, text, mock_clock
         await wait_all_tasks_blocked()
         mock_clock.jump(0.5)
         gate.set()
-        await scene.stream.read(scene.stream.next_id)
+        await scene.ring.read(scene.ring.next_id)
         await wait_all_tasks_blocked()
     await turn.finished.wait()
     assert turn.killed

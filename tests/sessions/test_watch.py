@@ -8,9 +8,9 @@ import trio
 from msgspec import Raw
 
 from ash.protocol import Message
-from ash.sessions import stream as stream_module
+from ash.sessions import frame_ring as stream_module
 from ash.sessions import watch as watch_module
-from ash.sessions.stream import Cut, Stream
+from ash.sessions.frame_ring import FrameRing, Lagged
 from ash.sessions.watch import Watch
 from tests.sessions.conftest import SESSION
 
@@ -61,8 +61,8 @@ def split(data):
     return [(int(block.split(b"\n", 1)[0][4:]), block) for block in blocks]
 
 
-def shown(stream):
-    return split(b"".join(stream._frames))
+def shown(ring):
+    return split(b"".join(ring._frames))
 
 
 def lasting(frames):
@@ -71,20 +71,20 @@ def lasting(frames):
 
 def restarted(scene, next_frame=None):
     """The stream that a daemon has which starts after this one."""
-    return Stream(next_frame or scene.rows("SELECT next_frame FROM sessions")[0][0])
+    return FrameRing(next_frame or scene.rows("SELECT next_frame FROM sessions")[0][0])
 
 
-def watch(scene, after=0, stream=None):
-    return Watch(scene.store, "default", SESSION, stream or scene.stream, after + 1)
+def watch(scene, after=0, ring=None):
+    return Watch(scene.store, "default", SESSION, ring or scene.ring, after + 1)
 
 
 async def read(watcher):
     """All that comes without waiting for what is published."""
-    watcher._stream.end()
+    watcher._ring.end()
     written = bytearray()
     while data := await watcher.read():
         written += data
-    watcher._stream.ended = False
+    watcher._ring.ended = False
     return split(written)
 
 
@@ -98,7 +98,7 @@ async def test_recent_frames_come_from_the_ring(scene, play, text):
     """All of them, deltas too, and the store is not asked."""
     await play([DELTA], [text])
     scene.store.asked.clear()
-    assert shown(scene.stream)[2:] == await read(watch(scene, after=8))
+    assert shown(scene.ring)[2:] == await read(watch(scene, after=8))
     assert [] == scene.store.asked
 
 
@@ -106,7 +106,7 @@ async def test_replay_is_what_was_shown(scene, play, text):
     """After a restart the same bytes come under the same ids, granular frames included."""
     await play([text], [TOOL_USE])
     await play(last=FAILED)
-    live = shown(scene.stream)
+    live = shown(scene.ring)
     events = [block.split(b"\n")[1] for _, block in live]
     assert {b"event: tool_use", b"event: error", b"event: done"} < set(events)
     for after in range(live[-1][0] + 1):
@@ -117,7 +117,7 @@ async def test_replay_is_what_was_shown(scene, play, text):
 async def test_replay_of_a_later_ash_says_what_was_said(scene, play, monkeypatch):
     """The version in `session_start` is that of the ash which ran the turn."""
     await play()
-    live = shown(scene.stream)
+    live = shown(scene.ring)
     monkeypatch.setattr(watch_module, "__version__", "99.0")
     assert live == await read(watch(scene, 0, restarted(scene)))
 
@@ -125,11 +125,11 @@ async def test_replay_of_a_later_ash_says_what_was_said(scene, play, monkeypatch
 async def test_lost_deltas_are_named_once(scene, play, text):
     """Each hole between what lasts is one gap, whose id is the last that is missing."""
     await play([DELTA, DELTA], [text], [DELTA])
-    live = shown(scene.stream)
+    live = shown(scene.ring)
     # session_start 7, deltas with their messages 8 to 11, text 12, delta 13 and 14, …
-    stream = restarted(scene)
-    found = await read(watch(scene, 0, stream))
-    latest = stream.next_id - 1
+    ring = restarted(scene)
+    found = await read(watch(scene, 0, ring))
+    latest = ring.next_id - 1
     assert [(8, 12, latest), (13, 15, latest)] == gaps(found)
     assert [11, 14] == [number for number, block in found if b"event: gap" in block]
     named = [frame for frame in found if b"event: gap" not in frame[1]]
@@ -147,11 +147,11 @@ async def test_gap_begins_where_the_client_was(scene, play, text):
 async def test_ids_that_were_skipped_between_turns_are_no_gap(scene, play):
     """A restart skips what was reserved; nothing was shown there."""
     await play()
-    before = shown(scene.stream)
+    before = shown(scene.ring)
     last = before[-1][0]
-    scene.stream = restarted(scene)
+    scene.ring = restarted(scene)
     await play()
-    after = shown(scene.stream)
+    after = shown(scene.ring)
     assert after[0][0] > last + 1000
     assert before + after == await read(watch(scene, 0))
     assert after == await read(watch(scene, last))
@@ -161,11 +161,11 @@ async def test_ids_that_were_skipped_between_turns_are_no_gap(scene, play):
 async def test_what_a_crash_took_along_is_named(scene, play, text):
     """Between the last message of a cut turn and its end deltas may have been shown."""
     await play([text], [DELTA], open_=True)
-    live = shown(scene.stream)
+    live = shown(scene.ring)
     await scene.store.recover("me", "2026-01-02T03:04:06.000Z")
-    stream = restarted(scene)
-    found = await read(watch(scene, 0, stream))
-    error, done = stream.next_id - 2, stream.next_id - 1
+    ring = restarted(scene)
+    found = await read(watch(scene, 0, ring))
+    error, done = ring.next_id - 2, ring.next_id - 1
     assert lasting(live)[:2] == found[:2]
     assert [(9, error, done)] == gaps(found)
     assert [error - 1, error, done] == [number for number, _ in found[2:]]
@@ -175,9 +175,9 @@ async def test_what_a_crash_took_along_is_named(scene, play, text):
 async def test_turn_that_could_not_be_stored_leaves_a_gap(scene, play, text):
     """Its stream was broken off: what came after its last message is not known to the store."""
     await play([text], open_=True)
-    stream = restarted(scene)
-    found = await read(watch(scene, 8, stream))
-    assert [(9, stream.next_id, stream.next_id - 1)] == gaps(found)
+    ring = restarted(scene)
+    found = await read(watch(scene, 8, ring))
+    assert [(9, ring.next_id, ring.next_id - 1)] == gaps(found)
 
 
 @pytest.mark.parametrize("page", [1, 200])
@@ -187,11 +187,11 @@ async def test_what_the_ring_forgot_comes_from_the_store(scene, play, text, monk
     monkeypatch.setattr(stream_module, "RING_BYTES", 600)
     monkeypatch.setattr(stream_module, "RING_LARGEST", 1)
     await play([text], [DELTA] * 4, [DELTA], [text], open_=True)
-    earliest = scene.stream.earliest
-    assert 10 < earliest < scene.stream.next_id - 1
+    earliest = scene.ring.earliest
+    assert 10 < earliest < scene.ring.next_id - 1
     found = await read(watch(scene, 0))
-    assert [7, 8, earliest - 1, *range(earliest, scene.stream.next_id)] == [n for n, _ in found]
-    assert [(9, earliest, scene.stream.next_id - 1)] == gaps(found)
+    assert [7, 8, earliest - 1, *range(earliest, scene.ring.next_id)] == [n for n, _ in found]
+    assert [(9, earliest, scene.ring.next_id - 1)] == gaps(found)
 
 
 @pytest.mark.parametrize("page", [1, 2, 3])
@@ -200,7 +200,7 @@ async def test_long_history_is_read_in_pages(scene, play, text, monkeypatch, pag
     for _ in range(3):
         await play([text], [TOOL_USE])
     monkeypatch.setattr(watch_module, "PAGE", page)
-    assert shown(scene.stream) == await read(watch(scene, 0, restarted(scene)))
+    assert shown(scene.ring) == await read(watch(scene, 0, restarted(scene)))
 
 
 async def test_write_is_bounded(scene, play, monkeypatch):
@@ -216,7 +216,7 @@ async def test_write_is_bounded(scene, play, monkeypatch):
 async def test_cursor_of_the_future_is_named(scene, play):
     """A client with an id that was never given out is told what there is, and follows."""
     await play()
-    next_id = scene.stream.next_id
+    next_id = scene.ring.next_id
     found = await read(watch(scene, 5000))
     assert [(5001, next_id, next_id - 1)] == gaps(found)
     watcher = watch(scene, 5000)
@@ -228,15 +228,15 @@ async def test_cursor_of_the_future_is_named(scene, play):
 async def test_read_that_is_cancelled_loses_nothing(scene, play, text):
     """Whichever step it was in: a ping does not cost a frame."""
     await play([text], [TOOL_USE])
-    stream = restarted(scene)
-    stream.end()
+    ring = restarted(scene)
+    ring.end()
     brake = Brake()
     scene.store.gates = dict.fromkeys(("in_turn", "frames_after", "messages"), brake)
-    watcher, written = watch(scene, 0, stream), b""
-    while not written.endswith(shown(scene.stream)[-1][1]):
+    watcher, written = watch(scene, 0, ring), b""
+    while not written.endswith(shown(scene.ring)[-1][1]):
         with trio.CancelScope() as brake.scope:
             written += await watcher.read()
-    assert shown(scene.stream) == split(written)
+    assert shown(scene.ring) == split(written)
     assert brake.calls > 8
 
 
@@ -250,18 +250,18 @@ async def test_watcher_that_falls_behind_is_cut(scene, play, text, monkeypatch):
     for _ in range(8):
         await scene.sandbox.say(text)
     await trio.testing.wait_all_tasks_blocked()
-    with pytest.raises(Cut):
+    with pytest.raises(Lagged):
         await watcher.read()
 
 
 async def test_end_of_the_session_ends_its_watchers(scene, play, text):
     """They get what there is, from the store or the ring, and then nothing."""
     await play([text])
-    for stream in (scene.stream, restarted(scene)):
-        watcher = watch(scene, 0, stream)
+    for ring in (scene.ring, restarted(scene)):
+        watcher = watch(scene, 0, ring)
         assert not watcher.is_ending
-        assert shown(scene.stream) == await read(watcher)
-        stream.end()
+        assert shown(scene.ring) == await read(watcher)
+        ring.end()
         assert watcher.is_ending
         assert b"" == await watcher.read()
 
@@ -269,5 +269,5 @@ async def test_end_of_the_session_ends_its_watchers(scene, play, text):
 async def test_history_of_another_tenant_is_not_read(scene, play):
     """The store itself asks whose session it is."""
     await play()
-    stream = restarted(scene)
-    assert [] == await read(Watch(scene.store, "them", SESSION, stream, 1))
+    ring = restarted(scene)
+    assert [] == await read(Watch(scene.store, "them", SESSION, ring, 1))

@@ -1,8 +1,10 @@
 """The recent frames of a session, for whoever follows it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import trio
+from msgspec import Struct
 
 from ash.events import Frame, sse
 
@@ -22,15 +24,15 @@ WRITE_BYTES = 64 * 1024
 RESERVE = 1 << 20
 
 
-class Cut(Exception):
+class Lagged(Exception):
     """The follower's next frame is no longer here: it has to come back with its cursor."""
 
 
-class Ended(Cut):
+class RingEnded(Lagged):
     """The follower has had the last frame: none will ever come, or not from this daemon."""
 
 
-class Stream:
+class FrameRing:
     """Numbers frames and keeps the latest.
 
     `reserved` is the first id that the store does not know as taken. One turn at a time
@@ -88,13 +90,13 @@ class Stream:
         """
         while cursor >= self.next_id:
             if self.ended:
-                raise Ended
+                raise RingEnded
             if self.broken:
-                raise Cut
+                raise Lagged
             await self._followers.park()
         earliest = self.earliest
         if cursor < earliest:
-            raise Cut
+            raise Lagged
         start = cursor - earliest
         stop, size = start, 0
         last = len(self._frames) if end is None else min(len(self._frames), end - earliest)
@@ -114,3 +116,60 @@ class Stream:
             drop += 1
         del self._frames[:drop]
         self._largest = max(map(len, self._frames))
+
+
+class _Held(Struct, eq=False):
+    ring: FrameRing
+    holders: int = 0
+
+
+class FrameRings:
+    """A session holds its stream while it lives here, a watcher while it watches.
+
+    So a watcher stays when the session is paused, and follows when it is resumed. A stream that
+    nobody holds is forgotten: what lasts of it is in the store.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[str, _Held] = {}
+        self._shut = False
+
+    @contextmanager
+    def to_publish(self, session_id: str, next_frame: int) -> Iterator[FrameRing]:
+        """For the session itself; `next_frame` is the first id that the store has not given out.
+
+        Goes on with the stream that watchers have, unless there are ids that it does not know:
+        another has written, or a write was not told of. Those watchers have to come back.
+        """
+        held = self._held.get(session_id)
+        if held is not None and next_frame > held.ring.reserved:
+            held.ring.break_off()
+        with self.to_watch(session_id, next_frame) as ring:
+            yield ring
+
+    @contextmanager
+    def to_watch(self, session_id: str, next_frame: int) -> Iterator[FrameRing]:
+        """For a watcher; `next_frame` counts only for a stream that nobody holds."""
+        held = self._held.get(session_id)
+        if held is None or held.ring.broken:
+            held = self._held[session_id] = _Held(FrameRing(next_frame))
+        if self._shut:
+            held.ring.end()
+        held.holders += 1
+        try:
+            yield held.ring
+        finally:
+            held.holders -= 1
+            if not held.holders and self._held.get(session_id) is held:
+                del self._held[session_id]
+
+    def end(self, session_id: str) -> None:
+        """The session is over: its watchers may go."""
+        if held := self._held.get(session_id):
+            held.ring.end()
+
+    def shut(self) -> None:
+        """The daemon ends: nothing is published any more."""
+        self._shut = True
+        for held in self._held.values():
+            held.ring.end()

@@ -7,7 +7,14 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from ash.events import Frame
-from ash.sessions.stream import RESERVE, RING_BYTES, RING_LARGEST, WRITE_BYTES, Cut, Stream
+from ash.sessions.frame_ring import (
+    RESERVE,
+    RING_BYTES,
+    RING_LARGEST,
+    WRITE_BYTES,
+    FrameRing,
+    Lagged,
+)
 
 
 def frame(text="x"):
@@ -26,64 +33,64 @@ def ids(data):
     return [int(line[4:]) for line in data.split(b"\n") if line.startswith(b"id: ")]
 
 
-async def read_all(stream, cursor):
+async def read_all(ring, cursor):
     """All that can be read from `cursor` on without waiting, write by write."""
     writes = []
-    while cursor < stream.next_id:
-        data, cursor = await stream.read(cursor)
+    while cursor < ring.next_id:
+        data, cursor = await ring.read(cursor)
         writes.append(data)
     return writes
 
 
 async def test_ids_grow_from_where_the_stream_begins():
     """Frames are numbered without holes, from the first id that is free."""
-    stream = Stream(41)
-    stream.publish([frame("a"), frame("b")])
-    stream.publish([frame("c")])
+    ring = FrameRing(41)
+    ring.publish([frame("a"), frame("b")])
+    ring.publish([frame("c")])
     expected = on_the_wire(41, "a") + on_the_wire(42, "b") + on_the_wire(43, "c")
-    assert (expected, 44) == await stream.read(41)
+    assert (expected, 44) == await ring.read(41)
 
 
 async def test_reader_begins_where_its_cursor_is():
     """Earlier frames are not sent again."""
-    stream = Stream(1)
-    stream.publish([frame("a"), frame("b")])
-    assert (on_the_wire(2, "b"), 3) == await stream.read(2)
+    ring = FrameRing(1)
+    ring.publish([frame("a"), frame("b")])
+    assert (on_the_wire(2, "b"), 3) == await ring.read(2)
 
 
 async def test_reader_waits_for_its_frame(nursery):
     """A reader with nothing to read sleeps until its frame is published."""
-    stream = Stream(1)
+    ring = FrameRing(1)
     got = []
 
     async def follow():
-        got.append(await stream.read(2))
+        got.append(await ring.read(2))
 
     nursery.start_soon(follow)
     await wait_all_tasks_blocked()
-    stream.publish([frame("a")])
+    ring.publish([frame("a")])
     await wait_all_tasks_blocked()
     assert [] == got
-    stream.publish([frame("b")])
+    ring.publish([frame("b")])
     await wait_all_tasks_blocked()
     assert [(on_the_wire(2, "b"), 3)] == got
 
 
 async def test_followers_read_at_their_own_pace(nursery):
     """Several followers get the same frames, each when it asks."""
-    stream = Stream(1)
+    ring = FrameRing(1)
     got = {"one": [], "other": []}
 
     async def follow(name):
         cursor = 1
         while True:
-            data, cursor = await stream.read(cursor)
+            data, cursor = await ring.read(cursor)
             got[name].append(data)
 
     nursery.start_soon(follow, "one")
-    stream.publish([frame("a")])
+    ring.publish([frame("a")])
     await wait_all_tasks_blocked()
-    stream.publish([frame("b")])
+    ring.publish([frame("b")])
     nursery.start_soon(follow, "other")
     await wait_all_tasks_blocked()
     nursery.cancel_scope.cancel()
@@ -93,16 +100,16 @@ async def test_followers_read_at_their_own_pace(nursery):
 
 async def test_end_is_not_read_over():
     """A reader of one turn gets nothing of the next."""
-    stream = Stream(1)
-    stream.publish([frame("mine"), frame("done"), frame("next turn")])
-    assert (on_the_wire(1, "mine") + on_the_wire(2, "done"), 3) == await stream.read(1, end=3)
+    ring = FrameRing(1)
+    ring.publish([frame("mine"), frame("done"), frame("next turn")])
+    assert (on_the_wire(1, "mine") + on_the_wire(2, "done"), 3) == await ring.read(1, end=3)
 
 
 async def test_write_takes_what_fits():
     """Frames that are there together go out together, up to the size of a write."""
-    stream = Stream(1)
-    stream.publish([sized(1000)] * 150)
-    writes = await read_all(stream, 1)
+    ring = FrameRing(1)
+    ring.publish([sized(1000)] * 150)
+    writes = await read_all(ring, 1)
     assert list(range(1, 151)) == ids(b"".join(writes))
     assert 3 == len(writes)
     assert all(len(data) <= WRITE_BYTES for data in writes)
@@ -110,90 +117,90 @@ async def test_write_takes_what_fits():
 
 async def test_write_takes_a_large_frame_alone():
     """A frame larger than a write goes out whole."""
-    stream = Stream(1)
-    stream.publish([frame(), sized(WRITE_BYTES + 1), frame()])
-    assert [[1], [2], [3]] == [ids(data) for data in await read_all(stream, 1)]
+    ring = FrameRing(1)
+    ring.publish([frame(), sized(WRITE_BYTES + 1), frame()])
+    assert [[1], [2], [3]] == [ids(data) for data in await read_all(ring, 1)]
 
 
 async def test_ring_forgets_the_oldest():
     """Memory is bounded, and of what is kept there is always the latest."""
-    stream = Stream(1)
+    ring = FrameRing(1)
     for _ in range(3):
-        stream.publish([sized(10_000)] * (RING_BYTES // 10_000))
-    kept = b"".join(await read_all(stream, stream.next_id - 100))
-    assert list(range(stream.next_id - 100, stream.next_id)) == ids(kept)
-    assert RING_BYTES >= sum(map(len, stream._frames)) == stream._bytes
+        ring.publish([sized(10_000)] * (RING_BYTES // 10_000))
+    kept = b"".join(await read_all(ring, ring.next_id - 100))
+    assert list(range(ring.next_id - 100, ring.next_id)) == ids(kept)
+    assert RING_BYTES >= sum(map(len, ring._frames)) == ring._bytes
 
 
 async def test_follower_too_far_behind_is_cut():
     """A reader whose next frame is forgotten is told so, and one that keeps up is not."""
-    stream = Stream(1)
-    stream.publish([frame("first")])
-    stream.publish([sized(10_000)] * (RING_BYTES // 10_000))
-    with pytest.raises(Cut):
-        await stream.read(1)
-    earliest = stream.next_id - len(stream._frames)
-    with pytest.raises(Cut):
-        await stream.read(earliest - 1)
-    assert [earliest] == ids((await stream.read(earliest, end=earliest + 1))[0])
+    ring = FrameRing(1)
+    ring.publish([frame("first")])
+    ring.publish([sized(10_000)] * (RING_BYTES // 10_000))
+    with pytest.raises(Lagged):
+        await ring.read(1)
+    earliest = ring.next_id - len(ring._frames)
+    with pytest.raises(Lagged):
+        await ring.read(earliest - 1)
+    assert [earliest] == ids((await ring.read(earliest, end=earliest + 1))[0])
 
 
 async def test_frames_larger_than_the_ring_cut_nobody():
     """What comes at once is still there for who was waiting for it, however large it is."""
-    stream = Stream(1)
-    stream.publish([frame("before")])
+    ring = FrameRing(1)
+    ring.publish([frame("before")])
     large = [sized(RING_BYTES + 1)] * (RING_LARGEST - 1)
-    stream.publish([*large, frame("done")])
-    writes = await read_all(stream, 2)
+    ring.publish([*large, frame("done")])
+    writes = await read_all(ring, 2)
     assert [2, 3, 4, 5] == ids(b"".join(writes))
 
 
 async def test_large_frames_do_not_stay():
     """When large frames have been forgotten the bound is the usual one again."""
-    stream = Stream(1)
-    stream.publish([sized(RING_BYTES)] * (2 * RING_LARGEST))
+    ring = FrameRing(1)
+    ring.publish([sized(RING_BYTES)] * (2 * RING_LARGEST))
     for _ in range(5):
-        stream.publish([sized(10_000)] * (RING_BYTES // 10_000))
-    assert RING_BYTES >= sum(map(len, stream._frames))
+        ring.publish([sized(10_000)] * (RING_BYTES // 10_000))
+    assert RING_BYTES >= sum(map(len, ring._frames))
 
 
 async def test_break_off_cuts_who_waits(nursery):
     """Followers get what was shown, and are cut where the next frame could not be stored."""
-    stream = Stream(1)
-    stream.publish([frame("shown")])
+    ring = FrameRing(1)
+    ring.publish([frame("shown")])
     cut = []
 
     async def follow(cursor):
         try:
-            await stream.read(cursor)
-        except Cut:
+            await ring.read(cursor)
+        except Lagged:
             cut.append(cursor)
 
     for cursor in (2, 2):
         nursery.start_soon(partial(follow, cursor))
     await wait_all_tasks_blocked()
-    stream.break_off()
+    ring.break_off()
     await wait_all_tasks_blocked()
     assert [2, 2] == cut
-    assert (on_the_wire(1, "shown"), 2) == await stream.read(1)
-    with pytest.raises(Cut):
-        await stream.read(2)
+    assert (on_the_wire(1, "shown"), 2) == await ring.read(1)
+    with pytest.raises(Lagged):
+        await ring.read(2)
 
 
 async def test_cancelled_reader_loses_nothing():
     """A reader that gives up waiting goes on from the same cursor."""
-    stream = Stream(1)
+    ring = FrameRing(1)
     with trio.move_on_after(0):
-        await stream.read(1)
-    stream.publish([frame("a")])
-    assert (on_the_wire(1, "a"), 2) == await stream.read(1)
+        await ring.read(1)
+    ring.publish([frame("a")])
+    assert (on_the_wire(1, "a"), 2) == await ring.read(1)
 
 
 def test_ids_are_reserved_far_ahead():
     """A new stream asks for ids, and again when half of them are used."""
-    stream = Stream(7)
-    assert 7 + RESERVE == stream.reservation()
-    stream.reserved = 7 + RESERVE
-    assert stream.reservation() is None
-    stream.next_id = 7 + RESERVE // 2
-    assert stream.next_id + RESERVE == stream.reservation()
+    ring = FrameRing(7)
+    assert 7 + RESERVE == ring.reservation()
+    ring.reserved = 7 + RESERVE
+    assert ring.reservation() is None
+    ring.next_id = 7 + RESERVE // 2
+    assert ring.next_id + RESERVE == ring.reservation()

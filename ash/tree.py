@@ -27,10 +27,10 @@ from ash.sandbox.process import Spawner
 from ash.sandbox.sandbox import SandboxDependencies
 from ash.sandbox.sandbox_process import Runtime
 from ash.sandbox.workspace import Workspaces
-from ash.sessions.cloud import Cloud
-from ash.sessions.cloud_opening import open_cloud
+from ash.sessions.cloud import SessionSnapshots
+from ash.sessions.cloud_opening import open_session_snapshots
 from ash.sessions.dependencies import SessionDependencies
-from ash.sessions.files import Files
+from ash.sessions.files import SessionFiles
 from ash.sessions.ledger import StoredSandboxRecords
 from ash.sessions.service import Sessions
 from ash.sessions.session_spec import ServerRules
@@ -57,8 +57,8 @@ class Tree(Struct, frozen=True):
     pool: Pool
     agents: Agents
     sessions: Sessions
-    files: Files
-    cloud: Cloud | None
+    files: SessionFiles
+    snapshots: SessionSnapshots | None
     nursery: trio.Nursery
     opened_at: float
 
@@ -73,9 +73,9 @@ class Tree(Struct, frozen=True):
         grace, scope = self.settings.grace_seconds, self.nursery.cancel_scope
         scope.deadline = trio.current_time() + grace + CLOSE_SECONDS
         await self.sessions.shut_down(grace)
-        if self.cloud is not None:
+        if self.snapshots is not None:
             with trio.move_on_after(UPLOAD_SECONDS):
-                await self.cloud.uploader.settled()
+                await self.snapshots.uploader.settled()
         await before_end()
         scope.cancel()
 
@@ -120,12 +120,12 @@ async def open_tree(settings: Settings, *, systemd: bool) -> AsyncIterator[Tree]
             open_store(data_dir / "ash.db") as store,
             open_cages(data_dir, systemd=systemd) as cages,
             model_upstream(settings) as upstream,
-            _cloud(settings, store) as cloud,
+            _snapshots(settings, store) as snapshots,
         ):
             runtime = await find_runtime(settings, spawner, cages, upstream)
             await settle(store, data_dir, OWNER, SystemClock())
             async with trio.open_nursery() as nursery:
-                yield _grow(settings, store, runtime, cloud, nursery)
+                yield _grow(settings, store, runtime, snapshots, nursery)
                 nursery.cancel_scope.cancel()
 
 
@@ -133,7 +133,7 @@ def _grow(
     settings: Settings,
     store: Store,
     runtime: Runtime,
-    cloud: Cloud | None,
+    snapshots: SessionSnapshots | None,
     nursery: trio.Nursery,
 ) -> Tree:
     data_dir, clock = settings.data_dir.absolute(), SystemClock()
@@ -142,7 +142,7 @@ def _grow(
         Workspaces(data_dir),
         settings.engine_start_timeout,
         settings.script_timeout,
-        cloud=cloud,
+        snapshots=snapshots,
     )
     capacity = Capacity(settings.max_sandboxes, settings.max_warm, settings.parallel_starts)
     pool = Pool(sandbox_dependencies, StoredSandboxRecords(store, OWNER, clock), nursery, capacity)
@@ -153,43 +153,43 @@ def _grow(
         owner=OWNER,
         rules=_rules(settings),
         silence_timeout=settings.turn_silence_timeout,
-        cloud=cloud,
+        snapshots=snapshots,
     )
     sessions = Sessions(dependencies, nursery)
     nursery.start_soon(runtime.disk.run)
     nursery.start_soon(pool.run)
     nursery.start_soon(sessions.sweep)
-    if cloud is not None:
-        nursery.start_soon(cloud.add_all)
-        nursery.start_soon(cloud.uploader.run)
+    if snapshots is not None:
+        nursery.start_soon(snapshots.add_all)
+        nursery.start_soon(snapshots.uploader.run)
     return Tree(
         settings=settings,
         store=store,
         runtime=runtime,
         pool=pool,
-        agents=_agents(store, data_dir, sessions, pool, cloud),
+        agents=_agents(store, data_dir, sessions, pool, snapshots),
         sessions=sessions,
-        files=Files(store, sandbox_dependencies.workspaces),
-        cloud=cloud,
+        files=SessionFiles(store, sandbox_dependencies.workspaces),
+        snapshots=snapshots,
         nursery=nursery,
         opened_at=trio.current_time(),
     )
 
 
 def _agents(
-    store: Store, data_dir: Path, sessions: Sessions, pool: Pool, cloud: Cloud | None
+    store: Store, data_dir: Path, sessions: Sessions, pool: Pool, snapshots: SessionSnapshots | None
 ) -> Agents:
     """Warm sandboxes and backups follow what is deployed."""
 
     def on_deploy(stored: StoredAgent) -> None:
         sessions.keep_warm(stored)
-        if cloud is not None:
-            cloud.agent_changed(stored.agent.tenant_id, stored.agent.name)
+        if snapshots is not None:
+            snapshots.agent_changed(stored.agent.tenant_id, stored.agent.name)
 
     def on_delete(tenant: str, name: str) -> None:
         pool.stop_keeping_warm(tenant, name)
-        if cloud is not None:
-            cloud.agent_changed(tenant, name)
+        if snapshots is not None:
+            snapshots.agent_changed(tenant, name)
 
     return Agents(store, data_dir, SystemClock(), on_deploy, on_delete)
 
@@ -217,8 +217,10 @@ def _network(settings: Settings) -> Policy:
         raise StartError(f"network: {error}") from None
 
 
-def _cloud(settings: Settings, store: Store) -> AbstractAsyncContextManager[Cloud | None]:
-    return open_cloud(
+def _snapshots(
+    settings: Settings, store: Store
+) -> AbstractAsyncContextManager[SessionSnapshots | None]:
+    return open_session_snapshots(
         settings.snapshot_url,
         store,
         settings.data_dir.absolute(),

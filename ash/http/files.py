@@ -13,7 +13,7 @@ from ash.http.uploads import read_uploads
 from ash.requests.pages import choice
 from ash.sandbox.files import OpenFile
 from ash.sandbox.workspace import Source
-from ash.sessions.files import Files
+from ash.sessions.files import SessionFiles
 
 # Read at once: a hop to a thread costs 0.1 ms, and no client takes more at a time.
 PIECE = 256 * 1024
@@ -32,7 +32,7 @@ for _ending, _type in {
     _types.add_type(_type, _ending)
 
 
-def blueprint(files: Files) -> Blueprint:
+def blueprint(files: SessionFiles) -> Blueprint:
     routes = Blueprint("files", __name__, url_prefix="/api/sessions/<session_id>/files")
     routes.record_once(_add_converter)
 
@@ -76,7 +76,7 @@ def _add_converter(state: BlueprintSetupState) -> None:
     state.app.url_map.converters["anything"] = _Anything
 
 
-def _download(files: Files, file: OpenFile, path: str, source: Source) -> Response:
+def _download(files: SessionFiles, file: OpenFile, path: str, source: Source) -> Response:
     name = path.rpartition("/")[2]
     headers = {
         "Content-Type": _content_type(name),
@@ -105,7 +105,7 @@ class _Content(ResponseBody):
     A response that is never begun is never left either: then the file goes with the object.
     """
 
-    def __init__(self, files: Files, file: OpenFile) -> None:
+    def __init__(self, files: SessionFiles, file: OpenFile) -> None:
         self._files = files
         self._file = file
 

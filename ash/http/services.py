@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from ash.agents import Agents
 from ash.keys import Keys
-from ash.sessions.files import Files
+from ash.sessions.files import SessionFiles
 from ash.sessions.service import Sessions
 from ash.tickets import Tickets
 
@@ -17,7 +17,7 @@ Health = Callable[[], dict[str, Any]]
 class Services(Struct, frozen=True):
     agents: Agents
     sessions: Sessions
-    files: Files
+    files: SessionFiles
     keys: Keys
     tickets: Tickets
     health: Health

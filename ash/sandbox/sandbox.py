@@ -95,7 +95,7 @@ class SandboxDependencies(Struct, frozen=True):
     start_timeout: float
     script_timeout: float
     open: Opener = open_sandbox_process
-    cloud: SnapshotFiles | None = None
+    snapshots: SnapshotFiles | None = None
 
 
 class Sandbox:
@@ -144,9 +144,9 @@ class Sandbox:
 
     async def fetch(self) -> None:
         """Before `run`: what it needs and isn't on this disk. Sets `failure` if it can't be had."""
-        if self._dependencies.cloud is not None:
+        if self._dependencies.snapshots is not None:
             try:
-                if await self._dependencies.cloud.bring(self.spec, self.id):
+                if await self._dependencies.snapshots.bring(self.spec, self.id):
                     self._local = "cloud"
             except Exception as error:  # noqa: BLE001 - one sandbox must not take the others along
                 self.fail(error)

@@ -54,7 +54,7 @@ class AgentAbout(Struct, kw_only=True, rename="camel"):
     left_out: list[str]
 
 
-class Cloud:
+class SessionSnapshots:
     """Owns the uploader. What raises for callers raises Unavailable while it can't be reached."""
 
     def __init__(

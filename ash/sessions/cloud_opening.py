@@ -9,14 +9,14 @@ from ash.data_dir import TRANSFERS
 from ash.errors import StartError
 from ash.sandbox.snapshots.backups import Backups
 from ash.sandbox.snapshots.store import StoreFailed
-from ash.sessions.cloud import Cloud
+from ash.sessions.cloud import SessionSnapshots
 from ash.store import Store
 
 
 @asynccontextmanager
-async def open_cloud(
+async def open_session_snapshots(
     url: str | None, store: Store, data_dir: Path, clock: Clock, *, owner: str, disk_mb: int
-) -> AsyncIterator[Cloud | None]:
+) -> AsyncIterator[SessionSnapshots | None]:
     """None without a URL. Raises StartError for one that can't be used.
 
     Whether the store answers is not asked: without it sessions run as well.
@@ -34,4 +34,4 @@ async def open_cloud(
         raise StartError(f"snapshot_url: {error}") from None
     async with cloud.running(opened) as snapshots:
         backups = Backups(snapshots, data_dir / TRANSFERS, clock.now)
-        yield Cloud(store, backups, data_dir, clock=clock, owner=owner, disk_mb=disk_mb)
+        yield SessionSnapshots(store, backups, data_dir, clock=clock, owner=owner, disk_mb=disk_mb)

@@ -6,13 +6,13 @@ from ash.clock import Clock
 from ash.errors import NotFound
 from ash.model import Session, StoredAgent, StoredSession
 from ash.sandbox.pool import Pool
-from ash.sessions.cloud import Cloud
+from ash.sessions.cloud import SessionSnapshots
 from ash.sessions.session_spec import ServerRules
 from ash.store import Store
 
 
 class SessionDependencies(Struct, frozen=True, kw_only=True):
-    """`owner` is this daemon's name in the store; `cloud` has what other daemons left.
+    """`owner` is this daemon's name in the store; `snapshots` has what other daemons left.
 
     Silent for `silence_timeout` seconds, a turn is ended; 0 means never.
     """
@@ -23,7 +23,7 @@ class SessionDependencies(Struct, frozen=True, kw_only=True):
     owner: str
     rules: ServerRules
     silence_timeout: float
-    cloud: Cloud | None = None
+    snapshots: SessionSnapshots | None = None
 
     async def known(self, tenant: str, session_id: str) -> StoredSession:
         """Raises NotFound."""
@@ -34,15 +34,15 @@ class SessionDependencies(Struct, frozen=True, kw_only=True):
 
     async def found(self, tenant: str, session_id: str) -> StoredSession:
         """As `known`, but one that another daemon left is taken over. Raises Unavailable, too."""
-        if self.cloud is not None and await self.store.session(tenant, session_id) is None:
-            await self.cloud.adopt(tenant, session_id)
+        if self.snapshots is not None and await self.store.session(tenant, session_id) is None:
+            await self.snapshots.adopt(tenant, session_id)
         return await self.known(tenant, session_id)
 
     async def agent_of(self, session: Session) -> StoredAgent:
         """Raises NotFound if it was deleted, Unavailable."""
         agent = await self.store.agent(session.tenant_id, session.agent_name)
-        if agent is None and self.cloud is not None:
-            agent = await self.cloud.agent(session.tenant_id, session.agent_name)
+        if agent is None and self.snapshots is not None:
+            agent = await self.snapshots.agent(session.tenant_id, session.agent_name)
         if agent is None:
             raise NotFound(f'The agent "{session.agent_name}" of this session is gone')
         return agent

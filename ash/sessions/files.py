@@ -43,7 +43,7 @@ class Written(Struct, rename="camel"):
     error: str | UnsetType = UNSET
 
 
-class Files:
+class SessionFiles:
     """Reaches into workspaces, never out of them.
 
     Every method raises NotFound for a session that is another's or has no files left, and

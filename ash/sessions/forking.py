@@ -50,7 +50,7 @@ async def _files(
     dependencies: SessionDependencies, parent: Session, live: LiveSession | None, fork_id: str
 ) -> AsyncIterator[None]:
     """What the parent has; it stays the fork's if the block ends well."""
-    if live is None and dependencies.cloud is not None:
-        await dependencies.cloud.bring_session(parent.tenant_id, parent.id)
+    if live is None and dependencies.snapshots is not None:
+        await dependencies.snapshots.bring_session(parent.tenant_id, parent.id)
     async with dependencies.pool.forked_files(parent.id, fork_id):
         yield

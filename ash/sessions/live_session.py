@@ -86,8 +86,8 @@ class LiveSession:
             await self._sandbox.gone.wait()
             await self._store_end()
             # After both: the upload has the files that were kept and what became of the session.
-            if self._sandbox.kept and self._dependencies.cloud is not None:
-                self._dependencies.cloud.session_changed(self.stored.session)
+            if self._sandbox.kept and self._dependencies.snapshots is not None:
+                self._dependencies.snapshots.session_changed(self.stored.session)
         finally:
             self.gone.set()
             self._decided.set()

@@ -254,8 +254,8 @@ class Sessions:
         await self._store.change_session(session_id, CHANGES["end"], now, event=event)
         self._live_sessions.rings.end(session_id)
         session = await self.get(tenant, session_id)
-        if self._dependencies.cloud is not None:
-            self._dependencies.cloud.session_changed(session)
+        if self._dependencies.snapshots is not None:
+            self._dependencies.snapshots.session_changed(session)
         return session
 
     async def messages(

@@ -21,7 +21,7 @@ from ash.model import Session, SessionSettings, StoredSession
 from ash.sandbox import listing
 from ash.sandbox.workspace import Workspaces
 from ash.sessions import files
-from ash.sessions.files import Files
+from ash.sessions.files import SessionFiles
 from ash.store import open_store
 
 NOW = "2026-01-02T03:04:05.678Z"
@@ -116,7 +116,7 @@ async def api(tmp_path, serving):
         keys = Keys(store, b"secret", SystemClock())
         await keys.load(data, KEYS["default"])
         keys._tenants[keys._digest(KEYS["other"])] = "other"
-        service = Files(store, Workspaces(data))
+        service = SessionFiles(store, Workspaces(data))
         server = await serving(make_app(Services(None, None, service, keys, None, dict)))
         yield await Api(data, store, service, server).connect()
 
@@ -282,13 +282,13 @@ async def test_file_that_shrinks_breaks_the_answer_off(api, monkeypatch):
     """A client can tell that what it has is not the whole: the answer ends before its length."""
     workspace = await api.create()
     (workspace / "file").write_bytes(b"x" * 1_000_000)
-    read = Files.read
+    read = SessionFiles.read
 
     async def cut_first(self, file, start, length):
         os.truncate(workspace / "file", 300_000)
         return await read(self, file, start, length)
 
-    monkeypatch.setattr(Files, "read", cut_first)
+    monkeypatch.setattr(SessionFiles, "read", cut_first)
     with pytest.raises(h11.RemoteProtocolError):
         await api.raw("/file")
     assert [] == await left_open()
@@ -299,13 +299,13 @@ async def test_file_that_moves_while_it_is_read_comes_whole(api, monkeypatch):
     workspace = await api.create()
     content = os.urandom(1_000_000)
     (workspace / "file").write_bytes(content)
-    read = Files.read
+    read = SessionFiles.read
 
     async def move_first(self, file, start, length):
         Workspaces(api.data).keep(api.session)
         return await read(self, file, start, length)
 
-    monkeypatch.setattr(Files, "read", move_first)
+    monkeypatch.setattr(SessionFiles, "read", move_first)
     assert content == (await api.raw("/file")).body
     assert not workspace.exists()
 

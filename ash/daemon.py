@@ -111,7 +111,7 @@ def _url(settings: Settings, listeners: list[trio.SocketListener]) -> str:
 
 def _start_line(tree: Tree, url: str) -> str:
     settings, runtime = tree.settings, tree.runtime
-    how = f"{runtime.isolation.name}+{runtime.cages.name}"
+    how = f"{runtime.isolation.name}+{runtime.groups.name}"
     how += "".join(f" ({why})" for why in tree.missing)
     data_dir = settings.data_dir.absolute()
     return f"ash {__version__}  {url}  data={data_dir}  engine={settings.engine}  isolation={how}"

@@ -11,13 +11,13 @@ from ash.config import Settings
 from ash.errors import StartError
 from ash.sandbox.egress import ModelUpstream, credentials
 from ash.sandbox.isolation import detect
-from ash.sandbox.limits import Cages, DiskSweep
+from ash.sandbox.limits import DiskSweep, ResourceGroups
 from ash.sandbox.process import Spawner
 from ash.sandbox.sandbox_process import Runtime
 
 
 async def find_runtime(
-    settings: Settings, spawner: Spawner, cages: Cages, upstream: ModelUpstream
+    settings: Settings, spawner: Spawner, groups: ResourceGroups, upstream: ModelUpstream
 ) -> Runtime:
     """Raises StartError if the CLI is missing, or isolation that is asked for can't be had."""
     given: dict[str, str] = {}
@@ -35,7 +35,7 @@ async def find_runtime(
     return Runtime(
         spawner=spawner,
         isolation=await trio.to_thread.run_sync(find),
-        cages=cages,
+        groups=groups,
         disk=DiskSweep(),
         engine=settings.engine,
         upstream=upstream,

@@ -21,7 +21,7 @@ from ash.log import get_logger
 from ash.model import StoredAgent
 from ash.runtime import find_runtime, model_upstream
 from ash.sandbox.egress import Policy, parse
-from ash.sandbox.limits import Limits, open_cages
+from ash.sandbox.limits import Limits, open_resource_groups
 from ash.sandbox.pool import Capacity, Pool
 from ash.sandbox.process import Spawner
 from ash.sandbox.sandbox import SandboxDependencies
@@ -95,7 +95,7 @@ class Tree(Struct, frozen=True):
             "isolation": {
                 "level": self.settings.effective_isolation,
                 "name": runtime.isolation.name,
-                "limits": runtime.cages.name,
+                "limits": runtime.groups.name,
                 "missing": self.missing,
             },
         }
@@ -103,7 +103,7 @@ class Tree(Struct, frozen=True):
     @property
     def missing(self) -> list[str]:
         """What a better machine has for its sandboxes, in words."""
-        return [*self.runtime.isolation.missing, *self.runtime.cages.missing]
+        return [*self.runtime.isolation.missing, *self.runtime.groups.missing]
 
 
 @asynccontextmanager
@@ -118,11 +118,11 @@ async def open_tree(settings: Settings, *, systemd: bool) -> AsyncIterator[Tree]
     with closing(Spawner()) as spawner:
         async with (
             open_store(data_dir / "ash.db") as store,
-            open_cages(data_dir, systemd=systemd) as cages,
+            open_resource_groups(data_dir, systemd=systemd) as groups,
             model_upstream(settings) as upstream,
             _snapshots(settings, store) as snapshots,
         ):
-            runtime = await find_runtime(settings, spawner, cages, upstream)
+            runtime = await find_runtime(settings, spawner, groups, upstream)
             await settle(store, data_dir, OWNER, SystemClock())
             async with trio.open_nursery() as nursery:
                 yield _grow(settings, store, runtime, snapshots, nursery)

@@ -88,8 +88,8 @@ class Run:
         """One warm sandbox: the only one with processes, a cage and a folder."""
         names = [name for child in descendants(pid) if (name := _bridge_of(child))]
         folders = len(list(self.ground.data_dir.glob("sandboxes/*")))
-        if (len(names), self.ground.cages(), folders) != (1, 1, 1):
-            text = f"{len(names)} bridges, {self.ground.cages()} cages, {folders} folders"
+        if (len(names), self.ground.groups(), folders) != (1, 1, 1):
+            text = f"{len(names)} bridges, {self.ground.groups()} cages, {folders} folders"
             self.faults.append(f"while it lives with one warm sandbox: {text}")
         zombies = [child for child in descendants(pid) if _state(child) == "Z"]
         if zombies:

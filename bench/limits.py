@@ -19,7 +19,7 @@ from pathlib import Path
 
 import trio
 
-from ash.sandbox.limits import Cage, Cages, Limits, open_cages
+from ash.sandbox.limits import Limits, ResourceGroup, ResourceGroups, open_resource_groups
 from ash.sandbox.limits.leftovers import RECORD
 from ash.sandbox.limits.usage import entry_sizes
 from ash.testing import StubModel
@@ -74,23 +74,23 @@ async def measure_cages() -> None:
     times = Times()
     with tempfile.TemporaryDirectory() as folder:
         with times("daemon: detect, sweep, make its groups"):
-            scope = open_cages(Path(folder))
-            cages = await scope.__aenter__()
-        print(f"{cages.name}; missing: {', '.join(cages.missing) or 'nothing'}")
+            scope = open_resource_groups(Path(folder))
+            groups = await scope.__aenter__()
+        print(f"{groups.name}; missing: {', '.join(groups.missing) or 'nothing'}")
         for _ in range(ROUNDS):
-            await _one_life(cages, times)
+            await _one_life(groups, times)
         await scope.__aexit__(None, None, None)
     times.show()
 
 
-async def _one_life(cages: Cages, times: Times) -> None:
+async def _one_life(groups: ResourceGroups, times: Times) -> None:
     with times("start of /bin/true without a cage"):
         await trio.run_process(["/bin/true"])
-    scope = cages.open(Limits())
+    scope = groups.open(Limits())
     with times("make a cage"):
-        cage = await scope.__aenter__()
+        group = await scope.__aenter__()
     with times("start of /bin/true in a cage"):
-        await trio.run_process([*cage.enter, "/bin/true"])
+        await trio.run_process([*group.prefix, "/bin/true"])
     with times("end of an empty cage"):
         await scope.__aexit__(None, None, None)
 
@@ -99,35 +99,37 @@ async def measure_deaths() -> None:
     """From the end of the scope to no process and no folder left."""
     times = Times()
     with tempfile.TemporaryDirectory() as folder:
-        async with open_cages(Path(folder)) as cages:
+        async with open_resource_groups(Path(folder)) as groups:
             for _ in range(10):
-                await _death("one process", "echo; sleep 1000", 256, cages, times)
-                await _death("10 of them outcasts", OUTCASTS, 256, cages, times)
-                await _death("a fork bomb of 256", BOMB, 256, cages, times)
+                await _death("one process", "echo; sleep 1000", 256, groups, times)
+                await _death("10 of them outcasts", OUTCASTS, 256, groups, times)
+                await _death("a fork bomb of 256", BOMB, 256, groups, times)
     times.show()
 
 
-async def _death(name: str, script: str, most: int, cages: Cages, times: Times) -> None:
-    scope = cages.open(Limits(max_processes=most))
-    cage = await scope.__aenter__()
-    process = await _run_first_line(cage, script)
+async def _death(name: str, script: str, most: int, groups: ResourceGroups, times: Times) -> None:
+    scope = groups.open(Limits(max_processes=most))
+    group = await scope.__aenter__()
+    process = await _run_first_line(group, script)
     if script is BOMB:
-        await trio.to_thread.run_sync(_wait_full, cage)
+        await trio.to_thread.run_sync(_wait_full, group)
     with times(f"{name}: kill() alone, in the loop"):
-        cage.kill()
+        group.kill()
     with times(f"{name}: until all is dead and removed"):
         await scope.__aexit__(None, None, None)
     await process.wait()
 
 
-def _wait_full(cage: Cage) -> None:
-    while not cage.pids_hit():
+def _wait_full(group: ResourceGroup) -> None:
+    while not group.pids_hit():
         time.sleep(0.01)
 
 
-async def _run_first_line(cage: Cage, script: str) -> trio.Process:
+async def _run_first_line(group: ResourceGroup, script: str) -> trio.Process:
     process = await trio.lowlevel.open_process(
-        [*cage.enter, "/bin/bash", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [*group.prefix, "/bin/bash", "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
     assert process.stdout is not None
     await process.stdout.receive_some(1)
@@ -138,14 +140,14 @@ async def _run_first_line(cage: Cage, script: str) -> trio.Process:
 async def measure_tools() -> None:
     """How many threads the kernel counts for what agents run; some need a registry."""
     with tempfile.TemporaryDirectory() as folder:
-        async with open_cages(Path(folder)) as cages:
+        async with open_resource_groups(Path(folder)) as groups:
             for command in TOOLS:
-                async with cages.open(Limits(max_processes=4096)) as cage:
-                    argv = [*cage.enter, "/bin/bash", "-c", f"cd {folder}; {command}"]
+                async with groups.open(Limits(max_processes=4096)) as group:
+                    argv = [*group.prefix, "/bin/bash", "-c", f"cd {folder}; {command}"]
                     done = await trio.run_process(
                         argv, check=False, capture_stdout=True, capture_stderr=True
                     )
-                    peak = _number(cage, "pids.peak")
+                    peak = _number(group, "pids.peak")
                 how = "" if done.returncode == 0 else f" (exit code {done.returncode})"
                 print(f"  {command:32} {peak} threads at most{how}")
 
@@ -203,8 +205,8 @@ def _show(when: str, data: Path) -> None:
     )
 
 
-def _number(cage: Cage, name: str) -> int:
-    file = next(folder / name for folder in cage.folders if (folder / name).exists())
+def _number(group: ResourceGroup, name: str) -> int:
+    file = next(folder / name for folder in group.folders if (folder / name).exists())
     return int(file.read_text())
 
 

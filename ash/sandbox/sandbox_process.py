@@ -13,7 +13,7 @@ from ash.protocol import Command
 from ash.sandbox.egress import SOCKET_NAME, Egress, ModelUpstream, open_listener
 from ash.sandbox.environment import environment
 from ash.sandbox.isolation import Isolation, Place
-from ash.sandbox.limits import Cage, Cages, DiskSweep, Limits
+from ash.sandbox.limits import DiskSweep, Limits, ResourceGroup, ResourceGroups
 from ash.sandbox.link import Link
 from ash.sandbox.logs import LogSink, pump
 from ash.sandbox.process import Process, Spawner
@@ -27,7 +27,7 @@ class Runtime(Struct, frozen=True):
 
     spawner: Spawner
     isolation: Isolation
-    cages: Cages
+    groups: ResourceGroups
     disk: DiskSweep
     engine: str
     upstream: ModelUpstream
@@ -37,12 +37,14 @@ class Runtime(Struct, frozen=True):
 class SandboxProcess:
     """`nursery` is for the work done in it and ends with it; `died` is set when it is gone."""
 
-    def __init__(self, link: Link, process: Process, cage: Cage, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, link: Link, process: Process, group: ResourceGroup, nursery: trio.Nursery
+    ) -> None:
         self.link = link
         self.nursery = nursery
         self.died = link.closed
         self._process = process
-        self._cage = cage
+        self._group = group
 
     @property
     def pid(self) -> int:
@@ -55,12 +57,12 @@ class SandboxProcess:
 
     def kill(self) -> None:
         """Ends every process in it, now."""
-        self._cage.kill()
+        self._group.kill()
         self._process.kill()
 
     def take_limit_report(self) -> str | None:
         """Which limits were hit since the last call, in words for the agent's user."""
-        return self._cage.take_limit_report()
+        return self._group.take_limit_report()
 
     async def exit_reason(self) -> str:
         """How the process ended, for the error that its session gets."""
@@ -91,12 +93,12 @@ async def open_sandbox_process(
     async with (
         open_listener(place.sockets) as way_out,
         _settled(runtime.isolation, place) as settled,
-        runtime.cages.open(limits) as cage,
+        runtime.groups.open(limits) as group,
     ):
         ours, theirs = socket.socketpair()
         link = Link(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
         with theirs:
-            process = await _start(runtime, settled, env, cage, theirs.fileno())
+            process = await _start(runtime, settled, env, group, theirs.fileno())
         try:
             async with trio.open_nursery() as outer:
                 outer.start_soon(pump, process.stdout, "stdout", log)
@@ -105,12 +107,12 @@ async def open_sandbox_process(
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(link.run)
                         nursery.start_soon(egress.serve, way_out)
-                        sandbox = SandboxProcess(link, process, cage, nursery)
-                        with _disk_watched(runtime.disk, place, sandbox, cage):
+                        sandbox = SandboxProcess(link, process, group, nursery)
+                        with _disk_watched(runtime.disk, place, sandbox, group):
                             yield sandbox
                         nursery.cancel_scope.cancel()
                 finally:
-                    cage.kill()
+                    group.kill()
                     process.kill()
                     outer.cancel_scope.deadline = trio.current_time() + LAST_WORDS_SECONDS
         finally:
@@ -129,21 +131,21 @@ async def _settled(isolation: Isolation, place: Place) -> AsyncIterator[Place]:
 
 @contextmanager
 def _disk_watched(
-    disk: DiskSweep, place: Place, sandbox: SandboxProcess, cage: Cage
+    disk: DiskSweep, place: Place, sandbox: SandboxProcess, group: ResourceGroup
 ) -> Iterator[None]:
     """A sandbox that goes over its disk limit is ended: what it has open could go on growing."""
 
     def over(text: str) -> None:
-        cage.note(text)
+        group.note(text)
         sandbox.kill()
 
     folders = [place.workspace, place.home]
-    with disk.watch(folders, cage.limits.disk_mb, over, cage.processes):
+    with disk.watch(folders, group.limits.disk_mb, over, group.processes):
         yield
 
 
 async def _start(
-    runtime: Runtime, place: Place, env: Mapping[str, str], cage: Cage, fd: int
+    runtime: Runtime, place: Place, env: Mapping[str, str], group: ResourceGroup, fd: int
 ) -> Process:
     inside = runtime.isolation.inside(place)
     full = {
@@ -156,7 +158,7 @@ async def _start(
     wrapped = runtime.isolation.wrap([sys.executable, "-P", "-m", "bridge"], place, full)
     try:
         return await runtime.spawner.start(
-            [*cage.enter, *wrapped.argv],
+            [*group.prefix, *wrapped.argv],
             env=wrapped.env,
             cwd=place.workspace,
             pass_fds=[fd, *wrapped.fds],

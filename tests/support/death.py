@@ -98,7 +98,7 @@ class Ground:
             return (self.data_dir / "cgroups").read_text().splitlines()
         return []
 
-    def cages(self) -> int:
+    def groups(self) -> int:
         """How many sandboxes have a group, at the most."""
         return max(
             (sum(each.is_dir() for each in Path(g).iterdir()) for g in self.cgroups()), default=0

@@ -37,7 +37,7 @@ class Upstream:
 RUNTIME = Runtime(
     spawner=None,
     isolation=None,
-    cages=None,
+    groups=None,
     disk=None,
     engine="fake",
     upstream=Upstream(),

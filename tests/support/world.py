@@ -210,7 +210,7 @@ class World:
         runtime = Runtime(
             spawner=None,
             isolation=None,
-            cages=None,
+            groups=None,
             disk=None,
             engine="fake",
             upstream=Upstream(),

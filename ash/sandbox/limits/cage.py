@@ -6,26 +6,26 @@ import trio
 
 from ash.sandbox.limits import cgroupfs, killing
 from ash.sandbox.limits.amounts import Limits
-from ash.sandbox.limits.drivers import Driver, Folders, Oom
-from ash.sandbox.limits.entering import enter
+from ash.sandbox.limits.drivers import CgroupVersion, Folders, OomCounts
+from ash.sandbox.limits.entering import joining_prefix
 
 # How often a cage is looked at that is to become empty: often at first, as most are at once.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
 
 
-class Cage:
-    """Made before its first process, which gets in by the prefix `enter`; see `Cages.open`.
+class ResourceGroup:
+    """Made before its first process, which gets in by the prefix `joining_prefix`; see `Cages.open`.
 
-    Where there are no cgroups it has no folders: then only `enter` has an effect, and killing
+    Where there are no cgroups it has no folders: then only `joining_prefix` has an effect, and killing
     is left to the process's own group and namespace.
     """
 
-    def __init__(self, driver: Driver, folders: Folders, limits: Limits) -> None:
+    def __init__(self, version: CgroupVersion, folders: Folders, limits: Limits) -> None:
         self.limits = limits
-        self.enter = enter(folders, limits)
-        self._driver = driver
+        self.prefix = joining_prefix(folders, limits)
+        self._version = version
         self._folders = folders
-        self._seen_oom = Oom(0, 0)
+        self._seen_oom = OomCounts(0, 0)
         self._seen_pids = 0
         self._notes: list[str] = []
 
@@ -88,27 +88,27 @@ class Cage:
         most = self.limits.max_processes
         return [f"The agent went over its limit of {most} processes and threads"]
 
-    def _oom(self) -> Oom:
+    def _oom(self) -> OomCounts:
         memory = self._folders.get("memory")
-        return self._driver.oom(memory) if memory else Oom(0, 0)
+        return self._version.oom(memory) if memory else OomCounts(0, 0)
 
 
-def make(driver: Driver, folders: Folders, limits: Limits) -> Cage:
+def make(version: CgroupVersion, folders: Folders, limits: Limits) -> ResourceGroup:
     """Makes the folders and sets the limits; blocks. Raises OSError, and then leaves nothing."""
     try:
         for folder in dict.fromkeys(folders.values()):
             cgroupfs.make(folder)
-        _set(driver, folders, limits)
+        _set(version, folders, limits)
     except OSError:
         killing.end(folders)
         raise
-    return Cage(driver, folders, limits)
+    return ResourceGroup(version, folders, limits)
 
 
-def _set(driver: Driver, folders: Folders, limits: Limits) -> None:
-    for setting in driver.settings(limits):
-        if setting.part not in folders:
+def _set(version: CgroupVersion, folders: Folders, limits: Limits) -> None:
+    for setting in version.settings(limits):
+        if setting.controller not in folders:
             continue
-        file = folders[setting.part] / setting.file
+        file = folders[setting.controller] / setting.file
         if not setting.optional or file.exists():
             cgroupfs.write(file, setting.value)

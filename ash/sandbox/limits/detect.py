@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from ash.sandbox.limits import cgroupfs, delegation
 from ash.sandbox.limits.amounts import Limits
-from ash.sandbox.limits.drivers import V1, V2, Driver, Part
-from ash.sandbox.limits.entering import enter
+from ash.sandbox.limits.drivers import V1, V2, CgroupVersion, Controller
+from ash.sandbox.limits.entering import joining_prefix
 from ash.sandbox.limits.hierarchies import Own, own_cgroups
 from ash.sandbox.limits.killing import end
 
@@ -18,14 +18,14 @@ from ash.sandbox.limits.killing import end
 PREFIX = "ash-"
 
 # What is said of each part that has no cgroup.
-_WITHOUT: Mapping[Part, str] = {
+_WITHOUT: Mapping[Controller, str] = {
     "memory": "memory is limited for each process only",
     "pids": "processes are limited for each user only, and not for root",
     "cpu": "CPU is not limited",
 }
 
 
-class Ground(Struct, frozen=True):
+class CgroupSupport(Struct, frozen=True):
     """What limits are built on: the daemon's own cgroup for each part that works.
 
     `missing` says in words what a better machine has. `controllers` are to be handed on to
@@ -33,13 +33,13 @@ class Ground(Struct, frozen=True):
     """
 
     name: str
-    driver: Driver
-    parents: dict[Part, Path]
+    version: CgroupVersion
+    parents: dict[Controller, Path]
     controllers: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
 
-def detect(proc: Path = Path("/proc/self"), *, systemd: bool = True) -> Ground:
+def detect(proc: Path = Path("/proc/self"), *, systemd: bool = True) -> CgroupSupport:
     """The best ground there is. Blocks.
 
     Under version 2 it may move this process, and others of its group, to a leaf of a group that
@@ -54,14 +54,16 @@ def detect(proc: Path = Path("/proc/self"), *, systemd: bool = True) -> Ground:
     return _rlimits("there are no cgroups here")
 
 
-def _detect_v1(own: Own) -> Ground:
-    parents: dict[Part, Path] = {part: own.v1[part] for part in _WITHOUT if part in own.v1}
+def _detect_v1(own: Own) -> CgroupSupport:
+    parents: dict[Controller, Path] = {
+        controller: own.v1[controller] for controller in _WITHOUT if controller in own.v1
+    }
     if own.v2:
         parents["kill"] = own.v2
     return _tried(V1(), parents, ())
 
 
-def _detect_v2(proc: Path, *, systemd: bool) -> Ground:
+def _detect_v2(proc: Path, *, systemd: bool) -> CgroupSupport:
     base = _base(proc)
     if base is None and systemd and delegation.ask_systemd():
         base = _base(proc)
@@ -74,46 +76,55 @@ def _detect_v2(proc: Path, *, systemd: bool) -> Ground:
         controllers = delegation.divide(base)
     except OSError as error:
         return _rlimits(f"the cgroup {base} can't be divided: {error.strerror}")
-    parents: dict[Part, Path] = {part: base for part in _WITHOUT if part in controllers}
+    parents: dict[Controller, Path] = {
+        controller: base for controller in _WITHOUT if controller in controllers
+    }
     return _tried(V2(), {**parents, "kill": base}, controllers)
 
 
-def _tried(driver: Driver, parents: dict[Part, Path], controllers: tuple[str, ...]) -> Ground:
+def _tried(
+    version: CgroupVersion, parents: dict[Controller, Path], controllers: tuple[str, ...]
+) -> CgroupSupport:
     """What is left of `parents` after a cage has been made there, entered and removed."""
     name = f"try-ash-{uuid4().hex[:8]}"
-    probe = {part: parent / name for part, parent in parents.items()}
+    probe = {controller: parent / name for controller, parent in parents.items()}
     missing: list[str] = []
     try:
-        for part, folder in list(probe.items()):
-            if why := _why_not(driver, part, folder):
-                missing.append(f"there is no cgroup for {part} in {folder.parent}: {why}")
-                del probe[part]
+        for controller, folder in list(probe.items()):
+            if why := _why_not(version, controller, folder):
+                missing.append(f"there is no cgroup for {controller} in {folder.parent}: {why}")
+                del probe[controller]
         if refusal := _refusal(probe):
             return _rlimits(refusal)
-        if "memory" in probe and _swaps_unlimited(driver, probe["memory"]):
+        if "memory" in probe and _swaps_unlimited(version, probe["memory"]):
             missing.append("swap is not limited: the kernel has no counter for it")
     finally:
-        end({part: parent / name for part, parent in parents.items()})
-    works = {part: parents[part] for part in probe}
-    return _ground(driver, works, controllers, missing)
+        end({controller: parent / name for controller, parent in parents.items()})
+    works = {controller: parents[controller] for controller in probe}
+    return _ground(version, works, controllers, missing)
 
 
 def _ground(
-    driver: Driver, works: dict[Part, Path], controllers: tuple[str, ...], missing: Sequence[str]
-) -> Ground:
-    lacks = [text for part, text in _WITHOUT.items() if part not in works]
-    name = "rlimits" if len(lacks) == len(_WITHOUT) else driver.name
-    return Ground(name, driver, works, controllers, (*missing, *lacks))
+    version: CgroupVersion,
+    works: dict[Controller, Path],
+    controllers: tuple[str, ...],
+    missing: Sequence[str],
+) -> CgroupSupport:
+    lacks = [text for controller, text in _WITHOUT.items() if controller not in works]
+    name = "rlimits" if len(lacks) == len(_WITHOUT) else version.name
+    return CgroupSupport(name, version, works, controllers, (*missing, *lacks))
 
 
-def _rlimits(reason: str) -> Ground:
+def _rlimits(reason: str) -> CgroupSupport:
     """No cgroups: `ulimit` is all there is."""
     return _ground(V2(), {}, (), [reason])
 
 
-def _why_not(driver: Driver, part: Part, folder: Path) -> str | None:
+def _why_not(version: CgroupVersion, controller: Controller, folder: Path) -> str | None:
     """Why the folder can't be had, or that it lacks what the part needs."""
-    needed = [s.file for s in driver.settings(Limits()) if s.part == part and not s.optional]
+    needed = [
+        s.file for s in version.settings(Limits()) if s.controller == controller and not s.optional
+    ]
     try:
         # Two parts may be in one hierarchy.
         if not folder.exists():
@@ -125,18 +136,18 @@ def _why_not(driver: Driver, part: Part, folder: Path) -> str | None:
     return None
 
 
-def _refusal(probe: Mapping[Part, Path]) -> str | None:
+def _refusal(probe: Mapping[Controller, Path]) -> str | None:
     """Why a process can't put itself into the groups, if it can't."""
-    prefix = enter(probe, Limits())
+    prefix = joining_prefix(probe, Limits())
     done = subprocess.run([*prefix, "true"], capture_output=True, check=False)
     if done.returncode == 0:
         return None
     return f"a process can't enter a cgroup: {done.stderr.decode(errors='replace').strip()}"
 
 
-def _swaps_unlimited(driver: Driver, memory: Path) -> bool:
+def _swaps_unlimited(version: CgroupVersion, memory: Path) -> bool:
     """A kernel that can't swap at all needs no limit for it."""
-    return not (memory / driver.swap_file).exists() and Path("/proc/swaps").exists()
+    return not (memory / version.swap_file).exists() and Path("/proc/swaps").exists()
 
 
 def _base(proc: Path) -> Path | None:

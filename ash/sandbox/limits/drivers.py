@@ -11,8 +11,8 @@ from ash.sandbox.limits.amounts import MB, Limits
 
 # A cage has a folder for each part that the machine has; in version 2 all are the same one.
 # `kill` is where a write ends all that is in it: version 2 has it, with controllers or without.
-Part = Literal["memory", "pids", "cpu", "kill"]
-Folders = Mapping[Part, Path]
+Controller = Literal["memory", "pids", "cpu", "kill"]
+Folders = Mapping[Controller, Path]
 
 # Linux's default, in µs. Shorter ones cost more switches, longer ones stutter.
 _CPU_PERIOD = 100_000
@@ -21,16 +21,16 @@ _CPU_PERIOD = 100_000
 _HUGE_PAGE = 2 * MB
 
 
-class Setting(Struct, frozen=True):
+class ControllerSetting(Struct, frozen=True):
     """A value for a file of a part. What is `optional` may be missing in the kernel."""
 
-    part: Part
+    controller: Controller
     file: str
     value: str
     optional: bool = False
 
 
-class Oom(Struct, frozen=True):
+class OomCounts(Struct, frozen=True):
     """How often a process was killed for memory, and how often the cage itself had been full.
 
     Kills alone mean that the machine, or what the daemon itself may take, was full.
@@ -40,12 +40,12 @@ class Oom(Struct, frozen=True):
     full: int
 
 
-class Driver(Protocol):
+class CgroupVersion(Protocol):
     name: str
     swap_file: str
 
-    def settings(self, limits: Limits) -> list[Setting]: ...
-    def oom(self, memory: Path) -> Oom: ...
+    def settings(self, limits: Limits) -> list[ControllerSetting]: ...
+    def oom(self, memory: Path) -> OomCounts: ...
 
 
 class V1:
@@ -54,23 +54,23 @@ class V1:
     name = "cgroup v1"
     swap_file = "memory.memsw.limit_in_bytes"
 
-    def settings(self, limits: Limits) -> list[Setting]:
+    def settings(self, limits: Limits) -> list[ControllerSetting]:
         memory = str(limits.memory_mb * MB)
         return [
-            Setting("memory", "memory.limit_in_bytes", memory),
+            ControllerSetting("memory", "memory.limit_in_bytes", memory),
             # Memory and swap together: no swap. It can't be set below the one above.
-            Setting("memory", self.swap_file, memory, optional=True),
-            Setting("pids", "pids.max", str(limits.max_processes)),
-            Setting("cpu", "cpu.cfs_period_us", str(_CPU_PERIOD)),
-            Setting("cpu", "cpu.cfs_quota_us", str(_quota(limits))),
+            ControllerSetting("memory", self.swap_file, memory, optional=True),
+            ControllerSetting("pids", "pids.max", str(limits.max_processes)),
+            ControllerSetting("cpu", "cpu.cfs_period_us", str(_CPU_PERIOD)),
+            ControllerSetting("cpu", "cpu.cfs_quota_us", str(_quota(limits))),
         ]
 
-    def oom(self, memory: Path) -> Oom:
+    def oom(self, memory: Path) -> OomCounts:
         """Newer kernels no longer count in `memory.failcnt`: the highest use tells instead."""
         kills = cgroupfs.counter(memory / "memory.oom_control", "oom_kill")
         limit = cgroupfs.number(memory / "memory.limit_in_bytes")
         most = cgroupfs.number(memory / "memory.max_usage_in_bytes")
-        return Oom(kills, kills if most + _HUGE_PAGE >= limit else 0)
+        return OomCounts(kills, kills if most + _HUGE_PAGE >= limit else 0)
 
 
 class V2:
@@ -79,17 +79,17 @@ class V2:
     name = "cgroup v2"
     swap_file = "memory.swap.max"
 
-    def settings(self, limits: Limits) -> list[Setting]:
+    def settings(self, limits: Limits) -> list[ControllerSetting]:
         return [
-            Setting("memory", "memory.max", str(limits.memory_mb * MB)),
-            Setting("memory", self.swap_file, "0", optional=True),
-            Setting("pids", "pids.max", str(limits.max_processes)),
-            Setting("cpu", "cpu.max", f"{_quota(limits)} {_CPU_PERIOD}"),
+            ControllerSetting("memory", "memory.max", str(limits.memory_mb * MB)),
+            ControllerSetting("memory", self.swap_file, "0", optional=True),
+            ControllerSetting("pids", "pids.max", str(limits.max_processes)),
+            ControllerSetting("cpu", "cpu.max", f"{_quota(limits)} {_CPU_PERIOD}"),
         ]
 
-    def oom(self, memory: Path) -> Oom:
+    def oom(self, memory: Path) -> OomCounts:
         events = memory / "memory.events"
-        return Oom(cgroupfs.counter(events, "oom_kill"), cgroupfs.counter(events, "oom"))
+        return OomCounts(cgroupfs.counter(events, "oom_kill"), cgroupfs.counter(events, "oom"))
 
 
 def _quota(limits: Limits) -> int:

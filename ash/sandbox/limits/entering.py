@@ -28,7 +28,7 @@ exec "$@"
 """
 
 
-def enter(folders: Folders, limits: Limits) -> list[str]:
+def joining_prefix(folders: Folders, limits: Limits) -> list[str]:
     """A prefix to a command: it runs inside of the cgroups from before its first instruction.
 
     It must be run as the daemon's user; who becomes another user does so behind it. Exits with

@@ -9,31 +9,31 @@ from pathlib import Path
 from uuid import uuid4
 
 from ash.sandbox.limits import cgroupfs, delegation, killing
-from ash.sandbox.limits.detect import PREFIX, Ground
-from ash.sandbox.limits.drivers import Part
+from ash.sandbox.limits.detect import PREFIX, CgroupSupport
+from ash.sandbox.limits.drivers import Controller
 
 # In the data directory: where its last daemon had its groups. One that was started elsewhere
 # had others than this one has.
 RECORD = "cgroups"
 
 
-class Estate:
+class OwnedCgroups:
     """The daemon's own group in each hierarchy, below which its cages are.
 
     Each is locked as long as the daemon lives; the kernel gives the locks back however it ends.
     All of this blocks.
     """
 
-    def __init__(self, ground: Ground, data_dir: Path) -> None:
+    def __init__(self, support: CgroupSupport, data_dir: Path) -> None:
         """Raises OSError."""
         name = f"{PREFIX}{_identity(data_dir)}-{uuid4().hex[:8]}"
-        self.folders: dict[Part, Path] = {p: at / name for p, at in ground.parents.items()}
+        self.folders: dict[Controller, Path] = {p: at / name for p, at in support.parents.items()}
         self._locks: list[int] = []
         try:
             for folder in dict.fromkeys(self.folders.values()):
                 self._locks.append(_claim(folder))
-                if ground.controllers:
-                    delegation.hand_on(folder, ground.controllers)
+                if support.controllers:
+                    delegation.hand_on(folder, support.controllers)
             lines = [f"{folder}\n" for folder in dict.fromkeys(self.folders.values())]
             (data_dir / RECORD).write_text("".join(lines))
         except OSError:
@@ -49,13 +49,13 @@ class Estate:
         return gone
 
 
-def sweep_leftovers(ground: Ground, data_dir: Path) -> list[Path]:
+def sweep_leftovers(support: CgroupSupport, data_dir: Path) -> list[Path]:
     """Kills and removes what dead daemons left; tells what was there. Blocks.
 
     Looks where this daemon's groups are going to be and where the last one on `data_dir` had
     its own. A daemon that lives holds the lock of its groups: they are left alone.
     """
-    found = sorted({*_recorded(data_dir), *_beside(ground.parents.values())})
+    found = sorted({*_recorded(data_dir), *_beside(support.parents.values())})
     # What can kill all at once goes first: the rest then is empty.
     found.sort(key=lambda folder: not (folder / "cgroup.kill").exists())
     return [folder for folder in found if _sweep(folder)]
@@ -77,10 +77,12 @@ def _sweep(folder: Path) -> bool:
         os.close(lock)
 
 
-def _parts(folder: Path) -> dict[Part, Path]:
+def _parts(folder: Path) -> dict[Controller, Path]:
     """What a folder of unknown kind can do, by its files."""
-    files: dict[Part, str] = {"kill": "cgroup.kill", "pids": "pids.max"}
-    found: dict[Part, Path] = {p: folder for p, file in files.items() if (folder / file).exists()}
+    files: dict[Controller, str] = {"kill": "cgroup.kill", "pids": "pids.max"}
+    found: dict[Controller, Path] = {
+        p: folder for p, file in files.items() if (folder / file).exists()
+    }
     return found or {"memory": folder}
 
 

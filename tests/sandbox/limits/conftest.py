@@ -5,7 +5,7 @@ from subprocess import PIPE
 import pytest
 import trio
 
-from ash.sandbox.limits import Limits, open_cages
+from ash.sandbox.limits import Limits, open_resource_groups
 from ash.sandbox.limits.detect import detect
 from tests.support.cgroups import FakeTree
 
@@ -14,7 +14,7 @@ SMALL = Limits(memory_mb=64, cpu_percent=50, disk_mb=16, max_processes=30)
 
 
 @pytest.fixture(scope="session")
-def ground():
+def support():
     """This machine's, which has to have all parts: without them nothing is tested."""
     found = detect()
     assert found.parents.keys() >= {"memory", "pids", "cpu"}, found.missing
@@ -22,23 +22,23 @@ def ground():
 
 
 @pytest.fixture
-async def cages(ground, tmp_path):
-    async with open_cages(tmp_path, ground) as cages:
-        yield cages
+async def groups(support, tmp_path):
+    async with open_resource_groups(tmp_path, support) as groups:
+        yield groups
 
 
 @pytest.fixture
-async def cage(cages):
-    async with cages.open(SMALL) as cage:
-        yield cage
+async def group(groups):
+    async with groups.open(SMALL) as group:
+        yield group
 
 
 @pytest.fixture
 def run():
     """`await run(cage, script)`: what the script printed and its exit code, both streams."""
 
-    async def in_cage(cage, script):
-        command = [*cage.enter, "/bin/bash", "-c", script]
+    async def in_cage(group, script):
+        command = [*group.prefix, "/bin/bash", "-c", script]
         done = await trio.run_process(
             command, check=False, capture_stdout=True, capture_stderr=True
         )
@@ -52,8 +52,8 @@ async def start():
     """`await start(cage, script)`: its first line; it runs on until its cage ends."""
     started = []
 
-    async def in_cage(cage, script):
-        command = [*cage.enter, "/bin/bash", "-c", script]
+    async def in_cage(group, script):
+        command = [*group.prefix, "/bin/bash", "-c", script]
         process = await trio.lowlevel.open_process(command, stdout=PIPE)
         started.append(process)
         line = b""

@@ -10,15 +10,15 @@ from subprocess import PIPE
 
 import trio
 
-from ash.sandbox.limits import Limits, open_cages
+from ash.sandbox.limits import Limits, open_resource_groups
 
 STAYS = "trap '' TERM HUP INT; echo $$; exec sleep 1000"
 
 
 async def main():
-    async with open_cages(Path(sys.argv[1])) as cages, cages.open(Limits()) as cage:
+    async with open_resource_groups(Path(sys.argv[1])) as groups, groups.open(Limits()) as group:
         process = await trio.lowlevel.open_process(
-            [*cage.enter, "/bin/sh", "-c", STAYS], stdout=PIPE, start_new_session=True
+            [*group.prefix, "/bin/sh", "-c", STAYS], stdout=PIPE, start_new_session=True
         )
         sys.stdout.write((await process.stdout.receive_some(100)).decode())
         sys.stdout.flush()

@@ -7,7 +7,7 @@ import trio
 
 from ash.sandbox.limits import Limits
 from ash.sandbox.limits.amounts import MB
-from ash.sandbox.limits.cage import Cage
+from ash.sandbox.limits.cage import ResourceGroup
 from ash.sandbox.limits.drivers import V2
 from tests.sandbox.limits.conftest import SMALL
 
@@ -15,130 +15,130 @@ from tests.sandbox.limits.conftest import SMALL
 EAT = "/usr/bin/head -c 200M /dev/zero | /usr/bin/tail -c 200M >/dev/null; exit ${PIPESTATUS[1]}"
 
 
-async def test_open_sets_the_limits(cage, ground):
+async def test_open_sets_the_limits(group, support):
     """Each setting is in the kernel before anything runs."""
-    for setting in ground.driver.settings(SMALL):
-        file = cage._folders[setting.part] / setting.file
+    for setting in support.version.settings(SMALL):
+        file = group._folders[setting.controller] / setting.file
         if file.exists() or not setting.optional:
             assert setting.value == file.read_text().strip()
 
 
-async def test_enter_puts_the_process_itself_in_all_groups(cage, run):
+async def test_enter_puts_the_process_itself_in_all_groups(group, run):
     """What the command is from its first instruction on is in the cage, and so are its children."""
-    groups, _ = await run(cage, "cat /proc/self/cgroup; exit 0")
-    for folder in cage.folders:
+    groups, _ = await run(group, "cat /proc/self/cgroup; exit 0")
+    for folder in group.folders:
         assert f"/{folder.parent.name}/{folder.name}\n" in groups
 
 
-async def test_enter_passes_the_command_on_as_it_is(cage):
+async def test_enter_passes_the_command_on_as_it_is(group):
     """Arguments with spaces, quotes and none at all come through, and so does the exit code."""
-    command = [*cage.enter, "/usr/bin/printf", "<%s>", "a b", "", "'$x'", "--", "*"]
+    command = [*group.prefix, "/usr/bin/printf", "<%s>", "a b", "", "'$x'", "--", "*"]
     done = await trio.run_process(command, capture_stdout=True)
     assert b"<a b><><'$x'><--><*>" == done.stdout
 
 
-async def test_enter_without_the_cage_runs_nothing(cages):
+async def test_enter_without_the_cage_runs_nothing(groups):
     """Nothing runs outside: a process that can't get in ends with 125."""
-    async with cages.open(SMALL) as cage:
+    async with groups.open(SMALL) as group:
         pass
     done = await trio.run_process(
-        [*cage.enter, "/bin/echo", "free"], check=False, capture_stdout=True, capture_stderr=True
+        [*group.prefix, "/bin/echo", "free"], check=False, capture_stdout=True, capture_stderr=True
     )
     assert (125, b"") == (done.returncode, done.stdout)
 
 
-async def test_memory_over_the_limit_is_named(cage, run):
+async def test_memory_over_the_limit_is_named(group, run):
     """The process that took too much is killed, and the limit is named, once."""
-    _, code = await run(cage, EAT)
+    _, code = await run(group, EAT)
     assert 128 + 9 == code
-    assert 1 == cage.oom_kills()
-    assert "The agent went over its memory limit of 64 MB" == cage.take_limit_report()
-    assert None is cage.take_limit_report()
+    assert 1 == group.oom_kills()
+    assert "The agent went over its memory limit of 64 MB" == group.take_limit_report()
+    assert None is group.take_limit_report()
 
 
-async def test_memory_over_the_limit_ends_the_tool_alone(cage, run):
+async def test_memory_over_the_limit_ends_the_tool_alone(group, run):
     """The kernel ends the one process; its shell goes on and can say so."""
-    said, code = await run(cage, f"({EAT}); echo went on after $?")
+    said, code = await run(group, f"({EAT}); echo went on after $?")
     assert ("went on after 137\n", 0) == (said, code)
 
 
-async def test_memory_of_files_in_ram_counts(cage, run):
+async def test_memory_of_files_in_ram_counts(group, run):
     """A tmpfs can't be used to get around the limit."""
     with TemporaryDirectory(dir="/dev/shm") as folder:
-        await run(cage, f"for i in {{1..8}}; do head -c 15M /dev/zero >{folder}/$i; done")
-    assert cage.oom_kills() > 0
+        await run(group, f"for i in {{1..8}}; do head -c 15M /dev/zero >{folder}/$i; done")
+    assert group.oom_kills() > 0
 
 
-async def test_too_many_processes_are_named(cage, run):
+async def test_too_many_processes_are_named(group, run):
     """A process too many is not started, and the limit is named."""
     # Unlike bash, sh does not try again for half a minute.
-    _, code = await run(cage, "exec sh -c 'for i in $(seq 40); do sleep 100 >&- 2>&- & done'")
+    _, code = await run(group, "exec sh -c 'for i in $(seq 40); do sleep 100 >&- 2>&- & done'")
     assert 2 == code
-    assert cage.pids_hit() > 0
-    assert "The agent went over its limit of 30 processes and threads" == cage.take_limit_report()
-    assert None is cage.take_limit_report()
+    assert group.pids_hit() > 0
+    assert "The agent went over its limit of 30 processes and threads" == group.take_limit_report()
+    assert None is group.take_limit_report()
 
 
-async def test_nothing_hit_is_nothing_said(cage, run):
+async def test_nothing_hit_is_nothing_said(group, run):
     """An agent that keeps to its limits hears nothing of them."""
-    assert ("1\n", 0) == await run(cage, "echo 1")
-    assert (0, 0, None) == (cage.oom_kills(), cage.pids_hit(), cage.take_limit_report())
+    assert ("1\n", 0) == await run(group, "echo 1")
+    assert (0, 0, None) == (group.oom_kills(), group.pids_hit(), group.take_limit_report())
 
 
-async def test_a_note_is_described_with_the_rest(cage):
+async def test_a_note_is_described_with_the_rest(group):
     """What others have measured is told with what the kernel has counted."""
-    cage.note("The disk is full")
-    assert "The disk is full" == cage.take_limit_report()
-    assert None is cage.take_limit_report()
+    group.note("The disk is full")
+    assert "The disk is full" == group.take_limit_report()
+    assert None is group.take_limit_report()
 
 
 def test_describe_tells_the_machines_want_from_the_agents(tmp_path):
     """A kill while the cage was not full is not the agent's doing."""
     events = tmp_path / "memory.events"
-    cage = Cage(V2(), {"memory": tmp_path}, SMALL)
+    group = ResourceGroup(V2(), {"memory": tmp_path}, SMALL)
     events.write_text("oom 0\noom_kill 1\n")
-    assert "the machine ran out of memory" in cage.take_limit_report()
+    assert "the machine ran out of memory" in group.take_limit_report()
     events.write_text("oom 1\noom_kill 2\n")
-    assert "its memory limit of 64 MB" in cage.take_limit_report()
+    assert "its memory limit of 64 MB" in group.take_limit_report()
 
 
-async def test_a_file_can_not_outgrow_the_disk_limit(cage, run, tmp_path):
+async def test_a_file_can_not_outgrow_the_disk_limit(group, run, tmp_path):
     """One file can't take more than the disk limit, however fast it is written."""
     target = tmp_path / "large"
-    _, code = await run(cage, f"head -c 100M /dev/zero > {target}")
+    _, code = await run(group, f"head -c 100M /dev/zero > {target}")
     assert 128 + 25 == code
     assert 16 * MB == target.stat().st_size
 
 
-async def test_open_files_and_core_dumps_are_limited(cage, run):
+async def test_open_files_and_core_dumps_are_limited(group, run):
     """Open files have a limit, and nobody's memory is written to disk."""
-    said, _ = await run(cage, "ulimit -Hn; ulimit -Hc")
+    said, _ = await run(group, "ulimit -Hn; ulimit -Hc")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     assert [min(4096, math.inf if hard == resource.RLIM_INFINITY else hard), 0] == [
         int(line) for line in said.split()
     ]
 
 
-async def test_a_cage_dies_before_the_daemon(cage, run):
+async def test_a_cage_dies_before_the_daemon(group, run):
     """When the machine is out of memory, a sandbox is a better victim than the daemon."""
     own = await trio.Path("/proc/self/oom_score_adj").read_text()
     expected = min(1000, int(own) + 200)
-    assert (f"{expected}\n", 0) == await run(cage, "cat /proc/self/oom_score_adj")
+    assert (f"{expected}\n", 0) == await run(group, "cat /proc/self/oom_score_adj")
 
 
 async def test_without_cgroups_there_are_rlimits(run):
     """Without a cgroup, a process is limited by itself."""
-    cage = Cage(V2(), {}, SMALL)
-    said, _ = await run(cage, "ulimit -Hd; ulimit -Hu")
+    group = ResourceGroup(V2(), {}, SMALL)
+    said, _ = await run(group, "ulimit -Hd; ulimit -Hu")
     assert "65536\n30\n" == said
-    _, code = await run(cage, EAT)
+    _, code = await run(group, EAT)
     assert 0 != code
-    assert (0, 0, None) == (cage.oom_kills(), cage.pids_hit(), cage.take_limit_report())
+    assert (0, 0, None) == (group.oom_kills(), group.pids_hit(), group.take_limit_report())
 
 
-async def test_open_that_fails_leaves_nothing(cages, monkeypatch, ground):
+async def test_open_that_fails_leaves_nothing(groups, monkeypatch, support):
     """A cage that can't be limited is no cage: it is removed and the error told."""
     with pytest.raises(OSError, match="Invalid argument"):
-        async with cages.open(Limits(memory_mb=-5)):
+        async with groups.open(Limits(memory_mb=-5)):
             pass
-    assert [] == [left for folder in cages._folders.values() for left in folder.glob("*/")]
+    assert [] == [left for folder in groups._folders.values() for left in folder.glob("*/")]

@@ -5,8 +5,8 @@ import time
 import pytest
 import trio
 
-from ash.sandbox.limits import Limits, killing, open_cages
-from ash.sandbox.limits.detect import Ground
+from ash.sandbox.limits import Limits, killing, open_resource_groups
+from ash.sandbox.limits.detect import CgroupSupport
 from tests.support.processes import alive
 
 # Double-forked, in a session of its own, deaf to every signal that can be refused, and started
@@ -23,87 +23,87 @@ BOUNDED = Limits(memory_mb=256, max_processes=200)
 
 
 @pytest.fixture(params=["in one stroke", "one by one"])
-async def cages(request, ground, tmp_path):
+async def groups(request, support, tmp_path):
     """As an old kernel has to kill, too: it has no group that can be killed at once."""
-    parents = dict(ground.parents)
+    parents = dict(support.parents)
     if request.param == "one by one":
         del parents["kill"]
-    used = Ground(ground.name, ground.driver, parents, ground.controllers)
-    async with open_cages(tmp_path, used) as cages:
-        yield cages
+    used = CgroupSupport(support.name, support.version, parents, support.controllers)
+    async with open_resource_groups(tmp_path, used) as groups:
+        yield groups
 
 
-async def test_open_ends_what_left_its_session_and_parent(cages, start):
+async def test_open_ends_what_left_its_session_and_parent(groups, start):
     """Nothing outlives the scope, whatever it did to get away."""
-    async with cages.open(BOUNDED) as cage:
-        outcast = int(await start(cage, OUTCAST))
+    async with groups.open(BOUNDED) as group:
+        outcast = int(await start(group, OUTCAST))
         assert alive(outcast)
     assert not alive(outcast)
 
 
-async def test_open_that_is_cancelled_ends_all(cages, start):
+async def test_open_that_is_cancelled_ends_all(groups, start):
     """A cancelled scope is an end like any other."""
     with trio.CancelScope() as scope:
-        async with cages.open(BOUNDED) as cage:
-            outcast = int(await start(cage, OUTCAST))
+        async with groups.open(BOUNDED) as group:
+            outcast = int(await start(group, OUTCAST))
             scope.cancel()
             await trio.sleep_forever()
     assert not alive(outcast)
 
 
-async def test_open_ends_a_fork_bomb(cages, start):
+async def test_open_ends_a_fork_bomb(groups, start):
     """A bomb is held at the limit, and ended while it goes on."""
-    async with cages.open(BOUNDED) as cage:
-        await start(cage, FORK_BOMB)
-        await trio.to_thread.run_sync(wait_full, cage)
-        victims = cage.processes()
+    async with groups.open(BOUNDED) as group:
+        await start(group, FORK_BOMB)
+        await trio.to_thread.run_sync(wait_full, group)
+        victims = group.processes()
     assert 10 < len(victims) <= 200
     assert [] == [pid for pid in victims if alive(pid)]
 
 
-async def test_open_leaves_nothing_in_the_kernel(cages, start):
+async def test_open_leaves_nothing_in_the_kernel(groups, start):
     """The cage's folders are gone with it, and those of the daemon with the daemon."""
-    async with cages.open(BOUNDED) as cage:
-        await start(cage, OUTCAST)
-        folders = cage.folders
+    async with groups.open(BOUNDED) as group:
+        await start(group, OUTCAST)
+        folders = group.folders
         assert all(folder.is_dir() for folder in folders)
     assert [] == [folder for folder in folders if folder.exists()]
 
 
-async def test_kill_ends_all_at_once_and_empty_tells(cages, start):
+async def test_kill_ends_all_at_once_and_empty_tells(groups, start):
     """`kill` doesn't wait; `empty` returns once there is nobody left."""
-    async with cages.open(BOUNDED) as cage:
-        outcast = int(await start(cage, OUTCAST))
-        cage.kill()
-        await cage.empty()
+    async with groups.open(BOUNDED) as group:
+        outcast = int(await start(group, OUTCAST))
+        group.kill()
+        await group.empty()
         assert not alive(outcast)
-        assert set() == cage.processes()
+        assert set() == group.processes()
 
 
-async def test_empty_waits_for_the_last_one(cages, start, nursery):
+async def test_empty_waits_for_the_last_one(groups, start, nursery):
     """A cage is not empty while anyone in it lives."""
     emptied = trio.Event()
 
-    async def wait_empty(cage):
-        await cage.empty()
+    async def wait_empty(group):
+        await group.empty()
         emptied.set()
 
-    async with cages.open(BOUNDED) as cage:
-        outcast = int(await start(cage, OUTCAST))
-        nursery.start_soon(wait_empty, cage)
-        os.kill(min(cage.processes() - {outcast}), signal.SIGKILL)
+    async with groups.open(BOUNDED) as group:
+        outcast = int(await start(group, OUTCAST))
+        nursery.start_soon(wait_empty, group)
+        os.kill(min(group.processes() - {outcast}), signal.SIGKILL)
         await trio.sleep(0.05)
         assert not emptied.is_set()
-        cage.kill()
+        group.kill()
         await emptied.wait()
 
 
-async def test_kill_twice_is_no_error(cages):
+async def test_kill_twice_is_no_error(groups):
     """Killing an empty cage, or one that is gone, does nothing."""
-    async with cages.open(BOUNDED) as cage:
-        cage.kill()
-        cage.kill()
-    cage.kill()
+    async with groups.open(BOUNDED) as group:
+        group.kill()
+        group.kill()
+    group.kill()
 
 
 def test_kill_spares_whom_it_can_not_name(tmp_path, monkeypatch):
@@ -115,10 +115,10 @@ def test_kill_spares_whom_it_can_not_name(tmp_path, monkeypatch):
     assert [7] == killed
 
 
-async def test_sandboxes_side_by_side_die_apart(cages, start):
+async def test_sandboxes_side_by_side_die_apart(groups, start):
     """The end of one is nothing to the others."""
-    async with cages.open(BOUNDED) as one:
-        async with cages.open(BOUNDED) as other:
+    async with groups.open(BOUNDED) as one:
+        async with groups.open(BOUNDED) as other:
             mine, theirs = int(await start(one, OUTCAST)), int(await start(other, OUTCAST))
         assert (True, False) == (alive(mine), alive(theirs))
 
@@ -137,7 +137,7 @@ def test_end_gives_up_after_its_time(tmp_path, monkeypatch):
     assert not killing.end({"memory": tmp_path}, seconds=0.01)
 
 
-def wait_full(cage):
+def wait_full(group):
     """A bomb has no event; it needs a few ms."""
-    while cage.pids_hit() == 0:
+    while group.pids_hit() == 0:
         time.sleep(0.001)

@@ -25,10 +25,10 @@ def delegate(monkeypatch):
     return marked.add
 
 
-def test_detect_on_this_machine(ground):
+def test_detect_on_this_machine(support):
     """Memory, processes and CPU can be limited here."""
-    assert ground.name in {"cgroup v1", "cgroup v2"}
-    assert () == ground.missing
+    assert support.name in {"cgroup v1", "cgroup v2"}
+    assert () == support.missing
 
 
 def test_detect_leaves_nothing_of_its_trial(monkeypatch):
@@ -43,9 +43,9 @@ def test_detect_in_the_root_of_version_2(fake):
     """At the root of the tree, all controllers are handed on and nobody has to move."""
     tree = fake("/")
     cgroupfs.write(tree.root / "cgroup.procs", "77")
-    ground = detect(tree.proc)
-    assert ("cgroup v2", ()) == (ground.name, ground.missing)
-    assert dict.fromkeys(("memory", "pids", "cpu", "kill"), tree.root) == ground.parents
+    support = detect(tree.proc)
+    assert ("cgroup v2", ()) == (support.name, support.missing)
+    assert dict.fromkeys(("memory", "pids", "cpu", "kill"), tree.root) == support.parents
     assert "cpu memory pids" == (tree.root / "cgroup.subtree_control").read_text()
     assert {77} == cgroupfs.processes(tree.root)
 
@@ -56,8 +56,8 @@ def test_detect_in_a_delegated_unit_moves_the_daemon_to_a_leaf(fake, delegate):
     delegate(tree.own)
     for pid in ("77", "78"):
         cgroupfs.write(tree.own / "cgroup.procs", pid)
-    ground = detect(tree.proc)
-    assert ("cgroup v2", tree.own) == (ground.name, ground.parents["memory"])
+    support = detect(tree.proc)
+    assert ("cgroup v2", tree.own) == (support.name, support.parents["memory"])
     assert "77\n78\n" == (tree.own / "ashd/cgroup.procs").read_text()
     assert "" == (tree.own / "cgroup.procs").read_text()
 
@@ -67,8 +67,8 @@ def test_detect_in_the_leaf_of_a_delegated_unit(fake, delegate):
     tree = fake("/system.slice/ash.service/main")
     delegate(tree.own.parent)
     cgroupfs.write(tree.own / "cgroup.procs", "77")
-    ground = detect(tree.proc)
-    assert ("cgroup v2", tree.own.parent) == (ground.name, ground.parents["memory"])
+    support = detect(tree.proc)
+    assert ("cgroup v2", tree.own.parent) == (support.name, support.parents["memory"])
     assert {77} == cgroupfs.processes(tree.own)
 
 
@@ -79,8 +79,8 @@ def test_detect_again_from_the_leaf_at_the_root_of_a_container(fake):
     cgroupfs.write(tree.root / "cgroup.procs", "77")
     detect(tree.proc)
     tree.stand_in("/ashd")
-    ground = detect(tree.proc)
-    assert tree.root == ground.parents["memory"]
+    support = detect(tree.proc)
+    assert tree.root == support.parents["memory"]
     assert {77} == cgroupfs.processes(tree.root / "ashd")
 
 
@@ -88,9 +88,9 @@ def test_detect_in_a_unit_that_is_not_delegated(fake):
     """What belongs to systemd is left as it is, and it is said how to change that."""
     tree = fake("/system.slice/ash.service")
     cgroupfs.write(tree.own / "cgroup.procs", "77")
-    ground = detect(tree.proc)
-    assert ("rlimits", {}) == (ground.name, ground.parents)
-    assert "Delegate=yes" in ground.missing[0]
+    support = detect(tree.proc)
+    assert ("rlimits", {}) == (support.name, support.parents)
+    assert "Delegate=yes" in support.missing[0]
     assert {77} == cgroupfs.processes(tree.own)
     assert not (tree.own / "ashd").exists()
 
@@ -98,17 +98,17 @@ def test_detect_in_a_unit_that_is_not_delegated(fake):
 def test_detect_without_the_cpu_controller(fake):
     """What is there is used, and what is missing is named."""
     tree = fake("/", controllers="memory pids")
-    ground = detect(tree.proc)
-    assert ("cgroup v2", ("CPU is not limited",)) == (ground.name, ground.missing)
-    assert {"memory", "pids", "kill"} == ground.parents.keys()
+    support = detect(tree.proc)
+    assert ("cgroup v2", ("CPU is not limited",)) == (support.name, support.missing)
+    assert {"memory", "pids", "kill"} == support.parents.keys()
 
 
 def test_detect_without_controllers_can_still_kill(fake):
     """A tree without controllers limits nothing, but all that is in a group can be ended."""
     tree = fake("/", controllers="")
-    ground = detect(tree.proc)
-    assert ("rlimits", {"kill": tree.root}) == (ground.name, ground.parents)
-    assert 3 == len(ground.missing)
+    support = detect(tree.proc)
+    assert ("rlimits", {"kill": tree.root}) == (support.name, support.parents)
+    assert 3 == len(support.missing)
 
 
 def test_detect_where_nothing_may_be_made(fake, monkeypatch):
@@ -119,9 +119,9 @@ def test_detect_where_nothing_may_be_made(fake, monkeypatch):
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(cgroupfs, "write", refuse)
-    ground = detect(tree.proc)
-    assert "rlimits" == ground.name
-    assert "Read-only file system" in ground.missing[0]
+    support = detect(tree.proc)
+    assert "rlimits" == support.name
+    assert "Read-only file system" in support.missing[0]
 
 
 def test_detect_where_nobody_can_enter(fake, monkeypatch):
@@ -135,24 +135,24 @@ def test_detect_where_nobody_can_enter(fake, monkeypatch):
         (folder / "cgroup.procs").mkdir()
 
     monkeypatch.setattr(cgroupfs, "make", make_closed)
-    ground = detect(tree.proc)
-    assert "rlimits" == ground.name
-    assert "can't enter" in ground.missing[0]
+    support = detect(tree.proc)
+    assert "rlimits" == support.name
+    assert "can't enter" in support.missing[0]
 
 
 def test_detect_without_cgroups(tmp_path):
     """A machine without cgroups has rlimits, and it is said what they are worth."""
     (tmp_path / "cgroup").write_text("")
     (tmp_path / "mountinfo").write_text("")
-    ground = detect(tmp_path)
-    assert "rlimits" == ground.name
+    support = detect(tmp_path)
+    assert "rlimits" == support.name
     expected = (
         "there are no cgroups here",
         "memory is limited for each process only",
         "processes are limited for each user only, and not for root",
         "CPU is not limited",
     )
-    assert expected == ground.missing
+    assert expected == support.missing
 
 
 def test_detect_in_version_1_without_a_controller(tmp_path, monkeypatch):
@@ -173,9 +173,9 @@ def test_detect_in_version_1_without_a_controller(tmp_path, monkeypatch):
     monkeypatch.setattr(cgroupfs, "make", make)
     monkeypatch.setattr(cgroupfs, "remove", partial(shutil.rmtree, ignore_errors=True))
     monkeypatch.setattr(cgroupfs, "processes", lambda _: set())
-    ground = detect(tmp_path)
-    assert ("cgroup v1", {"memory": memory}) == (ground.name, ground.parents)
-    assert f"there is no cgroup for pids in {pids}: No such file or directory" in ground.missing
+    support = detect(tmp_path)
+    assert ("cgroup v1", {"memory": memory}) == (support.name, support.parents)
+    assert f"there is no cgroup for pids in {pids}: No such file or directory" in support.missing
 
 
 def test_detect_asks_systemd_for_a_group(fake, delegate, monkeypatch, tmp_path):
@@ -192,8 +192,8 @@ def test_detect_asks_systemd_for_a_group(fake, delegate, monkeypatch, tmp_path):
     monkeypatch.setattr(delegation, "_SYSTEMD", tmp_path)
     monkeypatch.setattr(delegation, "_own", (tree.proc / "cgroup").read_text)
     monkeypatch.setattr(delegation, "_call_systemd", call)
-    ground = detect(tree.proc)
-    assert tree.own.parent / "ashd-1.scope" == ground.parents["memory"]
+    support = detect(tree.proc)
+    assert tree.own.parent / "ashd-1.scope" == support.parents["memory"]
     assert ["PIDs", "au", "1", str(os.getpid())] == asked[5:9]
 
 

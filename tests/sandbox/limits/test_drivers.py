@@ -1,13 +1,13 @@
 import pytest
 
 from ash.sandbox.limits import Limits
-from ash.sandbox.limits.drivers import V1, V2, Oom
+from ash.sandbox.limits.drivers import V1, V2, OomCounts
 
 LIMITS = Limits(memory_mb=100, cpu_percent=150, disk_mb=1, max_processes=40)
 
 
-def written(driver):
-    return {f"{s.part}/{s.file}": s.value for s in driver.settings(LIMITS)}
+def written(version):
+    return {f"{s.controller}/{s.file}": s.value for s in version.settings(LIMITS)}
 
 
 def test_v1_settings():
@@ -40,17 +40,17 @@ def test_v2_settings():
     assert expected == written(V2())
 
 
-@pytest.mark.parametrize("driver", [V1(), V2()])
-def test_only_the_swap_limit_is_optional(driver):
+@pytest.mark.parametrize("version", [V1(), V2()])
+def test_only_the_swap_limit_is_optional(version):
     """Kernels without swap accounting are common; without the others there is no limit."""
-    expected = [driver.swap_file]
-    assert expected == [s.file for s in driver.settings(LIMITS) if s.optional]
+    expected = [version.swap_file]
+    assert expected == [s.file for s in version.settings(LIMITS) if s.optional]
 
 
 def test_v2_oom_is_read_from_memory_events(tmp_path):
     """Version 2 counts kills, and how often the group itself was full."""
     (tmp_path / "memory.events").write_text("low 0\nmax 9\noom 3\noom_kill 2\noom_group_kill 0\n")
-    assert Oom(kills=2, full=3) == V2().oom(tmp_path)
+    assert OomCounts(kills=2, full=3) == V2().oom(tmp_path)
 
 
 @pytest.mark.parametrize(("most", "full"), [(104857600, 2), (103000000, 2), (50000000, 0)])
@@ -59,4 +59,4 @@ def test_v1_oom_is_read_from_oom_control_and_the_highest_use(tmp_path, most, ful
     (tmp_path / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")
     (tmp_path / "memory.limit_in_bytes").write_text("104857600\n")
     (tmp_path / "memory.max_usage_in_bytes").write_text(f"{most}\n")
-    assert Oom(kills=2, full=full) == V1().oom(tmp_path)
+    assert OomCounts(kills=2, full=full) == V1().oom(tmp_path)

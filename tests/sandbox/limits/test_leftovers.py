@@ -8,10 +8,10 @@ from subprocess import PIPE
 import pytest
 import trio
 
-from ash.sandbox.limits import delegation, open_cages
-from ash.sandbox.limits.detect import Ground
+from ash.sandbox.limits import delegation, open_resource_groups
+from ash.sandbox.limits.detect import CgroupSupport
 from ash.sandbox.limits.drivers import V2
-from ash.sandbox.limits.leftovers import RECORD, Estate, sweep_leftovers
+from ash.sandbox.limits.leftovers import RECORD, OwnedCgroups, sweep_leftovers
 from tests.support.processes import alive
 
 DAEMON = [sys.executable, Path(__file__).with_name("killed_daemon.py")]
@@ -49,35 +49,35 @@ def groups(data_dir):
     return [Path(line) for line in (data_dir / RECORD).read_text().splitlines()]
 
 
-async def test_open_cages_ends_what_a_killed_daemon_left(left, ground, tmp_path):
+async def test_open_cages_ends_what_a_killed_daemon_left(left, support, tmp_path):
     """After a crash, the next start kills what ran and removes its groups."""
     data_dir = tmp_path / "left"
     before = groups(data_dir)
     assert all(folder.is_dir() for folder in before)
-    async with open_cages(data_dir, ground):
+    async with open_resource_groups(data_dir, support):
         assert not alive(left)
         assert [] == [folder for folder in before if folder.exists()]
 
 
-async def test_open_cages_ends_what_another_data_directory_left(left, ground, tmp_path):
+async def test_open_cages_ends_what_another_data_directory_left(left, support, tmp_path):
     """A dead daemon whose data directory is gone for good leaves nothing either."""
-    async with open_cages(tmp_path, ground):
+    async with open_resource_groups(tmp_path, support):
         assert not alive(left)
 
 
-async def test_open_cages_spares_a_daemon_that_lives(daemon, ground, tmp_path):
+async def test_open_cages_spares_a_daemon_that_lives(daemon, support, tmp_path):
     """A daemon on another data directory keeps what it has."""
     async with daemon(tmp_path / "other") as (_, pid):
-        async with open_cages(tmp_path, ground):
+        async with open_resource_groups(tmp_path, support):
             assert alive(pid)
         assert alive(pid)
         assert all(folder.is_dir() for folder in groups(tmp_path / "other"))
     assert not alive(pid)
 
 
-async def test_open_cages_that_ends_leaves_nothing(ground, tmp_path):
+async def test_open_cages_that_ends_leaves_nothing(support, tmp_path):
     """The daemon's own groups go with it, and all that is still in them."""
-    async with open_cages(tmp_path, ground):
+    async with open_resource_groups(tmp_path, support):
         pass
     assert [] == [folder for folder in groups(tmp_path) if folder.exists()]
 
@@ -115,30 +115,30 @@ def test_sweep_removes_cages_within(fake, tmp_path):
 def test_estate_hands_controllers_on_to_its_cages(fake, tmp_path):
     """Version 2 gives a cage only what the group above it has handed on."""
     tree = fake("/")
-    estate = Estate(on(tree), tmp_path)
-    assert "cpu memory pids" == (estate.folders["memory"] / "cgroup.subtree_control").read_text()
-    assert estate.leave()
+    owned = OwnedCgroups(on(tree), tmp_path)
+    assert "cpu memory pids" == (owned.folders["memory"] / "cgroup.subtree_control").read_text()
+    assert owned.leave()
 
 
 @pytest.mark.parametrize(("module", "step"), [(os, "open"), (fcntl, "flock")])
 def test_estate_is_made_again_if_it_was_swept_at_once(fake, tmp_path, monkeypatch, module, step):
     """Another daemon's sweep may come between the making of a group and its lock."""
     tree = fake("/")
-    ground = on(tree)
+    support = on(tree)
     do, swept = getattr(module, step), []
 
     def swept_before(*arguments, **options):
         if not swept and (made := list(tree.root.glob("ash-*"))):
             swept.extend(made)
-            assert made == sweep_leftovers(ground, tmp_path)
+            assert made == sweep_leftovers(support, tmp_path)
         return do(*arguments, **options)
 
     monkeypatch.setattr(module, step, swept_before)
-    estate = Estate(ground, tmp_path)
-    assert swept == [estate.folders["memory"]]
-    assert estate.folders["memory"].is_dir()
-    assert [] == sweep_leftovers(ground, tmp_path)
-    assert estate.leave()
+    owned = OwnedCgroups(support, tmp_path)
+    assert swept == [owned.folders["memory"]]
+    assert owned.folders["memory"].is_dir()
+    assert [] == sweep_leftovers(support, tmp_path)
+    assert owned.leave()
 
 
 def test_estates_of_two_data_directories_have_two_names(fake, tmp_path):
@@ -147,9 +147,9 @@ def test_estates_of_two_data_directories_have_two_names(fake, tmp_path):
     names = []
     for folder in (tmp_path / "a", tmp_path / "b", tmp_path / "a"):
         folder.mkdir(exist_ok=True)
-        estate = Estate(on(tree), folder)
-        names.append(estate.folders["memory"].name.rpartition("-")[0])
-        estate.leave()
+        owned = OwnedCgroups(on(tree), folder)
+        names.append(owned.folders["memory"].name.rpartition("-")[0])
+        owned.leave()
     assert names[0] == names[2] != names[1]
 
 
@@ -158,12 +158,12 @@ def test_estate_that_fails_leaves_nothing(fake, tmp_path):
     tree = fake("/")
     (tmp_path / RECORD).mkdir()
     with pytest.raises(IsADirectoryError):
-        Estate(on(tree), tmp_path)
+        OwnedCgroups(on(tree), tmp_path)
     assert [] == list(tree.root.glob("ash-*"))
 
 
 def on(tree):
     """The ground as it is where the daemon is in the tree."""
     controllers = delegation.divide(tree.own)
-    parts = ("memory", "pids", "cpu", "kill")
-    return Ground("cgroup v2", V2(), dict.fromkeys(parts, tree.own), controllers)
+    controllers = ("memory", "pids", "cpu", "kill")
+    return CgroupSupport("cgroup v2", V2(), dict.fromkeys(controllers, tree.own), controllers)

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ash.sandbox import seccomp
-from ash.sandbox.isolation import Place, detect, root
+from ash.sandbox.isolation import HostPaths, detect, root
 from ash.sandbox.isolation.bubblewrap import Bubblewrap
 from ash.sandbox.isolation.uids import Uids, give
 
@@ -33,22 +33,22 @@ print(*(f"{timed(call, *words):.0f}" for call, *words in ((libc.getppid,), (libc
 
 def main() -> None:
     with TemporaryDirectory() as folder:
-        place = Place(*(Path(folder, name) for name in ("workspace", "home", "sockets")))
-        for part in (place.workspace, place.home, place.sockets):
+        paths = HostPaths(*(Path(folder, name) for name in ("workspace", "home", "sockets")))
+        for part in (paths.workspace, paths.home, paths.sockets):
             part.mkdir()
         report("detect", lambda: detect("strict"), rounds=5)
         report("/usr/bin/true", lambda: subprocess.run(["/usr/bin/true"], check=True))
         for name, isolation in isolations().items():
-            with settled(isolation, place) as there:
+            with settled(isolation, paths) as there:
                 report(f"the same, {name}", partial(run, isolation, there, ["/usr/bin/true"]))
                 calls = run(isolation, there, [sys.executable, "-c", CALLS])
                 print(f"{'- ns a call: plain, with an argument':45} {calls}")
         for number in range(FILES):
-            (place.home / str(number)).touch()
+            (paths.home / str(number)).touch()
         users = iter(range(2_000_100_000, 2_000_200_000))
-        report(f"give {FILES} files away", lambda: give(place.home, next(users)), rounds=5)
+        report(f"give {FILES} files away", lambda: give(paths.home, next(users)), rounds=5)
         last = next(users) - 1
-        report("- that are the user's already", lambda: give(place.home, last))
+        report("- that are the user's already", lambda: give(paths.home, last))
 
 
 def isolations() -> dict[str, Bubblewrap]:
@@ -68,16 +68,16 @@ def isolations() -> dict[str, Bubblewrap]:
 
 
 @contextmanager
-def settled(isolation: Bubblewrap, place: Place) -> Iterator[Place]:
-    there = isolation.settle(place)
+def settled(isolation: Bubblewrap, paths: HostPaths) -> Iterator[HostPaths]:
+    there = isolation.settle(paths)
     try:
         yield there
     finally:
         isolation.leave(there)
 
 
-def run(isolation: Bubblewrap, place: Place, argv: list[str]) -> str:
-    wrapped = isolation.wrap(argv, place, {})
+def run(isolation: Bubblewrap, paths: HostPaths, argv: list[str]) -> str:
+    wrapped = isolation.wrap(argv, paths, {})
     try:
         return subprocess.check_output(
             wrapped.argv, env=wrapped.env, pass_fds=wrapped.fds, text=True

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from ash.sandbox.isolation import Inside
+from ash.sandbox.isolation import GuestPaths
 
 # The CLI's own traffic beside the model's, and its update of itself, have no place here.
 QUIET = {
@@ -19,7 +19,9 @@ RESERVED = "ASH_"
 API_KEY, BASE_URL = "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"
 
 
-def environment(inside: Inside, own: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+def environment(
+    inside: GuestPaths, own: Mapping[str, str], given: Mapping[str, str]
+) -> dict[str, str]:
     """`own` is what the agent asks for, `given` what the daemon says, which wins."""
     return {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

@@ -18,7 +18,7 @@ from ash.protocol import Exec, Open, Resume
 from ash.sandbox.disk_words import disk_refusal
 from ash.sandbox.egress import Egress, Policy, with_key, with_servers
 from ash.sandbox.environment import own_key, own_part
-from ash.sandbox.isolation import Place
+from ash.sandbox.isolation import HostPaths
 from ash.sandbox.limits import Limits
 from ash.sandbox.logs import Journal, LogSink
 from ash.sandbox.sandbox_process import Runtime, SandboxProcess, open_sandbox_process
@@ -78,7 +78,7 @@ class Opener(Protocol):
     def __call__(
         self,
         runtime: Runtime,
-        place: Place,
+        paths: HostPaths,
         env: Mapping[str, str],
         *,
         limits: Limits,
@@ -158,18 +158,18 @@ class Sandbox:
         """
         dependencies, spec = self._dependencies, self.spec
         try:
-            place = await trio.to_thread.run_sync(self._prepare)
+            paths = await trio.to_thread.run_sync(self._prepare)
             self._policy = await trio.to_thread.run_sync(_policy, spec)
             self._open_egress(settings)
             async with dependencies.open(
                 dependencies.runtime,
-                place,
+                paths,
                 spec.env,
                 limits=spec.limits,
                 egress=self._egress,
                 log=self.log,
             ) as process:
-                await self._run_engine(process, place, self._with_own_id(settings))
+                await self._run_engine(process, paths, self._with_own_id(settings))
         except* Exception as group:  # noqa: BLE001 - one sandbox must not take the others along
             self.fail(_first(group))
         finally:
@@ -259,11 +259,11 @@ class Sandbox:
         return structs.replace(settings, session_id=self.id, env=env or None)
 
     async def _run_engine(
-        self, process: SandboxProcess, place: Place, settings: EngineLaunch
+        self, process: SandboxProcess, paths: HostPaths, settings: EngineLaunch
     ) -> None:
         try:
             with self._boot:
-                await self._start_engine(process, place, settings)
+                await self._start_engine(process, paths, settings)
         except EngineFailed as error:
             # At once, and not when its remains are cleared away: nobody shall claim it now.
             self.fail(error)
@@ -291,7 +291,7 @@ class Sandbox:
             await self.log([("system", why)])
 
     async def _start_engine(
-        self, process: SandboxProcess, place: Place, settings: EngineLaunch
+        self, process: SandboxProcess, paths: HostPaths, settings: EngineLaunch
     ) -> None:
         """Raises EngineFailed. A script has a time limit of its own."""
         timeout = self._dependencies.start_timeout
@@ -301,11 +301,11 @@ class Sandbox:
             try:
                 await process.link.ready.wait()
                 steps["bridge"] = trio.current_time()
-                for script in await trio.to_thread.run_sync(_scripts_in, place, self.source):
+                for script in await trio.to_thread.run_sync(_scripts_in, paths, self.source):
                     start.deadline += self._dependencies.script_timeout
                     await self._run_script(process, script)
                     steps[script] = trio.current_time()
-                await trio.to_thread.run_sync(_mark_installed, place)
+                await trio.to_thread.run_sync(_mark_installed, paths)
                 await process.link.open(settings)
                 steps["engine"] = trio.current_time()
             except EngineFailed:
@@ -331,7 +331,7 @@ class Sandbox:
             last = "; ".join(text for _, text in [*out, *err][-LAST_LINES:])
             raise EngineFailed(f"{script} {how}: {last or 'it printed nothing'}")
 
-    def _prepare(self) -> Place:
+    def _prepare(self) -> HostPaths:
         workspaces = self._dependencies.workspaces
         if self.spec.restore and (kept := workspaces.restore(self.id)):
             self.source = self._local
@@ -349,19 +349,19 @@ def _policy(spec: SandboxSpec) -> Policy:
     return with_servers(spec.network, named)
 
 
-def _scripts_in(place: Place, source: RestoredFrom) -> list[str]:
+def _scripts_in(paths: HostPaths, source: RestoredFrom) -> list[str]:
     """What was installed is among the files that were kept, but not among those uploaded."""
-    installed = source == "local" and not _uninstalled(place).exists()
+    installed = source == "local" and not _uninstalled(paths).exists()
     due = SCRIPTS[1:] if installed else SCRIPTS
-    return [name for name in due if (place.workspace / name).is_file()]
+    return [name for name in due if (paths.workspace / name).is_file()]
 
 
-def _mark_installed(place: Place) -> None:
-    _uninstalled(place).unlink(missing_ok=True)
+def _mark_installed(paths: HostPaths) -> None:
+    _uninstalled(paths).unlink(missing_ok=True)
 
 
-def _uninstalled(place: Place) -> Path:
-    return place.workspace.parent / UNINSTALLED
+def _uninstalled(paths: HostPaths) -> Path:
+    return paths.workspace.parent / UNINSTALLED
 
 
 def _step_times(begun: float, steps: dict[str, float]) -> str:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from ash.protocol import Command
 from ash.sandbox.egress import SOCKET_NAME, Egress, ModelUpstream, open_listener
 from ash.sandbox.environment import environment
-from ash.sandbox.isolation import Isolation, Place
+from ash.sandbox.isolation import HostPaths, Isolation
 from ash.sandbox.limits import DiskSweep, Limits, ResourceGroup, ResourceGroups
 from ash.sandbox.link import Link
 from ash.sandbox.logs import LogSink, pump
@@ -78,7 +78,7 @@ class SandboxProcess:
 @asynccontextmanager
 async def open_sandbox_process(
     runtime: Runtime,
-    place: Place,
+    paths: HostPaths,
     env: Mapping[str, str],
     *,
     limits: Limits,
@@ -91,14 +91,14 @@ async def open_sandbox_process(
     the process can't be started. What the body raises comes out in an exception group.
     """
     async with (
-        open_listener(place.sockets) as way_out,
-        _settled(runtime.isolation, place) as settled,
+        open_listener(paths.sockets) as way_out,
+        _acquired(runtime.isolation, paths) as acquired,
         runtime.groups.open(limits) as group,
     ):
         ours, theirs = socket.socketpair()
         link = Link(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
         with theirs:
-            process = await _start(runtime, settled, env, group, theirs.fileno())
+            process = await _start(runtime, acquired, env, group, theirs.fileno())
         try:
             async with trio.open_nursery() as outer:
                 outer.start_soon(pump, process.stdout, "stdout", log)
@@ -108,7 +108,7 @@ async def open_sandbox_process(
                         nursery.start_soon(link.run)
                         nursery.start_soon(egress.serve, way_out)
                         sandbox = SandboxProcess(link, process, group, nursery)
-                        with _disk_watched(runtime.disk, place, sandbox, group):
+                        with _disk_watched(runtime.disk, paths, sandbox, group):
                             yield sandbox
                         nursery.cancel_scope.cancel()
                 finally:
@@ -120,18 +120,18 @@ async def open_sandbox_process(
 
 
 @asynccontextmanager
-async def _settled(isolation: Isolation, place: Place) -> AsyncIterator[Place]:
+async def _acquired(isolation: Isolation, paths: HostPaths) -> AsyncIterator[HostPaths]:
     """Whose the folders are is settled until the last process is gone."""
-    settled = await trio.to_thread.run_sync(isolation.settle, place)
+    acquired = await trio.to_thread.run_sync(isolation.acquire, paths)
     try:
-        yield settled
+        yield acquired
     finally:
-        isolation.leave(settled)
+        isolation.release(acquired)
 
 
 @contextmanager
 def _disk_watched(
-    disk: DiskSweep, place: Place, sandbox: SandboxProcess, group: ResourceGroup
+    disk: DiskSweep, paths: HostPaths, sandbox: SandboxProcess, group: ResourceGroup
 ) -> Iterator[None]:
     """A sandbox that goes over its disk limit is ended: what it has open could go on growing."""
 
@@ -139,15 +139,15 @@ def _disk_watched(
         group.note(text)
         sandbox.kill()
 
-    folders = [place.workspace, place.home]
+    folders = [paths.workspace, paths.home]
     with disk.watch(folders, group.limits.disk_mb, over, group.processes):
         yield
 
 
 async def _start(
-    runtime: Runtime, place: Place, env: Mapping[str, str], group: ResourceGroup, fd: int
+    runtime: Runtime, paths: HostPaths, env: Mapping[str, str], group: ResourceGroup, fd: int
 ) -> Process:
-    inside = runtime.isolation.inside(place)
+    inside = runtime.isolation.inside(paths)
     full = {
         **environment(inside, env, runtime.environment),
         "ASH_ENGINE": runtime.engine,
@@ -155,12 +155,12 @@ async def _start(
         "ASH_EGRESS_SOCKET": f"{inside.sockets}/{SOCKET_NAME}",
     }
     # -P: a module in the workspace must not stand in for one of ours.
-    wrapped = runtime.isolation.wrap([sys.executable, "-P", "-m", "bridge"], place, full)
+    wrapped = runtime.isolation.wrap([sys.executable, "-P", "-m", "bridge"], paths, full)
     try:
         return await runtime.spawner.start(
             [*group.prefix, *wrapped.argv],
             env=wrapped.env,
-            cwd=place.workspace,
+            cwd=paths.workspace,
             pass_fds=[fd, *wrapped.fds],
         )
     finally:

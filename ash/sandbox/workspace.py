@@ -15,7 +15,7 @@ from ash.log import get_logger
 from ash.sandbox import copying
 from ash.sandbox.beneath import open_folder
 from ash.sandbox.disk_words import disk_in_words
-from ash.sandbox.isolation import Place
+from ash.sandbox.isolation import HostPaths
 from ash.sandbox.tree import copy_tree, remove_tree
 
 log = get_logger()
@@ -43,26 +43,26 @@ class Workspaces:
         self._live = data_dir / SANDBOXES
         self._kept = data_dir / SESSIONS
 
-    def prepare(self, session_id: str, source: Path) -> Place:
+    def prepare(self, session_id: str, source: Path) -> HostPaths:
         """A fresh workspace with a copy of the agent's files, and an empty home."""
         root = self._live / session_id
         with _made_whole(root) as fresh:
             copy_tree(source, fresh / "workspace")
             (fresh / "home").mkdir()
             (fresh / UNINSTALLED).touch()
-        return _place(root)
+        return _paths(root)
 
-    def restore(self, session_id: str) -> Place | None:
+    def restore(self, session_id: str) -> HostPaths | None:
         """What was kept of the session, if anything was."""
         live, kept = self._live / session_id, self._kept / session_id
         if live.is_dir():
-            return _place(live)
+            return _paths(live)
         if not kept.is_dir():
             return None
         with disk_in_words(own=True):
             self._live.mkdir(mode=0o700, parents=True, exist_ok=True)
             kept.replace(live)
-        return _place(live)
+        return _paths(live)
 
     def fork(self, parent_id: str, session_id: str) -> None:
         """A copy of what the parent has, kept for the session; blocks shared where they can be.
@@ -193,5 +193,5 @@ def _names(folder: Path) -> list[str]:
     return [root.name for root in folder.iterdir()] if folder.is_dir() else []
 
 
-def _place(root: Path) -> Place:
-    return Place(root / "workspace", root / "home", root / "sockets")
+def _paths(root: Path) -> HostPaths:
+    return HostPaths(root / "workspace", root / "home", root / "sockets")

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from ash.sandbox.isolation import Place
+from ash.sandbox.isolation import HostPaths
 from ash.sandbox.isolation.bubblewrap import Bubblewrap
-from ash.sandbox.isolation.root import Root
+from ash.sandbox.isolation.root import RootFilesystem
 from tests.support.daemon import running, settings
 from tests.support.processes import descendants
 
@@ -65,10 +65,10 @@ async def test_environment_of_an_agent_stays_inside(us):
 
 def test_word_for_bubblewrap_can_not_hide_another(tmp_path):
     """What comes after a NUL would be an option: any folder of the host could be bound."""
-    isolation = Bubblewrap("bwrap", Root((), (), ()), users=None, seccomp=None)
+    isolation = Bubblewrap("bwrap", RootFilesystem((), (), ()), users=None, seccomp=None)
     env = {"A": "x\0--bind\0/\0/host"}
     with pytest.raises(ValueError, match="NUL"):
-        isolation.wrap(["/usr/bin/true"], Place(tmp_path, tmp_path, tmp_path), env)
+        isolation.wrap(["/usr/bin/true"], HostPaths(tmp_path, tmp_path, tmp_path), env)
 
 
 async def test_room_for_sandboxes_is_limited(data_dir):

@@ -3,9 +3,9 @@
 import pytest
 
 from ash.sandbox.environment import QUIET, environment, own_part
-from ash.sandbox.isolation import Inside
+from ash.sandbox.isolation import GuestPaths
 
-INSIDE = Inside("/workspace", "/home/agent", "/opt/ash", "/run/ash")
+INSIDE = GuestPaths("/workspace", "/home/agent", "/opt/ash", "/run/ash")
 GIVEN = {"ASH_ENGINE": "scripted", "HTTP_PROXY": "http://127.0.0.1:1"}
 
 

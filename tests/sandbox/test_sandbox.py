@@ -92,7 +92,7 @@ async def test_box_boots_the_engine_with_the_agent_s_files(bench):
     """The workspace is a copy of the agent, and the engine is opened under the box's id."""
     sandbox = await bench.booted(bench.sandbox(COLOUR="blue"))
     made = bench.maker.last
-    assert "be kind" == (made.place.workspace / "CLAUDE.md").read_text()
+    assert "be kind" == (made.paths.workspace / "CLAUDE.md").read_text()
     assert ("the-id", "m", "default") == (
         made.opened[0].session_id,
         made.opened[0].model,
@@ -344,7 +344,7 @@ async def test_claimed_box_leaves_its_files(bench):
     """What a session had in its sandbox is kept when that goes."""
     sandbox = await bench.booted()
     sandbox.claimed = True
-    (bench.maker.last.place.workspace / "work").touch()
+    (bench.maker.last.paths.workspace / "work").touch()
     sandbox.close()
     await sandbox.gone.wait()
     assert bench.maker.last.ended.is_set()

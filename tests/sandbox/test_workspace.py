@@ -35,11 +35,11 @@ def source(tmp_path):
 
 def test_session_gets_a_copy_of_the_agent_s_files(workspaces, source):
     """What an agent changes is its session's alone; its home is empty."""
-    place, other = workspaces.prepare("one", source), workspaces.prepare("other", source)
-    (place.workspace / "CLAUDE.md").write_text("changed")
+    paths, other = workspaces.prepare("one", source), workspaces.prepare("other", source)
+    (paths.workspace / "CLAUDE.md").write_text("changed")
     assert "be kind" == (other.workspace / "CLAUDE.md").read_text()
     assert "be kind" == (source / "CLAUDE.md").read_text()
-    assert [] == list(place.home.iterdir())
+    assert [] == list(paths.home.iterdir())
 
 
 def test_folders_of_sessions_are_private(workspaces, source, data_dir):
@@ -59,23 +59,23 @@ def test_link_that_leads_out_of_an_agent_is_not_copied(workspaces, source):
 
 def test_what_a_session_leaves_is_kept(workspaces, source, data_dir):
     """Files and home move away together; nothing is copied, nothing stays behind."""
-    place = workspaces.prepare("one", source)
-    (place.workspace / "made").write_text("by the agent")
-    (place.home / "transcript").touch()
-    inode = (place.workspace / "made").stat().st_ino
+    paths = workspaces.prepare("one", source)
+    (paths.workspace / "made").write_text("by the agent")
+    (paths.home / "transcript").touch()
+    inode = (paths.workspace / "made").stat().st_ino
     workspaces.keep("one")
     kept = data_dir / "sessions" / "one"
     assert inode == (kept / "workspace" / "made").stat().st_ino
     assert (kept / "home" / "transcript").exists()
-    assert not place.workspace.parent.exists()
+    assert not paths.workspace.parent.exists()
 
 
 def test_socket_of_a_daemon_that_was_killed_is_not_kept(workspaces, source, data_dir):
     """It leads nowhere any more; what is kept is what the agent has left."""
-    place = workspaces.prepare("one", source)
-    place.sockets.mkdir()
+    paths = workspaces.prepare("one", source)
+    paths.sockets.mkdir()
     with socket.socket(socket.AF_UNIX) as bound:
-        bound.bind(str(place.sockets / "s"))
+        bound.bind(str(paths.sockets / "s"))
     workspaces.keep("one")
     kept = {path.name for path in (data_dir / "sessions" / "one").iterdir()}
     assert "sockets" not in kept
@@ -84,8 +84,8 @@ def test_socket_of_a_daemon_that_was_killed_is_not_kept(workspaces, source, data
 def test_only_the_latest_is_kept(workspaces, source, data_dir):
     """What was kept before is replaced."""
     for text in ("first", "second"):
-        place = workspaces.prepare("one", source)
-        (place.workspace / text).touch()
+        paths = workspaces.prepare("one", source)
+        (paths.workspace / text).touch()
         workspaces.keep("one")
     names = {path.name for path in (data_dir / "sessions" / "one" / "workspace").iterdir()}
     assert {"CLAUDE.md", "second"} == names
@@ -114,11 +114,11 @@ def test_first_start_has_nothing_to_put_away(workspaces):
 
 def test_session_goes_on_with_what_was_kept(workspaces, source, data_dir):
     """What was kept is the live one again, moved and not copied; without any there is none."""
-    place = workspaces.prepare("one", source)
-    (place.workspace / "made").write_text("by the agent")
+    paths = workspaces.prepare("one", source)
+    (paths.workspace / "made").write_text("by the agent")
     workspaces.keep("one")
     again = workspaces.restore("one")
-    assert place == again
+    assert paths == again
     assert "by the agent" == (again.workspace / "made").read_text()
     assert [] == list((data_dir / "sessions").iterdir())
     assert workspaces.restore("never") is None
@@ -133,9 +133,9 @@ def test_unclaimed_sandbox_leaves_nothing(workspaces, source, data_dir):
 
 def test_fork_has_what_its_parent_has(workspaces, source, data_dir):
     """Files and conversation are copied, of a parent that lives and of one that was put away."""
-    place = workspaces.prepare("parent", source)
-    (place.workspace / "new").write_text("hello")
-    (place.home / "transcript").write_text("hi")
+    paths = workspaces.prepare("parent", source)
+    (paths.workspace / "new").write_text("hello")
+    (paths.home / "transcript").write_text("hi")
     workspaces.fork("parent", "first")
     workspaces.keep("parent")
     workspaces.fork("parent", "second")
@@ -191,14 +191,14 @@ def test_folder_has_its_name_when_it_is_whole(workspaces, source, data_dir, monk
 
 def test_what_can_not_be_put_away_is_found_where_it_is(workspaces, source, data_dir):
     """Its files are read there, and the session goes on with them."""
-    place = workspaces.prepare("one", source)
-    (place.workspace / "made").write_text("by the agent")
+    paths = workspaces.prepare("one", source)
+    (paths.workspace / "made").write_text("by the agent")
     with immutable(data_dir / "sandboxes"):
         assert not workspaces.put_away("one", claimed=True)
     with workspaces.opened("one") as (_, where):
         assert "sandbox" == where
-    assert place == workspaces.restore("one")
-    assert "by the agent" == (place.workspace / "made").read_text()
+    assert paths == workspaces.restore("one")
+    assert "by the agent" == (paths.workspace / "made").read_text()
 
 
 def test_disk_that_takes_no_writes_is_told(workspaces, source, data_dir):

@@ -48,8 +48,8 @@ RUNTIME = Runtime(
 class FakeSandboxProcess:
     """As `Sandbox`. The test is its bridge: `opened` are the settings it was given."""
 
-    def __init__(self, maker, place, env, *, limits, egress, log):
-        self.place = place
+    def __init__(self, maker, paths, env, *, limits, egress, log):
+        self.paths = paths
         self.env = dict(env)
         self.limits = limits
         self.egress = egress
@@ -146,11 +146,11 @@ class Maker:
         return self.made[-1]
 
     @asynccontextmanager
-    async def open(self, runtime, place, env, *, limits, egress, log):
+    async def open(self, runtime, paths, env, *, limits, egress, log):
         await trio.lowlevel.checkpoint()
         if self.error is not None:
             raise self.error
-        process = FakeSandboxProcess(self, place, env, limits=limits, egress=egress, log=log)
+        process = FakeSandboxProcess(self, paths, env, limits=limits, egress=egress, log=log)
         self.made.append(process)
         try:
             async with trio.open_nursery() as nursery:

@@ -238,9 +238,9 @@ class World:
         self.sessions = Sessions(dependencies, nursery)
 
     @asynccontextmanager
-    async def open(self, runtime, place, env, *, limits, egress, log):
+    async def open(self, runtime, paths, env, *, limits, egress, log):
         await self._delays.wait(0.5)
-        sandbox_id = place.workspace.parent.name
+        sandbox_id = paths.workspace.parent.name
         if sandbox_id in self.bridges:
             self.twice.append(sandbox_id)
         bridge = self.bridges[sandbox_id] = Bridge(self._delays, self.gate, deaths=self.deaths)

@@ -4,6 +4,6 @@
 """
 
 from ash.sandbox.isolation.detect import detect
-from ash.sandbox.isolation.place import Inside, Isolation, Level, Place, Wrapped
+from ash.sandbox.isolation.place import GuestPaths, HostPaths, Isolation, Level, WrappedCommand
 
-__all__ = ["Inside", "Isolation", "Level", "Place", "Wrapped", "detect"]
+__all__ = ["GuestPaths", "HostPaths", "Isolation", "Level", "WrappedCommand", "detect"]

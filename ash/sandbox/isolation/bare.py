@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import ash
-from ash.sandbox.isolation.place import Inside, Place, Wrapped
+from ash.sandbox.isolation.place import GuestPaths, HostPaths, WrappedCommand
 
 
 class Bare:
@@ -15,15 +15,15 @@ class Bare:
     def __init__(self, missing: tuple[str, ...] = ()) -> None:
         self.missing = missing
 
-    def inside(self, place: Place) -> Inside:
+    def inside(self, paths: HostPaths) -> GuestPaths:
         library = Path(ash.__file__).parent.parent
-        return Inside(str(place.workspace), str(place.home), str(library), str(place.sockets))
+        return GuestPaths(str(paths.workspace), str(paths.home), str(library), str(paths.sockets))
 
-    def settle(self, place: Place) -> Place:
-        return place
+    def acquire(self, paths: HostPaths) -> HostPaths:
+        return paths
 
-    def leave(self, place: Place) -> None:
+    def release(self, paths: HostPaths) -> None:
         pass
 
-    def wrap(self, argv: Sequence[str], place: Place, env: Mapping[str, str]) -> Wrapped:
-        return Wrapped(list(argv), dict(env))
+    def wrap(self, argv: Sequence[str], paths: HostPaths, env: Mapping[str, str]) -> WrappedCommand:
+        return WrappedCommand(list(argv), dict(env))

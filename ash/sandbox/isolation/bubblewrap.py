@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from msgspec.structs import replace
 
 from ash.sandbox.isolation import launch, uids
-from ash.sandbox.isolation.place import Inside, Place, Wrapped
-from ash.sandbox.isolation.root import LIBRARY, Bind, Root
+from ash.sandbox.isolation.place import GuestPaths, HostPaths, WrappedCommand
+from ash.sandbox.isolation.root import LIBRARY, Bind, RootFilesystem
 from ash.sandbox.isolation.uids import Uids
 
 WORKSPACE = "/workspace"
@@ -53,7 +53,7 @@ class Bubblewrap:
     def __init__(
         self,
         program: str,
-        root: Root,
+        root: RootFilesystem,
         *,
         users: Uids | None,
         seccomp: bytes | None,
@@ -66,42 +66,42 @@ class Bubblewrap:
         self._users = users
         self._seccomp = seccomp
 
-    def inside(self, place: Place) -> Inside:
-        return Inside(WORKSPACE, HOME, LIBRARY, SOCKETS)
+    def inside(self, paths: HostPaths) -> GuestPaths:
+        return GuestPaths(WORKSPACE, HOME, LIBRARY, SOCKETS)
 
-    def settle(self, place: Place) -> Place:
+    def acquire(self, paths: HostPaths) -> HostPaths:
         if self._users is None:
             if os.geteuid() == 0:
-                _give(place, 0)
-            return place
-        uid = self._users.take(uids.owner(place.workspace))
+                _give(paths, 0)
+            return paths
+        uid = self._users.take(uids.owner(paths.workspace))
         try:
-            _give(place, uid)
+            _give(paths, uid)
         except BaseException:
             self._users.give_back(uid)
             raise
-        return replace(place, uid=uid)
+        return replace(paths, uid=uid)
 
-    def leave(self, place: Place) -> None:
-        if self._users is not None and place.uid is not None:
-            self._users.give_back(place.uid)
+    def release(self, paths: HostPaths) -> None:
+        if self._users is not None and paths.uid is not None:
+            self._users.give_back(paths.uid)
 
-    def wrap(self, argv: Sequence[str], place: Place, env: Mapping[str, str]) -> Wrapped:
+    def wrap(self, argv: Sequence[str], paths: HostPaths, env: Mapping[str, str]) -> WrappedCommand:
         """All that is said to bubblewrap goes in by descriptors.
 
         On its command line others, and the sandbox itself, would see it in `ps`; in its own
         environment a LD_PRELOAD would be loaded on the host.
         """
-        binds = [*self._root.binds, *_own(place)]
+        binds = [*self._root.binds, *_own(paths)]
         with _descriptors() as fds:
-            options = [*self._walls(fds), *self._files(binds, staged=place.uid is not None)]
+            options = [*self._walls(fds), *self._files(binds, staged=paths.uid is not None)]
             options += [word for pair in env.items() for word in ("--setenv", *pair)]
             command = [self._program, "--args", fds.holding(options), "--", *argv]
-            if self._users is not None and place.uid is not None:
+            if self._users is not None and paths.uid is not None:
                 sources = fds.holding([str(bind.source) for bind in binds])
-                launcher = _launcher(place.uid, self._users.root, sources)
-                return Wrapped([*launcher, *command], {}, fds)
-            return Wrapped([*_NO_ENVIRONMENT, *command], {}, fds)
+                launcher = _launcher(paths.uid, self._users.root, sources)
+                return WrappedCommand([*launcher, *command], {}, fds)
+            return WrappedCommand([*_NO_ENVIRONMENT, *command], {}, fds)
 
     def _walls(self, fds: "_Descriptors") -> Iterator[str]:
         yield from _NAMESPACES
@@ -120,14 +120,14 @@ class Bubblewrap:
         yield from ("--remount-ro", "/", "--chdir", WORKSPACE)
 
 
-def _own(place: Place) -> Iterator[Bind]:
-    yield Bind(place.workspace, WORKSPACE, writable=True)
-    yield Bind(place.home, HOME, writable=True)
-    yield Bind(place.sockets, SOCKETS)
+def _own(paths: HostPaths) -> Iterator[Bind]:
+    yield Bind(paths.workspace, WORKSPACE, writable=True)
+    yield Bind(paths.home, HOME, writable=True)
+    yield Bind(paths.sockets, SOCKETS)
 
 
-def _give(place: Place, uid: int) -> None:
-    for folder in (place.workspace, place.home):
+def _give(paths: HostPaths, uid: int) -> None:
+    for folder in (paths.workspace, paths.home):
         uids.give(folder, uid)
 
 

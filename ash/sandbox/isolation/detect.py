@@ -15,7 +15,7 @@ from ash.sandbox import seccomp
 from ash.sandbox.isolation import root
 from ash.sandbox.isolation.bare import Bare
 from ash.sandbox.isolation.bubblewrap import Bubblewrap
-from ash.sandbox.isolation.place import Isolation, Level, Place
+from ash.sandbox.isolation.place import HostPaths, Isolation, Level
 from ash.sandbox.isolation.reasons import explain
 from ash.sandbox.isolation.uids import Uids
 from ash.sandbox.tree import remove_tree
@@ -68,7 +68,7 @@ def _checked(level: Level, isolation: Isolation) -> Isolation:
     return isolation
 
 
-def _best_first(program: str, files: root.Root, users: Uids) -> Iterator[Bubblewrap]:
+def _best_first(program: str, files: root.RootFilesystem, users: Uids) -> Iterator[Bubblewrap]:
     calls = seccomp.build()
     lacks = () if calls else (f"system calls are not filtered on {os.uname().machine}",)
     if os.geteuid() == 0:
@@ -91,21 +91,21 @@ def _why_not(isolation: Bubblewrap) -> str | None:
     program = [sys.executable, "-P", "-c", "import bridge"]
     with TemporaryDirectory(prefix=PROBE) as folder:
         own = Path(folder)
-        place = Place(own / "workspace", own / "home", own / "sockets")
-        for part in (place.workspace, place.home, place.sockets):
+        paths = HostPaths(own / "workspace", own / "home", own / "sockets")
+        for part in (paths.workspace, paths.home, paths.sockets):
             part.mkdir()
         try:
-            settled = isolation.settle(place)
+            settled = isolation.acquire(paths)
         except OSError as error:
             return f"folders can't be given to another user ({error.strerror})"
         try:
             return _tried(isolation, program, settled)
         finally:
-            isolation.leave(settled)
+            isolation.release(settled)
 
 
-def _tried(isolation: Bubblewrap, program: list[str], place: Place) -> str | None:
-    wrapped = isolation.wrap(program, place, {"PYTHONPATH": isolation.inside(place).library})
+def _tried(isolation: Bubblewrap, program: list[str], paths: HostPaths) -> str | None:
+    wrapped = isolation.wrap(program, paths, {"PYTHONPATH": isolation.inside(paths).library})
     try:
         done = subprocess.run(
             wrapped.argv,

@@ -9,7 +9,7 @@ from msgspec import Struct, field
 Level = Literal["strict", "best-effort", "none"]
 
 
-class Place(Struct, frozen=True):
+class HostPaths(Struct, frozen=True):
     """A sandbox's own folders on the host. Nothing else of the host may be written.
 
     `sockets` is for the Unix sockets that lead out; it can't be changed from inside.
@@ -22,7 +22,7 @@ class Place(Struct, frozen=True):
     uid: int | None = None
 
 
-class Inside(Struct, frozen=True):
+class GuestPaths(Struct, frozen=True):
     """Where the program finds its folders and the bridge's code."""
 
     workspace: str
@@ -31,7 +31,7 @@ class Inside(Struct, frozen=True):
     sockets: str
 
 
-class Wrapped(Struct):
+class WrappedCommand(Struct):
     """A command ready to start in the workspace. Who starts it closes `fds` afterwards."""
 
     argv: list[str]
@@ -45,15 +45,15 @@ class Isolation(Protocol):
     name: str
     missing: tuple[str, ...]
 
-    def inside(self, place: Place) -> Inside: ...
+    def inside(self, paths: HostPaths) -> GuestPaths: ...
 
-    def settle(self, place: Place) -> Place:
+    def acquire(self, paths: HostPaths) -> HostPaths:
         """Makes the folders belong to whoever is going to live in them. Blocks.
 
-        What it returns is for `wrap`, and for `leave` when all processes are gone. Raises OSError.
+        What it returns is for `wrap`, and for `release` when all processes are gone. Raises OSError.
         """
 
-    def leave(self, place: Place) -> None: ...
+    def release(self, paths: HostPaths) -> None: ...
 
-    def wrap(self, argv: Sequence[str], place: Place, env: Mapping[str, str]) -> Wrapped:
+    def wrap(self, argv: Sequence[str], paths: HostPaths, env: Mapping[str, str]) -> WrappedCommand:
         """The command that runs `argv` with just `env` in the workspace."""

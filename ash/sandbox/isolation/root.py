@@ -71,7 +71,7 @@ class Bind(Struct, frozen=True):
         return same and other.source.is_relative_to(self.source)
 
 
-class Root(Struct, frozen=True):
+class RootFilesystem(Struct, frozen=True):
     """The parts of the root. `links` and `hidden` are arguments of bubblewrap's.
 
     `hidden` comes after everything else.
@@ -82,13 +82,13 @@ class Root(Struct, frozen=True):
     hidden: tuple[str, ...]
 
 
-def make(readable: Sequence[Path], hidden: Sequence[Path]) -> Root:
+def make(readable: Sequence[Path], hidden: Sequence[Path]) -> RootFilesystem:
     """`readable` is there too, where it is on the host; `hidden` is empty wherever it would be."""
     binds: list[Bind] = []
     for bind in (*_system(), *_etc(), *_interpreter(), *_library(), *_at(readable)):
         if not any(other.covers(bind) for other in binds):
             binds.append(bind)
-    return Root(tuple(binds), tuple(_links()), tuple(_covers(binds, hidden)))
+    return RootFilesystem(tuple(binds), tuple(_links()), tuple(_covers(binds, hidden)))
 
 
 def _system() -> Iterator[Bind]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ash.sandbox import seccomp
-from ash.sandbox.isolation import Place, detect, root
+from ash.sandbox.isolation import HostPaths, detect, root
 from ash.sandbox.isolation.bubblewrap import Bubblewrap
 from ash.sandbox.isolation.uids import Uids
 
@@ -15,11 +15,11 @@ ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home/agent", "PYTHON": 
 
 
 @pytest.fixture
-def place(tmp_path):
+def host_paths(tmp_path):
     """As the daemon makes it: below a folder that nobody else may enter."""
     folder = tmp_path / "data"
     folder.mkdir(mode=0o700)
-    own = Place(folder / "workspace", folder / "home", folder / "sockets")
+    own = HostPaths(folder / "workspace", folder / "home", folder / "sockets")
     for part in (own.workspace, own.home, own.sockets):
         part.mkdir()
     return own
@@ -43,16 +43,16 @@ def bubblewrap(*, readable=(), hidden=(), users=None, filtered=True, own_user=Tr
     )
 
 
-def run(isolation, place, command, env=ENV, prefix=()):
+def run(isolation, host_paths, command, env=ENV, prefix=()):
     """What the shell command, or the list of words, ends with and prints inside."""
     argv = ["/bin/bash", "-c", command] if isinstance(command, str) else command
-    with settled(isolation, place) as there:
+    with acquired(isolation, host_paths) as there:
         wrapped = isolation.wrap(argv, there, env)
         try:
             return subprocess.run(
                 [*prefix, *wrapped.argv],
                 env=wrapped.env,
-                cwd=place.workspace,
+                cwd=host_paths.workspace,
                 pass_fds=wrapped.fds,
                 capture_output=True,
                 text=True,
@@ -64,16 +64,16 @@ def run(isolation, place, command, env=ENV, prefix=()):
 
 
 @contextmanager
-def settled(isolation, place):
-    there = isolation.settle(place)
+def acquired(isolation, host_paths):
+    there = isolation.acquire(host_paths)
     try:
         yield there
     finally:
-        isolation.leave(there)
+        isolation.release(there)
 
 
-def output(isolation, place, command, env=ENV, prefix=()):
-    done = run(isolation, place, command, env, prefix)
+def output(isolation, host_paths, command, env=ENV, prefix=()):
+    done = run(isolation, host_paths, command, env, prefix)
     assert (0, "") == (done.returncode, done.stderr)
     return done.stdout.strip()
 

@@ -9,101 +9,103 @@ import pytest
 
 from ash.sandbox.isolation import uids
 from ash.sandbox.isolation.uids import COUNT, FIRST, Uids
-from tests.sandbox.isolation.conftest import bubblewrap, descriptors, output, run, settled
+from tests.sandbox.isolation.conftest import acquired, bubblewrap, descriptors, output, run
 
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 
 
-def test_program_runs_in_the_workspace(isolation, place):
+def test_program_runs_in_the_workspace(isolation, host_paths):
     """It begins in its workspace and finds home and temporary folders that are its own."""
-    said = output(isolation, place, "pwd; touch here ~/home /tmp/tmp; ls /home; ls /tmp/tmp")
+    said = output(isolation, host_paths, "pwd; touch here ~/home /tmp/tmp; ls /home; ls /tmp/tmp")
     assert "/workspace\nagent\n/tmp/tmp" == said
-    assert ["here"] == [file.name for file in place.workspace.iterdir()]
-    assert ["home"] == [file.name for file in place.home.iterdir()]
+    assert ["here"] == [file.name for file in host_paths.workspace.iterdir()]
+    assert ["home"] == [file.name for file in host_paths.home.iterdir()]
 
 
-def test_environment_is_just_what_was_given(isolation, place):
+def test_environment_is_just_what_was_given(isolation, host_paths):
     """Nothing of the daemon's environment is inside, not even in the first process."""
-    said = output(isolation, place, "tr '\\0' '\\n' </proc/1/environ; env", {"ONE": "1"})
+    said = output(isolation, host_paths, "tr '\\0' '\\n' </proc/1/environ; env", {"ONE": "1"})
     by_the_shell = {"PWD=/workspace", "SHLVL=0", "_=/usr/bin/env"}
     assert {"ONE=1"} == set(said.splitlines()) - by_the_shell
 
 
 @pytest.mark.parametrize("own_user", [True, False])
-def test_environment_has_nothing_of_a_shell_in_front(place, own_user):
+def test_environment_has_nothing_of_a_shell_in_front(host_paths, own_user):
     """A shell that starts it, as the one that puts it into its limits, leaves no trace."""
     shell = ["/bin/sh", "-c", 'export TRACE=1; exec "$@"', "sh"]
     isolation = bubblewrap(own_user=own_user)
-    assert "" == output(isolation, place, "cat /proc/1/environ", prefix=shell)
+    assert "" == output(isolation, host_paths, "cat /proc/1/environ", prefix=shell)
 
 
 @pytest.mark.parametrize("value", ["", "a  b", "'\"$x`", "one\ntwo", "--setenv", "=", "é \udcff"])
-def test_environment_takes_any_text(isolation, place, value):
+def test_environment_takes_any_text(isolation, host_paths, value):
     """Values with spaces, quotes, line feeds, options and half a character come through."""
     code = "import os; print(ascii(os.environ['X']))"
-    done = run(isolation, place, [sys.executable, "-c", code], {"X": value, "LANG": "C.UTF-8"})
+    done = run(isolation, host_paths, [sys.executable, "-c", code], {"X": value, "LANG": "C.UTF-8"})
     assert ascii(value) == done.stdout.strip()
 
 
-def test_command_lines_say_nothing_of_the_host(isolation, place):
+def test_command_lines_say_nothing_of_the_host(isolation, host_paths):
     """Who lists processes inside finds none of the host's folders in their arguments."""
-    said = output(isolation, place, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
-    assert str(place.workspace.parent) not in said
+    said = output(isolation, host_paths, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+    assert str(host_paths.workspace.parent) not in said
     assert "bind" not in said
 
 
-def test_program_gets_no_descriptor_but_its_own(isolation, place):
+def test_program_gets_no_descriptor_but_its_own(isolation, host_paths):
     """What bubblewrap was told by descriptors is closed again, in all processes."""
-    said = output(isolation, place, "readlink /proc/1/fd/* /proc/2/fd/* || true")
+    said = output(isolation, host_paths, "readlink /proc/1/fd/* /proc/2/fd/* || true")
     assert {"pipe", "/dev/null", "anon_inode"} == {line.split(":")[0] for line in said.split()}
 
 
-def test_exit_code_is_the_program_s(isolation, place):
+def test_exit_code_is_the_program_s(isolation, host_paths):
     """How the program ended can be told from outside, its signal as a shell tells it."""
-    assert 7 == run(isolation, place, "exit 7").returncode
-    assert 128 + 15 == run(isolation, place, "kill -15 $$").returncode
+    assert 7 == run(isolation, host_paths, "exit 7").returncode
+    assert 128 + 15 == run(isolation, host_paths, "kill -15 $$").returncode
 
 
-def test_user_inside_is_no_root(isolation, place):
+def test_user_inside_is_no_root(isolation, host_paths):
     """It is called agent, number 1000, in no other group."""
-    assert "uid=1000(agent) gid=1000(agent) groups=1000(agent)" == output(isolation, place, "id")
+    assert "uid=1000(agent) gid=1000(agent) groups=1000(agent)" == output(
+        isolation, host_paths, "id"
+    )
 
 
-def test_groups_of_the_daemon_are_left(isolation, place):
+def test_groups_of_the_daemon_are_left(isolation, host_paths):
     """Groups that root happens to be in are no sandbox's."""
     prefix = ["/usr/bin/setpriv", "--groups=4,24"] if os.geteuid() == 0 else []
-    assert "agent" == output(isolation, place, "id -Gn", prefix=prefix)
+    assert "agent" == output(isolation, host_paths, "id -Gn", prefix=prefix)
 
 
 @pytest.mark.parametrize("own_user", [True, False])
-def test_capabilities_are_none(place, own_user):
+def test_capabilities_are_none(host_paths, own_user):
     """No process has any or can get any, even where it is root outside."""
-    said = output(bubblewrap(own_user=own_user), place, "grep -h ^Cap /proc/[0-9]*/status")
+    said = output(bubblewrap(own_user=own_user), host_paths, "grep -h ^Cap /proc/[0-9]*/status")
     assert {"0000000000000000"} == {line.split()[1] for line in said.splitlines()}
 
 
-def test_user_outside_is_the_sandbox_s_own(isolation, place):
+def test_user_outside_is_the_sandbox_s_own(isolation, host_paths):
     """A sandbox of root's has a host user of its own; others have the daemon's."""
-    output(isolation, place, "touch file")
-    owner = uids.owner(place.workspace / "file")
-    assert owner == uids.owner(place.workspace) == uids.owner(place.home)
+    output(isolation, host_paths, "touch file")
+    owner = uids.owner(host_paths.workspace / "file")
+    assert owner == uids.owner(host_paths.workspace) == uids.owner(host_paths.home)
     assert (os.geteuid() == 0) == (FIRST < owner < FIRST + COUNT)
     assert (os.geteuid() != 0) == (os.geteuid() == owner)
 
 
-def test_users_of_two_sandboxes_differ(tmp_path, place):
+def test_users_of_two_sandboxes_differ(tmp_path, host_paths):
     """Two that live at a time are two users; one that comes again is who it was."""
     users = Uids()
     isolation = bubblewrap(users=users)
-    with settled(isolation, place) as first:
+    with acquired(isolation, host_paths) as first:
         other = Path(tmp_path / "other")
         other.mkdir()
         assert first.uid != users.take(uids.owner(first.workspace))
-    with settled(isolation, place) as again:
+    with acquired(isolation, host_paths) as again:
         assert first.uid == again.uid
 
 
-def test_settle_that_fails_gives_the_user_back(place, monkeypatch):
+def test_settle_that_fails_gives_the_user_back(host_paths, monkeypatch):
     """A folder that can't be given away keeps no host user."""
     users = Uids(count=2)
 
@@ -112,14 +114,14 @@ def test_settle_that_fails_gives_the_user_back(place, monkeypatch):
 
     monkeypatch.setattr(uids, "give", fail)
     with pytest.raises(PermissionError):
-        bubblewrap(users=users).settle(place)
+        bubblewrap(users=users).acquire(host_paths)
     assert users.root + 1 == users.take(0)
 
 
-def test_namespaces_are_all_its_own(isolation, place):
+def test_namespaces_are_all_its_own(isolation, host_paths):
     """Of each kind it has another one than the host."""
     paths = [Path("/proc/self/ns", kind) for kind in NAMESPACES]
-    inside = output(isolation, place, ["readlink", *map(str, paths)]).split()
+    inside = output(isolation, host_paths, ["readlink", *map(str, paths)]).split()
     outside = [str(path.readlink()) for path in paths]
     assert [] == [one for one, other in zip(inside, outside, strict=True) if one == other]
 
@@ -127,26 +129,26 @@ def test_namespaces_are_all_its_own(isolation, place):
 @pytest.mark.parametrize(
     "command", ["unshare --user true", "mount -t tmpfs none /tmp", "umount -l /proc", "chroot /"]
 )
-def test_walls_hold_without_the_filter(place, command):
+def test_walls_hold_without_the_filter(host_paths, command):
     """The filter is a second wall: namespaces and capabilities hold alone."""
-    assert 0 != run(bubblewrap(filtered=False), place, command).returncode
+    assert 0 != run(bubblewrap(filtered=False), host_paths, command).returncode
 
 
 @pytest.mark.parametrize("path", ["/", "/etc", "/usr", "/dev", "/opt/ash", "/run/ash", "/root"])
-def test_root_can_not_be_written(isolation, place, path):
+def test_root_can_not_be_written(isolation, host_paths, path):
     """Only its own folders can be written, not even the empty ones between others."""
-    done = run(isolation, place, f"mkdir -p {path} && touch {path}/new")
+    done = run(isolation, host_paths, f"mkdir -p {path} && touch {path}/new")
     assert 0 != done.returncode
     assert "ead-only file system" in done.stderr or "Permission denied" in done.stderr
 
 
-def test_memory_that_looks_like_disk_is_bounded(isolation, place):
+def test_memory_that_looks_like_disk_is_bounded(isolation, host_paths):
     """Neither /tmp nor /dev/shm holds more than its share."""
-    said = output(isolation, place, "df -m --output=size /tmp /dev/shm")
+    said = output(isolation, host_paths, "df -m --output=size /tmp /dev/shm")
     assert ["512", "256"] == said.split()[1:]
 
 
-def test_readable_folder_is_there_wherever_it_lies(place, tmp_path):
+def test_readable_folder_is_there_wherever_it_lies(host_paths, tmp_path):
     """What is to be readable is, below a closed folder too, and nothing beside it."""
     shown = tmp_path / "closed" / "shown"
     shown.mkdir(parents=True)
@@ -155,48 +157,48 @@ def test_readable_folder_is_there_wherever_it_lies(place, tmp_path):
     (tmp_path / "closed").chmod(0o700)
     isolation = bubblewrap(readable=[shown])
 
-    assert "hello" == output(isolation, place, f"cat {shown}/file")
-    assert "shown" == output(isolation, place, f"ls {tmp_path}/closed")
-    assert 0 != run(isolation, place, f"touch {shown}/file").returncode
+    assert "hello" == output(isolation, host_paths, f"cat {shown}/file")
+    assert "shown" == output(isolation, host_paths, f"ls {tmp_path}/closed")
+    assert 0 != run(isolation, host_paths, f"touch {shown}/file").returncode
 
 
-def test_hidden_folder_is_empty_wherever_it_lies(place, tmp_path):
+def test_hidden_folder_is_empty_wherever_it_lies(host_paths, tmp_path):
     """A data directory below a folder that is shown is not shown with it."""
     data = tmp_path / "shown" / "data"
     data.mkdir(parents=True)
     (data / "secret").touch()
     isolation = bubblewrap(readable=[tmp_path / "shown"], hidden=[data])
-    assert "data" == output(isolation, place, f"ls {tmp_path}/shown; ls -A {data}")
-    assert 0 != run(isolation, place, f"touch {data}/new").returncode
+    assert "data" == output(isolation, host_paths, f"ls {tmp_path}/shown; ls -A {data}")
+    assert 0 != run(isolation, host_paths, f"touch {data}/new").returncode
 
 
-def test_sockets_can_be_called_and_not_changed(isolation, place):
+def test_sockets_can_be_called_and_not_changed(isolation, host_paths):
     """The proxy's socket can be connected to from a network that has no other way out."""
-    path = place.sockets / "way-out.sock"
+    path = host_paths.sockets / "way-out.sock"
     call = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/ash/way-out.sock')"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         path.chmod(0o666)
         listener.listen()
-        output(isolation, place, [sys.executable, "-c", call])
-        assert 0 != run(isolation, place, "rm -f /run/ash/way-out.sock").returncode
+        output(isolation, host_paths, [sys.executable, "-c", call])
+        assert 0 != run(isolation, host_paths, "rm -f /run/ash/way-out.sock").returncode
     assert path.exists()
 
 
-def test_network_is_loopback_alone(isolation, place):
+def test_network_is_loopback_alone(isolation, host_paths):
     """Servers inside can be reached from inside, and there is no other interface."""
     code = (
         "import socket; s = socket.create_server(('127.0.0.1', 0));"
         "socket.create_connection(s.getsockname()); print([n for _, n in socket.if_nameindex()])"
     )
-    assert "['lo']" == output(isolation, place, [sys.executable, "-c", code])
+    assert "['lo']" == output(isolation, host_paths, [sys.executable, "-c", code])
 
 
-def test_sandbox_ends_with_its_outer_process(isolation, place):
+def test_sandbox_ends_with_its_outer_process(isolation, host_paths):
     """Whoever kills the process that was started has killed all, outcasts included."""
     ours, theirs = os.pipe()
     command = ["/bin/bash", "-c", f"setsid sleep 30 & sleep 30 & echo >&{theirs}; wait"]
-    with settled(isolation, place) as there:
+    with acquired(isolation, host_paths) as there:
         wrapped = isolation.wrap(command, there, {"PATH": "/usr/bin:/bin"})
         outer = subprocess.Popen(wrapped.argv, env=wrapped.env, pass_fds=[theirs, *wrapped.fds])
         for fd in (theirs, *wrapped.fds):
@@ -209,10 +211,10 @@ def test_sandbox_ends_with_its_outer_process(isolation, place):
             assert b"" == alive.read()
 
 
-def test_wrap_leaves_no_descriptor_behind(isolation, place):
+def test_wrap_leaves_no_descriptor_behind(isolation, host_paths):
     """Those for the command are told; an error closes them."""
     before = descriptors()
-    with settled(isolation, place) as there:
+    with acquired(isolation, host_paths) as there:
         wrapped = isolation.wrap(["true"], there, {})
         assert before | set(wrapped.fds) == descriptors()
         for fd in wrapped.fds:

@@ -98,17 +98,17 @@ def test_probe_of_one_that_was_killed_is_removed(tmp_path, monkeypatch):
     assert ["ash-probe-new", "other"] == sorted(path.name for path in tmp_path.iterdir())
 
 
-def test_best_effort_where_namespaces_are_forbidden(isolation, place):
+def test_best_effort_where_namespaces_are_forbidden(isolation, host_paths):
     """In a container that forbids them, such as a sandbox of our own, there is no isolation."""
-    done = run(isolation, place, [sys.executable, "-c", DETECT.format("best-effort")], INSIDE)
+    done = run(isolation, host_paths, [sys.executable, "-c", DETECT.format("best-effort")], INSIDE)
     name, why = done.stdout.splitlines()
     assert "none" == name
     assert why.startswith("bubblewrap does not work here: ")
 
 
-def test_strict_where_namespaces_are_forbidden(isolation, place):
+def test_strict_where_namespaces_are_forbidden(isolation, host_paths):
     """There, a daemon that is to be strict does not start."""
-    done = run(isolation, place, [sys.executable, "-c", DETECT.format("strict")], INSIDE)
+    done = run(isolation, host_paths, [sys.executable, "-c", DETECT.format("strict")], INSIDE)
     assert "StartError: isolation is strict, but bubblewrap does not work here" in done.stderr
 
 

@@ -57,16 +57,16 @@ HERE = [(name, code) for name, code in PROGRAMS.items() if shutil.which(name)]
 
 
 @pytest.mark.parametrize(("name", "code"), HERE, ids=[name for name, _ in HERE])
-def test_program_works(name, code, isolation, place):
+def test_program_works(name, code, isolation, host_paths):
     """What is installed on the host does its work, with its processes, threads and files."""
-    assert "first" == output(isolation, place, code)
+    assert "first" == output(isolation, host_paths, code)
 
 
-def test_processes_share_work(isolation, place):
+def test_processes_share_work(isolation, host_paths):
     """Locks, pipes and shared memory between processes are there."""
-    assert "first" == output(isolation, place, POOL)
+    assert "first" == output(isolation, host_paths, POOL)
 
 
-def test_terminals_can_be_made(isolation, place):
+def test_terminals_can_be_made(isolation, host_paths):
     """Programs that want a terminal can be given one."""
-    assert "first" == output(isolation, place, TERMINAL)
+    assert "first" == output(isolation, host_paths, TERMINAL)

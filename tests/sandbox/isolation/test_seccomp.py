@@ -150,7 +150,7 @@ def test_terminals_are_not_typed_into(judged, request_number):
     assert ALLOWED == judged(IOCTL, 0, 0x5413)
 
 
-def test_filter_holds_inside(isolation, place):
+def test_filter_holds_inside(isolation, host_paths):
     """The kernel of this machine answers each call as the tables say."""
     column = list(MACHINES).index(seccomp.platform.machine())
     calls = {
@@ -166,4 +166,4 @@ def test_filter_holds_inside(isolation, place):
         "    return libc.syscall(number, -1, 0, 0, 0, 0, 0) and ctypes.get_errno()\n"
         f"print([n for n, (number, told) in {calls}.items() if tried(number) != told])"
     )
-    assert "[]" == output(isolation, place, f'exec $PYTHON -c "{code}"')
+    assert "[]" == output(isolation, host_paths, f'exec $PYTHON -c "{code}"')

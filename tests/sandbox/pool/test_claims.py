@@ -146,12 +146,12 @@ async def test_session_that_is_resumed_has_its_files_again(scene):
     """A new sandbox under the same id goes on with what was kept of the last one."""
     scene.open()
     sandbox = await scene.claim()
-    (scene.maker.last.place.workspace / "work").touch()
+    (scene.maker.last.paths.workspace / "work").touch()
     sandbox.close()
     await sandbox.gone.wait()
     again = await scene.claim_again(sandbox.id)
     assert (sandbox.id, "local") == (again.id, again.source)
-    assert (scene.maker.last.place.workspace / "work").exists()
+    assert (scene.maker.last.paths.workspace / "work").exists()
 
 
 async def test_session_is_not_resumed_twice(scene):

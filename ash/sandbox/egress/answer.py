@@ -8,7 +8,7 @@ from msgspec import Struct
 from ash.sandbox.egress.headers import Headers
 
 
-class Answer(Struct):
+class UpstreamResponse(Struct):
     """`headers` are those to pass on; `chunks` is read once, by `each`."""
 
     status: int

@@ -12,7 +12,7 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 MAX_NAME = 253
 
 
-def read(text: str) -> tuple[str, int | None]:
+def parse_authority(text: str) -> tuple[str, int | None]:
     """The host in its one canonical form, and the port if there is one.
 
     Raises ValueError with words for what is wrong; they do not repeat the text. Addresses in
@@ -26,12 +26,12 @@ def read(text: str) -> tuple[str, int | None]:
     return _name(host), _port(port if colon else None)
 
 
-def write(host: str, port: int) -> str:
+def format_authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_address(host: str) -> bool:
-    """Whether a host that `read` gave is an address."""
+    """Whether a host that `parse_authority` gave is an address."""
     return ":" in host or host.replace(".", "").isdigit()
 
 

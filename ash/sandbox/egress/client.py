@@ -30,7 +30,7 @@ LINGER_SECONDS = 1
 _FRAMING = {b"content-length", b"transfer-encoding"}
 
 
-class Client:
+class ProxyConnection:
     """The proxy's side of it, one request at a time.
 
     Any method may raise BrokenResourceError when the client has left, TooSlowError when it

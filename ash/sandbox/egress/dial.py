@@ -8,7 +8,7 @@ import trio
 
 from ash.sandbox.egress import authority
 from ash.sandbox.egress.addresses import Address, meant, why_not_public
-from ash.sandbox.egress.errors import Refused, Unreachable
+from ash.sandbox.egress.errors import EgressRefused, Unreachable
 from ash.sandbox.egress.own_addresses import is_own
 from ash.sandbox.egress.policy import Policy
 
@@ -62,10 +62,12 @@ class Dialer:
 
     async def open(self, policy: Policy, host: str, port: int) -> trio.SocketStream:
         """Raises Refused or Unreachable, whose texts tell no address."""
-        target = authority.write(host, port)
+        target = authority.format_authority(host, port)
         if not policy.allows(host, port):
             places = policy.lacking(host, port, by_name=False)
-            raise Refused(f"{target} is not a host that may be reached. {_how(target, places)}")
+            raise EgressRefused(
+                f"{target} is not a host that may be reached. {_how(target, places)}"
+            )
         addresses = await self._addresses(host, target)
         if places := policy.lacking(host, port, by_name=True):
             self._check(addresses, target, places)
@@ -86,7 +88,7 @@ class Dialer:
     def _check(self, addresses: Sequence[str], target: str, places: list[str]) -> None:
         for text in addresses:
             if why := self._why_not(text):
-                raise Refused(
+                raise EgressRefused(
                     f"{target} has {why}, where only hosts that are named exactly may be"
                     f" reached. {_how(target, places)}"
                 )

@@ -3,7 +3,7 @@
 from ash.errors import AshError
 
 
-class Refused(AshError):
+class EgressRefused(AshError):
     """Not allowed; the text says why, and how to allow it."""
 
     status = 403

@@ -4,7 +4,7 @@ import re
 
 import h11
 
-from ash.sandbox.egress.errors import Refused
+from ash.sandbox.egress.errors import EgressRefused
 
 # What an agent needs. Everything else that the key opens belongs to the key's owner and not to
 # this session: files, batches with other sessions' answers in them, the organisation.
@@ -27,7 +27,7 @@ def check(request: h11.Request) -> None:
         return
     if request.method == b"GET" and _MODEL.fullmatch(path):
         return
-    raise Refused(
+    raise EgressRefused(
         f"{request.method.decode()} {path[:200].decode()} is not a model call. Those that pass"
         " are POST /v1/messages, POST /v1/messages/count_tokens and GET /v1/models"
     )

@@ -8,7 +8,7 @@ import trio
 from msgspec import Struct
 
 from ash.sandbox.egress import authority
-from ash.sandbox.egress.answer import Answer
+from ash.sandbox.egress.answer import UpstreamResponse
 from ash.sandbox.egress.client import CHUNK, MAX_HEAD
 from ash.sandbox.egress.errors import Malformed, Unreachable
 from ash.sandbox.egress.headers import end_to_end, length, to_host
@@ -19,7 +19,7 @@ STALL_SECONDS = 300
 _ABSOLUTE = re.compile(rb"http://([^/?#@]+)(/[^#]*)?", re.IGNORECASE)
 
 
-class Target(Struct, frozen=True):
+class Destination(Struct, frozen=True):
     """`written` is the host as the request has it, `path` with the query."""
 
     host: str
@@ -28,7 +28,7 @@ class Target(Struct, frozen=True):
     path: bytes = b""
 
 
-def target(request: h11.Request) -> Target:
+def target(request: h11.Request) -> Destination:
     """What a request in absolute form, or a CONNECT, is for. Raises Malformed.
 
     A Host header has to agree: else who checks and who answers could mean different hosts.
@@ -45,22 +45,22 @@ def target(request: h11.Request) -> Target:
     return found
 
 
-def _differs(host_header: bytes, found: Target) -> bool:
+def _differs(host_header: bytes, found: Destination) -> bool:
     told = _read(host_header, port=80)
     return (told.host, told.port) != (found.host, found.port)
 
 
-def _read(text: bytes, port: int | None = None, path: bytes = b"") -> Target:
+def _read(text: bytes, port: int | None = None, path: bytes = b"") -> Destination:
     try:
-        host, given = authority.read(text.decode("ascii", "replace"))
+        host, given = authority.parse_authority(text.decode("ascii", "replace"))
     except ValueError as error:
         raise Malformed(f"The request's host: {error}") from None
     if (port := given or port) is None:
         raise Malformed("CONNECT needs a host and a port")
-    return Target(host, port, text, path)
+    return Destination(host, port, text, path)
 
 
-class Exchange:
+class ForwardedRequest:
     """One request over a connection that is open already, and its answer.
 
     Asking and reading the answer's chunks raise Unreachable. The stream stays the caller's.
@@ -71,8 +71,8 @@ class Exchange:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
 
     async def ask(
-        self, request: h11.Request, to: Target, chunk: Callable[[], Awaitable[bytes | None]]
-    ) -> Answer:
+        self, request: h11.Request, to: Destination, chunk: Callable[[], Awaitable[bytes | None]]
+    ) -> UpstreamResponse:
         """`chunk` gives the next part of the request's body, None at its end."""
         headers = [*to_host(request.headers, to.written), *length(request.headers)]
         await self._send(h11.Request(method=request.method, target=to.path, headers=headers))
@@ -82,7 +82,7 @@ class Exchange:
         while not isinstance(head := await self._event(), h11.Response):
             if not isinstance(head, h11.InformationalResponse):
                 raise Unreachable("The host broke off")
-        return Answer(head.status_code, end_to_end(head.headers), self._chunks())
+        return UpstreamResponse(head.status_code, end_to_end(head.headers), self._chunks())
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         while isinstance(event := await self._event(), h11.Data):

@@ -19,7 +19,7 @@ FORMS = '"none", "model-only", "public" or a list such as ["api.example.com", "*
 _HTTP_PORTS = {"http": 80, "https": 443}
 
 
-class Entry(Struct, frozen=True):
+class HostPattern(Struct, frozen=True):
     """One host of a list. `host` begins with a dot if it stands for all names that end so."""
 
     host: str
@@ -40,7 +40,7 @@ class Policy(Struct, frozen=True):
 
     model: bool = True
     public: bool = False
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[HostPattern, ...] = ()
     cap: "Policy | None" = None
 
     @property
@@ -116,16 +116,16 @@ def with_servers(policy: Policy, mcp_servers: Any) -> Policy:
     return structs.replace(policy, entries=(*policy.entries, *_named_by(urls)))
 
 
-def _named_by(urls: Iterable[Any]) -> Iterator[Entry]:
+def _named_by(urls: Iterable[Any]) -> Iterator[HostPattern]:
     for url in urls:
         if isinstance(url, str):
             with suppress(ValueError, KeyError):
                 parts = urlsplit(url)
-                host, port = authority.read(parts.netloc.rpartition("@")[2])
-                yield Entry(host, port or _HTTP_PORTS[parts.scheme])
+                host, port = authority.parse_authority(parts.netloc.rpartition("@")[2])
+                yield HostPattern(host, port or _HTTP_PORTS[parts.scheme])
 
 
-def _entry(text: Any) -> Entry:
+def _entry(text: Any) -> HostPattern:
     match text:
         case "none" | "model-only" | "public":
             raise ValueError(f'"{text}" in network stands alone, not in a list')
@@ -134,16 +134,16 @@ def _entry(text: Any) -> Entry:
     raise ValueError(f"{text!r} in network must be a text: a host, *.host or host:port")
 
 
-def _host(text: str) -> Entry:
+def _host(text: str) -> HostPattern:
     try:
-        host, port = authority.read(text.removeprefix("*."))
+        host, port = authority.parse_authority(text.removeprefix("*."))
     except ValueError as error:
         raise ValueError(f'"{text}" in network: {_hint(text) or error}') from None
     if not text.startswith("*."):
-        return Entry(host, port)
+        return HostPattern(host, port)
     if authority.is_address(host):
         raise ValueError(f'"{text}" in network: a wildcard stands before a name, not an address')
-    return Entry(f".{host}", port)
+    return HostPattern(f".{host}", port)
 
 
 def _hint(text: str) -> str | None:

@@ -9,10 +9,10 @@ import trio
 from ash.errors import AshError
 from ash.log import get_logger
 from ash.sandbox.egress import model_calls, plain
-from ash.sandbox.egress.answer import Answer, each
-from ash.sandbox.egress.client import Client
+from ash.sandbox.egress.answer import UpstreamResponse, each
+from ash.sandbox.egress.client import ProxyConnection
 from ash.sandbox.egress.dial import Dialer
-from ash.sandbox.egress.errors import Malformed, Refused
+from ash.sandbox.egress.errors import EgressRefused, Malformed
 from ash.sandbox.egress.headers import Header
 from ash.sandbox.egress.listener import Bounded
 from ash.sandbox.egress.policy import Policy
@@ -66,7 +66,7 @@ class Egress:
     async def _serve_one(self, bounded: Bounded, stream: trio.SocketStream) -> None:
         try:
             async with stream:
-                await self._converse(Client(stream, self.traffic))
+                await self._converse(ProxyConnection(stream, self.traffic))
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             pass
         except Exception:
@@ -74,7 +74,7 @@ class Egress:
         finally:
             bounded.leave()
 
-    async def _converse(self, client: Client) -> None:
+    async def _converse(self, client: ProxyConnection) -> None:
         more = True
         while more:
             try:
@@ -85,7 +85,7 @@ class Egress:
                 more = not isinstance(error, Malformed)
         await client.linger()
 
-    async def _serve_request(self, client: Client) -> bool:
+    async def _serve_request(self, client: ProxyConnection) -> bool:
         """False if there was none, and there will be none. Raises AshError."""
         request = await client.request()
         if request is None:
@@ -98,9 +98,9 @@ class Egress:
             await _while_there(client, partial(self._forward, client, request))
         return True
 
-    async def _call_model(self, client: Client, request: h11.Request) -> None:
+    async def _call_model(self, client: ProxyConnection, request: h11.Request) -> None:
         if not self.policy.calls_model:
-            raise Refused(
+            raise EgressRefused(
                 'Model calls are not allowed, as network is "none". To allow them, set it to'
                 " \"model-only\" in the agent's config and in this server's ash.toml."
             )
@@ -109,13 +109,15 @@ class Egress:
         async with self._upstream.call(request, client.chunk, self.headers) as answer:
             await _pass_on(client, answer)
 
-    async def _forward(self, client: Client, request: h11.Request) -> None:
+    async def _forward(self, client: ProxyConnection, request: h11.Request) -> None:
         to = plain.target(request)
         async with await self._dialer.open(self.policy, to.host, to.port) as host:
             self.traffic.hosts += 1
-            await _pass_on(client, await plain.Exchange(host).ask(request, to, client.chunk))
+            await _pass_on(
+                client, await plain.ForwardedRequest(host).ask(request, to, client.chunk)
+            )
 
-    async def _tunnel(self, client: Client, request: h11.Request) -> None:
+    async def _tunnel(self, client: ProxyConnection, request: h11.Request) -> None:
         to = plain.target(request)
         async with await self._dialer.open(self.policy, to.host, to.port) as host:
             self.traffic.hosts += 1
@@ -123,7 +125,7 @@ class Egress:
             await host.send_all(early)
             await join(inner, host, self.traffic)
 
-    async def _turn_away(self, client: Client, error: AshError) -> None:
+    async def _turn_away(self, client: ProxyConnection, error: AshError) -> None:
         """An answer that has begun can only be cut, which the client can tell from its end."""
         self.traffic.turned_away += 1
         async with self._refusing:
@@ -134,13 +136,13 @@ class Egress:
         await client.fail(error.status, error.text)
 
 
-async def _pass_on(client: Client, answer: Answer) -> None:
+async def _pass_on(client: ProxyConnection, answer: UpstreamResponse) -> None:
     await client.begin(answer.status, answer.headers)
     await each(answer.chunks, client.send)
     await client.end()
 
 
-async def _while_there(client: Client, work: Callable[[], Awaitable[None]]) -> None:
+async def _while_there(client: ProxyConnection, work: Callable[[], Awaitable[None]]) -> None:
     """Runs `work`, and cancels it when the client leaves; that raises BrokenResourceError."""
     left: Exception | None = trio.BrokenResourceError("the client has left")
     async with trio.open_nursery() as nursery:
@@ -155,6 +157,6 @@ async def _while_there(client: Client, work: Callable[[], Awaitable[None]]) -> N
         raise left
 
 
-async def _cancel_when_gone(client: Client, work: trio.CancelScope) -> None:
+async def _cancel_when_gone(client: ProxyConnection, work: trio.CancelScope) -> None:
     await client.gone()
     work.cancel()

@@ -12,7 +12,7 @@ import httpx
 import trio
 
 from ash.errors import ConfigError
-from ash.sandbox.egress.answer import Answer
+from ash.sandbox.egress.answer import UpstreamResponse
 from ash.sandbox.egress.credentials import secrets
 from ash.sandbox.egress.errors import Unreachable
 from ash.sandbox.egress.headers import Header, Headers, from_model, length, to_model
@@ -70,7 +70,7 @@ class ModelUpstream:
         request: h11.Request,
         chunk: Callable[[], Awaitable[bytes | None]],
         headers: Sequence[Header],
-    ) -> AsyncIterator[Answer]:
+    ) -> AsyncIterator[UpstreamResponse]:
         """Passes the request on, with `headers` in place of the credentials it came with.
 
         `chunk` gives the next part of its body, None at the end. Leaving the context before
@@ -150,12 +150,12 @@ def _on_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _answer(request: h11.Request, response: httpx.Response, scrub: Scrub) -> Answer:
+def _answer(request: h11.Request, response: httpx.Response, scrub: Scrub) -> UpstreamResponse:
     headers = [(name, scrub.whole(value)) for name, value in from_model(response.headers.raw)]
     encoding = response.headers.get("content-encoding", "identity")
     if response.status_code < 200 or (encoding != "identity" and request.method != b"HEAD"):
         raise Unreachable("The model endpoint answers in a way it was not asked to")
-    return Answer(response.status_code, headers, _scrubbed(response, scrub))
+    return UpstreamResponse(response.status_code, headers, _scrubbed(response, scrub))
 
 
 async def _scrubbed(response: httpx.Response, scrub: Scrub) -> AsyncIterator[bytes]:

@@ -1,7 +1,7 @@
 import pytest
 import trio
 
-from ash.sandbox.egress.client import CHUNK, IDLE_SECONDS, Client
+from ash.sandbox.egress.client import CHUNK, IDLE_SECONDS, ProxyConnection
 from ash.sandbox.egress.traffic import Traffic
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -12,7 +12,7 @@ async def pair():
     """A client's stream, and the proxy's side of it."""
     inside, outside = map(trio.SocketStream, trio.socket.socketpair())
     async with inside, outside:
-        yield inside, Client(outside, Traffic())
+        yield inside, ProxyConnection(outside, Traffic())
 
 
 async def test_client_that_sends_nothing_is_given_up(pair, autojump_clock):

@@ -5,7 +5,7 @@ import pytest
 import trio
 
 from ash.sandbox.egress.dial import CONNECT_SECONDS, Dialer, Resolver
-from ash.sandbox.egress.errors import Refused, Unreachable
+from ash.sandbox.egress.errors import EgressRefused, Unreachable
 from ash.sandbox.egress.policy import PUBLIC, cap, parse
 
 PUBLIC_1, PUBLIC_2 = "93.184.215.14", "93.184.215.15"
@@ -55,7 +55,7 @@ async def test_open_dials_the_address_that_was_checked():
 async def test_open_of_a_name_with_an_address_inside_is_refused(address, kind):
     """A public name is refused for what it stands for, and the refusal does not tell where."""
     network = Network([address])
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(EgressRefused) as refused:
         await network.dialer.open(PUBLIC, "innocent.example", 80)
     assert f"innocent.example:80 has {kind}, " in refused.value.text
     assert 'add "innocent.example:80" to network in the agent\'s config.' in refused.value.text
@@ -66,7 +66,7 @@ async def test_open_of_a_name_with_an_address_inside_is_refused(address, kind):
 async def test_open_of_a_name_with_one_bad_address_among_good_is_refused():
     """All addresses of a name must be public, not just the first."""
     network = Network([PUBLIC_1, "10.0.0.1"])
-    with pytest.raises(Refused):
+    with pytest.raises(EgressRefused):
         await network.dialer.open(PUBLIC, "mixed.example", 80)
     assert [] == network.dialled
 
@@ -74,7 +74,7 @@ async def test_open_of_a_name_with_one_bad_address_among_good_is_refused():
 async def test_open_of_an_address_of_this_host_is_refused():
     """The host's public address leads to services that only it should reach."""
     network = Network([PUBLIC_1], own=[PUBLIC_1])
-    with pytest.raises(Refused, match="an address of this host"):
+    with pytest.raises(EgressRefused, match="an address of this host"):
         await network.dialer.open(PUBLIC, "ours.example", 80)
 
 
@@ -83,21 +83,21 @@ async def test_open_of_a_host_that_is_named_goes_wherever_it_is():
     network = Network(["10.0.0.1"], ["10.0.0.1"])
     policy = cap(parse(["db.corp"]), parse(["*", "db.corp:5432"]))
     assert "a stream" == await network.dialer.open(policy, "db.corp", 5432)
-    with pytest.raises(Refused, match=r"to network in this server's ash\.toml\."):
+    with pytest.raises(EgressRefused, match=r"to network in this server's ash\.toml\."):
         await network.dialer.open(policy, "db.corp", 22)
 
 
 async def test_open_of_a_host_behind_a_wildcard_has_to_be_public():
     """Whoever can make a name below the wildcard must not choose an address in here."""
     network = Network(["10.0.0.1"])
-    with pytest.raises(Refused):
+    with pytest.raises(EgressRefused):
         await network.dialer.open(parse(["*.example.com"]), "evil.example.com", 80)
 
 
 async def test_open_of_a_host_that_is_not_listed_asks_no_name_server():
     """Not even the question leaves: it could carry a message out."""
     network = Network([PUBLIC_1])
-    with pytest.raises(Refused, match="is not a host that may be reached"):
+    with pytest.raises(EgressRefused, match="is not a host that may be reached"):
         await network.dialer.open(parse(["example.com"]), "secret.evil.example", 443)
     assert [] == network.asked
 
@@ -157,5 +157,5 @@ async def test_resolver_gives_the_addresses_of_the_system():
 )
 async def test_open_refuses_every_spelling_of_this_machine(spelling):
     """Whatever the system takes for an address is judged by the address that it means."""
-    with pytest.raises(Refused, match=r"has (a loopback|an) address"):
+    with pytest.raises(EgressRefused, match=r"has (a loopback|an) address"):
         await Dialer().open(PUBLIC, spelling, 80)

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from ash.model import FileEntry, LogLine
 
-Source = Literal["sandbox", "snapshot"]
+FilesLocation = Literal["sandbox", "snapshot"]
 
 
 class CommandResult(Struct, kw_only=True, rename="camel"):
@@ -23,7 +23,7 @@ class FileList(Struct, kw_only=True):
     """`source` is where the files are now; `truncated` that there are more."""
 
     files: list[FileEntry]
-    source: Source
+    source: FilesLocation
     truncated: bool = False
 
 

@@ -12,7 +12,7 @@ from ash.http.answers import answer, asked
 from ash.http.uploads import read_uploads
 from ash.requests.pages import choice
 from ash.sandbox.files import OpenFile
-from ash.sandbox.workspace import Source
+from ash.sandbox.workspace import FilesLocation
 from ash.sessions.files import SessionFiles
 
 # Read at once: a hop to a thread costs 0.1 ms, and no client takes more at a time.
@@ -76,7 +76,7 @@ def _add_converter(state: BlueprintSetupState) -> None:
     state.app.url_map.converters["anything"] = _Anything
 
 
-def _download(files: SessionFiles, file: OpenFile, path: str, source: Source) -> Response:
+def _download(files: SessionFiles, file: OpenFile, path: str, source: FilesLocation) -> Response:
     name = path.rpartition("/")[2]
     headers = {
         "Content-Type": _content_type(name),

@@ -23,14 +23,14 @@ MAX_SEEN = 100_000
 _LAST_SECOND = 253_402_300_799
 
 
-class Listing(Struct):
+class FileListing(Struct):
     """Sorted by path; `truncated` if there is more than a list may hold."""
 
     files: list[FileEntry]
     truncated: bool
 
 
-def list_files(root: int, *, hidden: bool, check: Callable[[], None]) -> Listing:
+def list_files(root: int, *, hidden: bool, check: Callable[[], None]) -> FileListing:
     """All regular files, links to such inside included; `hidden` ones begin with a dot.
 
     Calls `check` often; it raises to end the walk. A folder that can't be read is empty.
@@ -92,5 +92,5 @@ def _entry(path: str, found: os.stat_result) -> FileEntry:
     return FileEntry(path=shown, size=found.st_size, modified_at=iso(modified))
 
 
-def _listing(files: list[FileEntry], *, truncated: bool) -> Listing:
-    return Listing(sorted(files, key=lambda file: file.path), truncated)
+def _listing(files: list[FileEntry], *, truncated: bool) -> FileListing:
+    return FileListing(sorted(files, key=lambda file: file.path), truncated)

@@ -20,7 +20,7 @@ from ash.sandbox.tree import copy_tree, remove_tree
 
 log = get_logger()
 
-Source = Literal["sandbox", "snapshot"]
+FilesLocation = Literal["sandbox", "snapshot"]
 
 # Beside the workspace until what is to be installed has been: it begins anew otherwise.
 UNINSTALLED = "uninstalled"
@@ -122,7 +122,7 @@ class Workspaces:
         remove_tree(self._live / session_id)
 
     @contextmanager
-    def opened(self, session_id: str) -> Iterator[tuple[int, Source]]:
+    def opened(self, session_id: str) -> Iterator[tuple[int, FilesLocation]]:
         """A descriptor of the session's workspace, wherever it is; it stays that if it moves.
 
         Raises NotFound if there is none.
@@ -155,8 +155,11 @@ class Workspaces:
             return 0.0
         return (self._kept / session_id).stat().st_mtime
 
-    def _open(self, session_id: str) -> tuple[int, Source]:
-        places: list[tuple[Path, Source]] = [(self._live, "sandbox"), (self._kept, "snapshot")]
+    def _open(self, session_id: str) -> tuple[int, FilesLocation]:
+        places: list[tuple[Path, FilesLocation]] = [
+            (self._live, "sandbox"),
+            (self._kept, "snapshot"),
+        ]
         for place, source in places * _LOOKS:
             try:
                 return open_folder(place / session_id / "workspace"), source

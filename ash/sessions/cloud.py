@@ -21,7 +21,7 @@ from ash.log import get_logger
 from ash.model import Agent, Session, SessionSettings, StoredAgent, StoredSession
 from ash.sandbox.limits.amounts import MB
 from ash.sandbox.sandbox import PoolKey, SandboxSpec
-from ash.sandbox.snapshots.backups import Backups, Source, Unusable
+from ash.sandbox.snapshots.backups import Snapshots, SnapshotSource, Unusable
 from ash.sandbox.snapshots.layout import Manifest, Subject
 from ash.sandbox.snapshots.store import StoreFailed
 from ash.sandbox.snapshots.uploader import Uploader
@@ -60,7 +60,7 @@ class SessionSnapshots:
     def __init__(
         self,
         store: Store,
-        backups: Backups,
+        snapshots: Snapshots,
         data_dir: Path,
         *,
         clock: Clock,
@@ -68,9 +68,9 @@ class SessionSnapshots:
         disk_mb: int,
     ) -> None:
         """`disk_mb` is the most that a session may have; `owner` gets what is taken over."""
-        self.uploader = Uploader(backups, self._source)
+        self.uploader = Uploader(snapshots, self._source)
         self._store = store
-        self._backups = backups
+        self._snapshots = snapshots
         self._data_dir = data_dir
         self._clock = clock
         self._owner = owner
@@ -192,7 +192,7 @@ class SessionSnapshots:
 
     async def _newest(self, subject: Subject) -> Manifest | None:
         try:
-            return await self._backups.newest(subject)
+            return await self._snapshots.newest(subject)
         except StoreFailed as error:
             raise _unreachable(error) from None
 
@@ -200,13 +200,13 @@ class SessionSnapshots:
         self, subject: Subject, target: Path, tops: tuple[str, ...], limit: int
     ) -> Manifest | None:
         try:
-            return await self._backups.restore(subject, target, tops, limit)
+            return await self._snapshots.restore(subject, target, tops, limit)
         except StoreFailed as error:
             raise _unreachable(error) from None
         except Unusable:
             raise EngineFailed("Its backups are damaged: see the server's log") from None
 
-    async def _source(self, subject: Subject) -> Source | None:
+    async def _source(self, subject: Subject) -> SnapshotSource | None:
         """What there is to upload, as the database has it now."""
         if subject.kind == "agents":
             agent = await self._store.agent(subject.tenant, subject.name)
@@ -214,7 +214,7 @@ class SessionSnapshots:
         stored = await self._store.session(subject.tenant, subject.name)
         return None if stored is None else self._session_source(stored)
 
-    def _session_source(self, stored: StoredSession) -> Source:
+    def _session_source(self, stored: StoredSession) -> SnapshotSource:
         settings = stored.settings
         secret = {"extraEnv": settings.extra_env, "mcpServers": settings.mcp_servers}
         about = SessionAbout(
@@ -227,16 +227,18 @@ class SessionSnapshots:
         )
         kept = self._kept() / stored.session.id
         tops = {name: kept / name for name in SESSION_TOPS}
-        return Source(tops=tops, limit=self._limit, lean=True, about=_raw(about))
+        return SnapshotSource(tops=tops, limit=self._limit, lean=True, about=_raw(about))
 
-    def _agent_source(self, stored: StoredAgent) -> Source:
+    def _agent_source(self, stored: StoredAgent) -> SnapshotSource:
         source = Path(stored.source)
         about = AgentAbout(
             agent=structs.replace(stored.agent, env=UNSET),
             copy=source.name,
             left_out=["env"] if stored.env else [],
         )
-        return Source(tops={"files": source}, limit=self._limit, lean=False, about=_raw(about))
+        return SnapshotSource(
+            tops={"files": source}, limit=self._limit, lean=False, about=_raw(about)
+        )
 
     def _kept(self) -> Path:
         return self._data_dir / SESSIONS

@@ -7,7 +7,7 @@ from pathlib import Path
 from ash.clock import Clock
 from ash.data_dir import TRANSFERS
 from ash.errors import StartError
-from ash.sandbox.snapshots.backups import Backups
+from ash.sandbox.snapshots.backups import Snapshots
 from ash.sandbox.snapshots.store import StoreFailed
 from ash.sessions.cloud import SessionSnapshots
 from ash.store import Store
@@ -32,6 +32,8 @@ async def open_session_snapshots(
         opened = cloud.connect(url)
     except StoreFailed as error:
         raise StartError(f"snapshot_url: {error}") from None
-    async with cloud.running(opened) as snapshots:
-        backups = Backups(snapshots, data_dir / TRANSFERS, clock.now)
-        yield SessionSnapshots(store, backups, data_dir, clock=clock, owner=owner, disk_mb=disk_mb)
+    async with cloud.running(opened) as opened_store:
+        snapshots = Snapshots(opened_store, data_dir / TRANSFERS, clock.now)
+        yield SessionSnapshots(
+            store, snapshots, data_dir, clock=clock, owner=owner, disk_mb=disk_mb
+        )

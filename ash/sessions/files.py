@@ -10,8 +10,8 @@ from msgspec import UNSET, Struct, UnsetType
 from ash.errors import AshError, BadRequest, Conflict, NotFound, TooLarge
 from ash.sandbox.beneath import checked_path
 from ash.sandbox.files import OpenFile, check_link, delete_file, open_file, write_file
-from ash.sandbox.listing import Listing, list_files
-from ash.sandbox.workspace import Source, Workspaces
+from ash.sandbox.listing import FileListing, list_files
+from ash.sandbox.workspace import FilesLocation, Workspaces
 from ash.store import Store
 
 T = TypeVar("T")
@@ -55,11 +55,13 @@ class SessionFiles:
         self._workspaces = workspaces
         self._threads = trio.CapacityLimiter(THREADS)
 
-    async def find(self, tenant: str, session_id: str, *, hidden: bool) -> tuple[Listing, Source]:
+    async def find(
+        self, tenant: str, session_id: str, *, hidden: bool
+    ) -> tuple[FileListing, FilesLocation]:
         check = trio.from_thread.check_cancelled
         return await self._at(tenant, session_id, partial(list_files, hidden=hidden, check=check))
 
-    async def open(self, tenant: str, session_id: str, path: str) -> tuple[OpenFile, Source]:
+    async def open(self, tenant: str, session_id: str, path: str) -> tuple[OpenFile, FilesLocation]:
         """The file as it is now; the caller closes it."""
         path = checked_path(path)
         return await self._at(
@@ -69,7 +71,9 @@ class SessionFiles:
     async def read(self, file: OpenFile, start: int, length: int) -> bytes:
         return await trio.to_thread.run_sync(file.read, start, length, limiter=self._threads)
 
-    async def read_text(self, tenant: str, session_id: str, path: str) -> tuple[str, int, Source]:
+    async def read_text(
+        self, tenant: str, session_id: str, path: str
+    ) -> tuple[str, int, FilesLocation]:
         """The text, the file's size in bytes, and the source; what is not UTF-8 is U+FFFD."""
         path = checked_path(path)
         data, source = await self._at(tenant, session_id, lambda root: _read(root, path))
@@ -104,12 +108,14 @@ class SessionFiles:
         done, _ = await self._at(tenant, session_id, run)
         return done
 
-    async def _at(self, tenant: str, session_id: str, work: Callable[[int], T]) -> tuple[T, Source]:
+    async def _at(
+        self, tenant: str, session_id: str, work: Callable[[int], T]
+    ) -> tuple[T, FilesLocation]:
         """Does the work on the workspace's descriptor, in a thread."""
         if await self._store.session(tenant, session_id) is None:
             raise NotFound(f'There is no session "{session_id}"')
 
-        def run() -> tuple[T, Source]:
+        def run() -> tuple[T, FilesLocation]:
             with self._workspaces.opened(session_id) as (root, source):
                 return work(root), source
 

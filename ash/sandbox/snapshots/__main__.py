@@ -3,7 +3,7 @@ import sys
 import time
 from threading import Thread
 
-from ash.sandbox.snapshots.work import Pack, decode_job, encode, work
+from ash.sandbox.snapshots.work import Pack, decode_job, encode, run_job
 
 # What a packer may still write when nobody wants it any more. Not a signal of the kernel's: it
 # would come with the end of the thread that has started us, which is a short one.
@@ -20,7 +20,7 @@ def main() -> None:
     if isinstance(job, Pack):
         # Nobody waits for it.
         os.nice(19)
-    sys.stdout.buffer.write(encode(work(job)))
+    sys.stdout.buffer.write(encode(run_job(job)))
 
 
 def _end_with(parent: int) -> None:

@@ -12,11 +12,11 @@ import trio
 from msgspec import Raw, Struct
 
 from ash.log import get_logger
-from ash.sandbox.snapshots.beside import beside
+from ash.sandbox.snapshots.beside import run_in_worker
 from ash.sandbox.snapshots.layout import ARCHIVE, MANIFEST, Manifest, Subject
 from ash.sandbox.snapshots.pack import Packed
 from ash.sandbox.snapshots.store import Missing, SnapshotStore, Stored, StoreFailed
-from ash.sandbox.snapshots.work import Broken, Done, Pack, Refused, Unpack
+from ash.sandbox.snapshots.work import JobBroken, JobDone, JobRefused, Pack, Unpack
 from ash.sandbox.tree import remove_tree
 
 log = get_logger()
@@ -37,7 +37,7 @@ class Unusable(Exception):
     """There are generations, and none of them can be restored."""
 
 
-class Source(Struct, frozen=True):
+class SnapshotSource(Struct, frozen=True):
     """What is to be saved: the folders `tops`, each under its name, `limit` bytes in all at most.
 
     A lean one leaves out what is large and can be made again. `about` is kept with it.
@@ -49,7 +49,7 @@ class Source(Struct, frozen=True):
     about: Raw
 
 
-class Backups:
+class Snapshots:
     """Packs and unpacks in `scratch`, which is its own and on the disk of what it restores."""
 
     def __init__(self, store: SnapshotStore, scratch: Path, now: Callable[[], float]) -> None:
@@ -57,7 +57,7 @@ class Backups:
         self._scratch = scratch
         self._now = now
 
-    async def save(self, subject: Subject, source: Source) -> bool:
+    async def save(self, subject: Subject, source: SnapshotSource) -> bool:
         """Uploads what has changed; the manifest last. Whether there was anything to upload.
 
         Raises StoreFailed, and OSError for a disk that is full: both are worth another try.
@@ -67,7 +67,7 @@ class Backups:
         generation = _generation(self._now())
         async with self._place(generation) as folder:
             archive = folder / "archive"
-            answer = await beside(
+            answer = await run_in_worker(
                 Pack(
                     tops={name: str(path) for name, path in source.tops.items()},
                     target=str(archive),
@@ -117,7 +117,7 @@ class Backups:
         self,
         subject: Subject,
         generation: str,
-        source: Source,
+        source: SnapshotSource,
         packed: Packed | None,
         last: Manifest | None,
     ) -> Manifest | None:
@@ -175,7 +175,7 @@ class Backups:
                 why = "its archive is missing"
             if not why:
                 job = Unpack(archive=str(archive), target=str(fresh), tops=list(tops), limit=limit)
-                why = _trouble(await beside(job))
+                why = _trouble(await run_in_worker(job))
             if why:
                 log.warning("snapshot.damaged", **_names(manifest.subject), why=why)
                 return False
@@ -236,10 +236,10 @@ def _names(subject: Subject) -> dict[str, str]:
     return {"of": subject.kind, "tenant": subject.tenant, "name": subject.name}
 
 
-def _done(subject: Subject, answer: Done | Refused | Broken) -> Done | None:
-    if isinstance(answer, Broken):
+def _done(subject: Subject, answer: JobDone | JobRefused | JobBroken) -> JobDone | None:
+    if isinstance(answer, JobBroken):
         raise OSError(answer.why)
-    if isinstance(answer, Refused):
+    if isinstance(answer, JobRefused):
         log.warning("snapshot.refused", **_names(subject), why=answer.why)
         return None
     if answer.packed is not None and answer.packed.skipped:
@@ -253,11 +253,11 @@ def _mismatch(archive: Path, manifest: Manifest) -> str:
     return "" if found == manifest.sha256 else "its checksum is another"
 
 
-def _trouble(answer: Done | Refused | Broken) -> str:
+def _trouble(answer: JobDone | JobRefused | JobBroken) -> str:
     """Raises OSError for what is not the archive's fault."""
-    if isinstance(answer, Broken):
+    if isinstance(answer, JobBroken):
         raise OSError(answer.why)
-    return answer.why if isinstance(answer, Refused) else ""
+    return answer.why if isinstance(answer, JobRefused) else ""
 
 
 def _make(folder: Path) -> None:

@@ -11,13 +11,21 @@ import sys
 import msgspec
 import trio
 
-from ash.sandbox.snapshots.work import Broken, Done, Pack, Refused, Unpack, decode_answer, encode
+from ash.sandbox.snapshots.work import (
+    JobBroken,
+    JobDone,
+    JobRefused,
+    Pack,
+    Unpack,
+    decode_answer,
+    encode,
+)
 
 # As the bridge is started: no module of a current folder stands in for ours.
 ARGV = (sys.executable, "-P", "-m", "ash.sandbox.snapshots")
 
 
-async def beside(job: Pack | Unpack) -> Done | Refused | Broken:
+async def run_in_worker(job: Pack | Unpack) -> JobDone | JobRefused | JobBroken:
     """The job's answer. Cancelling kills the process; what it wrote is the caller's to remove."""
     ended = await trio.run_process(
         [*ARGV, str(os.getpid())],
@@ -28,10 +36,10 @@ async def beside(job: Pack | Unpack) -> Done | Refused | Broken:
         deliver_cancel=_kill,
     )
     try:
-        answer: Done | Refused | Broken = decode_answer(ended.stdout)
+        answer: JobDone | JobRefused | JobBroken = decode_answer(ended.stdout)
     except msgspec.DecodeError:
         last = ended.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        return Broken(f"the packer ended with {ended.returncode}: {last}")
+        return JobBroken(f"the packer ended with {ended.returncode}: {last}")
     return answer
 
 

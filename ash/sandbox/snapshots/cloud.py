@@ -50,13 +50,13 @@ def connect(url: str) -> ObjectStore:
 
 
 @asynccontextmanager
-async def running(store: ObjectStore) -> AsyncIterator["CloudStore"]:
+async def running(store: ObjectStore) -> AsyncIterator["ObjectSnapshotStore"]:
     """As long as the block runs: its calls are tasks of an asyncio loop inside of ours."""
     async with trio_asyncio.open_loop() as loop:
-        yield CloudStore(store, loop)
+        yield ObjectSnapshotStore(store, loop)
 
 
-class CloudStore:
+class ObjectSnapshotStore:
     """Calls are cancelled for good: no thread is left that waits for a cloud."""
 
     def __init__(self, store: ObjectStore, loop: Any) -> None:

@@ -11,7 +11,7 @@ from typing import IO, cast
 
 from msgspec import Struct
 
-from ash.sandbox.snapshots.tree import Entry, Listing, Unfit, cost, listing, walk
+from ash.sandbox.snapshots.tree import TreeEntry, TreeListing, Unfit, cost, listing, walk
 
 # zstd's own default: 200 MB/s and more on one core, text to about a third.
 LEVEL = 3
@@ -67,13 +67,13 @@ class _Counted:
 
 class _Writer:
     def __init__(self, out: IO[bytes], limit: int) -> None:
-        self.listing = Listing()
+        self.listing = TreeListing()
         self.skipped = 0
         self._out = out
         self._left = limit
         self._first: dict[tuple[int, int], str] = {}
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: TreeEntry) -> None:
         self.listing.add(entry)
         info = _info(entry)
         if info.isreg():
@@ -84,7 +84,7 @@ class _Writer:
             self._take(cost(entry.found))
             self._head(info)
 
-    def _add_file(self, entry: Entry, info: tarfile.TarInfo) -> None:
+    def _add_file(self, entry: TreeEntry, info: tarfile.TarInfo) -> None:
         which = (entry.found.st_dev, entry.found.st_ino)
         if entry.found.st_nlink > 1 and which in self._first:
             info.type, info.linkname, info.size = tarfile.LNKTYPE, self._first[which], 0
@@ -103,7 +103,7 @@ class _Writer:
             os.close(fd)
         self._first[which] = entry.path
 
-    def _copy(self, fd: int, entry: Entry, info: tarfile.TarInfo) -> None:
+    def _copy(self, fd: int, entry: TreeEntry, info: tarfile.TarInfo) -> None:
         if not os.path.samestat(os.fstat(fd), entry.found):
             raise Unfit("a file was replaced while it was packed")
         self._take(cost(entry.found))
@@ -126,7 +126,7 @@ class _Writer:
             raise Unfit("the files are larger than the disk limit, written out in full")
 
 
-def _info(entry: Entry) -> tarfile.TarInfo:
+def _info(entry: TreeEntry) -> tarfile.TarInfo:
     """Who owns it is settled anew wherever it is unpacked."""
     mode = entry.found.st_mode
     info = tarfile.TarInfo(entry.path)

@@ -35,7 +35,7 @@ class Unfit(Exception):
     """Files that can't be packed, or not now; a text without paths of the host."""
 
 
-class Entry(NamedTuple):
+class TreeEntry(NamedTuple):
     """`name` in the open folder `folder`; `path` from the top on."""
 
     path: str
@@ -44,7 +44,7 @@ class Entry(NamedTuple):
     found: os.stat_result
 
 
-def walk(tops: Mapping[str, str], left_out: frozenset[str]) -> Generator[Entry]:
+def walk(tops: Mapping[str, str], left_out: frozenset[str]) -> Generator[TreeEntry]:
     """Folders, files and links below, in an order that is always the same.
 
     `tops` are folders of ours, each under the name that its contents get. Sockets and devices
@@ -54,7 +54,7 @@ def walk(tops: Mapping[str, str], left_out: frozenset[str]) -> Generator[Entry]:
     for name, path in sorted(tops.items()):
         fd = os.open(path, FOLDER_FLAGS)
         try:
-            yield Entry(name, fd, ".", os.fstat(fd))
+            yield TreeEntry(name, fd, ".", os.fstat(fd))
             yield from _below(fd, ".", name, left_out, 0)
         finally:
             os.close(fd)
@@ -65,7 +65,7 @@ def cost(found: os.stat_result) -> int:
     return max(found.st_size, LEAST_COST) if stat.S_ISREG(found.st_mode) else LEAST_COST
 
 
-class Listing:
+class TreeListing:
     """Tells two states of a tree apart without reading its files.
 
     By ctime: unlike mtime it can't be set back.
@@ -74,7 +74,7 @@ class Listing:
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: TreeEntry) -> None:
         found = entry.found
         parts = [os.fsencode(entry.path), b"%o" % found.st_mode]
         if not stat.S_ISDIR(found.st_mode):
@@ -87,7 +87,7 @@ class Listing:
 
 
 def listing(tops: Mapping[str, str], left_out: frozenset[str]) -> str:
-    seen = Listing()
+    seen = TreeListing()
     with closing(walk(tops, left_out)) as entries:
         for entry in entries:
             seen.add(entry)
@@ -96,7 +96,7 @@ def listing(tops: Mapping[str, str], left_out: frozenset[str]) -> str:
 
 def _below(
     parent: int, name: str, path: str, left_out: frozenset[str], depth: int
-) -> Generator[Entry]:
+) -> Generator[TreeEntry]:
     if depth > MAX_DEPTH:
         raise Unfit(f"folders are nested more than {MAX_DEPTH} deep")
     try:
@@ -109,10 +109,10 @@ def _below(
             below = f"{path}/{inner}"
             if stat.S_ISDIR(found.st_mode):
                 if inner not in left_out:
-                    yield Entry(below, fd, inner, found)
+                    yield TreeEntry(below, fd, inner, found)
                     yield from _below(fd, inner, below, left_out, depth + 1)
             elif stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode):
-                yield Entry(below, fd, inner, found)
+                yield TreeEntry(below, fd, inner, found)
     finally:
         os.close(fd)
 

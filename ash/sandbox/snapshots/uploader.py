@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from ash.log import get_logger
-from ash.sandbox.snapshots.backups import Backups, Source
+from ash.sandbox.snapshots.backups import Snapshots, SnapshotSource
 from ash.sandbox.snapshots.layout import Subject
 from ash.sandbox.snapshots.store import StoreFailed
 
@@ -23,10 +23,10 @@ class Uploader:
     """One at a time: an upload takes what bandwidth there is, packing one core."""
 
     def __init__(
-        self, backups: Backups, find: Callable[[Subject], Awaitable[Source | None]]
+        self, snapshots: Snapshots, find: Callable[[Subject], Awaitable[SnapshotSource | None]]
     ) -> None:
         """`find` says what there is to upload of it; None drops what was uploaded."""
-        self._backups = backups
+        self._snapshots = snapshots
         self._find = find
         self._due: dict[Subject, None] = {}
         self._changed = trio.Event()
@@ -79,8 +79,8 @@ class Uploader:
     async def _upload(self, subject: Subject) -> None:
         source = await self._find(subject)
         if source is None:
-            await self._backups.drop(subject)
-        elif await self._backups.save(subject, source):
+            await self._snapshots.drop(subject)
+        elif await self._snapshots.save(subject, source):
             log.info("snapshot.uploaded", of=subject.kind, name=subject.name)
 
     def _notify(self) -> None:

@@ -27,37 +27,37 @@ class Unpack(Struct, tag=True, kw_only=True):
     limit: int
 
 
-class Done(Struct, tag=True):
+class JobDone(Struct, tag=True):
     """`packed` is None for what was unpacked, and for what has not changed."""
 
     packed: Packed | None = None
 
 
-class Refused(Struct, tag=True):
+class JobRefused(Struct, tag=True):
     """The files or the archive are not fit for it: trying again changes nothing by itself."""
 
     why: str
 
 
-class Broken(Struct, tag=True):
+class JobBroken(Struct, tag=True):
     """The machine is at fault: the disk is full, files are gone."""
 
     why: str
 
 
-def work(job: Pack | Unpack) -> Done | Refused | Broken:
+def run_job(job: Pack | Unpack) -> JobDone | JobRefused | JobBroken:
     """Blocks, for long. Raises nothing that can be foreseen."""
     try:
         if isinstance(job, Unpack):
             unpack(Path(job.archive), Path(job.target), job.tops, limit=job.limit)
-            return Done()
-        return Done(_packed(job))
+            return JobDone()
+        return JobDone(_packed(job))
     except (Unfit, Damaged) as error:
-        return Refused(str(error))
+        return JobRefused(str(error))
     except FileNotFoundError:
-        return Refused("the files are gone")
+        return JobRefused("the files are gone")
     except OSError as error:
-        return Broken(error.strerror or type(error).__name__)
+        return JobBroken(error.strerror or type(error).__name__)
 
 
 def _packed(job: Pack) -> Packed | None:
@@ -68,5 +68,5 @@ def _packed(job: Pack) -> Packed | None:
 
 
 decode_job = msgspec.json.Decoder(Pack | Unpack).decode
-decode_answer = msgspec.json.Decoder(Done | Refused | Broken).decode
+decode_answer = msgspec.json.Decoder(JobDone | JobRefused | JobBroken).decode
 encode = msgspec.json.encode

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from msgspec import Raw
 
-from ash.sandbox.snapshots.backups import Backups, Source
+from ash.sandbox.snapshots.backups import Snapshots, SnapshotSource
 from ash.sandbox.snapshots.folder import FolderStore
 from ash.sandbox.snapshots.layout import Subject
 
@@ -29,7 +29,7 @@ class Generation:
         return {name: str(path) for name, path in self.tops.items()}
 
     def source(self, about=b"1", limit=MB):
-        return Source(tops=self.tops, limit=limit, lean=True, about=Raw(about))
+        return SnapshotSource(tops=self.tops, limit=limit, lean=True, about=Raw(about))
 
 
 @pytest.fixture
@@ -64,5 +64,5 @@ def now():
 
 
 @pytest.fixture
-def backups(folder, tmp_path, now):
-    return Backups(folder, tmp_path / "scratch", now)
+def snapshots(folder, tmp_path, now):
+    return Snapshots(folder, tmp_path / "scratch", now)

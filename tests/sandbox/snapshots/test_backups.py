@@ -6,21 +6,21 @@ import trio
 from msgspec import Raw
 
 from ash.sandbox.snapshots import backups as module
-from ash.sandbox.snapshots.backups import KEEP, KEEP_SECONDS, Source, Unusable
+from ash.sandbox.snapshots.backups import KEEP, KEEP_SECONDS, SnapshotSource, Unusable
 from ash.sandbox.snapshots.layout import Subject
 from ash.sandbox.snapshots.store import StoreFailed
 from tests.sandbox.snapshots.conftest import MB, TOPS
 
 
 @pytest.fixture
-def kept(backups, folder, subject, generation, tmp_path):
+def kept(snapshots, folder, subject, generation, tmp_path):
     """What tests do with one subject."""
-    return Kept(backups, folder, subject, generation, tmp_path)
+    return Kept(snapshots, folder, subject, generation, tmp_path)
 
 
 class Kept:
-    def __init__(self, backups, folder, subject, generation, tmp_path):
-        self.backups, self.folder, self.subject = backups, folder, subject
+    def __init__(self, snapshots, folder, subject, generation, tmp_path):
+        self.snapshots, self.folder, self.subject = snapshots, folder, subject
         self.generation, self.target = generation, tmp_path / "target"
         self.scratch, self.store = tmp_path / "scratch", tmp_path / "store"
         self.file = generation.workspace / "file"
@@ -28,11 +28,11 @@ class Kept:
     async def save(self, text="one", about=b"1"):
         if not self.file.exists() or self.file.read_text() != text:
             self.file.write_text(text)
-        return await self.backups.save(self.subject, self.generation.source(about))
+        return await self.snapshots.save(self.subject, self.generation.source(about))
 
     async def restored(self, limit=MB):
         """The text of the file, and what the manifest says it is of."""
-        found = await self.backups.restore(self.subject, self.target, TOPS, limit)
+        found = await self.snapshots.restore(self.subject, self.target, TOPS, limit)
         return found and ((self.target / "workspace" / "file").read_text(), bytes(found.about))
 
     async def ends(self):
@@ -160,8 +160,8 @@ async def test_subject_is_dropped_whole(kept):
     """And no other one, whose name begins the same."""
     await kept.save()
     other = Subject("sessions", kept.subject.tenant, kept.subject.name + "2")
-    await kept.backups.save(other, kept.generation.source())
-    await kept.backups.drop(kept.subject)
+    await kept.snapshots.save(other, kept.generation.source())
+    await kept.snapshots.drop(kept.subject)
     assert [] == await kept.ends()
     assert 2 == len(await kept.folder.under(other.prefix))
 
@@ -169,12 +169,12 @@ async def test_subject_is_dropped_whole(kept):
 async def test_single_folder_is_restored_as_the_target(kept):
     """An agent's copy is one folder."""
     kept.file.write_text("one")
-    source = Source(
+    source = SnapshotSource(
         tops={"files": kept.generation.workspace}, limit=MB, lean=False, about=Raw(b"1")
     )
     agent = Subject("agents", "us", "helper")
-    await kept.backups.save(agent, source)
-    await kept.backups.restore(agent, kept.target, ("files",), MB)
+    await kept.snapshots.save(agent, source)
+    await kept.snapshots.restore(agent, kept.target, ("files",), MB)
     assert ["file"] == [path.name for path in kept.target.iterdir()]
 
 
@@ -183,7 +183,7 @@ async def test_files_that_are_gone_are_not_uploaded(kept):
     await kept.save()
     kept.file.unlink()
     kept.generation.workspace.rmdir()
-    assert not await kept.backups.save(kept.subject, kept.generation.source(b"2"))
+    assert not await kept.snapshots.save(kept.subject, kept.generation.source(b"2"))
     assert ["json", "tar.zst"] == await kept.ends()
 
 

@@ -5,12 +5,12 @@ import trio
 from msgspec import Raw
 from trio.testing import wait_all_tasks_blocked
 
-from ash.sandbox.snapshots.backups import Source
+from ash.sandbox.snapshots.backups import SnapshotSource
 from ash.sandbox.snapshots.layout import Subject
 from ash.sandbox.snapshots.store import StoreFailed
 from ash.sandbox.snapshots.uploader import FIRST_WAIT, LONGEST_WAIT, QUEUE, Uploader
 
-SOURCE = Source(tops={}, limit=0, lean=True, about=Raw(b"1"))
+SOURCE = SnapshotSource(tops={}, limit=0, lean=True, about=Raw(b"1"))
 
 
 class Backups:
@@ -40,16 +40,16 @@ class Backups:
 
 
 @pytest.fixture
-def backups():
+def snapshots():
     return Backups()
 
 
 @pytest.fixture
-async def uploader(backups, nursery):
+async def uploader(snapshots, nursery):
     async def find(subject):
         return None if subject.name == "gone" else SOURCE
 
-    uploader = Uploader(backups, find)
+    uploader = Uploader(snapshots, find)
     nursery.start_soon(uploader.run)
     return uploader
 
@@ -58,74 +58,74 @@ def named(name):
     return Subject("sessions", "us", name)
 
 
-async def test_what_has_changed_is_uploaded_in_turn(uploader, backups, autojump_clock):
+async def test_what_has_changed_is_uploaded_in_turn(uploader, snapshots, autojump_clock):
     """What is gone is dropped there, too."""
     for name in ("a", "gone", "b"):
         uploader.add(named(name))
     await uploader.settled()
-    assert [("save", "a"), ("drop", "gone"), ("save", "b")] == backups.done
+    assert [("save", "a"), ("drop", "gone"), ("save", "b")] == snapshots.done
 
 
-async def test_what_changes_twice_waits_once(uploader, backups, autojump_clock):
+async def test_what_changes_twice_waits_once(uploader, snapshots, autojump_clock):
     """But again if it changes while it is uploaded: that may have missed it."""
-    backups.hold = trio.Event()
+    snapshots.hold = trio.Event()
     for name in ("a", "b", "b"):
         uploader.add(named(name))
     await wait_all_tasks_blocked()
     uploader.add(named("a"))
-    backups.hold.set()
+    snapshots.hold.set()
     await uploader.settled()
-    assert ["a", "b", "a"] == [name for _, name in backups.done]
+    assert ["a", "b", "a"] == [name for _, name in snapshots.done]
 
 
 @pytest.mark.parametrize("trouble", [StoreFailed, OSError])
-async def test_failing_cloud_is_tried_again_and_again(uploader, backups, trouble, autojump_clock):
+async def test_failing_cloud_is_tried_again_and_again(uploader, snapshots, trouble, autojump_clock):
     """At growing distances, up to a longest; then all is as ever."""
-    backups.trouble = [trouble("down") for _ in range(8)]
+    snapshots.trouble = [trouble("down") for _ in range(8)]
     uploader.add(named("a"))
     await trio.sleep(10 * LONGEST_WAIT)
     waits = [
-        later - sooner for sooner, later in zip(backups.times, backups.times[1:], strict=False)
+        later - sooner for sooner, later in zip(snapshots.times, snapshots.times[1:], strict=False)
     ]
     assert pytest.approx([FIRST_WAIT * 2**n for n in range(6)] + [LONGEST_WAIT] * 2) == waits
-    assert [("save", "a")] == backups.done
+    assert [("save", "a")] == snapshots.done
     uploader.add(named("b"))
     await uploader.settled()
-    assert ("save", "b") == backups.done[-1]
+    assert ("save", "b") == snapshots.done[-1]
 
 
-async def test_one_that_fails_goes_behind_the_others(uploader, backups, autojump_clock):
+async def test_one_that_fails_goes_behind_the_others(uploader, snapshots, autojump_clock):
     """What is wrong with it may not be wrong with them."""
-    backups.trouble = [StoreFailed("odd")]
+    snapshots.trouble = [StoreFailed("odd")]
     for name in ("a", "b"):
         uploader.add(named(name))
     await trio.sleep(10 * FIRST_WAIT)
-    assert ["b", "a"] == [name for _, name in backups.done]
+    assert ["b", "a"] == [name for _, name in snapshots.done]
 
 
-async def test_what_breaks_takes_nothing_along(uploader, backups, autojump_clock):
+async def test_what_breaks_takes_nothing_along(uploader, snapshots, autojump_clock):
     """An error that nobody foresaw is logged; the next one is uploaded."""
-    backups.trouble = [RuntimeError("a bug")]
+    snapshots.trouble = [RuntimeError("a bug")]
     for name in ("a", "b"):
         uploader.add(named(name))
     await uploader.settled()
-    assert [("save", "b")] == backups.done
+    assert [("save", "b")] == snapshots.done
 
 
-async def test_nobody_waits_for_a_cloud_that_fails(uploader, backups, autojump_clock):
+async def test_nobody_waits_for_a_cloud_that_fails(uploader, snapshots, autojump_clock):
     """A shutdown has better things to do: the next start finds what is missing."""
-    backups.trouble = [StoreFailed("down") for _ in range(100)]
+    snapshots.trouble = [StoreFailed("down") for _ in range(100)]
     uploader.add(named("a"))
     before = trio.current_time()
     await uploader.settled()
     assert before == trio.current_time()
 
 
-async def test_queue_is_bounded(uploader, backups, autojump_clock):
+async def test_queue_is_bounded(uploader, snapshots, autojump_clock):
     """What does not fit is found at the next start."""
-    backups.hold = trio.Event()
+    snapshots.hold = trio.Event()
     for number in range(QUEUE + 10):
         uploader.add(named(str(number)))
-    backups.hold.set()
+    snapshots.hold.set()
     await uploader.settled()
-    assert QUEUE == len(backups.done)
+    assert QUEUE == len(snapshots.done)

@@ -19,7 +19,7 @@ from ash.http.front import Front
 from ash.http.listeners import open_listeners
 from ash.http.server import serve
 from ash.http.services import Services
-from ash.keys import Keys, load_secret
+from ash.keys import ApiKeys, load_secret
 from ash.log import get_logger
 from ash.sandbox.reaper import reap_orphans
 from ash.tickets import Tickets
@@ -38,7 +38,7 @@ async def run(settings: Settings) -> None:
             open_tree(settings, systemd=True) as tree,
         ):
             secret = await trio.to_thread.run_sync(load_secret, data_dir)
-            keys = Keys(tree.store, secret, SystemClock())
+            keys = ApiKeys(tree.store, secret, SystemClock())
             key_file = await keys.load(data_dir, settings.api_key)
             url = _url(settings, listeners)
             print(_start_line(tree, url), flush=True)  # noqa: T201 - for its user
@@ -48,7 +48,7 @@ async def run(settings: Settings) -> None:
 
 
 async def _serve(
-    tree: Tree, listeners: list[trio.SocketListener], keys: Keys, tickets: Tickets
+    tree: Tree, listeners: list[trio.SocketListener], keys: ApiKeys, tickets: Tickets
 ) -> None:
     """HTTP below the tree, until a signal says stop."""
     services = Services(tree.agents, tree.sessions, tree.files, keys, tickets, tree.health)

@@ -18,7 +18,7 @@ SECRET_FILE = "key-secret"  # noqa: S105 - a file's name
 PREFIX = "ash_"
 
 
-class Keys:
+class ApiKeys:
     """Knows keys by their keyed hash only, held in memory: each request asks.
 
     The hash is of what the client sent, under a secret of this server, so that the time a

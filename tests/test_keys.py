@@ -6,7 +6,7 @@ import pytest
 
 from ash.clock import SystemClock
 from ash.errors import Unauthorized
-from ash.keys import Keys, load_secret, write_private
+from ash.keys import ApiKeys, load_secret, write_private
 from ash.model import ApiKey
 from ash.store import open_store
 
@@ -21,7 +21,7 @@ async def store(tmp_path):
 
 @pytest.fixture
 def keys(store):
-    return Keys(store, SECRET, SystemClock())
+    return ApiKeys(store, SECRET, SystemClock())
 
 
 def mode(path):
@@ -44,7 +44,7 @@ async def test_first_start_makes_a_key(keys, tmp_path):
 async def test_initial_key_opens_the_server_after_a_restart(keys, store, tmp_path):
     """The key of the first start stays the key; no other is made."""
     file = await keys.load(tmp_path, None)
-    again = Keys(store, SECRET, SystemClock())
+    again = ApiKeys(store, SECRET, SystemClock())
     assert await again.load(tmp_path, None) is None
     assert "default" == again.tenant_of(bearer(file.read_text().strip()))
 
@@ -70,7 +70,7 @@ async def test_key_is_not_stored(keys, store, tmp_path):
     file = await keys.load(tmp_path, None)
     ((_, digest),) = await store.keys()
     assert digest == keys._digest(file.read_text().strip())
-    assert digest != Keys(store, b"1" * 32, SystemClock())._digest(file.read_text().strip())
+    assert digest != ApiKeys(store, b"1" * 32, SystemClock())._digest(file.read_text().strip())
     stored = b"".join(path.read_bytes() for path in tmp_path.glob("ash.db*"))
     assert file.read_bytes().strip() not in stored
 

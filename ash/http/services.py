@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from ash.agents import Agents
-from ash.keys import Keys
+from ash.keys import ApiKeys
 from ash.sessions.files import SessionFiles
 from ash.sessions.service import Sessions
 from ash.tickets import Tickets
@@ -18,6 +18,6 @@ class Services(Struct, frozen=True):
     agents: Agents
     sessions: Sessions
     files: SessionFiles
-    keys: Keys
+    keys: ApiKeys
     tickets: Tickets
     health: Health

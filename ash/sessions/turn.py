@@ -19,7 +19,7 @@ from ash.protocol import Command, Done, Failed, Interrupt, Message, Query, Shutd
 from ash.sandbox.link import TurnEvent
 from ash.sessions.deadlines import Deadlines
 from ash.sessions.frame_ring import FrameRing
-from ash.store import Lost, Store
+from ash.store import OwnershipLost, Store
 from ash.store.history import NewEvent
 
 log = get_logger()
@@ -139,7 +139,7 @@ class Turn:
                 reserve_frames_to=reserve,
                 now=now_iso(context.clock),
             )
-        except Lost:
+        except OwnershipLost:
             self._refusal = Conflict("The session is no longer active")
         except AshError as error:
             self._refusal = error

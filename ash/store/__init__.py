@@ -10,19 +10,26 @@ from pathlib import Path
 
 import trio
 
-from ash.store.agents import Agents
-from ash.store.driver import Closed, Driver, Lost
-from ash.store.frames import Frames
-from ash.store.keys import Keys
-from ash.store.logs import Logs
-from ash.store.recovery import Recovery
-from ash.store.sandboxes import Sandboxes
+from ash.store.agents import AgentRepository
+from ash.store.driver import Driver, OwnershipLost, StoreClosed
+from ash.store.frames import FrameRepository
+from ash.store.keys import KeyRepository
+from ash.store.logs import LogRepository
+from ash.store.recovery import RecoveryRepository
+from ash.store.sandboxes import SandboxRepository
 from ash.store.sqlite import SqliteDriver
 
-__all__ = ["Closed", "Lost", "Store", "open_store"]
+__all__ = ["OwnershipLost", "Store", "StoreClosed", "open_store"]
 
 
-class Store(Agents, Recovery, Frames, Sandboxes, Logs, Keys):
+class Store(
+    AgentRepository,
+    RecoveryRepository,
+    FrameRepository,
+    SandboxRepository,
+    LogRepository,
+    KeyRepository,
+):
     """Knows what there is to keep and nothing of the database: that is the driver's."""
 
 

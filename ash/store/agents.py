@@ -3,14 +3,14 @@ from typing import Any
 from msgspec import UNSET
 
 from ash.model import MASK, Agent, StoredAgent
-from ash.store.base import Part, from_json, new_id, to_json
+from ash.store.base import Repository, from_json, new_id, to_json
 from ash.store.driver import Row, Statement
 from ash.store.sql import load
 
 SQL = load("agents")
 
 
-class Agents(Part):
+class AgentRepository(Repository):
     async def deploy_agent(
         self,
         tenant: str,

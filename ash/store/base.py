@@ -8,7 +8,7 @@ import msgspec
 from ash.store.driver import Driver
 
 
-class Part:
+class Repository:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from msgspec import Struct
 
 from ash.errors import Unavailable
-from ash.store.sql import Query
+from ash.store.sql import SqlQuery
 
 T = TypeVar("T")
 
@@ -24,9 +24,9 @@ class Row(Protocol):
 
 
 class Statement(Struct, frozen=True):
-    """One step of a unit. Fewer rows returned or changed than `expect` mean `Lost`."""
+    """One step of a unit. Fewer rows returned or changed than `expect` mean `OwnershipLost`."""
 
-    query: Query
+    query: SqlQuery
     params: Params
     expect: int = 0
 
@@ -35,11 +35,11 @@ Unit: TypeAlias = Sequence[Statement]
 Result: TypeAlias = list[list[Row]]
 
 
-class Lost(Exception):
+class OwnershipLost(Exception):
     """Another was faster: what a unit relied on is no longer so. Nothing of it was written."""
 
 
-class Closed(Unavailable):
+class StoreClosed(Unavailable):
     """The store has been closed; nothing was written."""
 
     def __init__(self) -> None:
@@ -47,11 +47,13 @@ class Closed(Unavailable):
 
 
 class Driver(Protocol):
-    async def fetch_one(self, query: Query, params: Params, build: Callable[[Row], T]) -> T | None:
+    async def fetch_one(
+        self, query: SqlQuery, params: Params, build: Callable[[Row], T]
+    ) -> T | None:
         """The one row that a unique key finds, or None. Sees every write that has returned."""
         ...
 
-    async def fetch(self, query: Query, params: Params, build: Callable[[Row], T]) -> list[T]:
+    async def fetch(self, query: SqlQuery, params: Params, build: Callable[[Row], T]) -> list[T]:
         """All rows. `build` may run in another thread: it only makes an object of its row."""
         ...
 

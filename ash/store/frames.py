@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from ash.store.base import Part
+from ash.store.base import Repository
 from ash.store.driver import Row
 from ash.store.sql import load
 
@@ -24,7 +24,7 @@ class StoredFrame(Struct, frozen=True):
     sequence: int | None
 
 
-class Frames(Part):
+class FrameRepository(Repository):
     async def frames_after(
         self, tenant: str, session_id: str, *, after: int, limit: int = 100
     ) -> list[StoredFrame]:

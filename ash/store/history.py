@@ -10,7 +10,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from ash.model import EventType, Message, Role, SessionEvent, TurnReason
-from ash.store.base import Part, new_id
+from ash.store.base import Repository, new_id
 from ash.store.driver import Row, Statement
 from ash.store.sql import load
 
@@ -32,7 +32,7 @@ class OpenTurn(Struct, frozen=True):
     error_frame: int
 
 
-class History(Part):
+class HistoryRepository(Repository):
     async def begin_turn(
         self,
         turn_id: str,

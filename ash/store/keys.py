@@ -1,12 +1,12 @@
 from ash.model import ApiKey
-from ash.store.base import Part
+from ash.store.base import Repository
 from ash.store.driver import Row, Statement
 from ash.store.sql import load
 
 SQL = load("keys")
 
 
-class Keys(Part):
+class KeyRepository(Repository):
     async def add_key(self, key: ApiKey, digest: bytes) -> None:
         """`digest` is a keyed hash: the key itself is never kept."""
         params = {

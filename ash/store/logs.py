@@ -2,7 +2,7 @@ from collections.abc import Iterable
 from typing import TypeAlias
 
 from ash.model import LogLevel, LogLine
-from ash.store.base import Part
+from ash.store.base import Repository
 from ash.store.driver import Row, Statement
 from ash.store.sql import load
 
@@ -15,7 +15,7 @@ KEPT_LINES = 10_000
 NewLine: TypeAlias = tuple[LogLevel, str, str]
 
 
-class Logs(Part):
+class LogRepository(Repository):
     async def append_logs(self, session_id: str, lines: Iterable[NewLine]) -> None:
         """Keeps the last 10,000 lines of the session, these included."""
         unit = [

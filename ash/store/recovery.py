@@ -4,9 +4,9 @@ import msgspec
 
 from ash.lifecycle import Change
 from ash.model import Session, StoredSession, TurnReason
-from ash.store.driver import Lost
-from ash.store.history import History, OpenTurn
-from ash.store.sessions import Sessions
+from ash.store.driver import OwnershipLost
+from ash.store.history import HistoryRepository, OpenTurn
+from ash.store.sessions import SessionRepository
 
 LOST = Change(("starting", "active"), "paused")
 
@@ -14,7 +14,7 @@ _PAUSED = '{"action":"paused","reason":"the daemon was restarted"}'
 _CUT = "The daemon was restarted during the turn"
 
 
-class Recovery(History, Sessions):
+class RecoveryRepository(HistoryRepository, SessionRepository):
     async def recover(self, owner: str, now: str) -> list[Session]:
         """Ends and pauses what an earlier life of `owner` left running; what was paused.
 
@@ -58,5 +58,5 @@ class Recovery(History, Sessions):
                 next_frame=turn.error_frame + 2,
                 now=now,
             )
-        except Lost:
+        except OwnershipLost:
             return

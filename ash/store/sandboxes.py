@@ -1,11 +1,11 @@
-from ash.store.base import Part
+from ash.store.base import Repository
 from ash.store.driver import Row, Statement
 from ash.store.sql import load
 
 SQL = load("sandboxes")
 
 
-class Sandboxes(Part):
+class SandboxRepository(Repository):
     async def add_sandbox(
         self, sandbox_id: str, *, owner: str, tenant: str, agent: str, version: int, now: str
     ) -> bool:

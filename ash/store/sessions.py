@@ -5,8 +5,8 @@ import msgspec
 
 from ash.lifecycle import Change
 from ash.model import Message, Session, SessionSettings, SessionStatus, StoredSession
-from ash.store.base import Part, from_json, new_id, to_json
-from ash.store.driver import Lost, Row, Statement
+from ash.store.base import Repository, from_json, new_id, to_json
+from ash.store.driver import OwnershipLost, Row, Statement
 from ash.store.history import add_event
 from ash.store.sql import load
 
@@ -16,7 +16,7 @@ HISTORY = load("history")
 _settings = msgspec.json.Decoder(SessionSettings).decode
 
 
-class Sessions(Part):
+class SessionRepository(Repository):
     async def create_session(self, stored: StoredSession, event: str | None = None) -> None:
         """`event` is the data of a lifecycle event that becomes the first of its timeline."""
         session = stored.session
@@ -107,7 +107,7 @@ class Sessions(Part):
             unit.append(add_event(session_id, "lifecycle", event, now))
         try:
             changed, *_ = await self._driver.write(unit)
-        except Lost:
+        except OwnershipLost:
             return None
         return _stored_session(changed[0])
 

@@ -16,14 +16,14 @@ _QUERY = re.compile(
 )
 
 
-class Query(Struct, frozen=True):
+class SqlQuery(Struct, frozen=True):
     name: str
     description: str
     text: str
 
 
-def load(topic: str) -> Mapping[str, Query]:
+def load(topic: str) -> Mapping[str, SqlQuery]:
     """The queries of `queries/<topic>.sql` by name."""
     script = files("ash.store").joinpath("queries", f"{topic}.sql").read_text("utf-8")
-    found = (Query(**match.groupdict()) for match in _QUERY.finditer(script))
+    found = (SqlQuery(**match.groupdict()) for match in _QUERY.finditer(script))
     return MappingProxyType({query.name: query for query in found})

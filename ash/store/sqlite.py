@@ -15,10 +15,10 @@ from typing import TypeVar
 import trio
 
 from ash.errors import AshError, StartError, Unavailable
-from ash.store.driver import Closed, Lost, Params, Row, Statement, Unit
+from ash.store.driver import OwnershipLost, Params, Row, Statement, StoreClosed, Unit
 from ash.store.schema import migrate
-from ash.store.sql import Query
-from ash.store.trouble import DAMAGED, Trouble
+from ash.store.sql import SqlQuery
+from ash.store.trouble import DAMAGED, FailureLog
 from ash.store.writer import Outcome, Writer
 
 T = TypeVar("T")
@@ -53,28 +53,30 @@ class SqliteDriver:
         """Opens and migrates: call it in a thread. Raises StartError."""
         self._writing, (self._near, *self._idle) = _open(path)
         self._reading = trio.CapacityLimiter(READERS)
-        self._trouble = Trouble()
+        self._failures = FailureLog()
         self._writer = Writer(self._commit, self._close)
         self.write = self._writer.write
         self.run = self._writer.run
 
-    async def fetch_one(self, query: Query, params: Params, build: Callable[[Row], T]) -> T | None:
+    async def fetch_one(
+        self, query: SqlQuery, params: Params, build: Callable[[Row], T]
+    ) -> T | None:
         if self._writer.closed:
-            raise Closed
+            raise StoreClosed
         found = self._read(self._near, query, params, build)
         return found[0] if found else None
 
-    async def fetch(self, query: Query, params: Params, build: Callable[[Row], T]) -> list[T]:
+    async def fetch(self, query: SqlQuery, params: Params, build: Callable[[Row], T]) -> list[T]:
         return await trio.to_thread.run_sync(
             self._fetch, query, params, build, limiter=self._reading
         )
 
-    def _fetch(self, query: Query, params: Params, build: Callable[[Row], T]) -> list[T]:
+    def _fetch(self, query: SqlQuery, params: Params, build: Callable[[Row], T]) -> list[T]:
         try:
             connection = self._idle.pop()
         except IndexError:
             # The limiter lets in as many as there are connections.
-            raise Closed from None
+            raise StoreClosed from None
         try:
             return self._read(connection, query, params, build)
         finally:
@@ -83,7 +85,7 @@ class SqliteDriver:
     def _read(
         self,
         connection: sqlite3.Connection,
-        query: Query,
+        query: SqlQuery,
         params: Params,
         build: Callable[[Row], T],
     ) -> list[T]:
@@ -103,7 +105,7 @@ class SqliteDriver:
         outcomes = self._outcomes(units)
         if any(isinstance(outcome, list) for outcome in outcomes):
             self._mark()
-            self._trouble.wrote()
+            self._failures.wrote()
         return outcomes
 
     def _mark(self) -> None:
@@ -164,7 +166,7 @@ class SqliteDriver:
         cursor = self._writing.execute(statement.query.text, statement.params)
         rows: list[Row] = cursor.fetchall()
         if max(cursor.rowcount, len(rows)) < statement.expect:
-            raise Lost(statement.query.name)
+            raise OwnershipLost(statement.query.name)
         return rows
 
     def _told(self, error: Exception) -> Exception:
@@ -173,7 +175,7 @@ class SqliteDriver:
         if told is None:
             return error
         told.__cause__ = error
-        self._trouble.met(told)
+        self._failures.met(told)
         return told
 
     def _close(self) -> None:

@@ -12,7 +12,7 @@ DAMAGED = (
 )
 
 
-class Trouble:
+class FailureLog:
     """Called from any thread. A write that is done ends what a write can end: no damage."""
 
     def __init__(self) -> None:

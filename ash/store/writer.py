@@ -6,7 +6,7 @@ from typing import Protocol, TypeAlias
 
 import trio
 
-from ash.store.driver import Closed, Result, Unit
+from ash.store.driver import Result, StoreClosed, Unit
 
 Outcome: TypeAlias = Result | Exception
 
@@ -43,7 +43,7 @@ class Writer:
         """See `Driver.write`. A caller that was cancelled before has nothing written."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.closed:
-            raise Closed
+            raise StoreClosed
         job = _Job(unit)
         self._jobs.put(job)
         await job.done.wait()

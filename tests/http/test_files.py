@@ -16,7 +16,7 @@ from ash.clock import SystemClock
 from ash.http import uploads
 from ash.http.app import make_app
 from ash.http.services import Services
-from ash.keys import Keys
+from ash.keys import ApiKeys
 from ash.model import Session, SessionSettings, StoredSession
 from ash.sandbox import listing
 from ash.sandbox.workspace import Workspaces
@@ -113,7 +113,7 @@ async def api(tmp_path, serving):
     data.mkdir()
     (tmp_path / "secret").write_text("secret")
     async with open_store(data / "ash.db") as store:
-        keys = Keys(store, b"secret", SystemClock())
+        keys = ApiKeys(store, b"secret", SystemClock())
         await keys.load(data, KEYS["default"])
         keys._tenants[keys._digest(KEYS["other"])] = "other"
         service = SessionFiles(store, Workspaces(data))

@@ -4,7 +4,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from ash.store import Closed, Lost
+from ash.store import OwnershipLost, StoreClosed
 from ash.store.driver import Statement
 from ash.store.sql import load
 
@@ -56,7 +56,7 @@ async def test_unit_without_statements(driver):
 
 async def test_unit_that_expected_more(driver, kept):
     """A statement that changes less than expected undoes all of its unit."""
-    with pytest.raises(Lost, match="delete_key"):
+    with pytest.raises(OwnershipLost, match="delete_key"):
         await driver.write([adding("a"), deleting("x", expect=1), adding("b")])
     assert set() == await kept()
 
@@ -83,7 +83,7 @@ async def test_units_of_many(driver, kept):
     async def write(number):
         try:
             await driver.write([adding(f"{number}"), deleting("x", expect=number % 2)])
-        except Lost:
+        except OwnershipLost:
             failed.add(number)
 
     async with trio.open_nursery() as nursery:
@@ -131,7 +131,7 @@ async def test_reads_and_writes_after_the_end(opener):
         store.keys(),
         store.delete_key("default", "a"),
     ):
-        with pytest.raises(Closed, match="The store is closed"):
+        with pytest.raises(StoreClosed, match="The store is closed"):
             await late
 
 
@@ -140,7 +140,7 @@ async def test_block_that_fails(opener):
     with pytest.raises(ValueError, match="mine"):
         async with opener() as store:
             raise ValueError("mine")
-    with pytest.raises(Closed):
+    with pytest.raises(StoreClosed):
         await store.keys()
 
 
@@ -163,5 +163,5 @@ async def test_block_cancelled_while_it_opens(opener):
         trio.lowlevel.current_trio_token().run_sync_soon(scope.cancel)
         async with opener() as store:
             await trio.sleep_forever()
-    with pytest.raises(Closed):
+    with pytest.raises(StoreClosed):
         await store.keys()

@@ -2,7 +2,7 @@ import pytest
 import trio
 
 from ash.model import Message
-from ash.store import Lost
+from ash.store import OwnershipLost
 
 
 async def test_turn_begun(store, session_id, begin, now):
@@ -25,7 +25,7 @@ async def test_turn_begun(store, session_id, begin, now):
 async def test_turn_begun_when_not_active(store, create, begin, status):
     """Only an active session begins a turn; otherwise nothing of it is stored."""
     session_id = await create(status=status)
-    with pytest.raises(Lost):
+    with pytest.raises(OwnershipLost):
         await begin(session_id)
     assert [] == await store.messages("default", session_id)
     assert [] == await store.open_turns("me")
@@ -33,7 +33,7 @@ async def test_turn_begun_when_not_active(store, create, begin, status):
 
 async def test_turn_begun_by_old_generation(store, session_id, begin):
     """An owner that was replaced begins no turn."""
-    with pytest.raises(Lost):
+    with pytest.raises(OwnershipLost):
         await begin(session_id, generation=2)
     assert [] == await store.messages("default", session_id)
 
@@ -62,7 +62,7 @@ async def test_messages_appended(store, session_id, turn_id, now):
 async def test_messages_and_events_appended_by_old_generation(store, session_id, turn_id, now):
     """An owner that was replaced appends nothing, neither messages nor events."""
     said = {"messages": [("{}", 2)], "events": [("text", "{}")]}
-    with pytest.raises(Lost):
+    with pytest.raises(OwnershipLost):
         await store.append(session_id, turn_id, 2, **said, now=now)
     assert 1 == len(await store.messages("default", session_id))
     assert [] == await store.events("default", session_id)
@@ -102,7 +102,7 @@ async def test_turn_ended(store, session_id, turn_id, now):
 async def test_turn_ended_twice(store, session_id, turn_id, now):
     """A turn ends once: the second end is refused, its events too."""
     await store.end_turn(turn_id, session_id, 1, "completed", end_frame=9, now=now)
-    with pytest.raises(Lost):
+    with pytest.raises(OwnershipLost):
         await store.end_turn(
             turn_id, session_id, 1, "error", end_frame=9, events=[("error", "{}")], now=now
         )
@@ -111,7 +111,7 @@ async def test_turn_ended_twice(store, session_id, turn_id, now):
 
 async def test_turn_ended_by_old_generation(store, session_id, turn_id, now):
     """An owner that was replaced can't end the turn."""
-    with pytest.raises(Lost):
+    with pytest.raises(OwnershipLost):
         await store.end_turn(turn_id, session_id, 2, "completed", end_frame=9, now=now)
     assert [turn_id] == [turn.id for turn in await store.open_turns("me")]
 
@@ -149,5 +149,5 @@ async def test_history_of_another_tenant(store, session_id, turn_id, now):
 
 async def test_event_of_unknown_session(store, now):
     """An event needs its session."""
-    with pytest.raises(Lost):
+    with pytest.raises(OwnershipLost):
         await store.add_event("nobody", "text", None, now)

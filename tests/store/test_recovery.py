@@ -1,7 +1,7 @@
 import pytest
 
 from ash.lifecycle import Change
-from ash.store import Lost
+from ash.store import OwnershipLost
 
 
 async def test_recover_ends_and_pauses(store, session_id, turn_id, now):
@@ -27,7 +27,7 @@ async def test_recover_gives_frames(store, session_id, turn_id, begin, now):
 async def test_recover_locks_out_the_past(store, session_id, turn_id, now):
     """Who held the session before the crash can write no more."""
     await store.recover("me", now)
-    with pytest.raises(Lost):
+    with pytest.raises(OwnershipLost):
         await store.append(session_id, turn_id, 1, messages=[("{}", 1)], now=now)
     resumed = Change(("paused",), "active")
     assert 2 == (await store.change_session(session_id, resumed, now)).generation

@@ -15,7 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 from ash.errors import StartError, Unavailable
 from ash.store import open_store, schema
 from ash.store.driver import Statement
-from ash.store.sql import Query, load
+from ash.store.sql import SqlQuery, load
 
 CHILD = Path(__file__).with_name("writes_until_killed.py")
 
@@ -190,7 +190,7 @@ async def test_disk_full(store, create, lock, now):
 
 async def test_commit_refused(store, session_id, lock, now):
     """When the commit itself is refused, all who gathered are tried again, one by one."""
-    later = Query("later", "", "PRAGMA defer_foreign_keys = ON")
+    later = SqlQuery("later", "", "PRAGMA defer_foreign_keys = ON")
     orphan = {"id": "orphan", "session_id": "nobody", "start_frame": 1, "version": "1", "now": now}
     unit = [Statement(later, {}), Statement(load("history")["begin_turn"], orphan)]
     with pytest.RaisesGroup(pytest.RaisesExc(sqlite3.IntegrityError, match="FOREIGN KEY")):

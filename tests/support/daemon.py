@@ -14,7 +14,7 @@ import ash.daemon
 from ash.clock import SystemClock, now_iso
 from ash.config import Settings
 from ash.http import listeners
-from ash.keys import Keys, load_secret
+from ash.keys import ApiKeys, load_secret
 from ash.model import ApiKey
 from ash.store import open_store
 
@@ -276,4 +276,4 @@ async def _add_their_key(database: Path, secret: bytes) -> None:
     )
     async with open_store(database) as store:
         if not await store.keys():
-            await store.add_key(key, Keys(store, secret, clock)._digest(THEIR_KEY))
+            await store.add_key(key, ApiKeys(store, secret, clock)._digest(THEIR_KEY))

@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 MAX_LINE = 128 * 1024 * 1024
 
 
-class Settings(Struct, kw_only=True, rename="camel", omit_defaults=True):
+class EngineOptions(Struct, kw_only=True, rename="camel", omit_defaults=True):
     """What an engine is started with. None means: as the agent or the engine has it."""
 
     model: str | None = None
@@ -29,7 +29,7 @@ class Settings(Struct, kw_only=True, rename="camel", omit_defaults=True):
     env: dict[str, str] | None = None
 
 
-class Open(Settings, tag_field="cmd", tag="open"):
+class Open(EngineOptions, tag_field="cmd", tag="open"):
     """Boots the engine for a new conversation, before the first query. Answer: `opened`."""
 
     session_id: str
@@ -48,7 +48,7 @@ class Branch(Struct, kw_only=True, rename="camel", omit_defaults=True):
     prompts: int | None = None
 
 
-class Resume(Settings, tag_field="cmd", tag="resume"):
+class Resume(EngineOptions, tag_field="cmd", tag="resume"):
     """Boots the engine on a conversation that exists. Answer: `opened`.
 
     One that does not yet begins as the first of `fork` that does.
@@ -104,7 +104,7 @@ class Shutdown(Struct, rename="camel", tag_field="cmd", tag="shutdown"):
     id: str = ""
 
 
-Command: TypeAlias = Open | Resume | Query | Interrupt | Exec | Shutdown
+BridgeCommand: TypeAlias = Open | Resume | Query | Interrupt | Exec | Shutdown
 
 
 class Ready(Struct, rename="camel", tag_field="ev", tag="ready"):
@@ -117,7 +117,7 @@ class Opened(Struct, rename="camel", tag_field="ev", tag="opened"):
     id: str = ""
 
 
-class Message(Struct, rename="camel", tag_field="ev", tag="message"):
+class EngineMessage(Struct, rename="camel", tag_field="ev", tag="message"):
     """One SDK message, byte for byte as the CLI wrote it."""
 
     data: Raw
@@ -130,12 +130,12 @@ class Failed(Struct, rename="camel", tag_field="ev", tag="error"):
     id: str = ""
 
 
-class Done(Struct, rename="camel", tag_field="ev", tag="done"):
+class TurnDone(Struct, rename="camel", tag_field="ev", tag="done"):
     session_id: str
     id: str = ""
 
 
-class Gone(Struct, rename="camel", tag_field="ev", tag="gone"):
+class EngineExited(Struct, rename="camel", tag_field="ev", tag="gone"):
     """The engine has died between two turns; the next one starts it again."""
 
     error: str
@@ -158,10 +158,12 @@ class Log(Struct, rename="camel", tag_field="ev", tag="log"):
     ts: float = 0.0
 
 
-Event: TypeAlias = Ready | Opened | Message | Failed | Done | Gone | ExecResult | Log
+BridgeEvent: TypeAlias = (
+    Ready | Opened | EngineMessage | Failed | TurnDone | EngineExited | ExecResult | Log
+)
 
-_command_decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
-_event_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+_command_decoder: msgspec.json.Decoder[BridgeCommand] = msgspec.json.Decoder(BridgeCommand)
+_event_decoder: msgspec.json.Decoder[BridgeEvent] = msgspec.json.Decoder(BridgeEvent)
 _encoder = msgspec.json.Encoder()
 
 _MESSAGE_HEAD = b'{"ev":"message","data":'
@@ -173,20 +175,20 @@ _HALF = re.compile(
 )
 
 
-def decode_command(line: bytes | memoryview) -> Command:
+def decode_command(line: bytes | memoryview) -> BridgeCommand:
     """Raises msgspec.DecodeError, of which ValidationError tells what does not fit."""
     return _command_decoder.decode(line)
 
 
-def decode_event(line: bytes | memoryview) -> Event:
+def decode_event(line: bytes | memoryview) -> BridgeEvent:
     """Raises msgspec.DecodeError, and RecursionError. Raw fields are views of `line`."""
     try:
         return _event_decoder.decode(line)
     except msgspec.DecodeError:
         event = _event_decoder.decode(with_whole_characters(line))
         untouched = line[len(_MESSAGE_HEAD) : -len(b"}")]
-        if isinstance(event, Message) and event.data == Raw(with_whole_characters(untouched)):
-            return Message(Raw(untouched))
+        if isinstance(event, EngineMessage) and event.data == Raw(with_whole_characters(untouched)):
+            return EngineMessage(Raw(untouched))
         return event
 
 
@@ -204,7 +206,7 @@ def with_whole_characters(data: bytes | memoryview) -> bytes:
     return _HALF.sub(rb"\\ufffd", hidden).replace(b"\0\0", rb"\\")
 
 
-def encode(thing: Command | Event) -> bytes:
+def encode(thing: BridgeCommand | BridgeEvent) -> bytes:
     """The thing as one line, its line feed included."""
     line = bytearray()
     _encoder.encode_into(thing, line)

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ash.protocol import Message
+from ash.protocol import EngineMessage
 from ash.testing import StubModel
 from tests.support.bridge import Bridge, start_bridge
 
@@ -49,7 +49,7 @@ def measure(bridge: Bridge, text: str) -> tuple[float, float]:
     """When the first message came, and when the turn was done."""
     begun = time.perf_counter()
     bridge.ask(text, partial=True)
-    assert isinstance(bridge.receive(), Message)
+    assert isinstance(bridge.receive(), EngineMessage)
     first = time.perf_counter() - begun
     assert bridge.finish().text == f"echo: {text}"
     return first, time.perf_counter() - begun

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from msgspec import Raw, structs
 
-from ash.protocol import Branch, Open, Query, Resume, Settings
+from ash.protocol import Branch, EngineOptions, Open, Query, Resume
 
 Emit = Callable[[bytes | memoryview], Awaitable[None]]
 Say = Callable[[str], None]
@@ -24,7 +24,7 @@ class EngineGone(EngineDied):
     """It was gone before the turn began: the turn may be tried again with a new one."""
 
 
-class Launch(Settings, kw_only=True):
+class Launch(EngineOptions, kw_only=True):
     """Everything an engine is started with: when any of it changes, it is started anew.
 
     The budgets are here because the CLI takes them as flags.
@@ -41,7 +41,7 @@ class Launch(Settings, kw_only=True):
 
 def opened_with(command: Open | Resume) -> Launch:
     """The launch that an `open` or a `resume` asks for."""
-    fields = {name: getattr(command, name) for name in Settings.__struct_fields__}
+    fields = {name: getattr(command, name) for name in EngineOptions.__struct_fields__}
     fork = command.fork if isinstance(command, Resume) else None
     return Launch(session_id=command.session_id, fork=fork, **fields)
 

@@ -9,7 +9,17 @@ from contextlib import suppress
 
 import trio
 
-from ash.protocol import Done, Failed, Gone, Open, Opened, Query, Resume, encode, message_line
+from ash.protocol import (
+    EngineExited,
+    Failed,
+    Open,
+    Opened,
+    Query,
+    Resume,
+    TurnDone,
+    encode,
+    message_line,
+)
 from bridge.engine import (
     Conversation,
     Emit,
@@ -189,7 +199,7 @@ class Owner:
     def _tell_gone(self, why: str) -> None:
         """Of one that is just being closed there is nothing to tell."""
         if self._resting:
-            self._outbox.put_now(encode(Gone(why)))
+            self._outbox.put_now(encode(EngineExited(why)))
 
     async def _do(self, job: Job) -> None:
         error = ""
@@ -222,7 +232,7 @@ class Owner:
         if error:
             self._outbox.put_now(encode(Failed(error, id=command.id)))
         if isinstance(command, Query):
-            self._outbox.put_now(encode(Done(command.session_id, id=command.id)))
+            self._outbox.put_now(encode(TurnDone(command.session_id, id=command.id)))
         elif not error:
             self._outbox.put_now(encode(Opened(id=command.id)))
         if job is self._current:

@@ -11,8 +11,7 @@ import trio
 from msgspec import Struct
 
 from ash.protocol import (
-    Command,
-    Done,
+    BridgeCommand,
     Exec,
     Failed,
     Interrupt,
@@ -20,6 +19,7 @@ from ash.protocol import (
     LineTooLong,
     Query,
     Shutdown,
+    TurnDone,
     decode_command,
     encode,
 )
@@ -102,7 +102,7 @@ class Server:
             else:
                 self._dispatch(command)
 
-    def _dispatch(self, command: Command) -> None:
+    def _dispatch(self, command: BridgeCommand) -> None:
         match command:
             case Interrupt():
                 if (turn := self._owner.first_turn()) is not None:
@@ -119,7 +119,7 @@ class Server:
         head = _head(line)
         self._outbox.put_now(encode(Failed(f"The command was not understood: {error}", id=head.id)))
         if head.cmd == "query":
-            self._outbox.put_now(encode(Done(head.session_id, id=head.id)))
+            self._outbox.put_now(encode(TurnDone(head.session_id, id=head.id)))
 
     async def _exec(self, command: Exec) -> None:
         try:
@@ -135,7 +135,7 @@ class _Head(Struct, rename="camel"):
     session_id: str = ""
 
 
-def _decode(line: memoryview) -> Command:
+def _decode(line: memoryview) -> BridgeCommand:
     """Raises ValueError: what msgspec raises is one, and so is text that is no UTF-8."""
     try:
         command = decode_command(line)

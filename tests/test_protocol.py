@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from ash import protocol
 from ash.protocol import (
-    Done,
+    EngineMessage,
     Exec,
     ExecResult,
     Failed,
@@ -19,13 +19,13 @@ from ash.protocol import (
     Lines,
     LineTooLong,
     Log,
-    Message,
     Open,
     Opened,
     Query,
     Ready,
     Resume,
     Shutdown,
+    TurnDone,
 )
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -46,9 +46,9 @@ COMMANDS = [
 EVENTS = [
     Ready(7),
     Opened("1"),
-    Message(Raw(b'{"type":"assistant"}')),
+    EngineMessage(Raw(b'{"type":"assistant"}')),
     Failed("no", "1"),
-    Done("s", "1"),
+    TurnDone("s", "1"),
     ExecResult(exit_code=124, stdout="out", stderr="err", id="4", timed_out=True, truncated=True),
     Log("stderr", "oh", 1.5),
 ]
@@ -164,7 +164,7 @@ def test_what_is_not_said_is_not_written():
 def test_unknown_fields_are_ignored():
     """A newer peer may say more than this one understands."""
     assert Interrupt() == protocol.decode_command(b'{"cmd":"interrupt","soon":true}')
-    assert Done("s") == protocol.decode_event(b'{"ev":"done","sessionId":"s","cost":{"usd":1}}')
+    assert TurnDone("s") == protocol.decode_event(b'{"ev":"done","sessionId":"s","cost":{"usd":1}}')
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_event_that_does_not_fit_is_refused(line):
 def test_message_line_is_the_encoded_message(value):
     """The short cut writes what the encoder would."""
     raw = msgspec.json.encode(value)
-    assert protocol.encode(Message(Raw(raw))) == protocol.message_line(raw)
+    assert protocol.encode(EngineMessage(Raw(raw))) == protocol.message_line(raw)
 
 
 @pytest.mark.parametrize("wrap", [bytes, memoryview])

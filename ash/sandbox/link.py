@@ -10,28 +10,28 @@ from msgspec import structs
 
 from ash.errors import EngineFailed
 from ash.protocol import (
-    Command,
-    Done,
-    Event,
+    BridgeCommand,
+    BridgeEvent,
+    EngineExited,
+    EngineMessage,
     Exec,
     ExecResult,
     Failed,
-    Gone,
     Lines,
     LineTooLong,
     Log,
-    Message,
     Open,
     Opened,
     Ready,
     Resume,
+    TurnDone,
     decode_event,
     encode,
 )
 
 CHUNK = 64 * 1024
 
-TurnEvent = Message | Failed | Done
+TurnEvent = EngineMessage | Failed | TurnDone
 
 
 class Link:
@@ -65,7 +65,7 @@ class Link:
         finally:
             self._close()
 
-    async def send(self, command: Command) -> None:
+    async def send(self, command: BridgeCommand) -> None:
         """Raises EngineFailed if the bridge is gone."""
         data = encode(command)
         try:
@@ -112,7 +112,7 @@ class Link:
     def next_id(self) -> str:
         return str(next(self._ids))
 
-    async def _ask(self, command: Open | Resume | Exec) -> Event:
+    async def _ask(self, command: Open | Resume | Exec) -> BridgeEvent:
         command = structs.replace(command, id=self.next_id())
         answer = self._answers[command.id] = _Answer()
         try:
@@ -121,7 +121,7 @@ class Link:
         finally:
             del self._answers[command.id]
 
-    async def _dispatch(self, events: list[Event]) -> None:
+    async def _dispatch(self, events: list[BridgeEvent]) -> None:
         batch: list[TurnEvent] = []
         for event in events:
             match event:
@@ -131,9 +131,9 @@ class Link:
                     # Who asked may have given up since; to a turn that says nothing.
                     if answer := self._answers.get(event.id):
                         answer.give(event)
-                case Message() | Failed() | Done():
+                case EngineMessage() | Failed() | TurnDone():
                     batch.append(event)
-                case Gone():
+                case EngineExited():
                     self._why_gone = event.error
                     self._engine_gone.set()
                 case Log() | _:
@@ -157,13 +157,13 @@ class _Answer:
 
     def __init__(self) -> None:
         self._came = trio.Event()
-        self._event: Event | None = None
+        self._event: BridgeEvent | None = None
 
-    def give(self, event: Event) -> None:
+    def give(self, event: BridgeEvent) -> None:
         self._event = event
         self._came.set()
 
-    async def wait(self) -> Event:
+    async def wait(self) -> BridgeEvent:
         await self._came.wait()
         assert self._event is not None
         if isinstance(self._event, Failed):
@@ -171,7 +171,7 @@ class _Answer:
         return self._event
 
 
-def _decode(lines: Lines, chunk: bytes) -> list[Event]:
+def _decode(lines: Lines, chunk: bytes) -> list[BridgeEvent]:
     """A line that can't be read is an error of the turn it came in, and of nothing else."""
     try:
         return [_decode_line(line) for line in lines.feed(chunk)]
@@ -180,7 +180,7 @@ def _decode(lines: Lines, chunk: bytes) -> list[Event]:
         return [Failed(f"The bridge sent too much: {error}"), *events]
 
 
-def _decode_line(line: memoryview) -> Event:
+def _decode_line(line: memoryview) -> BridgeEvent:
     try:
         return decode_event(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

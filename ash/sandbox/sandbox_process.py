@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 import trio
 from msgspec import Struct
 
-from ash.protocol import Command
+from ash.protocol import BridgeCommand
 from ash.sandbox.egress import SOCKET_NAME, Egress, ModelUpstream, open_listener
 from ash.sandbox.environment import environment
 from ash.sandbox.isolation import HostPaths, Isolation
@@ -51,7 +51,7 @@ class SandboxProcess:
         """The outermost process on the host."""
         return self._process.pid
 
-    async def send(self, command: Command) -> None:
+    async def send(self, command: BridgeCommand) -> None:
         """Raises EngineFailed if the bridge is gone."""
         await self.link.send(command)
 

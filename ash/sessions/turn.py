@@ -15,7 +15,7 @@ from ash.errors import AshError, Conflict, EngineFailed, Unavailable
 from ash.events import Ending, Frame
 from ash.log import get_logger
 from ash.model import StoredSession, TurnReason
-from ash.protocol import Command, Done, Failed, Interrupt, Message, Query, Shutdown
+from ash.protocol import BridgeCommand, EngineMessage, Failed, Interrupt, Query, Shutdown, TurnDone
 from ash.sandbox.link import TurnEvent
 from ash.sessions.deadlines import Deadlines
 from ash.sessions.frame_ring import FrameRing
@@ -34,7 +34,7 @@ Batches = trio.MemoryReceiveChannel[list[TurnEvent]]
 class TurnSandbox(Protocol):
     """The part of a sandbox that a turn talks to."""
 
-    async def send(self, command: Command) -> None: ...
+    async def send(self, command: BridgeCommand) -> None: ...
     def kill(self) -> None: ...
     def take_limit_report(self) -> str | None: ...
     async def exit_reason(self) -> str: ...
@@ -120,7 +120,7 @@ class Turn:
     def _session_id(self) -> str:
         return self._context.stored.session.id
 
-    async def _send(self, command: Command) -> None:
+    async def _send(self, command: BridgeCommand) -> None:
         """A bridge that is gone says so by the end of its events."""
         with suppress(EngineFailed):
             await self._sandbox.send(command)
@@ -157,7 +157,7 @@ class Turn:
         await self._send(Interrupt())
         with trio.move_on_after(STEP_SECONDS):
             async for batch in batches:
-                if any(isinstance(event, Done) for event in batch):
+                if any(isinstance(event, TurnDone) for event in batch):
                     return
         self._sandbox.kill()
 
@@ -181,7 +181,7 @@ class Turn:
                 silence.deadline = inf
                 with trio.CancelScope(shield=True), self._deadlines.writing():
                     await self._take(batch)
-                if any(isinstance(event, Done) for event in batch):
+                if any(isinstance(event, TurnDone) for event in batch):
                     return
                 silence.deadline = trio.current_time() + timeout
         if silence.cancelled_caught:
@@ -198,7 +198,7 @@ class Turn:
         for event in batch:
             if isinstance(event, Failed):
                 self._ending = Ending("error", event.error)
-            if not isinstance(event, Message):
+            if not isinstance(event, EngineMessage):
                 continue
             try:
                 content = str(event.data, "utf-8")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import tests
-from ash.protocol import Gone
+from ash.protocol import EngineExited
 from tests.support.bridge import processes_under, start_bridge
 
 _FAKE = Path(tests.__path__[0], "support", "fake_cli.py")
@@ -40,14 +40,14 @@ def test_death_before_the_first_turn_is_told(bridge, tmp_path) -> None:
     """So a sandbox that waits for a session with a dead engine is found out."""
     (cli,) = set(processes_under(tmp_path)) - {bridge.process.pid}
     os.kill(cli, signal.SIGKILL)
-    assert Gone("The engine died (SIGKILL)") == bridge.receive()
+    assert EngineExited("The engine died (SIGKILL)") == bridge.receive()
 
 
 def test_death_between_turns_is_told_and_mended(bridge) -> None:
     """It is told once, and costs no turn."""
     first = bridge.turn("[]")
     os.kill(_pid(first), signal.SIGKILL)
-    assert Gone("The engine died (SIGKILL)") == bridge.receive()
+    assert EngineExited("The engine died (SIGKILL)") == bridge.receive()
     second = bridge.turn("[]")
     assert ([], False) == (second.errors, _pid(first) == _pid(second))
 

@@ -7,17 +7,17 @@ from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from ash.errors import EngineFailed
 from ash.protocol import (
-    Done,
+    EngineExited,
+    EngineMessage,
     Failed,
-    Gone,
     Interrupt,
     Lines,
     Log,
-    Message,
     Open,
     Opened,
     Ready,
     Resume,
+    TurnDone,
     decode_command,
     encode,
     message_line,
@@ -59,7 +59,7 @@ async def running(pair, nursery):
 
 
 def message(text):
-    return Message(Raw(f'"{text}"'.encode()))
+    return EngineMessage(Raw(f'"{text}"'.encode()))
 
 
 async def opened(link, command, results):
@@ -123,8 +123,8 @@ async def test_turn_gets_what_came_together_together(running):
     """What one read brought is one batch, in its order."""
     link, bridge = running
     async with link.turn() as batches:
-        await bridge.say(message("a"), message("b"), Failed("oh"), Done("s"))
-        assert [message("a"), message("b"), Failed("oh"), Done("s")] == await batches.receive()
+        await bridge.say(message("a"), message("b"), Failed("oh"), TurnDone("s"))
+        assert [message("a"), message("b"), Failed("oh"), TurnDone("s")] == await batches.receive()
 
 
 async def test_turn_gets_no_more_than_one_read_at_once(running, nursery):
@@ -132,9 +132,9 @@ async def test_turn_gets_no_more_than_one_read_at_once(running, nursery):
     link, bridge = running
     large = message("x" * CHUNK)
     async with link.turn() as batches:
-        nursery.start_soon(bridge.say, message("a"), large, Done("s"))
+        nursery.start_soon(bridge.say, message("a"), large, TurnDone("s"))
         assert [message("a")] == await batches.receive()
-        assert [large, Done("s")] == await batches.receive()
+        assert [large, TurnDone("s")] == await batches.receive()
 
 
 async def test_turn_is_not_told_what_is_not_its(running):
@@ -163,7 +163,7 @@ async def test_late_events_go_to_nobody(running):
     async with link.turn():
         await bridge.say(message("unheard"))
         await wait_all_tasks_blocked()
-    await bridge.say(message("late"), Done("s"))
+    await bridge.say(message("late"), TurnDone("s"))
     await wait_all_tasks_blocked()
     async with link.turn() as batches:
         await bridge.say(message("mine"))
@@ -199,10 +199,10 @@ async def test_line_too_long_is_an_error_of_the_turn(running, monkeypatch):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(link.run)
         async with link.turn() as batches:
-            await bridge.stream.send_all(b"1" * 61 + b"\n" + encode(Done("s")))
+            await bridge.stream.send_all(b"1" * 61 + b"\n" + encode(TurnDone("s")))
             failed, done = await batches.receive()
             assert "The bridge sent too much: a line is longer than 60 bytes" == failed.error
-            assert Done("s") == done
+            assert TurnDone("s") == done
         nursery.cancel_scope.cancel()
 
 
@@ -281,10 +281,10 @@ async def test_commands_are_not_mixed(running, nursery):
 async def test_end_of_an_idle_engine_is_told_each_time(running, nursery):
     """Whoever waits for it hears why, also when it came before the waiting; then the next."""
     link, bridge = running
-    await bridge.say(Gone("first"))
+    await bridge.say(EngineExited("first"))
     await wait_all_tasks_blocked()
     assert "first" == await link.engine_gone()
-    nursery.start_soon(bridge.say, Gone("second"))
+    nursery.start_soon(bridge.say, EngineExited("second"))
     assert "second" == await link.engine_gone()
 
 
@@ -292,5 +292,5 @@ async def test_end_of_an_idle_engine_is_no_turn_s(running):
     """A turn that begins at that moment is told nothing: the bridge starts another engine."""
     link, bridge = running
     async with link.turn() as batches:
-        await bridge.say(Gone("oh"), message("mine"))
+        await bridge.say(EngineExited("oh"), message("mine"))
         assert [message("mine")] == await batches.receive()

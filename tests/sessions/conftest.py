@@ -9,7 +9,7 @@ import trio
 from msgspec import Raw
 
 from ash.model import Session, SessionSettings, StoredSession
-from ash.protocol import Done, Message, Query
+from ash.protocol import EngineMessage, Query, TurnDone
 from ash.sessions.frame_ring import FrameRing, Lagged
 from ash.sessions.turn import Turn, TurnContext
 from ash.store import open_store
@@ -156,7 +156,7 @@ async def scene(tmp_path, nursery, mock_clock):
 
 
 def message(raw):
-    return Message(Raw(raw))
+    return EngineMessage(Raw(raw))
 
 
 @pytest.fixture
@@ -176,4 +176,4 @@ def result():
 
 @pytest.fixture
 def end():
-    return Done(SESSION)
+    return TurnDone(SESSION)

@@ -10,13 +10,13 @@ from trio.testing import wait_all_tasks_blocked
 from ash import __version__
 from ash.errors import Conflict, Unavailable
 from ash.lifecycle import CHANGES
-from ash.protocol import Failed, Interrupt, Message, Query, Shutdown
+from ash.protocol import EngineMessage, Failed, Interrupt, Query, Shutdown
 from ash.sessions.frame_ring import RESERVE
 from ash.sessions.turn import STEP_SECONDS
 
-BUDGET = Message(Raw(b'{"type":"result","subtype":"error_max_turns","is_error":true}'))
-REFUSED = Message(Raw(b'{"type":"result","subtype":"success","is_error":true,"result":"no"}'))
-CUT_SHORT = Message(Raw(b'{"type":"result","subtype":"error_during_execution"}'))
+BUDGET = EngineMessage(Raw(b'{"type":"result","subtype":"error_max_turns","is_error":true}'))
+REFUSED = EngineMessage(Raw(b'{"type":"result","subtype":"success","is_error":true,"result":"no"}'))
+CUT_SHORT = EngineMessage(Raw(b'{"type":"result","subtype":"error_during_execution"}'))
 
 
 def events(frames):
@@ -208,7 +208,7 @@ async def test_message_that_can_not_be_stored_is_refused(scene, end, failure, re
         await turn.accepted()
     assert refusal == refused.value.text
     await scene.sandbox.heard(Interrupt)
-    await scene.sandbox.say(Message(Raw(b'{"type":"assistant"}')), end)
+    await scene.sandbox.say(EngineMessage(Raw(b'{"type":"assistant"}')), end)
     await turn.finished.wait()
     assert "" == scene.shown_now()
     assert not scene.sandbox.killed
@@ -336,7 +336,7 @@ async def test_silence_without_a_limit_is_waited_out(scene, result, end, mock_cl
 async def test_message_that_is_not_text_is_an_error_of_the_turn(scene, text, end):
     """What is not UTF-8 can be neither stored nor shown: it costs the turn, not the sandbox."""
     turn = await scene.accepted()
-    await scene.sandbox.say(text, Message(Raw(b'{"type":"assistant","x":"\xff"}')), text, end)
+    await scene.sandbox.say(text, EngineMessage(Raw(b'{"type":"assistant","x":"\xff"}')), text, end)
     await turn.finished.wait()
     frames = await scene.shown(turn)
     assert ("error", "The agent sent a message that is not UTF-8") == ending(frames)

@@ -7,22 +7,24 @@ import pytest
 import trio
 from msgspec import Raw
 
-from ash.protocol import Message
+from ash.protocol import EngineMessage
 from ash.sessions import frame_ring as stream_module
 from ash.sessions import watch as watch_module
 from ash.sessions.frame_ring import FrameRing, Lagged
 from ash.sessions.watch import Watch
 from tests.sessions.conftest import SESSION
 
-TOOL_USE = Message(
+TOOL_USE = EngineMessage(
     Raw(
         b'{"type":"assistant","message":{"content":[{"type":"tool_use","id":"a","name":"B"},'
         b'{"type":"tool_use","id":"b","name":"B"}]}}'
     )
 )
 
-DELTA = Message(Raw(b'{"type":"stream_event","event":{"delta":{"type":"text_delta","text":"y"}}}'))
-FAILED = Message(Raw(b'{"type":"result","subtype":"error_during_execution"}'))
+DELTA = EngineMessage(
+    Raw(b'{"type":"stream_event","event":{"delta":{"type":"text_delta","text":"y"}}}')
+)
+FAILED = EngineMessage(Raw(b'{"type":"result","subtype":"error_during_execution"}'))
 
 
 class Brake:
@@ -205,7 +207,7 @@ async def test_long_history_is_read_in_pages(scene, play, text, monkeypatch, pag
 
 async def test_write_is_bounded(scene, play, monkeypatch):
     """However long the history is, a write ends behind the frame that fills it."""
-    big = Message(Raw(b'{"type":"x","text":"' + b"x" * 1000 + b'"}'))
+    big = EngineMessage(Raw(b'{"type":"x","text":"' + b"x" * 1000 + b'"}'))
     await play(*[[big]] * 6)
     monkeypatch.setattr(watch_module, "WRITE_BYTES", 1500)
     watcher = watch(scene, 0, restarted(scene))

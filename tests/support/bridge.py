@@ -16,19 +16,19 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from ash.protocol import (
-    Command,
-    Done,
-    Event,
+    BridgeCommand,
+    BridgeEvent,
+    EngineExited,
+    EngineMessage,
     Failed,
-    Gone,
     Interrupt,
     Lines,
-    Message,
     Open,
     Opened,
     Query,
     Ready,
     Resume,
+    TurnDone,
     decode_event,
     encode,
 )
@@ -54,7 +54,7 @@ class Turn(Struct):
     raw: list[bytes] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
-    done: Done | None = None
+    done: TurnDone | None = None
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -93,7 +93,7 @@ class Bridge:
         self._link.settimeout(PATIENCE)
         self._log = log
         self._lines = Lines()
-        self._events: list[Event] = []
+        self._events: list[BridgeEvent] = []
         self._ids = 0
 
     @property
@@ -101,13 +101,13 @@ class Bridge:
         """What it printed so far."""
         return self._log.read_text()
 
-    def send(self, command: Command) -> None:
+    def send(self, command: BridgeCommand) -> None:
         self.send_bytes(encode(command))
 
     def send_bytes(self, data: bytes) -> None:
         self._link.sendall(data)
 
-    def receive(self) -> Event:
+    def receive(self) -> BridgeEvent:
         """The next event. Raises EOFError when the bridge has gone."""
         while not self._events:
             chunk = self._link.recv(1024 * 1024)
@@ -152,13 +152,13 @@ class Bridge:
         turn = Turn()
         while turn.done is None:
             match self.receive():
-                case Message(data=data):
+                case EngineMessage(data=data):
                     turn.raw.append(bytes(data))
                 case Failed(error=error):
                     turn.errors.append(error)
-                case Gone(error=error):
+                case EngineExited(error=error):
                     turn.gone.append(error)
-                case Done() as done:
+                case TurnDone() as done:
                     turn.done = done
                 case other:
                     raise AssertionError(other)
@@ -172,7 +172,7 @@ class Bridge:
         """Reads up to a message of that type."""
         while True:
             event = self.receive()
-            assert isinstance(event, Message), event
+            assert isinstance(event, EngineMessage), event
             message: dict[str, Any] = msgspec.json.decode(event.data)
             if message["type"] == kind:
                 return message

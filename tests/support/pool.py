@@ -8,17 +8,17 @@ from trio.testing import memory_stream_pair
 
 from ash.errors import Unavailable
 from ash.protocol import (
-    Done,
+    EngineExited,
+    EngineMessage,
     Exec,
     ExecResult,
     Failed,
-    Gone,
     Lines,
-    Message,
     Open,
     Opened,
     Query,
     Ready,
+    TurnDone,
     decode_command,
     encode,
 )
@@ -91,8 +91,10 @@ class FakeSandboxProcess:
                 await self.say(result)
             case Query():
                 await maker.turns.wait()
-                await self.say(Message(b'{"type":"result","subtype":"success","result":"ok"}'))
-                await self.say(Done(command.session_id, id=command.id))
+                await self.say(
+                    EngineMessage(b'{"type":"result","subtype":"success","result":"ok"}')
+                )
+                await self.say(TurnDone(command.session_id, id=command.id))
 
     async def say(self, event):
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
@@ -102,7 +104,7 @@ class FakeSandboxProcess:
         await self.link.send(command)
 
     async def lose_engine(self, why="The engine died (SIGKILL)"):
-        await self.say(Gone(why))
+        await self.say(EngineExited(why))
 
     def die(self):
         """The bridge's end of the socket is closed, as when its process is killed."""

@@ -14,19 +14,19 @@ from msgspec import Raw
 from trio.testing import memory_stream_pair
 
 from ash.protocol import (
-    Done,
+    EngineMessage,
     Exec,
     ExecResult,
     Failed,
     Interrupt,
     Lines,
-    Message,
     Open,
     Opened,
     Query,
     Ready,
     Resume,
     Shutdown,
+    TurnDone,
     decode_command,
     encode,
 )
@@ -168,11 +168,13 @@ class Bridge:
             await interrupted.wait()
         if whole.cancelled_caught:
             how = "success"
-        await self._say(Message(Raw(b'{"type":"assistant","uuid":"u","message":{"content":[]}}')))
+        await self._say(
+            EngineMessage(Raw(b'{"type":"assistant","uuid":"u","message":{"content":[]}}'))
+        )
         await self._delays.wait(0.1)
         result = b'{"type":"result","subtype":"%b","result":""}' % how.encode()
-        await self._say(Message(Raw(result)))
-        await self._say(Done(query.session_id, id=query.id))
+        await self._say(EngineMessage(Raw(result)))
+        await self._say(TurnDone(query.session_id, id=query.id))
 
     async def _say(self, event):
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ash.protocol import Done, Exec, ExecResult, Failed
+from ash.protocol import Exec, ExecResult, Failed, TurnDone
 
 ENDLESS = b'{"cmd":"query","id":"q","sessionId":"s","prompt":'
 
@@ -45,7 +45,7 @@ def test_query_that_does_not_fit_is_an_error_and_done(bridge, line) -> None:
     """A turn that can't begin ends like any other, so that nobody waits for it."""
     bridge.send_bytes(line + b"\n")
     answers = [bridge.receive(), bridge.receive()]
-    assert [Failed, Done] == [type(answer) for answer in answers]
+    assert [Failed, TurnDone] == [type(answer) for answer in answers]
     assert ["7", "7"] == [answer.id for answer in answers]
 
 

@@ -27,7 +27,7 @@ def main() -> None:
 def _serve(link: socket.socket, engine: str) -> None:
     import trio
 
-    from bridge.absent import leave_out
+    from bridge.import_stubs import leave_out
     from bridge.processes import kill_marked, mark_children
     from bridge.server import serve
 

@@ -15,7 +15,7 @@ from ash.protocol import Branch
 from bridge import cli_settings
 from bridge.cli_conversation import CliConversation
 from bridge.cli_process import CliLog, end, read_control_messages
-from bridge.engine import Conversation, EngineDied, EngineError, Launch, Say
+from bridge.engine import Conversation, EngineDied, EngineError, Launch, WriteLog
 from bridge.raw_lines import RawLines
 
 # It reports as an error that the CLI has ended; the bridge says so itself, and better.
@@ -26,7 +26,9 @@ class ClaudeAgent:
     """One CLI process a conversation, kept from turn to turn."""
 
     @asynccontextmanager
-    async def open(self, launch: Launch, *, resume: bool, say: Say) -> AsyncIterator[Conversation]:
+    async def open(
+        self, launch: Launch, *, resume: bool, say: WriteLog
+    ) -> AsyncIterator[Conversation]:
         resume = await cli_settings.can_resume(launch.session_id) and resume
         source = await cli_settings.fork_source(launch)
         with TemporaryDirectory(prefix="ash-") as folder:

@@ -24,7 +24,7 @@ from ash.protocol import Lines
 from bridge import cli_settings
 from bridge.cli_conversation import CliConversation
 from bridge.cli_process import CliLog, end, read_control_messages
-from bridge.engine import Conversation, EngineDied, EngineError, Launch, Say
+from bridge.engine import Conversation, EngineDied, EngineError, Launch, WriteLog
 from bridge.raw_lines import RawLines
 
 # It reports as an error that the CLI has ended; the bridge says so itself, and better.
@@ -35,7 +35,9 @@ class ClaudeCode:
     """One CLI process a conversation, kept from turn to turn."""
 
     @asynccontextmanager
-    async def open(self, launch: Launch, *, resume: bool, say: Say) -> AsyncIterator[Conversation]:
+    async def open(
+        self, launch: Launch, *, resume: bool, say: WriteLog
+    ) -> AsyncIterator[Conversation]:
         _refuse(launch)
         resume = await cli_settings.can_resume(launch.session_id) and resume
         with TemporaryDirectory(prefix="ash-") as folder:

@@ -6,14 +6,14 @@ from typing import Protocol
 import trio
 from msgspec import Raw
 
-from bridge.engine import Emit, EngineDied, EngineError, EngineGone, Say
-from bridge.raw_lines import RawLines, Turn
+from bridge.engine import Emit, EngineDied, EngineError, EngineGone, WriteLog
+from bridge.raw_lines import RawLines, TurnLines
 
 # For a dead CLI to be found dead, after a write to it has failed.
 _DEATH_SECONDS = 3.0
 
 
-class Client(Protocol):
+class SdkClient(Protocol):
     """What both SDKs' clients can do."""
 
     async def interrupt(self) -> None: ...
@@ -29,7 +29,7 @@ class CliConversation:
 
     def __init__(
         self,
-        client: Client,
+        client: SdkClient,
         lines: RawLines,
         write: Callable[[str], Awaitable[None]],
         model: str | None,
@@ -54,7 +54,7 @@ class CliConversation:
         if turn.fault:
             raise EngineError(turn.fault)
 
-    def on_end(self, tell: Say) -> None:
+    def on_end(self, tell: WriteLog) -> None:
         self._lines.on_end = tell
 
     async def interrupt(self) -> None:
@@ -68,7 +68,7 @@ class CliConversation:
         if not turn.over.is_set():
             await self._tell_to_stop()
 
-    async def _ask(self, prompt: Raw, turn: Turn) -> None:
+    async def _ask(self, prompt: Raw, turn: TurnLines) -> None:
         """Sends the prompt as the JSON it came as: the SDK would parse and escape it anew."""
         message = _user_message(prompt)
         turn.asked = True

@@ -44,7 +44,7 @@ class Usage(Struct):
         return self.input_tokens * _INPUT_PRICE + self.output_tokens * _OUTPUT_PRICE
 
 
-class Ending(Struct, kw_only=True):
+class TurnEnding(Struct, kw_only=True):
     """How a turn ended. `counted`: whether its result shows what the turn has used."""
 
     subtype: str = "success"
@@ -54,23 +54,23 @@ class Ending(Struct, kw_only=True):
     fields: dict[str, Any] = {}
 
 
-def completed(text: str, ms: int) -> Ending:
+def completed(text: str, ms: int) -> TurnEnding:
     times = ("ttft_ms", "ttft_stream_ms", "first_content_frame_ms")
     said = {"api_error_status": None, "result": text, "time_to_request_ms": 0}
-    return Ending(fields={**said, **dict.fromkeys(times, ms)})
+    return TurnEnding(fields={**said, **dict.fromkeys(times, ms)})
 
 
-def refused(code: int, text: str) -> Ending:
+def refused(code: int, text: str) -> TurnEnding:
     """The model's endpoint answered with that HTTP status."""
     kind = {"api_error_status": code, "api_error_type": error_type(code)}
     fields = {"is_error": True, "result": text, **kind}
-    return Ending(reason="api_error", stop_reason="stop_sequence", fields=fields)
+    return TurnEnding(reason="api_error", stop_reason="stop_sequence", fields=fields)
 
 
-def interrupted(reason: str, stop_reason: str | None) -> Ending:
+def interrupted(reason: str, stop_reason: str | None) -> TurnEnding:
     """`reason` is aborted_streaming or aborted_tools."""
     said = f"[ede_diagnostic] result_type=user last_content_type=n/a stop_reason={stop_reason}"
-    return Ending(
+    return TurnEnding(
         subtype="error_during_execution",
         reason=reason,
         stop_reason=stop_reason,
@@ -79,8 +79,8 @@ def interrupted(reason: str, stop_reason: str | None) -> Ending:
     )
 
 
-def out_of_turns(limit: int) -> Ending:
-    return Ending(
+def out_of_turns(limit: int) -> TurnEnding:
+    return TurnEnding(
         subtype="error_max_turns",
         reason="max_turns",
         stop_reason="tool_use",
@@ -88,8 +88,8 @@ def out_of_turns(limit: int) -> Ending:
     )
 
 
-def out_of_budget(limit: float, stop_reason: str | None) -> Ending:
-    return Ending(
+def out_of_budget(limit: float, stop_reason: str | None) -> TurnEnding:
+    return TurnEnding(
         subtype="error_max_budget_usd",
         reason="budget_exhausted",
         stop_reason=stop_reason,
@@ -240,7 +240,7 @@ def api_error_text(failure: script.Fail, model: str) -> str:
 
 
 def result(
-    ending: Ending, *, model: str, number: int, turns: int, spent: Usage, total: Usage, ms: int
+    ending: TurnEnding, *, model: str, number: int, turns: int, spent: Usage, total: Usage, ms: int
 ) -> dict[str, Any]:
     """The message that ends a turn, the `number`-th of a process that has used `total`."""
     shown = spent if ending.counted else Usage()

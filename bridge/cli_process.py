@@ -10,7 +10,7 @@ import anyio
 import trio
 from anyio.abc import Process
 
-from bridge.engine import EngineDied, Say
+from bridge.engine import EngineDied, WriteLog
 from bridge.processes import kill_tree
 from bridge.raw_lines import RawLines
 
@@ -24,7 +24,7 @@ _LAST_WORDS = 5
 class CliLog:
     """The CLI's stderr: passed on line by line, and the last lines kept for its obituary."""
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, say: WriteLog) -> None:
         self._say = say
         self._last: deque[str] = deque(maxlen=_LAST_WORDS)
         self.ended = trio.Event()
@@ -47,7 +47,7 @@ async def read_control_messages(
     with suppress(anyio.ClosedResourceError):
         async for message in lines.control_messages(process.stdout):
             yield message
-    lines.bury(await _obituary(process, log))
+    lines.mark_dead(await _exit_reason(process, log))
     raise EngineDied(lines.dead)
 
 
@@ -71,7 +71,7 @@ async def end(
             await process.aclose()
 
 
-async def _obituary(process: Process, log: CliLog) -> str:
+async def _exit_reason(process: Process, log: CliLog) -> str:
     how = "it closed its output"
     with anyio.move_on_after(_OBITUARY_SECONDS):
         status = await process.wait()

@@ -9,7 +9,7 @@ from msgspec import Raw, structs
 from ash.protocol import Branch, EngineOptions, Open, Query, Resume
 
 Emit = Callable[[bytes | memoryview], Awaitable[None]]
-Say = Callable[[str], None]
+WriteLog = Callable[[str], None]
 
 
 class EngineError(Exception):
@@ -67,7 +67,7 @@ class Conversation(Protocol):
         or EngineDied if there will be no further turn.
         """
 
-    def on_end(self, tell: Say) -> None:
+    def on_end(self, tell: WriteLog) -> None:
         """Calls `tell` with the reason if the engine's process ends while no turn runs."""
 
     async def interrupt(self) -> None:
@@ -78,7 +78,7 @@ class Engine(Protocol):
     """Opens conversations. Stateless: all that lasts is in the conversation and on disk."""
 
     def open(
-        self, launch: Launch, *, resume: bool, say: Say
+        self, launch: Launch, *, resume: bool, say: WriteLog
     ) -> AbstractAsyncContextManager[Conversation]:
         """Boots the engine; leaving the context ends its processes, in bounded time.
 

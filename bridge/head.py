@@ -8,7 +8,7 @@ from msgspec import Struct
 from ash.protocol import with_whole_characters
 
 
-class Head(Struct):
+class MessageHead(Struct):
     """`Any`, because a shape that we do not know is passed on as it is."""
 
     type: Any = None
@@ -17,10 +17,10 @@ class Head(Struct):
     sdk_host_only: Any = None
 
 
-_decode = msgspec.json.Decoder(Head).decode
+_decode = msgspec.json.Decoder(MessageHead).decode
 
 
-def read_head(line: bytes | memoryview) -> Head:
+def read_head(line: bytes | memoryview) -> MessageHead:
     """Raises ValueError if the line is not a JSON object."""
     try:
         return _decode(line)

@@ -11,8 +11,8 @@ from typing import Any
 import trio
 
 from ash.protocol import Lines, LineTooLong
-from bridge.engine import Emit, Say
-from bridge.head import Head, read_head
+from bridge.engine import Emit, WriteLog
+from bridge.head import MessageHead, read_head
 
 # What the CLI says between two turns waits for the next one, that much of it; then the CLI does.
 HELD_LIMIT = 8 * 1024 * 1024
@@ -20,7 +20,7 @@ HELD_LIMIT = 8 * 1024 * 1024
 _CONTROL = {"control_request", "control_response", "control_cancel_request"}
 
 
-class Turn:
+class TurnLines:
     """One turn, as its lines show it.
 
     `asked` is when its prompt has been sent, `begun` when the CLI has taken it: an interrupt
@@ -49,9 +49,9 @@ class RawLines:
     long as there may be some; `on_end` is told so if that comes while no turn runs.
     """
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, say: WriteLog) -> None:
         self._say = say
-        self.turn: Turn | None = None
+        self.turn: TurnLines | None = None
         self._held: deque[bytes] = deque()
         self._held_size = 0
         self._released = trio.Event()
@@ -62,21 +62,21 @@ class RawLines:
         # A turn was given up on: what the CLI still does belongs to nobody.
         self._cut = False
         self.dead = ""
-        self.on_end: Say | None = None
+        self.on_end: WriteLog | None = None
 
     @property
     def quiet(self) -> bool:
         """The process lives, and neither a turn of ours runs nor one that it began by itself."""
         return not self.dead and not self._cut and self.turn is None and self._idle.is_set()
 
-    async def begin(self, emit: Emit) -> Turn:
+    async def begin(self, emit: Emit) -> TurnLines:
         """The turn that all lines belong to from now on, until `finish`.
 
         What came since the last one is emitted first, and what the CLI does by itself, because
         a command in the background has ended, is waited for: a prompt that came in between
         would be answered together with it.
         """
-        turn = self.turn = Turn(emit)
+        turn = self.turn = TurnLines(emit)
         self._released.set()
         while self._held:
             line = self._held.popleft()
@@ -93,7 +93,7 @@ class RawLines:
         self.turn = None
         self._released = trio.Event()
 
-    def bury(self, why: str) -> None:
+    def mark_dead(self, why: str) -> None:
         """There will be no further line."""
         news, self.dead = not self.dead, self.dead or why
         self._idle.set()
@@ -111,7 +111,7 @@ class RawLines:
                     if (message := await self._sort(line)) is not None:
                         yield message
         except LineTooLong as error:
-            self.bury(f"The engine wrote too much: {error}")
+            self.mark_dead(f"The engine wrote too much: {error}")
 
     async def _sort(self, line: memoryview) -> dict[str, Any] | None:
         try:
@@ -137,14 +137,14 @@ class RawLines:
             self.turn.fault = f"The engine wrote a line that is not JSON ({error}): {text}"
         self._say(text)
 
-    def _follow(self, head: Head) -> None:
+    def _follow(self, head: MessageHead) -> None:
         self._state = head.state
         if head.state == "idle":
             self._idle.set()
         elif self._idle.is_set():
             self._idle = trio.Event()
 
-    def _progress(self, turn: Turn, head: Head) -> None:
+    def _progress(self, turn: TurnLines, head: MessageHead) -> None:
         if head.type == "result":
             turn.answered = True
         elif head.type == "system" and head.subtype == "init":
@@ -163,6 +163,6 @@ class RawLines:
         else:
             await turn.emit(line)
 
-    def _open_turn(self) -> Turn | None:
+    def _open_turn(self) -> TurnLines | None:
         """Lines may come in one piece with the last one of a turn, and not be its."""
         return None if self.turn is None or self.turn.over.is_set() else self.turn

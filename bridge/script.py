@@ -48,7 +48,7 @@ class Crash(Struct, frozen=True):
     """The engine's process dies in the middle of the turn."""
 
 
-Answer: TypeAlias = Say | Use | Fail | Crash
+ScriptAnswer: TypeAlias = Say | Use | Fail | Crash
 
 
 def said_by_user(text: str) -> bool:
@@ -56,7 +56,7 @@ def said_by_user(text: str) -> bool:
     return not text.startswith(_NOT_THE_USER)
 
 
-def answer(texts: Sequence[str]) -> Answer:
+def answer(texts: Sequence[str]) -> ScriptAnswer:
     """What the conversation's last text asks for; `texts` are all that its user has said."""
     last = texts[-1] if texts else ""
     if last.strip() == "CRASH":
@@ -110,11 +110,11 @@ def big(kib: int) -> Say:
     return Say(tuple("".join(lines[at : at + step]) for at in range(0, len(lines), step)))
 
 
-def _bash(command: str) -> Answer:
+def _bash(command: str) -> ScriptAnswer:
     return Use("Bash", {"command": command})
 
 
-def _write(path: str, text: str | None) -> Answer:
+def _write(path: str, text: str | None) -> ScriptAnswer:
     return Use("Write", {"file_path": path, "content": text or ""})
 
 
@@ -123,27 +123,27 @@ def _ticks(count: str, seconds: float = 0.0) -> Say:
     return Say(pieces, pause=seconds / len(pieces))
 
 
-def _slow(count: str, seconds: str | None) -> Answer:
+def _slow(count: str, seconds: str | None) -> ScriptAnswer:
     return _ticks(count, 0.2 * int(count) if seconds is None else float(seconds))
 
 
-def _burst(count: str) -> Answer:
+def _burst(count: str) -> ScriptAnswer:
     return _ticks(count)
 
 
-def _big(kib: str) -> Answer:
+def _big(kib: str) -> ScriptAnswer:
     return big(int(kib))
 
 
-def _think(text: str) -> Answer:
+def _think(text: str) -> ScriptAnswer:
     return Say(say(f"thought: {text}").pieces, thinking=text)
 
 
-def _fail(code: str) -> Answer:
+def _fail(code: str) -> ScriptAnswer:
     return Fail(int(code))
 
 
-_COMMANDS: tuple[tuple[re.Pattern[str], Callable[..., Answer]], ...] = (
+_COMMANDS: tuple[tuple[re.Pattern[str], Callable[..., ScriptAnswer]], ...] = (
     (re.compile(r"BASH:\s*(\S.*)", re.DOTALL), _bash),
     (re.compile(r"WRITE:\s*(\S+)(?:\s(.*))?", re.DOTALL), _write),
     (re.compile(rf"SLOW:\s*{_COUNT}(?:\s+(\d{{1,5}}(?:\.\d+)?))?\s*", re.ASCII), _slow),

@@ -13,9 +13,9 @@ from msgspec import Raw
 
 from ash.protocol import Branch
 from bridge import cli_messages as cli
-from bridge.engine import Emit, EngineDied, EngineError, EngineGone, Launch, Say
+from bridge.engine import Emit, EngineDied, EngineError, EngineGone, Launch, WriteLog
 from bridge.model_turn import text_block
-from bridge.scripted_turn import Turn
+from bridge.scripted_turn import ScriptedTurn
 
 _MODEL = "scripted"
 
@@ -25,7 +25,7 @@ class Scripted:
 
     @asynccontextmanager
     async def open(
-        self, launch: Launch, *, resume: bool, say: Say
+        self, launch: Launch, *, resume: bool, say: WriteLog
     ) -> "AsyncIterator[ScriptedConversation]":
         transcript = Transcript(launch.session_id)
         exists = await trio.to_thread.run_sync(transcript.exists)
@@ -46,7 +46,7 @@ class ScriptedConversation:
         self._texts = texts
         self._total = cli.Usage()
         self._number = 0
-        self._running: Turn | None = None
+        self._running: ScriptedTurn | None = None
         self._dead = False
 
     async def turn(self, prompt: Raw, model: str | None, emit: Emit) -> None:
@@ -55,7 +55,7 @@ class ScriptedConversation:
             raise EngineGone("the engine's process is gone")
         model = model or self._launch.model or _MODEL
         texts = [*self._texts, *_texts(msgspec.json.decode(prompt))]
-        turn = self._running = Turn(self._launch, model, texts, self._total, emit)
+        turn = self._running = ScriptedTurn(self._launch, model, texts, self._total, emit)
         try:
             ending = await turn.play()
             # Kept before the result is told: who has seen the end of a turn can count on it.
@@ -69,12 +69,12 @@ class ScriptedConversation:
             self._running = None
             self._number += 1
 
-    def on_end(self, tell: Say) -> None:
+    def on_end(self, tell: WriteLog) -> None:
         """Nothing of it can end alone."""
 
     async def interrupt(self) -> None:
         if self._running:
-            self._running.brake.pull()
+            self._running.interrupt.pull()
 
 
 class Transcript:

@@ -15,7 +15,7 @@ _SHOWN = 30_000
 _LONGEST_MS = 600_000
 
 
-class Outcome(Struct):
+class ToolOutcome(Struct):
     """`content` is what the model reads, `detail` what the CLI's user is shown.
 
     `is_error` is None where the CLI leaves the field out.
@@ -27,7 +27,7 @@ class Outcome(Struct):
     was_run: bool = True
 
 
-async def bash(command: str) -> Outcome:
+async def bash(command: str) -> ToolOutcome:
     """Runs it in the current directory. Cancelled, it kills the command's process group."""
     joined = f"exec 2>&1\n{command}"
     try:
@@ -39,15 +39,15 @@ async def bash(command: str) -> Outcome:
         return _failed(f"Exit code {ran.exit_code}\n{text}".rstrip())
     detail = {"stdout": text, "stderr": "", "interrupted": False}
     detail |= {"isImage": False, "noOutputExpected": False}
-    return Outcome(text or "(Bash completed with no output)", detail, is_error=False)
+    return ToolOutcome(text or "(Bash completed with no output)", detail, is_error=False)
 
 
-async def write(path: str, text: str, *, workspace: Path) -> Outcome:
+async def write(path: str, text: str, *, workspace: Path) -> ToolOutcome:
     """Only inside the workspace, symlinks followed; missing folders are made."""
     return await trio.to_thread.run_sync(_write, workspace / path, text, workspace)
 
 
-def _write(target: Path, text: str, workspace: Path) -> Outcome:
+def _write(target: Path, text: str, workspace: Path) -> ToolOutcome:
     try:
         if not target.resolve().is_relative_to(workspace.resolve()):
             return _refused(f"{target} is outside of the workspace.")
@@ -72,7 +72,7 @@ def _write(target: Path, text: str, workspace: Path) -> Outcome:
         "userModified": False,
     }
     note = " (file state is current in your context — no need to Read it back)"
-    return Outcome(said + note, detail)
+    return ToolOutcome(said + note, detail)
 
 
 def _patch(old: str, new: str) -> dict[str, Any]:
@@ -87,10 +87,10 @@ def _patch(old: str, new: str) -> dict[str, Any]:
     }
 
 
-def _failed(text: str) -> Outcome:
-    return Outcome(text, f"Error: {text}", is_error=True)
+def _failed(text: str) -> ToolOutcome:
+    return ToolOutcome(text, f"Error: {text}", is_error=True)
 
 
-def _refused(text: str) -> Outcome:
+def _refused(text: str) -> ToolOutcome:
     wrapped = f"<tool_use_error>{text}</tool_use_error>"
-    return Outcome(wrapped, f"Error: {text}", is_error=True, was_run=False)
+    return ToolOutcome(wrapped, f"Error: {text}", is_error=True, was_run=False)

@@ -14,7 +14,7 @@ from bridge import cli_messages as cli
 from bridge import script, scripted_tools
 from bridge.engine import Emit, EngineDied, Launch
 from bridge.model_turn import ModelTurn, text_block
-from bridge.scripted_tools import Outcome
+from bridge.scripted_tools import ToolOutcome
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class Interrupted(Exception):
     """The brake was pulled."""
 
 
-class Brake:
+class InterruptFlag:
     """Ends a turn's waits, from any task. It never cuts a write: half a line helps nobody."""
 
     def __init__(self) -> None:
@@ -49,13 +49,13 @@ class Brake:
         raise Interrupted
 
 
-class Turn:
+class ScriptedTurn:
     """`texts` are all that the user has said; `total` is what the process has used so far."""
 
     def __init__(
         self, launch: Launch, model: str, texts: list[str], total: cli.Usage, emit: Emit
     ) -> None:
-        self.brake = Brake()
+        self.interrupt = InterruptFlag()
         self._launch = launch
         self._model = model
         self._texts = texts
@@ -66,7 +66,7 @@ class Turn:
         self._turns = 1
         self._begun = trio.current_time()
 
-    async def play(self) -> cli.Ending:
+    async def play(self) -> cli.TurnEnding:
         """All messages but the result. Raises EngineDied where the script says so."""
         await self._send(cli.init(self._launch, str(self._cwd), self._model))
         await self._send(cli.status())
@@ -81,7 +81,7 @@ class Turn:
             return await self._use(answer)
         return await self._say(answer)
 
-    async def end(self, ending: cli.Ending, number: int) -> None:
+    async def end(self, ending: cli.TurnEnding, number: int) -> None:
         """Sends the result of the process's `number`-th turn."""
         await self._send(
             cli.result(
@@ -95,13 +95,13 @@ class Turn:
             )
         )
 
-    def _allowed(self, answer: script.Answer) -> script.Answer:
+    def _allowed(self, answer: script.ScriptAnswer) -> script.ScriptAnswer:
         refused = self._launch.disallowed_tools or ()
         if isinstance(answer, script.Use) and answer.tool in refused:
             return script.not_offered(answer.tool)
         return answer
 
-    async def _say(self, answer: script.Say) -> cli.Ending:
+    async def _say(self, answer: script.Say) -> cli.TurnEnding:
         turn = self._model_turn(answer)
         said: list[str] = []
         for event, pause in turn.events():
@@ -109,13 +109,13 @@ class Turn:
             if text := event.get("delta", {}).get("text"):
                 said.append(text)
                 try:
-                    await self.brake.wait(partial(trio.sleep, pause))
+                    await self.interrupt.wait(partial(trio.sleep, pause))
                 except Interrupted:
                     return await self._cut(turn, "".join(said))
         self._charge(turn, turn.usage["output_tokens"])
         return cli.completed(answer.text, self._milliseconds())
 
-    async def _cut(self, turn: ModelTurn, said: str) -> cli.Ending:
+    async def _cut(self, turn: ModelTurn, said: str) -> cli.TurnEnding:
         self._charge(turn, script.tokens(said))
         await self._send(cli.assistant(turn.begun(text_block(said)), aborted=True))
         await self._send_user(text_block("[Request interrupted by user]"))
@@ -123,7 +123,7 @@ class Turn:
             await self._send(message)
         return cli.interrupted("aborted_streaming", None)
 
-    async def _use(self, call: script.Use) -> cli.Ending:
+    async def _use(self, call: script.Use) -> cli.TurnEnding:
         if path := call.input.get("file_path"):
             call = script.Use(call.tool, {**call.input, "file_path": str(self._cwd / path)})
         turn = self._model_turn(call)
@@ -134,7 +134,7 @@ class Turn:
             return broke
         identity = turn.blocks[0]["id"]
         try:
-            outcome = await self.brake.wait(partial(self._run, call))
+            outcome = await self.interrupt.wait(partial(self._run, call))
         except Interrupted:
             await self._stop_tool(identity)
             return cli.interrupted("aborted_tools", "tool_use")
@@ -144,7 +144,7 @@ class Turn:
         await self._send(cli.status())
         return await self._say(script.after_tool(outcome.content, is_error=outcome.is_error))
 
-    async def _run(self, call: script.Use) -> Outcome:
+    async def _run(self, call: script.Use) -> ToolOutcome:
         if call.tool == "Bash":
             return await scripted_tools.bash(call.input["command"])
         path, text = call.input["file_path"], call.input["content"]
@@ -158,7 +158,7 @@ class Turn:
         )
         await self._send_user(text_block("[Request interrupted by user for tool use]"))
 
-    async def _send_outcome(self, identity: str, outcome: Outcome) -> None:
+    async def _send_outcome(self, identity: str, outcome: ToolOutcome) -> None:
         block: dict[str, Any] = {"tool_use_id": identity, "type": "tool_result"}
         block["content"] = outcome.content
         if outcome.is_error is not None:
@@ -169,7 +169,7 @@ class Turn:
             extra["tool_result_meta"] = [{"id": identity, "permission_decision": decision}]
         await self._send_user(block, **extra)
 
-    async def _fail(self, failure: script.Fail) -> cli.Ending:
+    async def _fail(self, failure: script.Fail) -> cli.TurnEnding:
         text = cli.api_error_text(failure, self._model)
         await self._send(cli.api_error(failure.code, text))
         return cli.refused(failure.code, text)
@@ -187,7 +187,7 @@ class Turn:
         for usage in (self._spent, self._total):
             usage.add(turn.usage["input_tokens"], output_tokens)
 
-    def _out_of_budget(self, stop_reason: str | None) -> cli.Ending | None:
+    def _out_of_budget(self, stop_reason: str | None) -> cli.TurnEnding | None:
         budget = self._launch.max_budget_usd
         if budget is None or self._total.cost_usd <= budget:
             return None

@@ -24,9 +24,9 @@ from ash.protocol import (
     encode,
 )
 from bridge import forward
+from bridge.engine_worker import EngineWorker
 from bridge.engines import load_engine
 from bridge.outbox import Outbox
-from bridge.owner import Owner
 from bridge.shell import run_shell
 
 _CHUNK = 256 * 1024
@@ -45,14 +45,14 @@ class Server:
     def __init__(self, stream: trio.SocketStream, engine: str) -> None:
         self._stream = stream
         self._outbox = Outbox()
-        self._owner = Owner(partial(load_engine, engine), self._outbox, _say)
+        self._worker = EngineWorker(partial(load_engine, engine), self._outbox, _say)
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send)
             async with trio.open_nursery() as self._work:
                 await self._find_way_out()
-                self._work.start_soon(self._owner.run)
+                self._work.start_soon(self._worker.run)
                 self._work.start_soon(self._watch_signals)
                 self._work.start_soon(self._read)
             with trio.move_on_after(_FLUSH_SECONDS):
@@ -105,14 +105,14 @@ class Server:
     def _dispatch(self, command: BridgeCommand) -> None:
         match command:
             case Interrupt():
-                if (turn := self._owner.first_turn()) is not None:
-                    self._work.start_soon(self._owner.stop, turn)
+                if (turn := self._worker.first_turn()) is not None:
+                    self._work.start_soon(self._worker.stop, turn)
             case Exec():
                 self._work.start_soon(self._exec, command)
             case Shutdown():
                 self._end()
             case _:
-                self._owner.submit(command)
+                self._worker.submit(command)
 
     def _refuse(self, line: memoryview, error: ValueError) -> None:
         """What can still be read of it says whom the answer is for."""

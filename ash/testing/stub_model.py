@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _ROUTES = ("/v1/messages", "/v1/messages/count_tokens")
 
 # A rule says what is answered; None leaves it to the script.
-Rule: TypeAlias = Callable[[Request], script.Answer | str | None]
+Rule: TypeAlias = Callable[[Request], script.ScriptAnswer | str | None]
 
 # Ends the CLI from inside its own Bash tool, which is a child of it, at whatever depth: the
 # nearest process above the shell that is no shell. Inside a pid namespace /proc is the inner one.
@@ -201,13 +201,15 @@ def _fault(request: Request) -> str | None:
     return None
 
 
-def _scripted(request: Request) -> script.Answer:
+def _scripted(request: Request) -> script.ScriptAnswer:
     if result := request.tool_result:
         return script.after_tool(tool_output(result), is_error=bool(result.get("is_error")))
     return script.answer(request.texts)
 
 
-def _possible(request: Request, answer: script.Answer) -> script.Say | script.Use | script.Fail:
+def _possible(
+    request: Request, answer: script.ScriptAnswer
+) -> script.Say | script.Use | script.Fail:
     """The answer as this client can carry it out."""
     if isinstance(answer, script.Crash):
         answer = script.Use("Bash", {"command": _KILL_THE_CLI})

@@ -30,7 +30,7 @@ class _Cli:
         await self._send.send(b"".join(line + b"\n" for line in lines))
         await wait_all_tasks_blocked()
 
-    async def begin(self, emitted: list[bytes]) -> raw_lines.Turn:
+    async def begin(self, emitted: list[bytes]) -> raw_lines.TurnLines:
         async def emit(line) -> None:
             emitted.append(bytes(line))
 
@@ -124,8 +124,8 @@ async def test_end_between_turns_is_told_once(cli) -> None:
     """Whoever asked to be told hears why, and no more than that."""
     told: list[str] = []
     cli.lines.on_end = told.append
-    cli.lines.bury("first")
-    cli.lines.bury("second")
+    cli.lines.mark_dead("first")
+    cli.lines.mark_dead("second")
     assert ["first"] == told
 
 
@@ -134,5 +134,5 @@ async def test_end_in_a_turn_is_the_turn_s(cli) -> None:
     told: list[str] = []
     cli.lines.on_end = told.append
     turn = await cli.begin([])
-    cli.lines.bury("gone")
+    cli.lines.mark_dead("gone")
     assert (True, []) == (turn.over.is_set(), told)

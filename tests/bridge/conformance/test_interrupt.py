@@ -3,7 +3,7 @@
 import time
 
 from ash.protocol import Exec, ExecResult
-from bridge.owner import REPEAT
+from bridge.engine_worker import REPEAT
 from tests.support.bridge import Bridge, Turn
 
 

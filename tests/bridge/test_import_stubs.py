@@ -7,7 +7,7 @@ import pytest
 
 _CODE = """
 import sys
-from bridge.absent import leave_out
+from bridge.import_stubs import leave_out
 leave_out("mcp", "jsonschema")
 import bridge.claude_agent, bridge.claude_code
 print(*sorted({name.partition(".")[0] for name in sys.modules}))

@@ -28,7 +28,7 @@ from bridge.engine import (
     EngineError,
     EngineGone,
     Launch,
-    Say,
+    WriteLog,
     opened_with,
     wanted_by,
 )
@@ -44,7 +44,7 @@ REPEAT = 1.0
 MAX_QUEUED = 16
 
 
-class Job:
+class WorkerJob:
     """A command for the engine, from its arrival to its last answer.
 
     `asked` is set when its prompt has gone to the conversation, `over` after the answer.
@@ -59,21 +59,21 @@ class Job:
         self.tried = False
 
 
-class Owner:
+class EngineWorker:
     """Does one job after the other. `load` imports the engine: it may take a second.
 
     A conversation is kept from turn to turn. It is opened anew when a job needs what it was
     not started with, or when it has died; never is there a second one beside it.
     """
 
-    def __init__(self, load: Callable[[], Engine], outbox: Outbox, say: Say) -> None:
+    def __init__(self, load: Callable[[], Engine], outbox: Outbox, say: WriteLog) -> None:
         self._load = load
         self._outbox = outbox
         self._say = say
         self._engine: Engine | None = None
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[WorkerJob] = deque()
         self._arrived = trio.lowlevel.ParkingLot()
-        self._current: Job | None = None
+        self._current: WorkerJob | None = None
         self._standing: Launch | None = None
         self._resume = True
         self._conversation: Conversation | None = None
@@ -81,14 +81,14 @@ class Owner:
         self._scope = trio.CancelScope()
 
     def submit(self, command: Open | Resume | Query) -> None:
-        job = Job(command, self._launch(command))
+        job = WorkerJob(command, self._launch(command))
         if len(self._waiting) >= MAX_QUEUED:
             self._finish(job, f"There are {MAX_QUEUED} requests waiting already")
             return
         self._waiting.append(job)
         self._arrived.unpark()
 
-    def first_turn(self) -> Job | None:
+    def first_turn(self) -> WorkerJob | None:
         """The turn that runs, or that runs next."""
         jobs = [self._current, *self._waiting]
         return next((job for job in jobs if job and isinstance(job.command, Query)), None)
@@ -106,7 +106,7 @@ class Owner:
                 if left is not None:
                     self._finish(left, "The agent's process is shutting down")
 
-    async def stop(self, job: Job) -> None:
+    async def stop(self, job: WorkerJob) -> None:
         """Interrupts a turn; if it does not follow within PATIENCE, the engine is ended."""
         if job.interrupted:
             return
@@ -120,14 +120,14 @@ class Owner:
             with trio.move_on_after(REPEAT):
                 await job.over.wait()
 
-    def _give_up(self, job: Job) -> None:
+    def _give_up(self, job: WorkerJob) -> None:
         if job is self._current:
             self._scope.cancel()
         else:
             self._waiting.remove(job)
             self._finish(job)
 
-    async def _interrupt(self, job: Job) -> None:
+    async def _interrupt(self, job: WorkerJob) -> None:
         with trio.move_on_after(REPEAT):
             if self._conversation is not None:
                 with suppress(EngineError):
@@ -140,7 +140,7 @@ class Owner:
             return opened_with(command)
         return wanted_by(command, self._standing or Launch(session_id=command.session_id))
 
-    async def _next(self) -> Job:
+    async def _next(self) -> WorkerJob:
         while not self._waiting:
             await self._arrived.park()
         job = self._current = self._waiting.popleft()
@@ -154,7 +154,7 @@ class Owner:
             os.environ.update(job.launch.env or {})
         return job
 
-    async def _converse(self, job: Job) -> Job:
+    async def _converse(self, job: WorkerJob) -> WorkerJob:
         """Opens what the job needs and does all that this can do; returns the first other job."""
         with trio.CancelScope() as self._scope:
             try:
@@ -176,7 +176,7 @@ class Owner:
             self._finish_current("The engine did not stop when it was told to, and was ended")
         return await self._next()
 
-    async def _keep(self, conversation: Conversation, job: Job) -> Job:
+    async def _keep(self, conversation: Conversation, job: WorkerJob) -> WorkerJob:
         """Raises EngineDied when there can be no further turn."""
         self._conversation = conversation
         self._resume = True
@@ -189,7 +189,7 @@ class Owner:
             if job.launch != launch or launch.max_budget_usd is not None:
                 return job
 
-    async def _rest(self) -> Job:
+    async def _rest(self) -> WorkerJob:
         self._resting = True
         try:
             return await self._next()
@@ -201,7 +201,7 @@ class Owner:
         if self._resting:
             self._outbox.put_now(encode(EngineExited(why)))
 
-    async def _do(self, job: Job) -> None:
+    async def _do(self, job: WorkerJob) -> None:
         error = ""
         if isinstance(job.command, Query):
             assert self._conversation is not None
@@ -226,7 +226,7 @@ class Owner:
         if self._current is not None:
             self._finish(self._current, error)
 
-    def _finish(self, job: Job, error: str = "") -> None:
+    def _finish(self, job: WorkerJob, error: str = "") -> None:
         """The last answers of a job. A turn always ends with its `done`."""
         command = job.command
         if error:

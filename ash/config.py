@@ -19,7 +19,7 @@ from ash.addresses import is_loopback
 from ash.errors import ConfigError
 from ash.sandbox.limits.amounts import CpuPercent, DiskMb, MaxProcesses, MemoryMb
 
-Isolation = Literal["strict", "best-effort", "none"]
+IsolationLevel = Literal["strict", "best-effort", "none"]
 
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 Text = Annotated[str, Meta(min_length=1)]
@@ -28,7 +28,7 @@ SnapshotUrl = Annotated[
     str,
     Meta(pattern=r"^(s3|gs)://[^\s/]+(/\S*)?$", description="an s3:// or gs:// URL of a bucket"),
 ]
-Origin = Annotated[
+WebOrigin = Annotated[
     str,
     Meta(
         pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^\s/,]+)$",
@@ -67,7 +67,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         Doc("ASH_ENGINE", "What thinks in a session; `scripted` needs no model."),
     ] = "claude-agent"
     isolation: Annotated[
-        Isolation | None,
+        IsolationLevel | None,
         Doc(
             "ASH_ISOLATION",
             "How sandboxes are closed off. Not set: best-effort while listening on loopback"
@@ -166,7 +166,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         ),
     ] = None
     allowed_origins: Annotated[
-        tuple[Origin, ...],
+        tuple[WebOrigin, ...],
         Doc("ALLOWED_ORIGINS", "Web origins that browsers may call from."),
     ] = ("*",)
     log_level: Annotated[
@@ -197,7 +197,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = None
 
     @property
-    def effective_isolation(self) -> Isolation:
+    def effective_isolation(self) -> IsolationLevel:
         """The isolation to use: what was set, else what the listening address calls for."""
         if self.isolation is not None:
             return self.isolation

@@ -7,13 +7,13 @@ import click
 from ash import __version__
 from ash.cli.agents import agent, deploy
 from ash.cli.demo import run_demo
-from ash.cli.errors import Group
+from ash.cli.errors import OneLineGroup
 from ash.cli.options import server_options
 from ash.cli.server import health, start, status, stop
 from ash.cli.sessions import session
 
 
-@click.group("ash", cls=Group)
+@click.group("ash", cls=OneLineGroup)
 @server_options
 @click.version_option(__version__, prog_name="ash")
 def main(server: str | None, api_key: str | None, data_dir: Path | None) -> None:

@@ -9,12 +9,12 @@ import structlog
 import trio
 
 from ash import __version__, config, log
-from ash.cli.errors import Command
+from ash.cli.errors import OneLineCommand
 from ash.cli.options import settings_options
 from ash.errors import AshError
 
 
-@click.command("ashd", cls=Command)
+@click.command("ashd", cls=OneLineCommand)
 @settings_options
 @click.version_option(__version__, prog_name="ash")
 def main(config_file: Path | None, **flags: Any) -> None:

@@ -32,7 +32,7 @@ class Took(Struct):
     first_word: float | None = None
 
 
-class Answer(Struct):
+class DemoAnswer(Struct):
     """What was seen of a turn."""
 
     took: Took
@@ -95,9 +95,9 @@ def _step(name: str, took: list[Took]) -> Iterator[None]:
     took.append(Took(name, time.monotonic() - start))
 
 
-def _ask(client: AshClient, session: str, name: str, question: str) -> Answer:
+def _ask(client: AshClient, session: str, name: str, question: str) -> DemoAnswer:
     click.secho(f"\n> {question}", bold=True)
-    answer = Answer(Took(name, 0.0), [], 0, [])
+    answer = DemoAnswer(Took(name, 0.0), [], 0, [])
     start = time.monotonic()
     with _step(name, []):
         with client.send_message(session, question, include_partial_messages=True) as frames:
@@ -107,7 +107,7 @@ def _ask(client: AshClient, session: str, name: str, question: str) -> Answer:
     return answer
 
 
-def _watched(frames: Iterator[Event], answer: Answer, start: float) -> Iterator[Event]:
+def _watched(frames: Iterator[Event], answer: DemoAnswer, start: float) -> Iterator[Event]:
     took = answer.took
     for frame in frames:
         now = time.monotonic() - start

@@ -46,11 +46,11 @@ class OneLineErrors(click.Command):
         sys.exit(code if isinstance(code, int) else 0)
 
 
-class Group(OneLineErrors, click.Group):
+class OneLineGroup(OneLineErrors, click.Group):
     pass
 
 
-class Command(OneLineErrors, click.Command):
+class OneLineCommand(OneLineErrors, click.Command):
     pass
 
 

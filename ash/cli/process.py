@@ -25,7 +25,7 @@ _POLL = 0.02
 _END_TIMEOUT = 5.0
 
 
-class Files(Struct, frozen=True):
+class DaemonFiles(Struct, frozen=True):
     """What a detached daemon leaves in its data directory."""
 
     data_dir: Path

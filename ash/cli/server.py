@@ -42,7 +42,7 @@ def start(config_file: Path | None, *, detach: bool, **flags: str | None) -> Non
 def stop(data_dir: Path | None, timeout: float | None) -> None:
     """Stop the server that `ash start --detach` started."""
     settings = _local_settings(os.environ, {"data_dir": _data_dir(data_dir)})
-    files = process.Files(settings.data_dir)
+    files = process.DaemonFiles(settings.data_dir)
     pid = files.running()
     if pid is None:
         stale = "; removed a stale pid file" if files.pid.exists() else ""
@@ -63,7 +63,7 @@ def status(
     server: str | None, api_key: str | None, data_dir: Path | None, *, as_json: bool
 ) -> None:
     """Whether the server runs, and how it does. The exit code is 1 if it does not."""
-    files = process.Files(data_folder(_data_dir(data_dir), os.environ))
+    files = process.DaemonFiles(data_folder(_data_dir(data_dir), os.environ))
     pid = files.running()
     target = chosen_target(server or _detached_url(files, pid), api_key, data_dir)
     with AshClient(target=target) as client:
@@ -94,7 +94,7 @@ def _local_settings(
 
 def _start_detached(config_file: Path | None, flags: dict[str, str | None]) -> None:
     settings = _local_settings(os.environ, flags, config_file)
-    files = process.Files(settings.data_dir)
+    files = process.DaemonFiles(settings.data_dir)
     if pid := files.running():
         raise StartError(f"ashd is already running from {settings.data_dir} (pid {pid})")
     arguments = ["--config", str(config_file)] if config_file else []
@@ -116,7 +116,7 @@ def _start_detached(config_file: Path | None, flags: dict[str, str | None]) -> N
 
 
 def _tell(
-    settings: Settings, files: process.Files, started: subprocess.Popen[bytes], url: str
+    settings: Settings, files: process.DaemonFiles, started: subprocess.Popen[bytes], url: str
 ) -> None:
     key = "as configured" if settings.api_key else str(settings.data_dir / KEY_FILE)
     print_fields({"url": url, "pid": started.pid, "key": key, "log": str(files.log)})
@@ -134,7 +134,7 @@ def _health(client: AshClient) -> dict[str, Any]:
     return {"running": True, **{k: v for k, v in said.items() if not isinstance(v, dict | list)}}
 
 
-def _detached_url(files: process.Files, pid: int | None) -> str | None:
+def _detached_url(files: process.DaemonFiles, pid: int | None) -> str | None:
     """Where the detached daemon listens, unless the caller has named a server."""
     named = os.environ.get("ASH_SERVER_URL") or click.get_current_context().find_root().params.get(
         "server"

@@ -18,7 +18,7 @@ _TOOL_LINE = 100
 _CUT_SHORT = {"interrupted", "stopped", "shutdown"}
 
 
-class Outcome:
+class TurnOutcome:
     """Watches the frames of a turn for how it ends.
 
     It ends well with a `done` that names no other reason than `completed`, no `error` frame
@@ -59,7 +59,7 @@ class TextPrinter:
     """Prints the agent's text as it comes; complete messages where no partial ones came."""
 
     def __init__(self) -> None:
-        self._outcome = Outcome()
+        self._outcome = TurnOutcome()
         self._streamed = False
         self._in_line = False
 
@@ -118,7 +118,7 @@ class TextPrinter:
 
 def print_frames(frames: Iterable[Event]) -> bool:
     """Prints each frame as `{"event", "data", "id"?}`; whether the turn ended well."""
-    outcome = Outcome()
+    outcome = TurnOutcome()
     for frame in frames:
         outcome.see(frame, frame.json())
         line: dict[str, Any] = {"event": frame.event, "data": msgspec.Raw(frame.data)}

@@ -10,7 +10,7 @@ _JSON = [("content-type", "application/json")]
 _EVENTS = [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache")]
 
 
-class Connection:
+class StubConnection:
     """Raises BrokenResourceError as soon as the client is found to be gone."""
 
     def __init__(self, stream: trio.SocketStream) -> None:

@@ -12,7 +12,7 @@ import h11
 import msgspec
 import trio
 
-from ash.testing.connection import Connection
+from ash.testing.connection import StubConnection
 from ash.testing.messages import Request, error_body, parts, tool_output
 from bridge import script
 from bridge.model_turn import ModelTurn
@@ -126,14 +126,14 @@ class StubModel:
 
     async def _converse(self, stream: trio.SocketStream) -> None:
         async with stream:
-            connection = Connection(stream)
+            connection = StubConnection(stream)
             try:
                 while (received := await connection.request()) is not None:
                     await self._respond(connection, *received)
             except (trio.BrokenResourceError, h11.RemoteProtocolError):
                 return  # the client went away, or speaks something else
 
-    async def _respond(self, connection: Connection, head: h11.Request, payload: bytes) -> None:
+    async def _respond(self, connection: StubConnection, head: h11.Request, payload: bytes) -> None:
         request = _recorded(head, payload)
         self.requests.append(request)
         path = request.path.partition("?")[0]
@@ -151,7 +151,7 @@ class StubModel:
             count = {"input_tokens": script.tokens(*request.texts)}
             await connection.send(200, msgspec.json.encode(count))
 
-    async def _answer(self, connection: Connection, request: Request) -> None:
+    async def _answer(self, connection: StubConnection, request: Request) -> None:
         answer = self._decide(request)
         if isinstance(answer, script.Fail):
             await connection.send(answer.code, error_body(answer.code, answer.text))

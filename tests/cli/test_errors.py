@@ -127,7 +127,7 @@ def test_broken_settings(ash, clean):
 def test_any_exception(error, code, line):
     """Whatever is raised, there is one line and no traceback."""
 
-    @click.command("tool", cls=errors.Command)
+    @click.command("tool", cls=errors.OneLineCommand)
     def tool():
         raise error
 

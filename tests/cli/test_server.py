@@ -46,7 +46,7 @@ def daemon(clean, monkeypatch):
     script.parent.mkdir()
     script.write_text(FAKE_ASHD)
     monkeypatch.setattr(process, "command", lambda args: [sys.executable, str(script), *args])
-    files = process.Files(Path("data"))
+    files = process.DaemonFiles(Path("data"))
     yield files
     if pid := files.running():
         os.kill(pid, signal.SIGKILL)

@@ -4,7 +4,7 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair
 
-from ash.testing.connection import Connection
+from ash.testing.connection import StubConnection
 
 _GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -19,7 +19,7 @@ async def _receive(stream: trio.abc.ReceiveStream, ending: bytes) -> bytes:
 async def test_connection_is_kept_for_further_requests() -> None:
     """Two requests, sent in one go, are answered one after the other."""
     client, server = memory_stream_pair()
-    connection = Connection(server)
+    connection = StubConnection(server)
     await client.send_all(_GET + _GET)
     for body in (b"one", b"two"):
         head, _ = await connection.request()
@@ -32,13 +32,13 @@ async def test_connection_is_over_when_the_client_hangs_up() -> None:
     """No request is None, not an error."""
     client, server = memory_stream_pair()
     await client.aclose()
-    assert await Connection(server).request() is None
+    assert await StubConnection(server).request() is None
 
 
 async def test_connection_is_over_when_the_client_wants_so() -> None:
     """`Connection: close` ends it after the response."""
     client, server = memory_stream_pair()
-    connection = Connection(server)
+    connection = StubConnection(server)
     await client.send_all(_GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
     await connection.request()
     await connection.send(200, b"body")
@@ -48,7 +48,7 @@ async def test_connection_is_over_when_the_client_wants_so() -> None:
 async def test_client_that_waits_for_permission_gets_it() -> None:
     """`Expect: 100-continue` is answered before the body comes."""
     client, server = memory_stream_pair()
-    connection = Connection(server)
+    connection = StubConnection(server)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_send_when_allowed, client)
         _, body = await connection.request()
@@ -65,7 +65,7 @@ async def _send_when_allowed(client: trio.StapledStream) -> None:
 async def test_response_to_head_has_no_body() -> None:
     """Its length is told all the same."""
     client, server = memory_stream_pair()
-    connection = Connection(server)
+    connection = StubConnection(server)
     await client.send_all(_GET.replace(b"GET", b"HEAD"))
     await connection.request()
     await connection.send(200, b"body")
@@ -75,7 +75,7 @@ async def test_response_to_head_has_no_body() -> None:
 async def test_head_and_first_part_go_out_together() -> None:
     """One write: nobody waits for the second."""
     client, server = memory_stream_pair()
-    connection = Connection(server)
+    connection = StubConnection(server)
     await client.send_all(_GET)
     await connection.request()
     async with trio.open_nursery() as nursery:
@@ -88,7 +88,7 @@ async def test_head_and_first_part_go_out_together() -> None:
 async def test_stream_waits_after_each_part(autojump_clock) -> None:
     """As long as the part says."""
     client, server = memory_stream_pair()
-    connection = Connection(server)
+    connection = StubConnection(server)
     await client.send_all(_GET)
     await connection.request()
     start = trio.current_time()
@@ -99,7 +99,7 @@ async def test_stream_waits_after_each_part(autojump_clock) -> None:
 async def test_client_that_leaves_ends_the_stream_at_once(autojump_clock) -> None:
     """The wait between two parts is not waited out."""
     client, server = memory_stream_pair()
-    connection = Connection(server)
+    connection = StubConnection(server)
     await client.send_all(_GET)
     await connection.request()
     start = trio.current_time()

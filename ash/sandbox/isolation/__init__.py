@@ -4,6 +4,12 @@
 """
 
 from ash.sandbox.isolation.detect import detect
-from ash.sandbox.isolation.place import GuestPaths, HostPaths, Isolation, Level, WrappedCommand
+from ash.sandbox.isolation.place import (
+    GuestPaths,
+    HostPaths,
+    Isolation,
+    IsolationLevel,
+    WrappedCommand,
+)
 
-__all__ = ["GuestPaths", "HostPaths", "Isolation", "Level", "WrappedCommand", "detect"]
+__all__ = ["GuestPaths", "HostPaths", "Isolation", "IsolationLevel", "WrappedCommand", "detect"]

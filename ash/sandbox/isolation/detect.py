@@ -15,7 +15,7 @@ from ash.sandbox import seccomp
 from ash.sandbox.isolation import root
 from ash.sandbox.isolation.bare import Bare
 from ash.sandbox.isolation.bubblewrap import Bubblewrap
-from ash.sandbox.isolation.place import HostPaths, Isolation, Level
+from ash.sandbox.isolation.place import HostPaths, Isolation, IsolationLevel
 from ash.sandbox.isolation.reasons import explain
 from ash.sandbox.isolation.uids import Uids
 from ash.sandbox.tree import remove_tree
@@ -32,7 +32,7 @@ NOT_INSTALLED = "bubblewrap is not installed (apt-get install bubblewrap)"
 
 
 def detect(
-    level: Level,
+    level: IsolationLevel,
     readable: Sequence[Path] = (),
     hidden: Sequence[Path] = (),
     *,
@@ -61,7 +61,7 @@ def detect(
     return _checked(level, Bare(missing=(refusals[-1],)))
 
 
-def _checked(level: Level, isolation: Isolation) -> Isolation:
+def _checked(level: IsolationLevel, isolation: Isolation) -> Isolation:
     if level == "strict" and isolation.missing:
         lacks = "; ".join(isolation.missing)
         raise StartError(f"isolation is strict, but {lacks}. Or set ASH_ISOLATION=best-effort.")

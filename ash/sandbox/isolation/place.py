@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct, field
 
-Level = Literal["strict", "best-effort", "none"]
+IsolationLevel = Literal["strict", "best-effort", "none"]
 
 
 class HostPaths(Struct, frozen=True):

@@ -2,7 +2,7 @@ import msgspec
 from quart import Blueprint, Response, g
 
 from ash.agents import Agents
-from ash.http.answers import answer, body
+from ash.http.responses import answer, body
 from ash.requests.agents import DeployAgent, deploy
 
 _deploy = msgspec.json.Decoder(DeployAgent)

@@ -9,11 +9,11 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ASGIFramework, ConnectionState
 from hypercorn.utils import parse_socket_addr
 
-from ash.http.app_tasks import AppTasks
-from ash.http.exchange import ClientGone
-from ash.http.limits import Limits
-from ash.http.protocol import Protocol
+from ash.http.http_stream import ClientGone
+from ash.http.limits import ConnectionLimits
+from ash.http.protocol import H11Protocol
 from ash.http.sender import Sender
+from ash.http.task_group import TaskGroup
 from ash.log import get_logger
 
 # Parsing a head of tiny headers costs 0.4 ms a KiB, and the loop does nothing else meanwhile.
@@ -25,7 +25,7 @@ _READ_AHEAD = 64 * 1024
 _log = get_logger()
 
 
-class Connection:
+class TCPServer:
     """One client's socket: moves bytes between it and the protocol, and watches the clock.
 
     Stands where Hypercorn has its `TCPServer`. It owns the socket and the nursery in which the
@@ -40,7 +40,7 @@ class Connection:
         app: ASGIFramework,
         config: Config,
         context: WorkerContext,
-        limits: Limits,
+        limits: ConnectionLimits,
         stream: trio.SocketStream,
     ) -> None:
         self._app = app
@@ -51,7 +51,7 @@ class Connection:
         socket = stream.socket
         self._client = parse_socket_addr(socket.family, socket.getpeername())
         self._server = parse_socket_addr(socket.family, socket.getsockname())
-        self._protocol: Protocol
+        self._protocol: H11Protocol
         self._reading = trio.CancelScope()
         self._reading_ahead = trio.CancelScope()
         self._lingering = trio.CancelScope()
@@ -81,12 +81,12 @@ class Connection:
         latest = trio.current_time() + self._limits.linger_timeout_draining
         self._lingering.deadline = min(self._lingering.deadline, latest)
 
-    def _open_protocol(self, nursery: trio.Nursery) -> Protocol:
-        return Protocol(
+    def _open_protocol(self, nursery: trio.Nursery) -> H11Protocol:
+        return H11Protocol(
             app=cast("AppWrapper", self._app),
             config=self._config,
             context=self._context,
-            task_group=AppTasks(nursery, self._want_body),
+            task_group=TaskGroup(nursery, self._want_body),
             connection_state=ConnectionState({}),
             ssl=False,
             client=self._client,

@@ -22,7 +22,7 @@ EVENT_STREAM = [
 ]
 
 
-class Frames(Protocol):
+class FrameReader(Protocol):
     async def read(self) -> bytes:
         """What is sent next; waits for it, and may be cancelled. Nothing at the end.
 
@@ -32,7 +32,7 @@ class Frames(Protocol):
 
 
 async def send_frames(
-    frames: Frames, receive: ASGIReceiveCallable, send: ASGISendCallable, first: bytes = b""
+    frames: FrameReader, receive: ASGIReceiveCallable, send: ASGISendCallable, first: bytes = b""
 ) -> None:
     """Sends `first` and the frames as they come, until they end or the client leaves.
 
@@ -75,7 +75,7 @@ def header(scope: HTTPScope, name: bytes) -> bytes | None:
     return next((value for key, value in scope["headers"] if key == name), None)
 
 
-async def _next(frames: Frames) -> bytes:
+async def _next(frames: FrameReader) -> bytes:
     with trio.move_on_after(PING_SECONDS):
         return await frames.read()
     return PING

@@ -8,7 +8,7 @@ from quart.blueprints import BlueprintSetupState
 from quart.wrappers.response import ResponseBody
 from werkzeug.routing import BaseConverter
 
-from ash.http.answers import answer, asked
+from ash.http.responses import answer, asked
 from ash.http.uploads import read_uploads
 from ash.requests.pages import choice
 from ash.sandbox.files import OpenFile

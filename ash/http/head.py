@@ -8,14 +8,14 @@ import h11
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 
 
-class Head(NamedTuple):
+class ResponseHead(NamedTuple):
     """The head of an answer, before it is sent."""
 
     framing: h11.Response
     other_lines: bytes
 
 
-def build_head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Head:
+def build_head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> ResponseHead:
     """Raises `h11.LocalProtocolError` for a header that can't be sent.
 
     h11 checks each header of an answer three times, for 20 µs at five headers. The headers
@@ -27,10 +27,10 @@ def build_head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Head:
             framing.append((name, value))
         else:
             other_lines.append(_line(name, value))
-    return Head(h11.Response(status_code=status, headers=framing), b"".join(other_lines))
+    return ResponseHead(h11.Response(status_code=status, headers=framing), b"".join(other_lines))
 
 
-def send_head(connection: h11.Connection, head: Head) -> bytes:
+def send_head(connection: h11.Connection, head: ResponseHead) -> bytes:
     """The bytes of the head, with which `connection` is where the head puts it."""
     framing = connection.send(head.framing)
     return b"%s%s\r\n" % (framing.removesuffix(b"\r\n"), head.other_lines)

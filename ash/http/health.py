@@ -1,6 +1,6 @@
 from quart import Blueprint, Response
 
-from ash.http.answers import answer
+from ash.http.responses import answer
 from ash.http.services import Health
 
 

@@ -3,7 +3,7 @@
 import msgspec
 from quart import Blueprint, Response, g
 
-from ash.http.answers import answer, asked, body
+from ash.http.responses import answer, asked, body
 from ash.requests.sessions import ConfigureSession, ForkSession, fork_when_busy, new_config
 from ash.sessions.service import Sessions
 

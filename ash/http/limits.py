@@ -1,7 +1,7 @@
 from msgspec import Struct
 
 
-class Limits(Struct, frozen=True, kw_only=True):
+class ConnectionLimits(Struct, frozen=True, kw_only=True):
     """How long a connection waits for its client, in seconds, and what it buffers, in bytes."""
 
     keep_alive_timeout: float = 75.0
@@ -31,4 +31,4 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Request line and headers, as in Node; what one read brings (16 KiB) may go over it."""
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = ConnectionLimits()

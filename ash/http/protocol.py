@@ -7,11 +7,12 @@ import trio
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Body, EndBody, Request, Response, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
+from hypercorn.protocol.h11 import STREAM_ID
+from hypercorn.protocol.h11 import H11Protocol as HypercornH11Protocol
 
 from ash.http.error_body import JSON, error_body
-from ash.http.exchange import Exchange, Flush
-from ash.http.head import Head, build_head, send_head
+from ash.http.head import ResponseHead, build_head, send_head
+from ash.http.http_stream import Flush, HTTPStream
 
 _NOTHING_MORE_IS_READ = frozenset({h11.MUST_CLOSE, h11.CLOSED, h11.ERROR})
 # A body may come in chunks of one byte: thousands in one read, at 10 µs each.
@@ -19,7 +20,7 @@ _EVENTS_AT_ONCE = 50
 _ANSWERABLE = frozenset({h11.IDLE, h11.SEND_RESPONSE})
 
 
-class Protocol(H11Protocol):
+class H11Protocol(HypercornH11Protocol):
     """HTTP/1.1 on Hypercorn's h11 protocol: requests in, answers out, and never a socket.
 
     It collects what one message of the app becomes, refuses in the house's error body, and
@@ -30,7 +31,7 @@ class Protocol(H11Protocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._h11 = cast("h11.Connection", self.connection)
-        self._head: Head | None = None
+        self._head: ResponseHead | None = None
         self._collected: list[bytes] = []
         self.paused = False
 
@@ -132,7 +133,7 @@ class Protocol(H11Protocol):
             await self.stream.handle(EndBody(stream_id=STREAM_ID))
 
     async def _create_stream(self, request: h11.Request) -> None:
-        self.stream = Exchange(
+        self.stream = HTTPStream(
             self.app,
             self.config,
             self.context,
@@ -154,7 +155,7 @@ class Protocol(H11Protocol):
             )
         )
 
-    def _build_head(self, response: Response) -> Head:
+    def _build_head(self, response: Response) -> ResponseHead:
         headers = [*response.headers, *self.config.response_headers("h11")]
         if self._body_incomplete or self.context.terminated.is_set():
             headers.append((b"connection", b"close"))

@@ -2,7 +2,7 @@ import os
 
 import trio
 
-from ash.http.exchange import ClientGone
+from ash.http.http_stream import ClientGone
 
 
 class Sender:

@@ -7,8 +7,8 @@ from hypercorn.config import Config
 from hypercorn.trio.worker_context import EventWrapper, WorkerContext
 from hypercorn.typing import ASGIFramework
 
-from ash.http.connection import Connection
-from ash.http.limits import DEFAULT_LIMITS, Limits
+from ash.http.connection import TCPServer
+from ash.http.limits import DEFAULT_LIMITS, ConnectionLimits
 
 
 async def serve(
@@ -17,7 +17,7 @@ async def serve(
     *,
     draining: trio.Event,
     grace: float,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: ConnectionLimits = DEFAULT_LIMITS,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves `app` over HTTP/1.1 until `draining` is set, and then as long as requests last.
@@ -28,11 +28,11 @@ async def serve(
     Cancelling the caller cuts everything at once. The app gets `http` scopes only: no lifespan.
     """
     context = _Context(draining)
-    connections: set[Connection] = set()
+    connections: set[TCPServer] = set()
 
     async def handle(stream: trio.SocketStream) -> None:
         try:
-            connection = Connection(app, config, context, limits, stream)
+            connection = TCPServer(app, config, context, limits, stream)
         except OSError:
             return  # the client has gone already, it has no address any more
         connections.add(connection)
@@ -72,7 +72,7 @@ async def _accept(
         nursery.cancel_scope.cancel()
 
 
-def _configure(limits: Limits) -> Config:
+def _configure(limits: ConnectionLimits) -> Config:
     config = Config()
     config.include_server_header = False
     config.h11_max_incomplete_size = limits.max_head

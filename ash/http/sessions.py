@@ -1,7 +1,7 @@
 import msgspec
 from quart import Blueprint, Response, g
 
-from ash.http.answers import answer, asked, body
+from ash.http.responses import answer, asked, body
 from ash.protocol import ExecResult
 from ash.requests.pages import event_page, log_page, message_page, session_page
 from ash.requests.sessions import CreateSession, RunCommand, new_session, shell_command

@@ -2,7 +2,7 @@
 
 from quart import Blueprint, Response, g
 
-from ash.http.answers import answer
+from ash.http.responses import answer
 from ash.sessions.service import Sessions
 from ash.tickets import Tickets
 

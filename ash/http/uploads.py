@@ -12,7 +12,7 @@ from quart import request
 from quart_trio.wrappers import TrioRequest
 
 from ash.errors import BadRequest, TooLarge
-from ash.http.long_strings import LONG, lift
+from ash.http.json_lift import LONG, lift
 from ash.requests.body import decode
 from ash.requests.files import UploadedFile, UploadFiles
 from ash.sessions.files import MAX_BATCH, Upload

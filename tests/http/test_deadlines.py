@@ -6,8 +6,8 @@ import trio
 from quart import request
 from quart_trio import QuartTrio
 
-from ash.http.exchange import ClientGone
-from ash.http.limits import Limits
+from ash.http.http_stream import ClientGone
+from ash.http.limits import ConnectionLimits
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
 START = {"type": "http.response.start", "status": 200, "headers": []}
@@ -223,7 +223,7 @@ async def test_client_that_sends_on_after_its_answer_is_left(serving, autojump_c
         await send(START)
         await send(LAST)
 
-    server = await serving(refuse, limits=Limits(linger_timeout=7))
+    server = await serving(refuse, limits=ConnectionLimits(linger_timeout=7))
     client = await server.connect()
     await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999\r\n\r\n")
     await client.answer("POST")

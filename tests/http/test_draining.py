@@ -5,7 +5,7 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
-from ash.http.limits import Limits
+from ash.http.limits import ConnectionLimits
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 START = {"type": "http.response.start", "status": 200, "headers": []}
@@ -164,7 +164,7 @@ async def test_stalled_reader_does_not_hold_up_cancelling(serving, autojump_cloc
 
 async def test_client_that_sends_on_holds_the_drain_for_a_second_at_most(serving, autojump_clock):
     """Who was refused in mid-body gets a moment to read why, also while draining."""
-    server = await serving(plain, limits=Limits(linger_timeout_draining=1))
+    server = await serving(plain, limits=ConnectionLimits(linger_timeout_draining=1))
     before, after = await server.connect(), await server.connect()
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n"
     await before.send(head)

@@ -4,7 +4,7 @@ import h11
 import pytest
 import trio
 
-from ash.http.limits import Limits
+from ash.http.limits import ConnectionLimits
 
 
 async def echo(scope, receive, send):
@@ -345,6 +345,6 @@ async def test_bad_request_after_a_good_one_is_refused(serving, autojump_clock):
 
 async def test_head_as_large_as_the_limit_is_taken(serving, autojump_clock):
     """A head just below the limit is served."""
-    client = await (await serving(echo, limits=Limits(max_head=3000))).connect()
+    client = await (await serving(echo, limits=ConnectionLimits(max_head=3000))).connect()
     answer = await client.ask(headers=f"X: {'x' * 2900}\r\n")
     assert answer.status == 200

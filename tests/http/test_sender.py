@@ -1,7 +1,7 @@
 import pytest
 import trio
 
-from ash.http.exchange import ClientGone
+from ash.http.http_stream import ClientGone
 from ash.http.sender import Sender
 
 LARGE = b"x" * 5_000_000

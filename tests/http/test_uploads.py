@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ash.errors import BadRequest
-from ash.http import long_strings
-from ash.http.long_strings import LONG, STEP, lift
+from ash.http import json_lift
+from ash.http.json_lift import LONG, STEP, lift
 from ash.http.uploads import PIECE, _parse
 
 MARK = b"mark"
@@ -45,12 +45,12 @@ json_values = st.recursive(
 def test_what_is_lifted_can_be_put_back(value, ascii_only, long, step):
     """Whatever the JSON, its long strings and the rest are all of it, escapes and all."""
     body = json.dumps(value, ensure_ascii=ascii_only).encode()
-    before = long_strings.LONG, long_strings.STEP
-    long_strings.LONG, long_strings.STEP = long, step
+    before = json_lift.LONG, json_lift.STEP
+    json_lift.LONG, json_lift.STEP = long, step
     try:
         rest, lifted = lift(bytearray(body), MARK)
     finally:
-        long_strings.LONG, long_strings.STEP = before
+        json_lift.LONG, json_lift.STEP = before
     assert body == put_back(rest, lifted)
     assert all(len(text) >= long for text in lifted)
 
@@ -58,12 +58,12 @@ def test_what_is_lifted_can_be_put_back(value, ascii_only, long, step):
 @given(body=st.binary() | st.text(alphabet='"\\a[').map(str.encode))
 def test_what_is_no_json_is_left_as_it_is(body):
     """Broken bytes are not made whole: the decoder finds them as they came."""
-    before = long_strings.LONG
-    long_strings.LONG = 3
+    before = json_lift.LONG
+    json_lift.LONG = 3
     try:
         rest, lifted = lift(bytearray(body), MARK)
     finally:
-        long_strings.LONG = before
+        json_lift.LONG = before
     assert body == put_back(rest, lifted)
 
 
@@ -83,7 +83,7 @@ def test_string_longer_than_a_step_is_lifted():
 
 def test_quotes_without_end_are_given_up(monkeypatch):
     """A body of nothing but quotes doesn't keep a thread busy for long."""
-    monkeypatch.setattr(long_strings, "MAX_STRINGS", 10)
+    monkeypatch.setattr(json_lift, "MAX_STRINGS", 10)
     body = bytearray(b'"",' * 10 + b'"' + b"x" * LONG + b'"')
     rest, lifted = lift(body, MARK)
     assert (body, []) == (rest, lifted)

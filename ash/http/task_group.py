@@ -13,14 +13,14 @@ from hypercorn.typing import (
     Scope,
 )
 
-from ash.http.exchange import ClientGone
-from ash.http.inbox import Inbox
+from ash.http.http_stream import ClientGone
+from ash.http.request_body import RequestBody
 from ash.log import get_logger
 
 _log = get_logger()
 
 
-class AppTasks:
+class TaskGroup:
     """Runs the app once for each request of a connection, in the connection's nursery.
 
     Stands where Hypercorn has its `TaskGroup`.
@@ -37,19 +37,19 @@ class AppTasks:
         scope: Scope,
         send: Callable[[ASGISendEvent | None], Awaitable[None]],
     ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
-        inbox = Inbox(self._want_body)
-        self._nursery.start_soon(_run, cast("ASGIFramework", app), scope, inbox, send)
-        return inbox.put
+        body = RequestBody(self._want_body)
+        self._nursery.start_soon(_run, cast("ASGIFramework", app), scope, body, send)
+        return body.put
 
 
 async def _run(
     app: ASGIFramework,
     scope: Scope,
-    inbox: Inbox,
+    body: RequestBody,
     send: Callable[[ASGISendEvent | None], Awaitable[None]],
 ) -> None:
     try:
-        await app(scope, inbox.receive, cast("ASGISendCallable", send))
+        await app(scope, body.receive, cast("ASGISendCallable", send))
     except* ClientGone:
         pass
     except* Exception:  # noqa: BLE001 - one request's failure must not end the server

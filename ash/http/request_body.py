@@ -7,7 +7,7 @@ from hypercorn.typing import ASGIReceiveEvent
 _ENOUGH = 64 * 1024
 
 
-class Inbox:
+class RequestBody:
     """A request's body on its way to the app: bounded, and ended by the disconnect.
 
     Takes the place of Hypercorn's memory channel, whose `put` of the disconnect blocks for ever

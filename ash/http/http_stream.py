@@ -2,7 +2,8 @@ from dataclasses import dataclass
 
 import trio
 from hypercorn.protocol.events import Body, EndBody, Event, Response
-from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
+from hypercorn.protocol.http_stream import ASGIHTTPState
+from hypercorn.protocol.http_stream import HTTPStream as HypercornHTTPStream
 from hypercorn.typing import ASGISendEvent
 from hypercorn.utils import suppress_body
 
@@ -21,7 +22,7 @@ class Flush(Event):
     """What was collected up to here is to be written, in one go."""
 
 
-class Exchange(HTTPStream):
+class HTTPStream(HypercornHTTPStream):
     """One request and its answer: Hypercorn's ASGI state machine with three changes.
 
     Each `http.response.body` is one write, and the first takes the head along; what ends

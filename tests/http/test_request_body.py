@@ -1,7 +1,7 @@
 import pytest
 import trio
 
-from ash.http.inbox import Inbox
+from ash.http.request_body import RequestBody
 
 DISCONNECT = {"type": "http.disconnect"}
 
@@ -21,7 +21,7 @@ def inbox(wanted):
     async def want_body():
         wanted.append("body")
 
-    return Inbox(want_body)
+    return RequestBody(want_body)
 
 
 async def test_what_came_is_one_event(inbox, wanted):

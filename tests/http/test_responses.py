@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from ash.http import sender
-from ash.http.exchange import ClientGone
+from ash.http.http_stream import ClientGone
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 LAST = {"type": "http.response.body", "body": b"", "more_body": False}

@@ -11,6 +11,7 @@ import trio
 from ash import __version__
 from ash.clock import SystemClock
 from ash.config import Settings
+from ash.core import Core, open_core
 from ash.data_dir import owned
 from ash.errors import StartError
 from ash.http.app import make_app
@@ -23,7 +24,6 @@ from ash.keys import ApiKeys, load_secret
 from ash.log import get_logger
 from ash.sandbox.reaper import reap_orphans
 from ash.tickets import Tickets
-from ash.tree import Tree, open_tree
 
 log = get_logger()
 
@@ -35,26 +35,26 @@ async def run(settings: Settings) -> None:
     with owned(data_dir, "Another ashd"):
         async with (
             _listening(settings) as listeners,
-            open_tree(settings, systemd=True) as tree,
+            open_core(settings, systemd=True) as core,
         ):
             secret = await trio.to_thread.run_sync(load_secret, data_dir)
-            keys = ApiKeys(tree.store, secret, SystemClock())
+            keys = ApiKeys(core.store, secret, SystemClock())
             key_file = await keys.load(data_dir, settings.api_key)
             url = _url(settings, listeners)
-            print(_start_line(tree, url), flush=True)  # noqa: T201 - for its user
+            print(_start_line(core, url), flush=True)  # noqa: T201 - for its user
             log.info("daemon.started", url=url, key_file=str(key_file) if key_file else None)
-            await _serve(tree, listeners, keys, Tickets(secret, SystemClock()))
+            await _serve(core, listeners, keys, Tickets(secret, SystemClock()))
     log.info("daemon.stopped")
 
 
 async def _serve(
-    tree: Tree, listeners: list[trio.SocketListener], keys: ApiKeys, tickets: Tickets
+    core: Core, listeners: list[trio.SocketListener], keys: ApiKeys, tickets: Tickets
 ) -> None:
     """HTTP below the tree, until a signal says stop."""
-    services = Services(tree.agents, tree.sessions, tree.files, keys, tickets, tree.health)
-    app = Cors(Front(services, make_app(services)), tree.settings.allowed_origins)
+    services = Services(core.agents, core.sessions, core.files, keys, tickets, core.health)
+    app = Cors(Front(services, make_app(services)), core.settings.allowed_origins)
     draining, answered = trio.Event(), trio.Event()
-    grace = tree.settings.grace_seconds
+    grace = core.settings.grace_seconds
 
     async def answer() -> None:
         try:
@@ -62,12 +62,12 @@ async def _serve(
         finally:
             answered.set()
 
-    tree.nursery.start_soon(reap_orphans, tree.runtime.spawner)
-    tree.nursery.start_soon(answer)
-    await _stop_on_signals(tree, draining, answered)
+    core.nursery.start_soon(reap_orphans, core.runtime.spawner)
+    core.nursery.start_soon(answer)
+    await _stop_on_signals(core, draining, answered)
 
 
-async def _stop_on_signals(tree: Tree, draining: trio.Event, answered: trio.Event) -> None:
+async def _stop_on_signals(core: Core, draining: trio.Event, answered: trio.Event) -> None:
     """Waits for the first signal, then ends the tree; a second one skips the waiting.
 
     Who still reads of the end of their turn has what is left of the grace for it.
@@ -76,11 +76,11 @@ async def _stop_on_signals(tree: Tree, draining: trio.Event, answered: trio.Even
         async for number in signals:
             if draining.is_set():
                 log.warning("daemon.stopping_now", signal=number)
-                tree.nursery.cancel_scope.cancel()
+                core.nursery.cancel_scope.cancel()
                 return
-            log.info("daemon.stopping", signal=number, grace=tree.settings.grace_seconds)
+            log.info("daemon.stopping", signal=number, grace=core.settings.grace_seconds)
             draining.set()
-            tree.nursery.start_soon(partial(tree.wind_down, answered.wait))
+            core.nursery.start_soon(partial(core.wind_down, answered.wait))
 
 
 @asynccontextmanager
@@ -109,9 +109,9 @@ def _url(settings: Settings, listeners: list[trio.SocketListener]) -> str:
     return f"http://{host}:{port}"
 
 
-def _start_line(tree: Tree, url: str) -> str:
-    settings, runtime = tree.settings, tree.runtime
+def _start_line(core: Core, url: str) -> str:
+    settings, runtime = core.settings, core.runtime
     how = f"{runtime.isolation.name}+{runtime.groups.name}"
-    how += "".join(f" ({why})" for why in tree.missing)
+    how += "".join(f" ({why})" for why in core.missing)
     data_dir = settings.data_dir.absolute()
     return f"ash {__version__}  {url}  data={data_dir}  engine={settings.engine}  isolation={how}"

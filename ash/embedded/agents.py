@@ -17,7 +17,7 @@ class AgentCalls(Calls):
     @call
     async def health(self) -> dict[str, Any]:
         """What a server says of itself."""
-        found: dict[str, Any] = msgspec.to_builtins(self._tree.health())
+        found: dict[str, Any] = msgspec.to_builtins(self._core.health())
         return found
 
     @call
@@ -46,19 +46,19 @@ class AgentCalls(Calls):
         )
         wanted = decode(encode(body), _deploy)
         contents = {name: as_bytes(content) for name, content in (files or {}).items()}
-        return await deploy(self._tree.agents, TENANT, wanted, contents)
+        return await deploy(self._core.agents, TENANT, wanted, contents)
 
     @call
     async def list_agents(self) -> list[Agent]:
-        return await self._tree.agents.find(TENANT)
+        return await self._core.agents.find(TENANT)
 
     @call
     async def get_agent(self, name: str) -> Agent:
-        return await self._tree.agents.get(TENANT, name)
+        return await self._core.agents.get(TENANT, name)
 
     @call
     async def delete_agent(self, name: str) -> None:
-        await self._tree.agents.delete(TENANT, name)
+        await self._core.agents.delete(TENANT, name)
 
 
 def _absolute(path: str) -> str:

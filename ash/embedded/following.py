@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from ash.core import Core
 from ash.embedded.root import TENANT
 from ash.errors import Unavailable
 from ash.protocol import Query
@@ -11,16 +12,15 @@ from ash.sessions.frame_ring import Lagged
 from ash.sessions.turn import Turn
 from ash.sessions.turn_frames import TurnFrames
 from ash.sessions.watch import Watch
-from ash.tree import Tree
 
 
 class Following:
     """A session's frames, however slowly they are read; those of other turns may follow."""
 
     def __init__(
-        self, tree: Tree, session_id: str, held: AsyncExitStack, turn: Turn | None = None
+        self, core: Core, session_id: str, held: AsyncExitStack, turn: Turn | None = None
     ) -> None:
-        self._tree = tree
+        self._core = core
         self._session_id = session_id
         self._held = held
         self._turn = turn
@@ -32,7 +32,7 @@ class Following:
         if isinstance(frames, TurnFrames):
             self._frames = frames
         else:
-            watch = self._tree.sessions.watch(TENANT, self._session_id, frames)
+            watch = self._core.sessions.watch(TENANT, self._session_id, frames)
             self._frames = await self._held.enter_async_context(watch)
 
     async def read(self) -> bytes:
@@ -48,27 +48,27 @@ class Following:
 
 
 @asynccontextmanager
-async def open_watch(tree: Tree, session_id: str, after: int | None) -> AsyncIterator[Following]:
+async def open_watch(core: Core, session_id: str, after: int | None) -> AsyncIterator[Following]:
     """Raises NotFound."""
     async with AsyncExitStack() as held:
-        following = Following(tree, session_id, held)
+        following = Following(core, session_id, held)
         await following.begin(after)
         yield following
 
 
 @asynccontextmanager
 async def open_turn(
-    tree: Tree, session_id: str, query: Query, options: Options
+    core: Core, session_id: str, query: Query, options: Options
 ) -> AsyncIterator[Following]:
     """Sends the message. Raises what `Sessions.send` raises."""
-    turn, stream = await tree.sessions.send(
+    turn, stream = await core.sessions.send(
         TENANT, session_id, query, options.when_busy, resume=options.resume
     )
     try:
         async with AsyncExitStack() as held:
-            following = Following(tree, session_id, held, turn)
+            following = Following(core, session_id, held, turn)
             await following.begin(TurnFrames(turn, stream))
             yield following
     finally:
         if options.on_disconnect == "interrupt" and not turn.finished.is_set():
-            tree.nursery.start_soon(turn.stop, "interrupted")
+            core.nursery.start_soon(turn.stop, "interrupted")

@@ -30,7 +30,7 @@ class InsideCalls(Calls):
     ) -> list[Message]:
         """Those behind the sequence `after`, oldest first; 100 if no limit is given."""
         page = message_page(given(after=after, limit=limit).get)
-        return await self._tree.sessions.messages(TENANT, session_id, **page)
+        return await self._core.sessions.messages(TENANT, session_id, **page)
 
     @call
     async def list_events(
@@ -43,13 +43,13 @@ class InsideCalls(Calls):
     ) -> list[SessionEvent]:
         """The timeline behind the sequence `after`, oldest first; 200 if no limit is given."""
         page = event_page(given(after=after, limit=limit, type=type).get)
-        return await self._tree.sessions.events(TENANT, session_id, **page)
+        return await self._core.sessions.events(TENANT, session_id, **page)
 
     @call
     async def get_logs(self, session_id: str, *, after: int | None = None) -> Logs:
         """What was printed in the sandbox, behind the line with the index `after`."""
         page = log_page(given(after=after).get)
-        lines, source = await self._tree.sessions.logs(TENANT, session_id, **page)
+        lines, source = await self._core.sessions.logs(TENANT, session_id, **page)
         return Logs(logs=lines, source=source)
 
     @call
@@ -62,7 +62,7 @@ class InsideCalls(Calls):
         """
         body = encode(given(command=command, timeout=timeout))
         wanted = shell_command(decode(body, _command))
-        result = await self._tree.sessions.exec(TENANT, session_id, wanted)
+        result = await self._core.sessions.exec(TENANT, session_id, wanted)
         return CommandResult(
             exit_code=result.exit_code,
             stdout=result.stdout,
@@ -75,12 +75,12 @@ class InsideCalls(Calls):
     async def list_files(self, session_id: str, *, include_hidden: bool | None = None) -> FileList:
         """All files, without `node_modules`, `.git` and `__pycache__`."""
         hidden = bool(include_hidden)
-        found, source = await self._tree.files.find(TENANT, session_id, hidden=hidden)
+        found, source = await self._core.files.find(TENANT, session_id, hidden=hidden)
         return FileList(files=found.files, source=source, truncated=found.truncated)
 
     @call
     async def read_file(self, session_id: str, path: str) -> bytes:
-        files = self._tree.files
+        files = self._core.files
         file, _ = await files.open(TENANT, session_id, path)
         content = bytearray()
         try:
@@ -97,12 +97,12 @@ class InsideCalls(Calls):
         """Writes contents by their paths, below the folder `target_path`."""
         wanted = decode(encode(given(files=empty(files), targetPath=target_path)), _upload)
         uploads = [_upload_of(path, as_bytes(content)) for path, content in files.items()]
-        written = await self._tree.files.write(TENANT, session_id, uploads, wanted.target_path)
+        written = await self._core.files.write(TENANT, session_id, uploads, wanted.target_path)
         return [_shown(each) for each in written]
 
     @call
     async def delete_file(self, session_id: str, path: str) -> None:
-        await self._tree.files.delete(TENANT, session_id, path)
+        await self._core.files.delete(TENANT, session_id, path)
 
 
 def _upload_of(path: str, content: bytes) -> Upload:

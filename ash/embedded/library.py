@@ -51,8 +51,8 @@ class Ash(AgentCalls, SessionCalls, StreamCalls, InsideCalls):
         """Raises StartError."""
         if self._opened is not None:
             raise StartError("This Ash is open already")
-        tree = await self._held.enter_async_context(opened(self._settings, self._end_calls))
-        self._opened = Root(tree)
+        core = await self._held.enter_async_context(opened(self._settings, self._end_calls))
+        self._opened = Root(core)
         return self
 
     async def __aexit__(

@@ -7,9 +7,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import trio
 
+from ash.core import Core
 from ash.errors import AshError
 from ash.model import DEFAULT_TENANT
-from ash.tree import Tree
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,8 +26,8 @@ class Root:
     for will never come.
     """
 
-    def __init__(self, tree: Tree) -> None:
-        self.tree = tree
+    def __init__(self, core: Core) -> None:
+        self.core = core
         self.over = False
         self._calls: set[trio.CancelScope] = set()
 
@@ -62,8 +62,8 @@ class Calls:
         return self._opened
 
     @property
-    def _tree(self) -> Tree:
-        return self._root.tree
+    def _core(self) -> Core:
+        return self._root.core
 
 
 def call(

@@ -60,11 +60,11 @@ class SessionCalls(Calls):
             limits=limits,
         )
         wanted = new_session(decode(encode(body), _create))
-        return _shown(await self._tree.sessions.create(TENANT, wanted))
+        return _shown(await self._core.sessions.create(TENANT, wanted))
 
     @call
     async def get_session(self, session_id: str) -> Session:
-        return _shown(await self._tree.sessions.get(TENANT, session_id))
+        return _shown(await self._core.sessions.get(TENANT, session_id))
 
     @call
     async def list_sessions(
@@ -77,23 +77,23 @@ class SessionCalls(Calls):
     ) -> list[Session]:
         """Newest first; 100 if no limit is given."""
         asked = given(agent=agent, status=status, limit=limit, offset=offset)
-        found, _ = await self._tree.sessions.find(TENANT, **session_page(asked.get))
+        found, _ = await self._core.sessions.find(TENANT, **session_page(asked.get))
         return found
 
     @call
     async def pause_session(self, session_id: str) -> Session:
         """Ends its turn; it keeps its sandbox while there is room."""
-        return _shown(await self._tree.sessions.pause(TENANT, session_id))
+        return _shown(await self._core.sessions.pause(TENANT, session_id))
 
     @call
     async def resume_session(self, session_id: str) -> Session:
         """Goes on with one that was paused or stopped, or that broke."""
-        return _shown(await self._tree.sessions.resume(TENANT, session_id))
+        return _shown(await self._core.sessions.resume(TENANT, session_id))
 
     @call
     async def stop_session(self, session_id: str) -> Session:
         """Ends its turn and its sandbox; its files are kept and it can be resumed."""
-        return _shown(await self._tree.sessions.stop(TENANT, session_id))
+        return _shown(await self._core.sessions.stop(TENANT, session_id))
 
     @call
     async def fork_session(
@@ -109,17 +109,17 @@ class SessionCalls(Calls):
         """
         after = decode(encode(given(afterSequence=after_sequence)), _fork).after_sequence
         busy = fork_when_busy(given(whenBusy=when_busy).get)
-        return _shown(await self._tree.sessions.fork(TENANT, session_id, after, busy))
+        return _shown(await self._core.sessions.fork(TENANT, session_id, after, busy))
 
     @call
     async def end_session(self, session_id: str) -> Session:
         """For good."""
-        return _shown(await self._tree.sessions.end(TENANT, session_id))
+        return _shown(await self._core.sessions.end(TENANT, session_id))
 
     @call
     async def interrupt_session(self, session_id: str) -> bool:
         """Ends the running turn and keeps the session; whether there was one."""
-        return await self._tree.sessions.interrupt(TENANT, session_id)
+        return await self._core.sessions.interrupt(TENANT, session_id)
 
     @call
     async def configure_session(
@@ -144,7 +144,7 @@ class SessionCalls(Calls):
         }
         body = {name: value for name, value in settings.items() if value is not UNSET}
         wanted = decode(encode(body), _configure)
-        sessions = self._tree.sessions
+        sessions = self._core.sessions
         return _shown(
             await sessions.configure(TENANT, session_id, wanted.model, new_config(wanted))
         )

@@ -132,7 +132,7 @@ class StreamCalls(Calls):
         @asynccontextmanager
         async def opening() -> AsyncIterator[Following]:
             query = message_query(session_id, _bounded(encode(body)))
-            async with open_turn(self._tree, session_id, query, options(asked)) as turn:
+            async with open_turn(self._core, session_id, query, options(asked)) as turn:
                 yield turn
 
         return EventStream(self._root, opening, is_turn=True)
@@ -146,7 +146,7 @@ class StreamCalls(Calls):
         @asynccontextmanager
         async def opening() -> AsyncIterator[Following]:
             start = whole_number(given(after=after).get, "after", None)
-            async with open_watch(self._tree, session_id, start) as frames:
+            async with open_watch(self._core, session_id, start) as frames:
                 yield frames
 
         return EventStream(self._root, opening)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from ash.tree import CLOSE_SECONDS
+from ash.core import CLOSE_SECONDS
 from tests.support.embedded import SLOW, embedded
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -126,7 +126,7 @@ async def test_call_under_way_ends_with_it(data_dir, monkeypatch):
     async def hang(*_):
         await trio.sleep_forever()
 
-    monkeypatch.setattr("ash.tree.CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr("ash.core.CLOSE_SECONDS", 0.1)
     monkeypatch.setattr("ash.sessions.service.Sessions.shut_down", hang)
     told = []
 

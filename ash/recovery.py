@@ -24,7 +24,7 @@ log = get_logger()
 KEEP_SECONDS = 7 * 86_400.0
 
 
-async def settle(store: Store, data_dir: Path, owner: str, clock: Clock) -> None:
+async def recover(store: Store, data_dir: Path, owner: str, clock: Clock) -> None:
     """Ends what claims to run, puts away its files, and removes what nobody can use any more."""
     workspaces = Workspaces(data_dir)
     await _put_away(store, workspaces)

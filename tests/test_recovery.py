@@ -5,8 +5,8 @@ import os
 import pytest
 
 from ash.agents import Agents, Deployment
-from ash.leftovers import KEEP_SECONDS, settle
 from ash.model import Session, SessionSettings, StoredSession
+from ash.recovery import KEEP_SECONDS, recover
 from ash.store import open_store
 
 NOW = "2026-01-02T03:04:05.678Z"
@@ -24,8 +24,8 @@ class House:
         self.data_dir = data_dir
         self.store = store
 
-    async def settle(self):
-        await settle(self.store, self.data_dir, "me", FixedClock())
+    async def recover(self):
+        await recover(self.store, self.data_dir, "me", FixedClock())
 
     async def session(self, name):
         session = Session(

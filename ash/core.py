@@ -16,9 +16,9 @@ from ash.agents import Agents
 from ash.clock import SystemClock
 from ash.config import Settings
 from ash.errors import StartError
-from ash.leftovers import settle
 from ash.log import get_logger
 from ash.model import StoredAgent
+from ash.recovery import recover
 from ash.runtime import find_runtime, model_upstream
 from ash.sandbox.egress import Policy, parse
 from ash.sandbox.limits import Limits, open_resource_groups
@@ -48,7 +48,7 @@ CLOSE_SECONDS = 4.0
 UPLOAD_SECONDS = 2.0
 
 
-class Tree(Struct, frozen=True):
+class Core(Struct, frozen=True):
     """What a face works with; its own tasks go into `nursery`, and end with it."""
 
     settings: Settings
@@ -107,7 +107,7 @@ class Tree(Struct, frozen=True):
 
 
 @asynccontextmanager
-async def open_tree(settings: Settings, *, systemd: bool) -> AsyncIterator[Tree]:
+async def open_core(settings: Settings, *, systemd: bool) -> AsyncIterator[Core]:
     """The tree on a data directory that the caller owns, after what a crash left is settled.
 
     With `systemd` this process may be moved to a scope of its own, for want of another place
@@ -123,19 +123,19 @@ async def open_tree(settings: Settings, *, systemd: bool) -> AsyncIterator[Tree]
             _snapshots(settings, store) as snapshots,
         ):
             runtime = await find_runtime(settings, spawner, groups, upstream)
-            await settle(store, data_dir, OWNER, SystemClock())
+            await recover(store, data_dir, OWNER, SystemClock())
             async with trio.open_nursery() as nursery:
-                yield _grow(settings, store, runtime, snapshots, nursery)
+                yield _start(settings, store, runtime, snapshots, nursery)
                 nursery.cancel_scope.cancel()
 
 
-def _grow(
+def _start(
     settings: Settings,
     store: Store,
     runtime: Runtime,
     snapshots: SessionSnapshots | None,
     nursery: trio.Nursery,
-) -> Tree:
+) -> Core:
     data_dir, clock = settings.data_dir.absolute(), SystemClock()
     sandbox_dependencies = SandboxDependencies(
         runtime,
@@ -162,7 +162,7 @@ def _grow(
     if snapshots is not None:
         nursery.start_soon(snapshots.add_all)
         nursery.start_soon(snapshots.uploader.run)
-    return Tree(
+    return Core(
         settings=settings,
         store=store,
         runtime=runtime,

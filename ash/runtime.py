@@ -9,8 +9,8 @@ import trio
 
 from ash.config import Settings
 from ash.errors import StartError
+from ash.isolation import detect
 from ash.sandbox.egress import ModelUpstream, credentials
-from ash.sandbox.isolation import detect
 from ash.sandbox.limits import DiskSweep, ResourceGroups
 from ash.sandbox.process import Spawner
 from ash.sandbox.sandbox_process import Runtime

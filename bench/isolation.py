@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ash.sandbox import seccomp
-from ash.sandbox.isolation import HostPaths, detect, root
-from ash.sandbox.isolation.bubblewrap import Bubblewrap
-from ash.sandbox.isolation.uids import Uids, give
+from ash.isolation import HostPaths, detect, root, seccomp
+from ash.isolation.bubblewrap import Bubblewrap
+from ash.isolation.uids import Uids, give
 
 ROUNDS = 50
 FILES = 20_000

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from ash.sandbox.isolation import GuestPaths
+from ash.isolation import GuestPaths
 
 # The CLI's own traffic beside the model's, and its update of itself, have no place here.
 QUIET = {

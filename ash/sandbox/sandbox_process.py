@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager, contextmanager
 import trio
 from msgspec import Struct
 
+from ash.isolation import HostPaths, Isolation
 from ash.protocol import BridgeCommand
 from ash.sandbox.egress import SOCKET_NAME, Egress, ModelUpstream, open_listener
 from ash.sandbox.environment import environment
-from ash.sandbox.isolation import HostPaths, Isolation
 from ash.sandbox.limits import DiskSweep, Limits, ResourceGroup, ResourceGroups
 from ash.sandbox.link import Link
 from ash.sandbox.logs import LogSink, pump

@@ -11,11 +11,11 @@ from typing import Literal
 
 from ash.data_dir import SANDBOXES, SESSIONS
 from ash.errors import NotFound
+from ash.isolation import HostPaths
 from ash.log import get_logger
 from ash.sandbox import copying
 from ash.sandbox.beneath import open_folder
 from ash.sandbox.disk_words import disk_in_words
-from ash.sandbox.isolation import HostPaths
 from ash.sandbox.tree import copy_tree, remove_tree
 
 log = get_logger()

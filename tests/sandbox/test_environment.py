@@ -2,8 +2,8 @@
 
 import pytest
 
+from ash.isolation import GuestPaths
 from ash.sandbox.environment import QUIET, environment, own_part
-from ash.sandbox.isolation import GuestPaths
 
 INSIDE = GuestPaths("/workspace", "/home/agent", "/opt/ash", "/run/ash")
 GIVEN = {"ASH_ENGINE": "scripted", "HTTP_PROXY": "http://127.0.0.1:1"}

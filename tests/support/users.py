@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ash.sandbox.isolation import launch
+from ash.isolation import launch
 
 NOBODY = 65534
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ash.sandbox.isolation import uids
-from ash.sandbox.isolation.uids import COUNT, FIRST, Uids
-from tests.sandbox.isolation.conftest import acquired, bubblewrap, descriptors, output, run
+from ash.isolation import uids
+from ash.isolation.uids import COUNT, FIRST, Uids
+from tests.isolation.conftest import acquired, bubblewrap, descriptors, output, run
 
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 

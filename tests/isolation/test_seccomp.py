@@ -3,9 +3,9 @@ import struct
 
 import pytest
 
-from ash.sandbox import seccomp
-from ash.sandbox.seccomp import ABSENT, FORBIDDEN, LAST
-from tests.sandbox.isolation.conftest import output
+from ash.isolation import seccomp
+from ash.isolation.seccomp import ABSENT, FORBIDDEN, LAST
+from tests.isolation.conftest import output
 
 MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 I386 = 0x40000003

@@ -3,8 +3,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ash.sandbox.isolation import uids
-from ash.sandbox.isolation.uids import Uids
+from ash.isolation import uids
+from ash.isolation.uids import Uids
 
 
 def test_take_gives_each_sandbox_another_user():

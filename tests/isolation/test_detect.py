@@ -6,18 +6,17 @@ from importlib import import_module
 import pytest
 
 from ash.errors import StartError
-from ash.sandbox import seccomp
-from ash.sandbox.isolation import detect, root
-from ash.sandbox.isolation.root import LIBRARY
-from ash.sandbox.isolation.uids import Uids
-from tests.sandbox.isolation.conftest import descriptors, run
+from ash.isolation import detect, root, seccomp
+from ash.isolation.root import LIBRARY
+from ash.isolation.uids import Uids
+from tests.isolation.conftest import descriptors, run
 from tests.support.users import python
 
 # The package has a function of that name.
-module = import_module("ash.sandbox.isolation.detect")
+module = import_module("ash.isolation.detect")
 
 SAY = "i = detect('{}'); print(i.name, *i.missing, sep='\\n')"
-DETECT = "from ash.sandbox.isolation import detect; " + SAY
+DETECT = "from ash.isolation import detect; " + SAY
 INSIDE = {"PATH": "/usr/bin", "PYTHONPATH": LIBRARY}
 # As root of a container is: it may become anyone, but not make namespaces for others.
 LESS_ROOT = ["/usr/bin/setpriv", "--bounding-set=-sys_admin"]

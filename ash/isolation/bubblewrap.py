@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 from msgspec.structs import replace
 
-from ash.sandbox.isolation import launch, uids
-from ash.sandbox.isolation.place import GuestPaths, HostPaths, WrappedCommand
-from ash.sandbox.isolation.root import LIBRARY, Bind, RootFilesystem
-from ash.sandbox.isolation.uids import Uids
+from ash.isolation import launch, uids
+from ash.isolation.isolation import GuestPaths, HostPaths, WrappedCommand
+from ash.isolation.root import LIBRARY, Bind, RootFilesystem
+from ash.isolation.uids import Uids
 
 WORKSPACE = "/workspace"
 HOME = "/home/agent"

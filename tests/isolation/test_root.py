@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from ash.sandbox.isolation import root
-from ash.sandbox.isolation.root import Bind
+from ash.isolation import root
+from ash.isolation.root import Bind
 
 
 def targets(made):

@@ -1,6 +1,6 @@
 import pytest
 
-from ash.sandbox.isolation.reasons import explain
+from ash.isolation.detect import explain
 
 REFUSED = "bwrap: setting up uid map: Permission denied"
 

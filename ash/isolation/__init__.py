@@ -3,8 +3,8 @@
 `detect` says what can be had here; docs/decisions/0009-isolation.md says why it is done so.
 """
 
-from ash.sandbox.isolation.detect import detect
-from ash.sandbox.isolation.place import (
+from ash.isolation.detect import detect
+from ash.isolation.isolation import (
     GuestPaths,
     HostPaths,
     Isolation,

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ash.sandbox import seccomp
-from ash.sandbox.isolation import HostPaths, detect, root
-from ash.sandbox.isolation.bubblewrap import Bubblewrap
-from ash.sandbox.isolation.uids import Uids
+from ash.isolation import HostPaths, detect, root, seccomp
+from ash.isolation.bubblewrap import Bubblewrap
+from ash.isolation.uids import Uids
 
 ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home/agent", "PYTHON": sys.executable}
 

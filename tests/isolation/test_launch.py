@@ -2,7 +2,7 @@ import os
 import subprocess
 import sys
 
-from ash.sandbox.isolation import launch
+from ash.isolation import launch
 from tests.support.users import NOBODY, as_user
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.sandbox.isolation.conftest import output
+from tests.isolation.conftest import output
 
 GIT = """
 export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b

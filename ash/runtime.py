@@ -8,9 +8,9 @@ from pathlib import Path
 import trio
 
 from ash.config import Settings
+from ash.egress import ModelUpstream, credential_headers
 from ash.errors import StartError
 from ash.isolation import detect
-from ash.sandbox.egress import ModelUpstream, credentials
 from ash.sandbox.limits import DiskSweep, ResourceGroups
 from ash.sandbox.process import Spawner
 from ash.sandbox.sandbox_process import Runtime
@@ -44,7 +44,7 @@ async def find_runtime(
 
 
 def model_upstream(settings: Settings) -> ModelUpstream:
-    headers = credentials(settings.anthropic_api_key, settings.anthropic_custom_headers)
+    headers = credential_headers(settings.anthropic_api_key, settings.anthropic_custom_headers)
     return ModelUpstream(settings.anthropic_base_url, headers)
 
 

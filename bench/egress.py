@@ -19,12 +19,12 @@ from statistics import median, quantiles
 
 import trio
 
-from ash.sandbox.egress import (
+from ash.egress import (
     MODEL_ONLY,
     SOCKET_NAME,
     Egress,
     ModelUpstream,
-    credentials,
+    credential_headers,
     open_listener,
 )
 
@@ -92,7 +92,7 @@ async def measure(endpoint: str, folder: Path, calls: int) -> list[list[list[flo
         print(lines, file=sys.stderr)
 
     async with (
-        ModelUpstream(endpoint, credentials("sk-ant-" + "k" * 90)) as upstream,
+        ModelUpstream(endpoint, credential_headers("sk-ant-" + "k" * 90)) as upstream,
         open_listener(folder) as listener,
         trio.open_nursery() as nursery,
     ):

@@ -6,10 +6,10 @@ import msgspec
 from msgspec import Meta
 
 from ash.agents import PROMPT_FILE, AgentConfig, Agents, Deployment
+from ash.egress import parse as parse_network
 from ash.errors import BadRequest
 from ash.model import Agent
 from ash.requests.body import Body, Env, explain
-from ash.sandbox.egress import parse as parse_network
 
 AGENT_NAME = r"^[a-zA-Z0-9_-]+\Z"
 

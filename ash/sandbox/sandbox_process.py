@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager, contextmanager
 import trio
 from msgspec import Struct
 
+from ash.egress import SOCKET_NAME, Egress, ModelUpstream, open_listener
 from ash.isolation import HostPaths, Isolation
 from ash.protocol import BridgeCommand
-from ash.sandbox.egress import SOCKET_NAME, Egress, ModelUpstream, open_listener
 from ash.sandbox.environment import environment
 from ash.sandbox.limits import DiskSweep, Limits, ResourceGroup, ResourceGroups
 from ash.sandbox.link import Link

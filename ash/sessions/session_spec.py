@@ -9,11 +9,11 @@ import msgspec
 from msgspec import Struct, field, structs
 
 from ash.agents import agent_config
+from ash.egress import Policy
+from ash.egress import cap as cap_network
+from ash.egress import parse as parse_network
 from ash.model import Message, Session, SessionSettings, StoredAgent, StoredSession
 from ash.protocol import Branch, Open, Query, Resume
-from ash.sandbox.egress import Policy
-from ash.sandbox.egress import cap as cap_network
-from ash.sandbox.egress import parse as parse_network
 from ash.sandbox.limits import AskedLimits, Limits, cap
 from ash.sandbox.sandbox import PoolKey, SandboxSpec
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 import trio
 from trio.testing import memory_stream_pair
 
+from ash.egress import PUBLIC
 from ash.errors import Unavailable
 from ash.protocol import (
     EngineExited,
@@ -22,7 +23,6 @@ from ash.protocol import (
     decode_command,
     encode,
 )
-from ash.sandbox.egress import PUBLIC
 from ash.sandbox.limits import Limits
 from ash.sandbox.link import Link
 from ash.sandbox.sandbox_process import Runtime

@@ -13,6 +13,7 @@ import trio
 from msgspec import Raw
 from trio.testing import memory_stream_pair
 
+from ash.egress import PUBLIC
 from ash.protocol import (
     EngineMessage,
     Exec,
@@ -30,7 +31,6 @@ from ash.protocol import (
     decode_command,
     encode,
 )
-from ash.sandbox.egress import PUBLIC
 from ash.sandbox.limits import Limits
 from ash.sandbox.link import Link
 from ash.sandbox.pool import Capacity, Pool

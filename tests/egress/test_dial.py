@@ -4,9 +4,9 @@ from functools import partial
 import pytest
 import trio
 
-from ash.sandbox.egress.dial import CONNECT_SECONDS, Dialer, Resolver
-from ash.sandbox.egress.errors import EgressRefused, Unreachable
-from ash.sandbox.egress.policy import PUBLIC, cap, parse
+from ash.egress.dial import CONNECT_SECONDS, Dialer, Resolver
+from ash.egress.errors import EgressRefused, Unreachable
+from ash.egress.policy import PUBLIC, cap, parse
 
 PUBLIC_1, PUBLIC_2 = "93.184.215.14", "93.184.215.15"
 

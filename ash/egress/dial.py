@@ -6,11 +6,9 @@ from typing import TypeAlias
 
 import trio
 
-from ash.sandbox.egress import authority
-from ash.sandbox.egress.addresses import Address, meant, why_not_public
-from ash.sandbox.egress.errors import EgressRefused, Unreachable
-from ash.sandbox.egress.own_addresses import is_own
-from ash.sandbox.egress.policy import Policy
+from ash.egress.addresses import Address, is_own, meant, why_not_public
+from ash.egress.errors import EgressRefused, Unreachable
+from ash.egress.policy import Policy, format_authority, is_address
 
 # What a name server that is slow but well may take; resolvers ask again after 5 s.
 RESOLVE_SECONDS = 15
@@ -35,7 +33,7 @@ class Resolver:
 
     async def __call__(self, host: str) -> list[str]:
         """The addresses in the order to try them. Raises OSError if there are none."""
-        if authority.is_address(host):
+        if is_address(host):
             return [host]
         found = await trio.to_thread.run_sync(
             _look_up, host, abandon_on_cancel=True, limiter=self._lookups
@@ -62,7 +60,7 @@ class Dialer:
 
     async def open(self, policy: Policy, host: str, port: int) -> trio.SocketStream:
         """Raises Refused or Unreachable, whose texts tell no address."""
-        target = authority.format_authority(host, port)
+        target = format_authority(host, port)
         if not policy.allows(host, port):
             places = policy.lacking(host, port, by_name=False)
             raise EgressRefused(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ash.sandbox.egress.own_addresses import is_own
+from ash.egress.addresses import is_own
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "0.0.0.0", "255.255.255.255", "::1"])

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from ash.sandbox.egress import SOCKET_NAME, Egress, ModelUpstream, credentials, open_listener, parse
+from ash.egress import SOCKET_NAME, Egress, ModelUpstream, credential_headers, open_listener, parse
 from tests.support.egress import KEY, Proxied, Server
 
 
@@ -45,7 +45,7 @@ async def proxy(nursery, tmp_path):
             log.extend(lines)
 
         url = f"http://127.0.0.1:{model}{path}"
-        async with ModelUpstream(url, credentials(key, custom)) as upstream:
+        async with ModelUpstream(url, credential_headers(key, custom)) as upstream:
             egress = Egress(parse(network), upstream, sink, dialer=dialer)
             async with open_listener(tmp_path / "run") as listener, trio.open_nursery() as serving:
                 serving.start_soon(egress.serve, listener)

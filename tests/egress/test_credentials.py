@@ -1,17 +1,17 @@
 import pytest
 
+from ash.egress.model_calls import credential_headers, secrets, with_key
 from ash.errors import BadRequest, ConfigError
-from ash.sandbox.egress.credentials import credentials, secrets, with_key
 
 
 def test_credentials_of_a_key_are_one_header():
     """An API key is sent as the Messages API wants it."""
-    assert [(b"x-api-key", b"sk-1")] == credentials("sk-1")
+    assert [(b"x-api-key", b"sk-1")] == credential_headers("sk-1")
 
 
 def test_credentials_without_a_key_are_empty():
     """An endpoint that wants no key gets none."""
-    assert [] == credentials(None)
+    assert [] == credential_headers(None)
 
 
 def test_credentials_of_custom_headers_win_over_the_key():
@@ -22,7 +22,7 @@ def test_credentials_of_custom_headers_win_over_the_key():
         (b"authorization", b"Bearer gateway:1"),
         (b"x-team", b"a b"),
     ]
-    assert expected == credentials("sk-1", custom)
+    assert expected == credential_headers("sk-1", custom)
 
 
 @pytest.mark.parametrize(
@@ -43,21 +43,21 @@ def test_credentials_of_custom_headers_win_over_the_key():
 def test_credentials_that_make_no_header_are_an_error_without_the_value(key, custom):
     """What can't be sent is told at the start, and the error shows nothing of the secret."""
     with pytest.raises(ConfigError) as error:
-        credentials(key, custom)
+        credential_headers(key, custom)
     assert "hidden" not in str(error.value)
 
 
 def test_secrets_are_the_values_that_prove_something():
     """A token counts with and without the word before it; a team's name does not count."""
     custom = "Authorization: Bearer abc\nX-Team: blue\nX-Gateway-Token: def\nAnthropic-Beta: new"
-    found = secrets(credentials("sk-1", custom))
+    found = secrets(credential_headers("sk-1", custom))
     assert {b"sk-1", b"Bearer abc", b"abc", b"def"} == set(found)
 
 
 def test_credentials_with_a_session_s_key_keep_what_the_gateway_wants():
     """A session pays with its own key, by the same gateway as all others."""
     expected = [(b"x-team", b"blue"), (b"x-api-key", b"sk-2")]
-    assert expected == with_key(credentials("sk-1", "X-Team: blue"), "sk-2")
+    assert expected == with_key(credential_headers("sk-1", "X-Team: blue"), "sk-2")
     assert expected[1:] == with_key([], "sk-2")
 
 

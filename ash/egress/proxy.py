@@ -6,19 +6,16 @@ from functools import partial
 import h11
 import trio
 
+from ash.egress import model_calls, plain
+from ash.egress.dial import Dialer
+from ash.egress.errors import EgressRefused, Malformed, Traffic
+from ash.egress.headers import Header, UpstreamResponse, each_chunk
+from ash.egress.listener import Bounded, join_streams
+from ash.egress.policy import Policy
+from ash.egress.proxy_connection import ProxyConnection
+from ash.egress.upstream import ModelUpstream
 from ash.errors import AshError
 from ash.log import get_logger
-from ash.sandbox.egress import model_calls, plain
-from ash.sandbox.egress.answer import UpstreamResponse, each
-from ash.sandbox.egress.client import ProxyConnection
-from ash.sandbox.egress.dial import Dialer
-from ash.sandbox.egress.errors import EgressRefused, Malformed
-from ash.sandbox.egress.headers import Header
-from ash.sandbox.egress.listener import Bounded
-from ash.sandbox.egress.policy import Policy
-from ash.sandbox.egress.traffic import Traffic
-from ash.sandbox.egress.tunnel import join
-from ash.sandbox.egress.upstream import ModelUpstream
 from ash.sandbox.logs import LogSink
 
 log = get_logger()
@@ -104,7 +101,7 @@ class Egress:
                 'Model calls are not allowed, as network is "none". To allow them, set it to'
                 " \"model-only\" in the agent's config and in this server's ash.toml."
             )
-        model_calls.check(request)
+        model_calls.check_model_call(request)
         self.traffic.model_calls += 1
         async with self._upstream.call(request, client.chunk, self.headers) as answer:
             await _pass_on(client, answer)
@@ -123,7 +120,7 @@ class Egress:
             self.traffic.hosts += 1
             inner, early = await client.switch()
             await host.send_all(early)
-            await join(inner, host, self.traffic)
+            await join_streams(inner, host, self.traffic)
 
     async def _turn_away(self, client: ProxyConnection, error: AshError) -> None:
         """An answer that has begun can only be cut, which the client can tell from its end."""
@@ -138,7 +135,7 @@ class Egress:
 
 async def _pass_on(client: ProxyConnection, answer: UpstreamResponse) -> None:
     await client.begin(answer.status, answer.headers)
-    await each(answer.chunks, client.send)
+    await each_chunk(answer.chunks, client.send)
     await client.end()
 
 

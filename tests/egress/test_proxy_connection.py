@@ -1,8 +1,8 @@
 import pytest
 import trio
 
-from ash.sandbox.egress.client import CHUNK, IDLE_SECONDS, ProxyConnection
-from ash.sandbox.egress.traffic import Traffic
+from ash.egress.errors import Traffic
+from ash.egress.proxy_connection import CHUNK, IDLE_SECONDS, ProxyConnection
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 

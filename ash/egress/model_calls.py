@@ -1,10 +1,40 @@
-"""The headers that show the model endpoint who asks. They never get into a sandbox."""
+"""Which requests to the model endpoint pass."""
 
 import re
 from collections.abc import Iterable
 
+import h11
+
+from ash.egress.errors import EgressRefused
+from ash.egress.headers import Header, Headers
 from ash.errors import BadRequest, ConfigError
-from ash.sandbox.egress.headers import Header, Headers
+
+# What an agent needs. Everything else that the key opens belongs to the key's owner and not to
+# this session: files, batches with other sessions' answers in them, the organisation.
+_PASS = {
+    (b"POST", b"/v1/messages"),
+    (b"POST", b"/v1/messages/count_tokens"),
+    (b"GET", b"/v1/models"),
+    (b"GET", b"/"),
+    (b"HEAD", b"/"),
+}
+
+# One segment, and none that means another place.
+_MODEL = re.compile(rb"/v1/models/(?!\.+$)[A-Za-z0-9._:@-]+")
+
+
+def check_model_call(request: h11.Request) -> None:
+    """Raises Refused. The path is compared as it is: what is escaped or doubled is not ours."""
+    path = request.target.partition(b"?")[0]
+    if (request.method, path) in _PASS:
+        return
+    if request.method == b"GET" and _MODEL.fullmatch(path):
+        return
+    raise EgressRefused(
+        f"{request.method.decode()} {path[:200].decode()} is not a model call. Those that pass"
+        " are POST /v1/messages, POST /v1/messages/count_tokens and GET /v1/models"
+    )
+
 
 _API_KEY = b"x-api-key"
 
@@ -18,7 +48,7 @@ _NOT_CUSTOM = {b"accept-encoding", b"connection", b"content-length", b"host", b"
 _SECRET = re.compile(rb"api-?key|auth|cookie|credential|key$|password|secret|token")
 
 
-def credentials(api_key: str | None, custom: str | None = None) -> Headers:
+def credential_headers(api_key: str | None, custom: str | None = None) -> Headers:
     """The headers for an API key and for ANTHROPIC_CUSTOM_HEADERS, which win.
 
     `custom` has one `Name: value` a line. Raises ConfigError, which tells no value.

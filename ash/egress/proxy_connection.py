@@ -4,9 +4,8 @@ import h11
 import msgspec
 import trio
 
-from ash.sandbox.egress.errors import Malformed
-from ash.sandbox.egress.headers import Headers
-from ash.sandbox.egress.traffic import Traffic
+from ash.egress.errors import Malformed, Traffic
+from ash.egress.headers import Headers
 
 CHUNK = 64 * 1024
 

@@ -1,8 +1,8 @@
 import pytest
 import trio
 
-from ash.sandbox.egress.dial import Dialer
-from ash.sandbox.egress.tunnel import IDLE_SECONDS
+from ash.egress.dial import Dialer
+from ash.egress.listener import IDLE_SECONDS
 from tests.support.egress import said
 
 

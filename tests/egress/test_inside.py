@@ -10,7 +10,7 @@ import claude_agent_sdk
 import pytest
 import trio
 
-from ash.sandbox.egress.dial import Dialer
+from ash.egress.dial import Dialer
 from ash.testing import StubModel
 from tests.support.egress import KEY, whole
 

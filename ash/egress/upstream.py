@@ -11,12 +11,18 @@ import h11
 import httpx
 import trio
 
+from ash.egress.errors import Unreachable
+from ash.egress.headers import (
+    Header,
+    Headers,
+    Scrub,
+    UpstreamResponse,
+    from_model,
+    length,
+    to_model,
+)
+from ash.egress.model_calls import secrets
 from ash.errors import ConfigError
-from ash.sandbox.egress.answer import UpstreamResponse
-from ash.sandbox.egress.credentials import secrets
-from ash.sandbox.egress.errors import Unreachable
-from ash.sandbox.egress.headers import Header, Headers, from_model, length, to_model
-from ash.sandbox.egress.scrub import Scrub
 
 ANTHROPIC = "https://api.anthropic.com"
 

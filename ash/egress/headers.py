@@ -1,6 +1,9 @@
-"""Which headers go on to the other side."""
+"""What came back from outside, on its way in."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+
+import trio
+from msgspec import Struct
 
 Header = tuple[bytes, bytes]
 Headers = list[Header]
@@ -74,3 +77,67 @@ def length(headers: Iterable[Header]) -> Headers:
     if b"transfer-encoding" in given:
         return [(b"transfer-encoding", b"chunked")]
     return [(b"content-length", given[b"content-length"])] if b"content-length" in given else []
+
+
+class UpstreamResponse(Struct):
+    """`headers` are those to pass on; `chunks` is read once, by `each_chunk`."""
+
+    status: int
+    headers: Headers
+    chunks: AsyncIterator[bytes]
+
+
+async def each_chunk(
+    chunks: AsyncIterator[bytes], take: Callable[[bytes], Awaitable[None]]
+) -> None:
+    """Gives `take` each chunk as it comes; what it raises ends the reading and comes out.
+
+    Reading ends by cancellation of the next read. An HTTP client's generators that are left
+    between two chunks, one in the other, would be closed by the garbage collector some time.
+    """
+    failure: BaseException | None = None
+    with trio.CancelScope() as reading:
+        async for chunk in chunks:
+            if failure is None:
+                try:
+                    await take(chunk)
+                except BaseException as error:  # noqa: BLE001 - raised again below
+                    failure = error
+                    reading.cancel()
+    if failure is not None:
+        raise failure
+
+
+# What is shorter is no secret, and might be a word of the answer.
+MIN_SECRET = 8
+
+
+class Scrub:
+    """Puts asterisks, as many as there are bytes, in place of each secret.
+
+    Sans-IO: feed it the chunks, and take the rest at the end. Bytes are held back where a
+    secret might begin, by two rules that do not look at the secrets: up to the last line feed
+    nothing is, as no secret has one, and after it as much as the longest secret is long. Else
+    who sees how the chunks are cut could find out the secrets byte by byte.
+    """
+
+    def __init__(self, secrets: Sequence[bytes]) -> None:
+        self._secrets = sorted((s for s in secrets if len(s) >= MIN_SECRET), key=len, reverse=True)
+        self._hold = max(map(len, self._secrets), default=1) - 1
+        self._held = b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        data = self.whole(self._held + chunk)
+        cut = max(data.rfind(b"\n") + 1, len(data) - self._hold)
+        self._held = data[cut:]
+        return data[:cut]
+
+    def rest(self) -> bytes:
+        rest, self._held = self._held, b""
+        return rest
+
+    def whole(self, data: bytes) -> bytes:
+        """All of something that comes in one piece."""
+        for secret in self._secrets:
+            data = data.replace(secret, b"*" * len(secret))
+        return data

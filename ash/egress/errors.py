@@ -1,5 +1,7 @@
 """Why a request from inside a sandbox is not answered by whom it is for."""
 
+from msgspec import Struct
+
 from ash.errors import AshError
 
 
@@ -23,3 +25,13 @@ class Malformed(AshError):
     def __init__(self, text: str, status: int = 400) -> None:
         super().__init__(text)
         self.status = status
+
+
+class Traffic(Struct):
+    """What went through one sandbox's proxy. Bytes are those of bodies and tunnels."""
+
+    model_calls: int = 0
+    hosts: int = 0
+    turned_away: int = 0
+    sent: int = 0
+    received: int = 0

@@ -1,7 +1,7 @@
 import pytest
 import trio
 
-from ash.sandbox.egress.answer import each
+from ash.egress.headers import each_chunk
 
 
 class Chunks:
@@ -31,7 +31,7 @@ async def test_each_gives_every_chunk_in_order():
     async def take(chunk):
         taken.append(chunk)
 
-    await each(chunks.outer(), take)
+    await each_chunk(chunks.outer(), take)
     assert [b"0", b"1", b"2"] == taken
 
 
@@ -43,7 +43,7 @@ async def test_each_closes_all_generators_when_taking_fails():
         raise trio.BrokenResourceError(chunk.decode())
 
     with pytest.raises(trio.BrokenResourceError, match=r"^0$"):
-        await each(chunks.outer(), take)
+        await each_chunk(chunks.outer(), take)
     assert chunks.closed
 
 
@@ -55,6 +55,6 @@ async def test_each_closes_all_generators_when_taking_is_cancelled():
         await trio.sleep_forever()
 
     with trio.move_on_after(0) as waiting:
-        await each(chunks.outer(), take)
+        await each_chunk(chunks.outer(), take)
     assert waiting.cancelled_caught
     assert chunks.closed

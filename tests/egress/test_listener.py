@@ -4,8 +4,8 @@ import stat
 import pytest
 import trio
 
-from ash.sandbox.egress import SOCKET_NAME, open_listener
-from ash.sandbox.egress.listener import Bounded
+from ash.egress import SOCKET_NAME, open_listener
+from ash.egress.listener import Bounded
 
 
 async def test_listener_is_open_to_any_user_who_sees_its_folder(tmp_path):

@@ -3,7 +3,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ash.sandbox.egress.scrub import Scrub
+from ash.egress.headers import Scrub
 
 SECRET = b"sk-ant-0123456789"
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ash.sandbox.egress.addresses import meant, why_not_public
+from ash.egress.addresses import meant, why_not_public
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ash.sandbox.egress import authority
+from ash.egress import policy
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from ash.sandbox.egress import authority
 )
 def test_read_gives_one_form_for_each_host(text, expected):
     """However a host is written, there is one form by which it is compared."""
-    assert expected == authority.parse_authority(text)
+    assert expected == policy.parse_authority(text)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_read_gives_one_form_for_each_host(text, expected):
 def test_read_refuses_addresses_in_unusual_forms(text):
     """What a resolver might take for an address must be four decimal numbers."""
     with pytest.raises(ValueError):
-        authority.parse_authority(text)
+        policy.parse_authority(text)
 
 
 @pytest.mark.parametrize(
@@ -74,20 +74,20 @@ def test_read_refuses_addresses_in_unusual_forms(text):
 def test_read_refuses_what_is_no_host(text):
     """Anything but a name or an address, with a port or without, is an error."""
     with pytest.raises(ValueError):
-        authority.parse_authority(text)
+        policy.parse_authority(text)
 
 
 @given(st.ip_addresses().map(str) | st.just("a.example"), st.integers(1, 65535))
 def test_read_of_what_was_written_is_the_same(host, port):
     """Writing a host and reading it again changes nothing."""
-    assert (host, port) == authority.parse_authority(authority.format_authority(host, port))
+    assert (host, port) == policy.parse_authority(policy.format_authority(host, port))
 
 
 @given(st.text(max_size=40))
 def test_read_of_any_text_gives_a_plain_host_or_an_error(text):
     """Whatever is read as a host has no character that could mean something else further on."""
     try:
-        host, _ = authority.parse_authority(text)
+        host, _ = policy.parse_authority(text)
     except ValueError:
         return
     assert set(host) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_.:")

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ash.sandbox.egress.policy import MODEL_ONLY, NONE, PUBLIC, cap, parse, with_servers
+from ash.egress.policy import MODEL_ONLY, NONE, PUBLIC, cap, parse, with_servers
 
 LIST = ["api.example.com", "*.pypi.org", "db.corp:5432", "10.0.0.5", "[fd00::5]:80"]
 

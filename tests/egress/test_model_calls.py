@@ -1,8 +1,8 @@
 import pytest
 import trio
 
+from ash.egress import ModelUpstream, credential_headers
 from ash.errors import ConfigError
-from ash.sandbox.egress import ModelUpstream, credentials
 from tests.support.egress import KEY, said, whole
 
 PLACEHOLDER = [("x-api-key", "placeholder"), ("Authorization", "Bearer placeholder")]
@@ -265,7 +265,7 @@ async def test_new_policy_and_credentials_hold_for_new_requests(proxy, serve):
     async with proxy(model=server.port) as proxied:
         inside = await proxied.inside()
         await inside.ask("GET", "/v1/models")
-        proxied.egress.headers = credentials("sk-of-the-session")
+        proxied.egress.headers = credential_headers("sk-of-the-session")
         inside.http.start_next_cycle()
         await inside.ask("GET", "/v1/models")
         proxied.egress.policy = proxied.egress.policy.__class__(model=False)

@@ -7,11 +7,10 @@ import h11
 import trio
 from msgspec import Struct
 
-from ash.sandbox.egress import authority
-from ash.sandbox.egress.answer import UpstreamResponse
-from ash.sandbox.egress.client import CHUNK, MAX_HEAD
-from ash.sandbox.egress.errors import Malformed, Unreachable
-from ash.sandbox.egress.headers import end_to_end, length, to_host
+from ash.egress.errors import Malformed, Unreachable
+from ash.egress.headers import UpstreamResponse, end_to_end, length, to_host
+from ash.egress.policy import parse_authority
+from ash.egress.proxy_connection import CHUNK, MAX_HEAD
 
 # A host that takes or gives nothing for so long is given up.
 STALL_SECONDS = 300
@@ -52,7 +51,7 @@ def _differs(host_header: bytes, found: Destination) -> bool:
 
 def _read(text: bytes, port: int | None = None, path: bytes = b"") -> Destination:
     try:
-        host, given = authority.parse_authority(text.decode("ascii", "replace"))
+        host, given = parse_authority(text.decode("ascii", "replace"))
     except ValueError as error:
         raise Malformed(f"The request's host: {error}") from None
     if (port := given or port) is None:

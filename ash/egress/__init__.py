@@ -1,0 +1,23 @@
+"""What leaves a sandbox: model calls with a key that is never inside, the rest by policy."""
+
+from ash.egress.listener import SOCKET_NAME, open_listener
+from ash.egress.model_calls import credential_headers, with_key
+from ash.egress.policy import MODEL_ONLY, NONE, PUBLIC, Policy, cap, parse, with_servers
+from ash.egress.proxy import Egress
+from ash.egress.upstream import ModelUpstream
+
+__all__ = [
+    "MODEL_ONLY",
+    "NONE",
+    "PUBLIC",
+    "SOCKET_NAME",
+    "Egress",
+    "ModelUpstream",
+    "Policy",
+    "cap",
+    "credential_headers",
+    "open_listener",
+    "parse",
+    "with_key",
+    "with_servers",
+]

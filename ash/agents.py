@@ -17,9 +17,9 @@ from msgspec import Meta, Struct
 from ash.clock import Clock, now_iso
 from ash.data_dir import AGENTS, FOLDERS
 from ash.errors import BadRequest, NotFound
+from ash.limits import AskedLimits
 from ash.model import Agent, StoredAgent
 from ash.sandbox.disk_words import disk_in_words
-from ash.sandbox.limits import AskedLimits
 from ash.sandbox.tree import copy_tree, remove_tree
 from ash.store import Store
 

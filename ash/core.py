@@ -17,11 +17,11 @@ from ash.clock import SystemClock
 from ash.config import Settings
 from ash.egress import Policy, parse
 from ash.errors import StartError
+from ash.limits import Limits, open_resource_groups
 from ash.log import get_logger
 from ash.model import StoredAgent
 from ash.recovery import recover
 from ash.runtime import find_runtime, model_upstream
-from ash.sandbox.limits import Limits, open_resource_groups
 from ash.sandbox.pool import Capacity, Pool
 from ash.sandbox.process import Spawner
 from ash.sandbox.sandbox import SandboxDependencies

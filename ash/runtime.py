@@ -11,7 +11,7 @@ from ash.config import Settings
 from ash.egress import ModelUpstream, credential_headers
 from ash.errors import StartError
 from ash.isolation import detect
-from ash.sandbox.limits import DiskSweep, ResourceGroups
+from ash.limits import DiskSweep, ResourceGroups
 from ash.sandbox.process import Spawner
 from ash.sandbox.sandbox_process import Runtime
 

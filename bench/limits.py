@@ -19,9 +19,9 @@ from pathlib import Path
 
 import trio
 
-from ash.sandbox.limits import Limits, ResourceGroup, ResourceGroups, open_resource_groups
-from ash.sandbox.limits.leftovers import RECORD
-from ash.sandbox.limits.usage import entry_sizes
+from ash.limits import Limits, ResourceGroup, ResourceGroups, open_resource_groups
+from ash.limits.disk import entry_sizes
+from ash.limits.resource_groups import RECORD
 from ash.testing import StubModel
 
 BIN = Path(sys.executable).parent

@@ -4,10 +4,10 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType, field
 
 from ash.errors import BadRequest
+from ash.limits import AskedLimits
 from ash.protocol import Exec
 from ash.requests.body import Body, Env, one_of
 from ash.requests.pages import Get, choice
-from ash.sandbox.limits import AskedLimits
 from ash.sessions.live_session import WhenBusy
 from ash.sessions.session_spec import CONFIG, NewSession
 

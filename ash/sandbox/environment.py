@@ -27,7 +27,7 @@ def environment(
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LANG": "C.UTF-8",
         # What runs in it dies for want of memory before the engine does.
-        "SHELL": f"{inside.library}/ash/sandbox/limits/bin/bash",
+        "SHELL": f"{inside.library}/ash/limits/bin/bash",
         "USER": "agent",
         **QUIET,
         **own_part(own),

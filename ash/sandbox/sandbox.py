@@ -14,12 +14,12 @@ from msgspec import Struct, structs
 from ash.egress import Egress, Policy, with_key, with_servers
 from ash.errors import AshError, EngineFailed, Unavailable
 from ash.isolation import HostPaths
+from ash.limits import Limits
 from ash.log import get_logger
 from ash.model import LogLevel
 from ash.protocol import Exec, Open, Resume
 from ash.sandbox.disk_words import disk_refusal
 from ash.sandbox.environment import own_key, own_part
-from ash.sandbox.limits import Limits
 from ash.sandbox.logs import Journal, LogSink
 from ash.sandbox.sandbox_process import Runtime, SandboxProcess, open_sandbox_process
 from ash.sandbox.workspace import UNINSTALLED, Workspaces

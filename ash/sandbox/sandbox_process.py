@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from ash.egress import SOCKET_NAME, Egress, ModelUpstream, open_listener
 from ash.isolation import HostPaths, Isolation
+from ash.limits import DiskSweep, Limits, ResourceGroup, ResourceGroups
 from ash.protocol import BridgeCommand
 from ash.sandbox.environment import environment
-from ash.sandbox.limits import DiskSweep, Limits, ResourceGroup, ResourceGroups
 from ash.sandbox.link import Link
 from ash.sandbox.logs import LogSink, pump
 from ash.sandbox.process import Process, Spawner

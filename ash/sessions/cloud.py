@@ -17,9 +17,9 @@ from ash.agents import agent_folder
 from ash.clock import Clock, now_iso
 from ash.data_dir import SANDBOXES, SESSIONS
 from ash.errors import EngineFailed, NotFound, Unavailable
+from ash.limits.amounts import MB
 from ash.log import get_logger
 from ash.model import Agent, Session, SessionSettings, StoredAgent, StoredSession
-from ash.sandbox.limits.amounts import MB
 from ash.sandbox.sandbox import PoolKey, SandboxSpec
 from ash.sandbox.snapshots.backups import Snapshots, SnapshotSource, Unusable
 from ash.sandbox.snapshots.layout import Manifest, Subject

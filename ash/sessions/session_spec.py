@@ -12,9 +12,9 @@ from ash.agents import agent_config
 from ash.egress import Policy
 from ash.egress import cap as cap_network
 from ash.egress import parse as parse_network
+from ash.limits import AskedLimits, Limits, cap
 from ash.model import Message, Session, SessionSettings, StoredAgent, StoredSession
 from ash.protocol import Branch, Open, Query, Resume
-from ash.sandbox.limits import AskedLimits, Limits, cap
 from ash.sandbox.sandbox import PoolKey, SandboxSpec
 
 # What a session's owner may set at any time: the engine's name for it, and the API's.

@@ -4,7 +4,7 @@ import errno
 import shutil
 from pathlib import Path
 
-from ash.sandbox.limits import cgroupfs
+from ash.limits import cgroupfs
 
 FILES = {
     "memory": {"memory.max": "max", "memory.events": "oom 0\noom_kill 0\n", "memory.swap.max": "0"},

@@ -8,6 +8,7 @@ from trio.testing import memory_stream_pair
 
 from ash.egress import PUBLIC
 from ash.errors import Unavailable
+from ash.limits import Limits
 from ash.protocol import (
     EngineExited,
     EngineMessage,
@@ -23,7 +24,6 @@ from ash.protocol import (
     decode_command,
     encode,
 )
-from ash.sandbox.limits import Limits
 from ash.sandbox.link import Link
 from ash.sandbox.sandbox_process import Runtime
 

@@ -14,6 +14,7 @@ from msgspec import Raw
 from trio.testing import memory_stream_pair
 
 from ash.egress import PUBLIC
+from ash.limits import Limits
 from ash.protocol import (
     EngineMessage,
     Exec,
@@ -31,7 +32,6 @@ from ash.protocol import (
     decode_command,
     encode,
 )
-from ash.sandbox.limits import Limits
 from ash.sandbox.link import Link
 from ash.sandbox.pool import Capacity, Pool
 from ash.sandbox.sandbox import SandboxDependencies

@@ -5,8 +5,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from ash.errors import Conflict, Unavailable
+from ash.limits import Limits
 from ash.protocol import Open
-from ash.sandbox.limits import Limits
 
 PLAIN = Open(session_id="")
 

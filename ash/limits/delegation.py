@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
-from ash.sandbox.limits import cgroupfs
+from ash.limits import cgroupfs
 
 CONTROLLERS = ("cpu", "memory", "pids")
 

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from ash.sandbox.limits.hierarchies import own_cgroups
+from ash.limits.detect import own_cgroups
 
 HYBRID_MOUNTS = """\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755

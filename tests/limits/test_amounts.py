@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from ash.sandbox.limits import AskedLimits, Limits, cap
+from ash.limits import AskedLimits, Limits, cap
 
 MOST = Limits(memory_mb=4096, cpu_percent=200, disk_mb=2048, max_processes=512)
 

@@ -6,8 +6,8 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from ash.sandbox.limits import cgroupfs
-from ash.sandbox.limits.amounts import MB, Limits
+from ash.limits import cgroupfs
+from ash.limits.amounts import MB, Limits
 
 # A cage has a folder for each part that the machine has; in version 2 all are the same one.
 # `kill` is where a write ends all that is in it: version 2 has it, with controllers or without.

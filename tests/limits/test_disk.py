@@ -3,9 +3,9 @@ import os
 import pytest
 import trio
 
-from ash.sandbox.limits import DiskSweep, disk
-from ash.sandbox.limits.amounts import MB
-from ash.sandbox.limits.usage import MAX_DEPTH
+from ash.limits import DiskSweep, disk
+from ash.limits.amounts import MB
+from ash.limits.disk import MAX_DEPTH
 
 OVER = "The agent went over its disk limit of 1 MB"
 

@@ -8,10 +8,10 @@ from subprocess import PIPE
 import pytest
 import trio
 
-from ash.sandbox.limits import delegation, open_resource_groups
-from ash.sandbox.limits.detect import CgroupSupport
-from ash.sandbox.limits.drivers import V2
-from ash.sandbox.limits.leftovers import RECORD, OwnedCgroups, sweep_leftovers
+from ash.limits import delegation, open_resource_groups
+from ash.limits.cgroup_versions import V2
+from ash.limits.detect import CgroupSupport
+from ash.limits.resource_groups import RECORD, OwnedCgroups, sweep_leftovers
 from tests.support.processes import alive
 
 DAEMON = [sys.executable, Path(__file__).with_name("killed_daemon.py")]

@@ -1,5 +1,6 @@
 """Finds out what the machine gives for limits, by trying."""
 
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,12 +8,74 @@ from uuid import uuid4
 
 from msgspec import Struct
 
-from ash.sandbox.limits import cgroupfs, delegation
-from ash.sandbox.limits.amounts import Limits
-from ash.sandbox.limits.drivers import V1, V2, CgroupVersion, Controller
-from ash.sandbox.limits.entering import joining_prefix
-from ash.sandbox.limits.hierarchies import Own, own_cgroups
-from ash.sandbox.limits.killing import end
+from ash.limits import cgroupfs, delegation
+from ash.limits.amounts import Limits
+from ash.limits.cgroup_versions import V1, V2, CgroupVersion, Controller
+from ash.limits.cgroupfs import end_groups
+from ash.limits.resource_group import joining_prefix
+
+
+class Own(Struct, frozen=True):
+    """The daemon's own cgroup in each hierarchy that is mounted: `v1` by controller."""
+
+    v1: Mapping[str, Path]
+    v2: Path | None
+
+
+class _Mount(Struct, frozen=True):
+    root: str
+    point: str
+    controllers: frozenset[str] | None
+
+    def folder(self, path: str) -> Path | None:
+        """Where the cgroup `path` is seen; None if this mount shows another part of the tree."""
+        root = self.root.rstrip("/")
+        if path != root and not path.startswith(f"{root}/"):
+            return None
+        return Path(self.point + path.removeprefix(root))
+
+
+def own_cgroups(cgroup: str, mountinfo: str) -> Own:
+    """From the texts of /proc/self/cgroup and /proc/self/mountinfo, see cgroups(7)."""
+    mounts = [mount for line in mountinfo.splitlines() if (mount := _mount(line))]
+    v1: dict[str, Path] = {}
+    v2 = None
+    for line in cgroup.splitlines():
+        _, names, path = line.split(":", 2)
+        if not names:
+            v2 = _find(mounts, None, path)
+        for name in filter(None, names.split(",")):
+            if folder := _find(mounts, name, path):
+                v1[name] = folder
+    return Own(v1, v2)
+
+
+def _find(mounts: list[_Mount], controller: str | None, path: str) -> Path | None:
+    """`controller` None stands for the hierarchy of version 2."""
+    for mount in mounts:
+        named = mount.controllers
+        fits = named is None if controller is None else named is not None and controller in named
+        if fits and (folder := mount.folder(path)):
+            return folder
+    return None
+
+
+def _mount(line: str) -> _Mount | None:
+    """`id parent dev root point options … - type source superoptions`, see proc(5)."""
+    before, _, after = line.partition(" - ")
+    root, point = (_unescape(word) for word in before.split()[3:5])
+    kind, _, options = after.split(maxsplit=2)
+    match kind:
+        case "cgroup":
+            return _Mount(root, point, frozenset(options.split(",")))
+        case "cgroup2":
+            return _Mount(root, point, None)
+    return None
+
+
+def _unescape(word: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), word)
+
 
 # Names of groups of ours: anything else in a hierarchy is left alone.
 PREFIX = "ash-"
@@ -99,7 +162,7 @@ def _tried(
         if "memory" in probe and _swaps_unlimited(version, probe["memory"]):
             missing.append("swap is not limited: the kernel has no counter for it")
     finally:
-        end({controller: parent / name for controller, parent in parents.items()})
+        end_groups({controller: parent / name for controller, parent in parents.items()})
     works = {controller: parents[controller] for controller in probe}
     return _ground(version, works, controllers, missing)
 

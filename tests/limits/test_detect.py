@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from ash.sandbox.limits import cgroupfs, delegation
-from ash.sandbox.limits.detect import detect
+from ash.limits import cgroupfs, delegation
+from ash.limits.detect import detect
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_detect_on_this_machine(support):
 def test_detect_leaves_nothing_of_its_trial(monkeypatch):
     """What is made to try is removed again."""
     trial = uuid4()
-    monkeypatch.setattr("ash.sandbox.limits.detect.uuid4", lambda: trial)
+    monkeypatch.setattr("ash.limits.detect.uuid4", lambda: trial)
     parents = detect().parents.values()
     assert [] == [left for parent in parents for left in parent.glob(f"*{trial.hex[:8]}*")]
 

@@ -5,11 +5,11 @@ from tempfile import TemporaryDirectory
 import pytest
 import trio
 
-from ash.sandbox.limits import Limits
-from ash.sandbox.limits.amounts import MB
-from ash.sandbox.limits.cage import ResourceGroup
-from ash.sandbox.limits.drivers import V2
-from tests.sandbox.limits.conftest import SMALL
+from ash.limits import Limits
+from ash.limits.amounts import MB
+from ash.limits.cgroup_versions import V2
+from ash.limits.resource_group import ResourceGroup
+from tests.limits.conftest import SMALL
 
 # More than SMALL allows, and no more than any machine has.
 EAT = "/usr/bin/head -c 200M /dev/zero | /usr/bin/tail -c 200M >/dev/null; exit ${PIPESTATUS[1]}"

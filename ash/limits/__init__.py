@@ -4,10 +4,10 @@
 the disk. docs/decisions/0008-limits.md says why.
 """
 
-from ash.sandbox.limits.amounts import AskedLimits, Limits, cap
-from ash.sandbox.limits.cage import ResourceGroup
-from ash.sandbox.limits.cages import ResourceGroups, open_resource_groups
-from ash.sandbox.limits.disk import DiskSweep
+from ash.limits.amounts import AskedLimits, Limits, cap
+from ash.limits.disk import DiskSweep
+from ash.limits.resource_group import ResourceGroup
+from ash.limits.resource_groups import ResourceGroups, open_resource_groups
 
 __all__ = [
     "AskedLimits",

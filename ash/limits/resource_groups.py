@@ -1,16 +1,23 @@
-"""The daemon's own groups, which its lock keeps, and those that a daemon without a lock left."""
+"""All cages of a daemon."""
 
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
-from ash.sandbox.limits import cgroupfs, delegation, killing
-from ash.sandbox.limits.detect import PREFIX, CgroupSupport
-from ash.sandbox.limits.drivers import Controller
+import trio
+
+from ash.limits import cgroupfs, delegation
+from ash.limits.amounts import Limits
+from ash.limits.cgroup_versions import Controller
+from ash.limits.detect import PREFIX, CgroupSupport, detect
+from ash.limits.resource_group import ResourceGroup, make
+from ash.log import get_logger
 
 # In the data directory: where its last daemon had its groups. One that was started elsewhere
 # had others than this one has.
@@ -42,7 +49,7 @@ class OwnedCgroups:
 
     def leave(self) -> bool:
         """Kills and removes all of it; False if something withstood."""
-        gone = killing.end(self.folders)
+        gone = cgroupfs.end_groups(self.folders)
         for lock in self._locks:
             os.close(lock)
         self._locks.clear()
@@ -72,7 +79,7 @@ def _sweep(folder: Path) -> bool:
     except BlockingIOError:
         return False
     else:
-        return killing.end(_parts(folder))
+        return cgroupfs.end_groups(_parts(folder))
     finally:
         os.close(lock)
 
@@ -119,3 +126,57 @@ def _recorded(data_dir: Path) -> Iterable[Path]:
 def _beside(parents: Iterable[Path]) -> Iterable[Path]:
     for parent in set(parents):
         yield from parent.glob(f"{PREFIX}*")
+
+
+log = get_logger()
+
+
+class ResourceGroups:
+    """Made by `open_resource_groups`. `name` and `missing` say what the limits are worth here."""
+
+    def __init__(self, support: CgroupSupport, folders: dict[Controller, Path]) -> None:
+        self.name = support.name
+        self.missing = support.missing
+        self._version = support.version
+        self._folders = folders
+        self._ids = count(1)
+
+    @asynccontextmanager
+    async def open(self, limits: Limits) -> AsyncIterator[ResourceGroup]:
+        """A cage for as long as the context lasts; then everything in it is dead.
+
+        Raises OSError if the kernel gives no more of them.
+        """
+        name = str(next(self._ids))
+        folders = {controller: folder / name for controller, folder in self._folders.items()}
+        with trio.CancelScope(shield=True):
+            group = await trio.to_thread.run_sync(make, self._version, folders, limits)
+        try:
+            yield group
+        finally:
+            group.kill()
+            with trio.CancelScope(shield=True):
+                if not await group.remove():
+                    log.error("cage.left", group=name, processes=sorted(group.processes()))
+
+
+@asynccontextmanager
+async def open_resource_groups(
+    data_dir: Path, support: CgroupSupport | None = None, *, systemd: bool = True
+) -> AsyncIterator[ResourceGroups]:
+    """The daemon's cages, after what an earlier one left is dead and removed.
+
+    `data_dir` exists and is locked by the caller; without `systemd` that is asked for nothing.
+    Raises OSError if there is no room for them.
+    """
+    if support is None:
+        support = await trio.to_thread.run_sync(partial(detect, systemd=systemd))
+    for folder in await trio.to_thread.run_sync(sweep_leftovers, support, data_dir):
+        log.warning("cages.swept", folder=str(folder))
+    owned = await trio.to_thread.run_sync(OwnedCgroups, support, data_dir)
+    try:
+        yield ResourceGroups(support, owned.folders)
+    finally:
+        with trio.CancelScope(shield=True):
+            if not await trio.to_thread.run_sync(owned.leave):
+                log.error("cages.left", folders=sorted({str(f) for f in owned.folders.values()}))

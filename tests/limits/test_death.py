@@ -5,8 +5,8 @@ import time
 import pytest
 import trio
 
-from ash.sandbox.limits import Limits, killing, open_resource_groups
-from ash.sandbox.limits.detect import CgroupSupport
+from ash.limits import Limits, cgroupfs, open_resource_groups
+from ash.limits.detect import CgroupSupport
 from tests.support.processes import alive
 
 # Double-forked, in a session of its own, deaf to every signal that can be refused, and started
@@ -111,7 +111,7 @@ def test_kill_spares_whom_it_can_not_name(tmp_path, monkeypatch):
     killed = []
     monkeypatch.setattr(os, "kill", lambda pid, _: killed.append(pid))
     (tmp_path / "cgroup.procs").write_text("0\n7\n0\n")
-    killing.kill({"memory": tmp_path})
+    cgroupfs.kill({"memory": tmp_path})
     assert [7] == killed
 
 
@@ -127,14 +127,14 @@ def test_kill_one_by_one_lets_nobody_start_another(tmp_path):
     """While they are killed in turn, the others can't fork faster than that."""
     (tmp_path / "pids.max").write_text("200")
     (tmp_path / "cgroup.procs").touch()
-    killing.kill({"pids": tmp_path})
+    cgroupfs.kill({"pids": tmp_path})
     assert "0" == (tmp_path / "pids.max").read_text()
 
 
 def test_end_gives_up_after_its_time(tmp_path, monkeypatch):
     """What nobody can kill is reported, and does not hold the daemon up."""
-    monkeypatch.setattr(killing, "populated", lambda _: True)
-    assert not killing.end({"memory": tmp_path}, seconds=0.01)
+    monkeypatch.setattr(cgroupfs, "populated", lambda _: True)
+    assert not cgroupfs.end_groups({"memory": tmp_path}, seconds=0.01)
 
 
 def wait_full(group):

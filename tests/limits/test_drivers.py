@@ -1,7 +1,7 @@
 import pytest
 
-from ash.sandbox.limits import Limits
-from ash.sandbox.limits.drivers import V1, V2, OomCounts
+from ash.limits import Limits
+from ash.limits.cgroup_versions import V1, V2, OomCounts
 
 LIMITS = Limits(memory_mb=100, cpu_percent=150, disk_mb=1, max_processes=40)
 

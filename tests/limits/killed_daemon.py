@@ -10,7 +10,7 @@ from subprocess import PIPE
 
 import trio
 
-from ash.sandbox.limits import Limits, open_resource_groups
+from ash.limits import Limits, open_resource_groups
 
 STAYS = "trap '' TERM HUP INT; echo $$; exec sleep 1000"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ash.sandbox.limits.usage import MAX_DEPTH, TooDeep, entry_sizes, unlinked_sizes
+from ash.limits.disk import MAX_DEPTH, TooDeep, entry_sizes, unlinked_sizes
 
 KB = 1024
 

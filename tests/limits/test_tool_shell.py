@@ -1,8 +1,8 @@
 from pathlib import Path
 
-import ash.sandbox.limits
+import ash.limits
 
-SHELL = Path(ash.sandbox.limits.__file__).parent / "bin" / "bash"
+SHELL = Path(ash.limits.__file__).parent / "bin" / "bash"
 
 # Each takes 12 MB: the engine has 20.
 TOOL = "for i in 1 2 3 4 5 6 7 8 9; do head -c 12M /dev/zero | tail -c 12M >/dev/null & done; wait"

@@ -2,14 +2,14 @@
 # Runs the tests of limits under a kernel of its own that has cgroups of version 2 and no others:
 # Debian's user-mode Linux, an ordinary process, on this machine's files. Needs Debian on x86-64.
 #
-#     tests/sandbox/limits/on-cgroup2.sh [command …]
+#     tests/limits/on-cgroup2.sh [command …]
 set -eu
 
 root=$(cd "$(dirname "$0")/../../.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ash-user-mode-linux
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-[ $# -gt 0 ] || set -- .venv/bin/python -m pytest -q --basetemp="$work/tmp/pytest" tests/sandbox/limits
+[ $# -gt 0 ] || set -- .venv/bin/python -m pytest -q --basetemp="$work/tmp/pytest" tests/limits
 
 if [ ! -x "$cache/usr/bin/linux.uml" ]; then
     mkdir -p "$cache"

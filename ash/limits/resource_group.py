@@ -1,13 +1,63 @@
 """One sandbox's cage: what it may take, what it took too much of, and how all of it ends."""
 
+import os
+import resource
 from pathlib import Path
 
 import trio
 
-from ash.sandbox.limits import cgroupfs, killing
-from ash.sandbox.limits.amounts import Limits
-from ash.sandbox.limits.drivers import CgroupVersion, Folders, OomCounts
-from ash.sandbox.limits.entering import joining_prefix
+from ash.limits import cgroupfs
+from ash.limits.amounts import MB, Limits
+from ash.limits.cgroup_versions import CgroupVersion, Folders, OomCounts
+
+# The CLI has 40 files open when it works; some servers and test runners want a thousand and
+# more. With 64 processes that makes a quarter of a million, which a kernel bears.
+OPEN_FILES = 4096
+
+# When the machine itself is full, sandboxes are ended before the daemon that has all of them.
+# It is in thousandths of the memory, 1000 the most. `bin/bash` sets tools above their engine.
+_OOM_STEP, _OOM_MOST = 200, 1000
+
+# One `ulimit` each and no other options: what dash, bash and busybox agree on. Files are in
+# units of 512 bytes, memory in KiB. bash and dash call the limit of processes -u and -p.
+_SCRIPT = """\
+while [ "$1" != -- ]; do echo $$ > "$1" || exit 125; shift; done
+echo "$2" > /proc/self/oom_score_adj
+ulimit -c 0; ulimit -n "$3"; ulimit -f "$4"
+[ -z "$5" ] || ulimit -d "$5"
+[ -z "$6" ] || ulimit -u "$6" 2>/dev/null || ulimit -p "$6"
+shift 6
+exec "$@"
+"""
+
+
+def joining_prefix(folders: Folders, limits: Limits) -> list[str]:
+    """A prefix to a command: it runs inside of the cgroups from before its first instruction.
+
+    It must be run as the daemon's user; who becomes another user does so behind it. Exits with
+    125 if it can't get in: then the command does not run. For what has no cgroup there is a
+    limit for each process (memory) or user (processes, if not root).
+    """
+    groups = [str(folder / "cgroup.procs") for folder in dict.fromkeys(folders.values())]
+    blocks = str(limits.disk_mb * MB // 512)
+    memory = "" if "memory" in folders else str(limits.memory_mb * MB // 1024)
+    processes = "" if "pids" in folders else str(limits.max_processes)
+    amounts = (_oom_score(), str(_open_files()), blocks, memory, processes)
+    return ["/bin/sh", "-c", _SCRIPT, "cage", *groups, "--", *amounts]
+
+
+def _oom_score() -> str:
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    return str(min(own + _OOM_STEP, _OOM_MOST))
+
+
+def _open_files() -> int:
+    """What may be asked for: only root may raise a hard limit."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if os.geteuid() == 0 or hard == resource.RLIM_INFINITY:
+        return OPEN_FILES
+    return min(OPEN_FILES, hard)
+
 
 # How often a cage is looked at that is to become empty: often at first, as most are at once.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
@@ -36,18 +86,18 @@ class ResourceGroup:
 
     def kill(self) -> None:
         """SIGKILL to all in it, children that left their session or parent included."""
-        killing.kill(self._folders)
+        cgroupfs.kill(self._folders)
 
     async def empty(self) -> None:
         """Returns once there is no process in it."""
         pause = _FIRST_PAUSE
-        while killing.populated(self._folders):
+        while cgroupfs.populated(self._folders):
             await trio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def remove(self) -> bool:
         """Kills what is left and removes the cage; False if it withstood END_SECONDS."""
-        return await trio.to_thread.run_sync(killing.end, self._folders)
+        return await trio.to_thread.run_sync(cgroupfs.end_groups, self._folders)
 
     def processes(self) -> set[int]:
         """The ids of all in it, threads not among them."""
@@ -100,7 +150,7 @@ def make(version: CgroupVersion, folders: Folders, limits: Limits) -> ResourceGr
             cgroupfs.make(folder)
         _set(version, folders, limits)
     except OSError:
-        killing.end(folders)
+        cgroupfs.end_groups(folders)
         raise
     return ResourceGroup(version, folders, limits)
 

@@ -5,8 +5,8 @@ from subprocess import PIPE
 import pytest
 import trio
 
-from ash.sandbox.limits import Limits, open_resource_groups
-from ash.sandbox.limits.detect import detect
+from ash.limits import Limits, open_resource_groups
+from ash.limits.detect import detect
 from tests.support.cgroups import FakeTree
 
 # What the tests use of it; nothing that is started here needs more.

@@ -19,9 +19,9 @@ from ash.data_dir import AGENTS, FOLDERS
 from ash.errors import BadRequest, NotFound
 from ash.limits import AskedLimits
 from ash.model import Agent, StoredAgent
-from ash.sandbox.disk_words import disk_in_words
-from ash.sandbox.tree import copy_tree, remove_tree
 from ash.store import Store
+from ash.workspaces.copy import copy_tree, remove_tree
+from ash.workspaces.disk_errors import disk_in_words
 
 PROMPT_FILE = "CLAUDE.md"
 

@@ -26,7 +26,6 @@ from ash.sandbox.pool import Capacity, Pool
 from ash.sandbox.process import Spawner
 from ash.sandbox.sandbox import SandboxDependencies
 from ash.sandbox.sandbox_process import Runtime
-from ash.sandbox.workspace import Workspaces
 from ash.sessions.cloud import SessionSnapshots
 from ash.sessions.cloud_opening import open_session_snapshots
 from ash.sessions.dependencies import SessionDependencies
@@ -35,6 +34,7 @@ from ash.sessions.ledger import StoredSandboxRecords
 from ash.sessions.service import Sessions
 from ash.sessions.session_spec import ServerRules
 from ash.store import Store, open_store
+from ash.workspaces.workspaces import Workspaces
 
 log = get_logger()
 

@@ -13,9 +13,9 @@ from ash.data_dir import AGENTS, TRANSFERS
 from ash.keys import INITIAL_KEY_FILE, SECRET_FILE
 from ash.log import get_logger
 from ash.model import StoredAgent
-from ash.sandbox.tree import remove_tree
-from ash.sandbox.workspace import Workspaces
 from ash.store import Store
+from ash.workspaces.copy import remove_tree
+from ash.workspaces.workspaces import Workspaces
 
 log = get_logger()
 

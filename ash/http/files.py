@@ -11,9 +11,9 @@ from werkzeug.routing import BaseConverter
 from ash.http.responses import answer, asked
 from ash.http.uploads import read_uploads
 from ash.requests.pages import choice
-from ash.sandbox.files import OpenFile
-from ash.sandbox.workspace import FilesLocation
 from ash.sessions.files import SessionFiles
+from ash.workspaces.files import OpenFile
+from ash.workspaces.workspaces import FilesLocation
 
 # Read at once: a hop to a thread costs 0.1 ms, and no client takes more at a time.
 PIECE = 256 * 1024

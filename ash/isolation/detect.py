@@ -15,7 +15,7 @@ from ash.isolation import root, seccomp
 from ash.isolation.bubblewrap import Bubblewrap
 from ash.isolation.isolation import Bare, HostPaths, Isolation, IsolationLevel
 from ash.isolation.uids import Uids
-from ash.sandbox.tree import remove_tree
+from ash.workspaces.copy import remove_tree
 
 _APPARMOR = (
     "AppArmor forbids it to make user namespaces: load a profile for bwrap that has the rule"

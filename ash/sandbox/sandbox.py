@@ -18,11 +18,11 @@ from ash.limits import Limits
 from ash.log import get_logger
 from ash.model import LogLevel
 from ash.protocol import Exec, Open, Resume
-from ash.sandbox.disk_words import disk_refusal
 from ash.sandbox.environment import own_key, own_part
 from ash.sandbox.logs import Journal, LogSink
 from ash.sandbox.sandbox_process import Runtime, SandboxProcess, open_sandbox_process
-from ash.sandbox.workspace import UNINSTALLED, Workspaces
+from ash.workspaces.disk_errors import disk_refusal
+from ash.workspaces.workspaces import UNINSTALLED, Workspaces
 
 log = get_logger()
 

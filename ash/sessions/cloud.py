@@ -21,11 +21,10 @@ from ash.limits.amounts import MB
 from ash.log import get_logger
 from ash.model import Agent, Session, SessionSettings, StoredAgent, StoredSession
 from ash.sandbox.sandbox import PoolKey, SandboxSpec
-from ash.sandbox.snapshots.backups import Snapshots, SnapshotSource, Unusable
-from ash.sandbox.snapshots.layout import Manifest, Subject
-from ash.sandbox.snapshots.store import StoreFailed
-from ash.sandbox.snapshots.uploader import Uploader
 from ash.store import Store
+from ash.workspaces.snapshots.snapshot_store import Manifest, StoreFailed, Subject
+from ash.workspaces.snapshots.snapshots import Snapshots, SnapshotSource, Unusable
+from ash.workspaces.snapshots.uploader import Uploader
 
 log = get_logger()
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from ash.clock import Clock
 from ash.data_dir import TRANSFERS
 from ash.errors import StartError
-from ash.sandbox.snapshots.backups import Snapshots
-from ash.sandbox.snapshots.store import StoreFailed
 from ash.sessions.cloud import SessionSnapshots
 from ash.store import Store
+from ash.workspaces.snapshots.snapshot_store import StoreFailed
+from ash.workspaces.snapshots.snapshots import Snapshots
 
 
 @asynccontextmanager
@@ -25,14 +25,14 @@ async def open_session_snapshots(
         yield None
         return
     try:
-        from ash.sandbox.snapshots import cloud
+        from ash.workspaces.snapshots import object_store
     except ImportError:
         raise StartError('snapshot_url needs two more packages: install "ash[snapshots]"') from None
     try:
-        opened = cloud.connect(url)
+        opened = object_store.connect(url)
     except StoreFailed as error:
         raise StartError(f"snapshot_url: {error}") from None
-    async with cloud.running(opened) as opened_store:
+    async with object_store.running(opened) as opened_store:
         snapshots = Snapshots(opened_store, data_dir / TRANSFERS, clock.now)
         yield SessionSnapshots(
             store, snapshots, data_dir, clock=clock, owner=owner, disk_mb=disk_mb

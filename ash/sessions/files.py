@@ -8,11 +8,11 @@ import trio
 from msgspec import UNSET, Struct, UnsetType
 
 from ash.errors import AshError, BadRequest, Conflict, NotFound, TooLarge
-from ash.sandbox.beneath import checked_path
-from ash.sandbox.files import OpenFile, check_link, delete_file, open_file, write_file
-from ash.sandbox.listing import FileListing, list_files
-from ash.sandbox.workspace import FilesLocation, Workspaces
 from ash.store import Store
+from ash.workspaces.files import OpenFile, check_link, delete_file, open_file, write_file
+from ash.workspaces.listing import FileListing, list_files
+from ash.workspaces.safe_open import checked_path
+from ash.workspaces.workspaces import FilesLocation, Workspaces
 
 T = TypeVar("T")
 

@@ -18,11 +18,11 @@ from ash.http.app import make_app
 from ash.http.services import Services
 from ash.keys import ApiKeys
 from ash.model import Session, SessionSettings, StoredSession
-from ash.sandbox import listing
-from ash.sandbox.workspace import Workspaces
 from ash.sessions import files
 from ash.sessions.files import SessionFiles
 from ash.store import open_store
+from ash.workspaces import listing
+from ash.workspaces.workspaces import Workspaces
 
 NOW = "2026-01-02T03:04:05.678Z"
 KEYS = {"default": "key-of-default", "other": "key-of-other"}
@@ -556,7 +556,7 @@ async def test_session_that_moves_between_two_looks_is_found(api, monkeypatch):
             workspace.parent.rename(live)
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
 
-    monkeypatch.setattr("ash.sandbox.workspace.open_folder", open_folder)
+    monkeypatch.setattr("ash.workspaces.workspaces.open_folder", open_folder)
     status, found = await api.ask()
     assert (200, "sandbox") == (status, found["source"])
 

@@ -9,7 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 from ash.errors import BadRequest, EngineFailed, Unavailable
 from ash.protocol import Open
 from ash.sandbox.sandbox import EARLY_LINES, PoolKey, Sandbox, SandboxDependencies, SandboxSpec
-from ash.sandbox.workspace import Workspaces
+from ash.workspaces.workspaces import Workspaces
 from tests.support.pool import NETWORK, RUNTIME, SMALL
 
 START_TIMEOUT, SCRIPT_TIMEOUT = 60.0, 300.0

@@ -36,13 +36,13 @@ from ash.sandbox.link import Link
 from ash.sandbox.pool import Capacity, Pool
 from ash.sandbox.sandbox import SandboxDependencies
 from ash.sandbox.sandbox_process import Runtime
-from ash.sandbox.workspace import Workspaces
 from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.ledger import StoredSandboxRecords
 from ash.sessions.service import Sessions
 from ash.sessions.session_spec import ServerRules
 from ash.store import Store
 from ash.store.sqlite import SqliteDriver
+from ash.workspaces.workspaces import Workspaces
 
 OWNER = "standalone"
 LIMITS = Limits(memory_mb=64, cpu_percent=50, disk_mb=16, max_processes=30)

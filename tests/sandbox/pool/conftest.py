@@ -7,7 +7,7 @@ from ash.errors import Unavailable
 from ash.protocol import Open
 from ash.sandbox.pool import Capacity, Pool
 from ash.sandbox.sandbox import PoolKey, SandboxDependencies, SandboxSpec
-from ash.sandbox.workspace import Workspaces
+from ash.workspaces.workspaces import Workspaces
 from tests.support.pool import NETWORK, RUNTIME, SMALL, MemorySandboxRecords
 
 PLAIN = Open(session_id="")

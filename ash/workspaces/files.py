@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from secrets import token_hex
 
 from ash.errors import BadRequest, Conflict, NotFound, Unavailable
-from ash.sandbox.beneath import FOLDER, open_beneath
-from ash.sandbox.disk_words import disk_in_words
+from ash.workspaces.disk_errors import disk_in_words
+from ash.workspaces.safe_open import FOLDER, open_beneath
 
 
 class OpenFile:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ash.errors import BadRequest
 from ash.log import get_logger
-from ash.sandbox.disk_words import disk_in_words
+from ash.workspaces.disk_errors import disk_in_words
 
 log = get_logger()
 

@@ -11,7 +11,7 @@ from typing import IO, cast
 
 from msgspec import Struct
 
-from ash.sandbox.snapshots.tree import TreeEntry, TreeListing, Unfit, cost, listing, walk
+from ash.workspaces.snapshots.walk import TreeEntry, TreeListing, Unfit, cost, listing, walk
 
 # zstd's own default: 200 MB/s and more on one core, text to about a third.
 LEVEL = 3

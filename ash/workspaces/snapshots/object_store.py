@@ -13,7 +13,7 @@ import trio_asyncio
 from obstore.exceptions import BaseError
 from obstore.store import ObjectStore, from_url
 
-from ash.sandbox.snapshots.store import Missing, Stored, StoreFailed
+from ash.workspaces.snapshots.snapshot_store import Missing, Stored, StoreFailed
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 import os
 import subprocess
 
-from ash.sandbox.snapshots.beside import ARGV
+from ash.workspaces.snapshots.worker_process import ARGV
 from tests.support.daemon import PATIENCE
 
 

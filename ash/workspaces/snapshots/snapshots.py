@@ -12,12 +12,20 @@ import trio
 from msgspec import Raw, Struct
 
 from ash.log import get_logger
-from ash.sandbox.snapshots.beside import run_in_worker
-from ash.sandbox.snapshots.layout import ARCHIVE, MANIFEST, Manifest, Subject
-from ash.sandbox.snapshots.pack import Packed
-from ash.sandbox.snapshots.store import Missing, SnapshotStore, Stored, StoreFailed
-from ash.sandbox.snapshots.work import JobBroken, JobDone, JobRefused, Pack, Unpack
-from ash.sandbox.tree import remove_tree
+from ash.workspaces.copy import remove_tree
+from ash.workspaces.snapshots.jobs import JobBroken, JobDone, JobRefused, Pack, Unpack
+from ash.workspaces.snapshots.pack import Packed
+from ash.workspaces.snapshots.snapshot_store import (
+    ARCHIVE,
+    MANIFEST,
+    Manifest,
+    Missing,
+    SnapshotStore,
+    Stored,
+    StoreFailed,
+    Subject,
+)
+from ash.workspaces.snapshots.worker_process import run_in_worker
 
 log = get_logger()
 

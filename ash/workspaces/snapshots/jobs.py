@@ -5,9 +5,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from ash.sandbox.snapshots.pack import Packed, pack
-from ash.sandbox.snapshots.tree import REBUILDABLE, Unfit, listing
-from ash.sandbox.snapshots.unpack import Damaged, unpack
+from ash.workspaces.snapshots.pack import Packed, pack
+from ash.workspaces.snapshots.unpack import Damaged, unpack
+from ash.workspaces.snapshots.walk import REBUILDABLE, Unfit, listing
 
 
 class Pack(Struct, tag=True, kw_only=True):

@@ -5,11 +5,10 @@ import pytest
 import trio
 from msgspec import Raw
 
-from ash.sandbox.snapshots import backups as module
-from ash.sandbox.snapshots.backups import KEEP, KEEP_SECONDS, SnapshotSource, Unusable
-from ash.sandbox.snapshots.layout import Subject
-from ash.sandbox.snapshots.store import StoreFailed
-from tests.sandbox.snapshots.conftest import MB, TOPS
+from ash.workspaces.snapshots import snapshots as module
+from ash.workspaces.snapshots.snapshot_store import StoreFailed, Subject
+from ash.workspaces.snapshots.snapshots import KEEP, KEEP_SECONDS, SnapshotSource, Unusable
+from tests.workspaces.snapshots.conftest import MB, TOPS
 
 
 @pytest.fixture
@@ -189,7 +188,7 @@ async def test_files_that_are_gone_are_not_uploaded(kept):
 
 async def test_packer_that_breaks_is_worth_another_try(kept, monkeypatch):
     """It was killed, or the disk is full: that is no fault of the files."""
-    monkeypatch.setattr("ash.sandbox.snapshots.beside.ARGV", ("false",))
+    monkeypatch.setattr("ash.workspaces.snapshots.worker_process.ARGV", ("false",))
     with pytest.raises(OSError, match="the packer ended with 1"):
         await kept.save()
     assert [] == list(kept.scratch.iterdir())
@@ -197,7 +196,7 @@ async def test_packer_that_breaks_is_worth_another_try(kept, monkeypatch):
 
 async def test_cancelled_save_leaves_nothing(kept, monkeypatch):
     """Its process is killed, its files are removed."""
-    monkeypatch.setattr("ash.sandbox.snapshots.beside.ARGV", ("sleep", "60"))
+    monkeypatch.setattr("ash.workspaces.snapshots.worker_process.ARGV", ("sleep", "60"))
     with trio.fail_after(5):
         with trio.move_on_after(0.1) as scope:
             await kept.save()

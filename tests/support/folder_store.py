@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import trio
 
-from ash.sandbox.snapshots.store import Missing, Stored, StoreFailed
+from ash.workspaces.snapshots.snapshot_store import Missing, Stored, StoreFailed
 
 # No part of a key begins so: what is being written is not there yet.
 _UNFINISHED = "~"

@@ -6,9 +6,9 @@ import time
 import pytest
 import trio
 
-from ash.sandbox.snapshots.cloud import PART_BYTES, connect, running
-from ash.sandbox.snapshots.folder import FolderStore
-from ash.sandbox.snapshots.store import Missing, StoreFailed
+from ash.workspaces.snapshots.object_store import PART_BYTES, connect, running
+from ash.workspaces.snapshots.snapshot_store import Missing, StoreFailed
+from tests.support.folder_store import FolderStore
 from tests.support.gcs import running_gcs
 from tests.support.s3 import BUCKET, running_s3
 

@@ -10,8 +10,8 @@ from functools import partial
 import pytest
 
 from ash.errors import BadRequest, NotFound, Unavailable
-from ash.sandbox import workspace
-from ash.sandbox.workspace import Workspaces
+from ash.workspaces import workspaces
+from ash.workspaces.workspaces import Workspaces
 from tests.support.read_only import immutable
 
 
@@ -181,7 +181,7 @@ def test_folder_has_its_name_when_it_is_whole(workspaces, source, data_dir, monk
 
         return spy
 
-    monkeypatch.setattr(workspace, "copy_tree", spied(workspace.copy_tree, "sandboxes"))
+    monkeypatch.setattr(workspaces, "copy_tree", spied(workspaces.copy_tree, "sandboxes"))
     workspaces.prepare("one", source)
     monkeypatch.setattr(subprocess, "run", spied(subprocess.run, "sessions"))
     workspaces.fork("one", "fork")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ash.errors import BadRequest
-from ash.sandbox import beneath
-from ash.sandbox.beneath import FOLDER, checked_path, open_beneath, open_folder
+from ash.workspaces import safe_open
+from ash.workspaces.safe_open import FOLDER, checked_path, open_beneath, open_folder
 
 SECRET = "secret"
 LEADS_OUT = {errno.EXDEV, errno.ELOOP}
@@ -39,13 +39,13 @@ def root(workspace):
 def resolver(request, monkeypatch):
     """Both ways to open: by openat2, and one component at a time."""
     by_kernel = request.param == "kernel"
-    monkeypatch.setattr(beneath, "_kernel_resolves", lambda: by_kernel)
+    monkeypatch.setattr(safe_open, "_kernel_resolves", lambda: by_kernel)
     return request.param
 
 
 @pytest.fixture
 def kernel(monkeypatch):
-    monkeypatch.setattr(beneath, "_kernel_resolves", lambda: True)
+    monkeypatch.setattr(safe_open, "_kernel_resolves", lambda: True)
 
 
 def read(root, path):
@@ -134,7 +134,7 @@ def test_path_that_is_not_below_a_folder_is_refused(path, reason):
 
 def test_kernel_of_this_machine_resolves():
     """The tests below try the real openat2, and not the second way twice."""
-    assert beneath._kernel_resolves()
+    assert safe_open._kernel_resolves()
 
 
 def test_file_below_is_opened(root, resolver):
@@ -225,7 +225,7 @@ def test_link_inside_is_followed_by_the_kernel(root, workspace, kernel, target, 
 
 def test_link_inside_is_refused_without_the_kernel(root, workspace, monkeypatch):
     """Where nobody can say where a link leads, none is followed."""
-    monkeypatch.setattr(beneath, "_kernel_resolves", lambda: False)
+    monkeypatch.setattr(safe_open, "_kernel_resolves", lambda: False)
     (workspace / "link").symlink_to("sub")
     (workspace / "sub" / "link").symlink_to("file")
     assert errno.ELOOP == refusal(root, "link/file")

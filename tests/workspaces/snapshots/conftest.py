@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from msgspec import Raw
 
-from ash.sandbox.snapshots.backups import Snapshots, SnapshotSource
-from ash.sandbox.snapshots.folder import FolderStore
-from ash.sandbox.snapshots.layout import Subject
+from ash.workspaces.snapshots.snapshot_store import Subject
+from ash.workspaces.snapshots.snapshots import Snapshots, SnapshotSource
+from tests.support.folder_store import FolderStore
 
 MB = 1024 * 1024
 TOPS = ("home", "workspace")

@@ -6,10 +6,10 @@ import stat
 
 import pytest
 
-from ash.sandbox.snapshots.pack import pack
-from ash.sandbox.snapshots.tree import LEAST_COST, MAX_DEPTH, REBUILDABLE, Unfit, listing
-from ash.sandbox.snapshots.unpack import unpack
-from tests.sandbox.snapshots.conftest import MB, TOPS
+from ash.workspaces.snapshots.pack import pack
+from ash.workspaces.snapshots.unpack import unpack
+from ash.workspaces.snapshots.walk import LEAST_COST, MAX_DEPTH, REBUILDABLE, Unfit, listing
+from tests.workspaces.snapshots.conftest import MB, TOPS
 
 
 @pytest.fixture

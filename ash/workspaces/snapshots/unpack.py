@@ -5,7 +5,7 @@ import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ash.sandbox.snapshots.tree import FOLDER_FLAGS, LEAST_COST, MAX_DEPTH
+from ash.workspaces.snapshots.walk import FOLDER_FLAGS, LEAST_COST, MAX_DEPTH
 
 CHUNK = 1024 * 1024
 

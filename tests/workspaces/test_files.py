@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from ash.errors import BadRequest, Conflict, NotFound, Unavailable
-from ash.sandbox import beneath, files
-from ash.sandbox.beneath import open_folder
-from ash.sandbox.files import check_link, delete_file, open_file, write_file
+from ash.workspaces import files, safe_open
+from ash.workspaces.files import check_link, delete_file, open_file, write_file
+from ash.workspaces.safe_open import open_folder
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def root(workspace):
 
 @pytest.fixture
 def without_kernel(monkeypatch):
-    monkeypatch.setattr(beneath, "_kernel_resolves", lambda: False)
+    monkeypatch.setattr(safe_open, "_kernel_resolves", lambda: False)
 
 
 def read(root, path):

@@ -6,8 +6,8 @@ import stat
 
 import pytest
 
-from ash.sandbox import copying
-from ash.sandbox.copying import copy
+from ash.workspaces import copy_program
+from ash.workspaces.copy_program import copy
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_copy_is_not_led_out_by_a_swap(source, copied, tmp_path, monkeypatch, wh
             (source / name).symlink_to(secret)
         return found
 
-    monkeypatch.setattr(copying.os, "stat", look_and_swap)
+    monkeypatch.setattr(copy_program.os, "stat", look_and_swap)
     assert [] == list(copied().iterdir())
 
 
@@ -133,7 +133,7 @@ def test_copy_stays_in_a_folder_that_is_moved(source, copied, tmp_path, monkeypa
             (source / "below").rename(tmp_path / "moved")
         return found
 
-    monkeypatch.setattr(copying.os, "listdir", list_and_move)
+    monkeypatch.setattr(copy_program.os, "listdir", list_and_move)
     assert "hello" == (copied() / "below" / "file").read_text()
 
 
@@ -148,7 +148,7 @@ def test_copy_leaves_out_what_vanishes(source, copied, monkeypatch):
         (source / "gone").unlink(missing_ok=True)
         return found
 
-    monkeypatch.setattr(copying.os, "listdir", list_and_delete)
+    monkeypatch.setattr(copy_program.os, "listdir", list_and_delete)
     assert {"stays"} == {path.name for path in copied().iterdir()}
 
 

@@ -13,10 +13,10 @@ from ash.data_dir import SANDBOXES, SESSIONS
 from ash.errors import NotFound
 from ash.isolation import HostPaths
 from ash.log import get_logger
-from ash.sandbox import copying
-from ash.sandbox.beneath import open_folder
-from ash.sandbox.disk_words import disk_in_words
-from ash.sandbox.tree import copy_tree, remove_tree
+from ash.workspaces import copy_program
+from ash.workspaces.copy import copy_tree, remove_tree
+from ash.workspaces.disk_errors import disk_in_words
+from ash.workspaces.safe_open import open_folder
 
 log = get_logger()
 
@@ -185,7 +185,7 @@ def _made_whole(root: Path) -> Iterator[Path]:
 
 def _copy_parts(source: Path, target: Path) -> None:
     parts = [str(source / name) for name in ("workspace", "home")]
-    copy = [sys.executable, "-I", "-S", copying.__file__, str(target), *parts]
+    copy = [sys.executable, "-I", "-S", copy_program.__file__, str(target), *parts]
     done = subprocess.run(copy, capture_output=True, text=True, check=False)
     if done.returncode:
         number, _, why = done.stderr.strip().partition(" ")

@@ -7,9 +7,9 @@ import tarfile
 import pytest
 import zstandard
 
-from ash.sandbox.snapshots.tree import LEAST_COST, MAX_DEPTH
-from ash.sandbox.snapshots.unpack import MAX_NAME, Damaged, unpack
-from tests.sandbox.snapshots.conftest import MB, TOPS
+from ash.workspaces.snapshots.unpack import MAX_NAME, Damaged, unpack
+from ash.workspaces.snapshots.walk import LEAST_COST, MAX_DEPTH
+from tests.workspaces.snapshots.conftest import MB, TOPS
 
 
 def member(name, kind=tarfile.REGTYPE, *, content=b"", link="", mode=0o644, mtime=0):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ash.sandbox import beneath, listing
-from ash.sandbox.beneath import open_folder
-from ash.sandbox.listing import list_files
+from ash.workspaces import listing, safe_open
+from ash.workspaces.listing import list_files
+from ash.workspaces.safe_open import open_folder
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_other_links_are_not_listed(workspace, listed):
 
 def test_links_are_left_out_without_the_kernel(workspace, listed, monkeypatch):
     """Where no link is followed, none is listed."""
-    monkeypatch.setattr(beneath, "_kernel_resolves", lambda: False)
+    monkeypatch.setattr(safe_open, "_kernel_resolves", lambda: False)
     make(workspace, "a/file")
     (workspace / "link").symlink_to("a/file")
     assert ["a/file"] == paths(listed())

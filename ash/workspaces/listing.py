@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from msgspec import Struct
 
 from ash.model import FileEntry, iso
-from ash.sandbox.beneath import FOLDER, open_beneath
+from ash.workspaces.safe_open import FOLDER, open_beneath
 
 # Other people's code and caches, by the thousand.
 LEFT_OUT = frozenset({"node_modules", ".git", "__pycache__"})

@@ -5,9 +5,8 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from ash.log import get_logger
-from ash.sandbox.snapshots.backups import Snapshots, SnapshotSource
-from ash.sandbox.snapshots.layout import Subject
-from ash.sandbox.snapshots.store import StoreFailed
+from ash.workspaces.snapshots.snapshot_store import StoreFailed, Subject
+from ash.workspaces.snapshots.snapshots import Snapshots, SnapshotSource
 
 log = get_logger()
 

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from ash.errors import BadRequest, Unavailable
-from ash.sandbox.tree import copy_tree, remove_tree
+from ash.workspaces.copy import copy_tree, remove_tree
 
 
 @pytest.fixture

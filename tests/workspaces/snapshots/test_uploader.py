@@ -5,10 +5,9 @@ import trio
 from msgspec import Raw
 from trio.testing import wait_all_tasks_blocked
 
-from ash.sandbox.snapshots.backups import SnapshotSource
-from ash.sandbox.snapshots.layout import Subject
-from ash.sandbox.snapshots.store import StoreFailed
-from ash.sandbox.snapshots.uploader import FIRST_WAIT, LONGEST_WAIT, QUEUE, Uploader
+from ash.workspaces.snapshots.snapshot_store import StoreFailed, Subject
+from ash.workspaces.snapshots.snapshots import SnapshotSource
+from ash.workspaces.snapshots.uploader import FIRST_WAIT, LONGEST_WAIT, QUEUE, Uploader
 
 SOURCE = SnapshotSource(tops={}, limit=0, lean=True, about=Raw(b"1"))
 

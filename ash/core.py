@@ -20,10 +20,10 @@ from ash.errors import StartError
 from ash.limits import Limits, open_resource_groups
 from ash.log import get_logger
 from ash.model import StoredAgent
+from ash.pool.pool import Capacity, Pool
 from ash.recovery import recover
-from ash.runtime import find_runtime, model_upstream
-from ash.sandbox.pool import Capacity, Pool
 from ash.sandbox.process import Spawner
+from ash.sandbox.runtime import find_runtime, model_upstream
 from ash.sandbox.sandbox import SandboxDependencies
 from ash.sandbox.sandbox_process import Runtime
 from ash.sessions.cloud import SessionSnapshots

@@ -16,7 +16,7 @@ LogSink = Callable[[Sequence[tuple[LogLevel, str]]], Awaitable[None]]
 MAX_TEXT = 16 * 1024
 
 
-class Journal:
+class SessionLogWriter:
     """Hands lines to a sink that may fail: what can't be kept ends neither sandbox nor turn.
 
     Lines that the sink did not take are counted, and named in the first one that it takes.

@@ -19,7 +19,7 @@ from ash.log import get_logger
 from ash.model import LogLevel
 from ash.protocol import Exec, Open, Resume
 from ash.sandbox.environment import own_key, own_part
-from ash.sandbox.logs import Journal, LogSink
+from ash.sandbox.logs import LogSink, SessionLogWriter
 from ash.sandbox.sandbox_process import Runtime, SandboxProcess, open_sandbox_process
 from ash.workspaces.disk_errors import disk_refusal
 from ash.workspaces.workspaces import UNINSTALLED, Workspaces
@@ -139,7 +139,7 @@ class Sandbox:
         self._boot = trio.CancelScope()
         self._policy = spec.network
         self._egress = Egress(spec.network, dependencies.runtime.upstream, self.log)
-        self._journal: Journal | None = None
+        self._journal: SessionLogWriter | None = None
         self._early: deque[tuple[LogLevel, str]] = deque(maxlen=EARLY_LINES)
 
     async def fetch(self) -> None:
@@ -194,11 +194,11 @@ class Sandbox:
     async def attach(self, sink: LogSink) -> None:
         """From now on what is printed goes to the session's log, what was printed first."""
         early, self._early = list(self._early), deque()
-        self._journal = Journal(sink, self.id)
+        self._journal = SessionLogWriter(sink, self.id)
         await self._journal.write(early)
 
     async def log(self, lines: Sequence[tuple[LogLevel, str]]) -> None:
-        """Raises nothing but Cancelled: see `Journal`."""
+        """Raises nothing but Cancelled: see `SessionLogWriter`."""
         if self._journal is None:
             self._early.extend(lines)
         else:

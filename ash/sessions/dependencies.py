@@ -5,7 +5,7 @@ from msgspec import Struct
 from ash.clock import Clock
 from ash.errors import NotFound
 from ash.model import Session, StoredAgent, StoredSession
-from ash.sandbox.pool import Pool
+from ash.pool.pool import Pool
 from ash.sessions.cloud import SessionSnapshots
 from ash.sessions.session_spec import ServerRules
 from ash.store import Store

@@ -15,9 +15,9 @@ from ash.lifecycle import CHANGES, Action, refusal
 from ash.log import get_logger
 from ash.model import LogLevel, StoredSession, TurnReason
 from ash.protocol import Exec, ExecResult, Query
+from ash.sandbox.link import ShellCommand
 from ash.sandbox.sandbox import EngineLaunch, Sandbox
 from ash.sandbox.sandbox_process import SandboxProcess
-from ash.sessions.command import ShellCommand
 from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.frame_ring import FrameRing
 from ash.sessions.turn import STEP_SECONDS, Turn, TurnContext

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from ash.errors import Unavailable
-from ash.sandbox.logs import MAX_TEXT, Journal, pump
+from ash.sandbox.logs import MAX_TEXT, SessionLogWriter, pump
 
 
 class Sink(list):
@@ -139,7 +139,7 @@ def line(text):
 async def test_lines_that_are_lost_are_named_in_the_next_one():
     """A log has no hole without a word; what comes before and after it is kept."""
     store = Store()
-    journal = Journal(store, "the-sandbox")
+    journal = SessionLogWriter(store, "the-sandbox")
     await journal.write(line("before"))
     store.full = True
     await journal.write([*line("lost"), *line("lost")])
@@ -154,7 +154,7 @@ async def test_lines_that_are_lost_are_named_in_the_next_one():
 async def test_lost_lines_are_named_without_another_one():
     """At the end of a session nothing more may be printed; what is not missing is not named."""
     store = Store()
-    journal = Journal(store, "the-sandbox")
+    journal = SessionLogWriter(store, "the-sandbox")
     await journal.write([])
     store.full = True
     await journal.write(line("lost"))
@@ -169,7 +169,7 @@ async def test_pump_goes_on_while_the_log_fails():
     ours, theirs = memory_stream_pair()
     store = Store()
     store.full = True
-    journal = Journal(store, "the-sandbox")
+    journal = SessionLogWriter(store, "the-sandbox")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pump, ours, "stdout", journal.write)
         await theirs.send_all(b"lost\nlost\n")
@@ -183,7 +183,7 @@ async def test_pump_goes_on_while_the_log_fails():
 async def test_failing_log_is_one_line_of_the_server_s():
     """However much is printed meanwhile; when it fails again, that is told again."""
     store = Store()
-    journal = Journal(store, "the-sandbox")
+    journal = SessionLogWriter(store, "the-sandbox")
     with capture_logs() as told:
         for store.full in (True, True, False, True):
             await journal.write(line("x"))

@@ -15,6 +15,7 @@ from trio.testing import memory_stream_pair
 
 from ash.egress import PUBLIC
 from ash.limits import Limits
+from ash.pool.pool import Capacity, Pool
 from ash.protocol import (
     EngineMessage,
     Exec,
@@ -33,7 +34,6 @@ from ash.protocol import (
     encode,
 )
 from ash.sandbox.link import Link
-from ash.sandbox.pool import Capacity, Pool
 from ash.sandbox.sandbox import SandboxDependencies
 from ash.sandbox.sandbox_process import Runtime
 from ash.sessions.dependencies import SessionDependencies

@@ -4,8 +4,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from ash.pool.pool import LEAST_LIFE
 from ash.protocol import Open
-from ash.sandbox.pool import LEAST_LIFE
 
 PLAIN = Open(session_id="")
 

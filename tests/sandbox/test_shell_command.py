@@ -6,8 +6,7 @@ from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from ash.errors import EngineFailed
 from ash.protocol import Exec, ExecResult, Failed, decode_command, encode
-from ash.sandbox.link import Link
-from ash.sessions.command import ShellCommand
+from ash.sandbox.link import Link, ShellCommand
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import pytest
 import trio
 
 from ash.errors import Unavailable
+from ash.pool.pool import Capacity, Pool
 from ash.protocol import Open
-from ash.sandbox.pool import Capacity, Pool
 from ash.sandbox.sandbox import PoolKey, SandboxDependencies, SandboxSpec
 from ash.workspaces.workspaces import Workspaces
 from tests.support.pool import NETWORK, RUNTIME, SMALL, MemorySandboxRecords

@@ -26,13 +26,11 @@ from ash.sandbox.process import Spawner
 from ash.sandbox.runtime import find_runtime, model_upstream
 from ash.sandbox.sandbox import SandboxDependencies
 from ash.sandbox.sandbox_process import Runtime
-from ash.sessions.cloud import SessionSnapshots
-from ash.sessions.cloud_opening import open_session_snapshots
-from ash.sessions.dependencies import SessionDependencies
+from ash.sessions.dependencies import SessionDependencies, StoredSandboxRecords
 from ash.sessions.files import SessionFiles
-from ash.sessions.ledger import StoredSandboxRecords
 from ash.sessions.service import Sessions
 from ash.sessions.session_spec import ServerRules
+from ash.sessions.snapshots import SessionSnapshots, open_session_snapshots
 from ash.store import Store, open_store
 from ash.workspaces.workspaces import Workspaces
 

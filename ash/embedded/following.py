@@ -10,8 +10,7 @@ from ash.protocol import Query
 from ash.requests.messages import Options
 from ash.sessions.frame_ring import Lagged
 from ash.sessions.turn import Turn
-from ash.sessions.turn_frames import TurnFrames
-from ash.sessions.watch import Watch
+from ash.sessions.watch import TurnFrames, Watch
 
 
 class Following:

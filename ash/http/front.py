@@ -21,7 +21,7 @@ from ash.http.watch import watch_session
 from ash.log import get_logger
 from ash.requests.messages import MAX_BODY, Options, message_query, options
 from ash.sessions.frame_ring import Lagged
-from ash.sessions.turn_frames import TurnFrames
+from ash.sessions.watch import TurnFrames
 
 log = get_logger()
 

@@ -27,8 +27,7 @@ from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.forking import fork
 from ash.sessions.frame_ring import FrameRing
 from ash.sessions.live_session import LiveSession, WhenBusy
-from ash.sessions.live_sessions import LiveSessions
-from ash.sessions.resumer import Resumer
+from ash.sessions.live_sessions import LiveSessions, Resumer
 from ash.sessions.session_spec import NewSession
 from ash.sessions.turn import Turn
 from ash.sessions.watch import Watch

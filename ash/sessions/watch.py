@@ -7,6 +7,7 @@ from ash import __version__, events
 from ash.events import Frame, sse
 from ash.model import TurnReason
 from ash.sessions.frame_ring import WRITE_BYTES, FrameRing, RingEnded
+from ash.sessions.turn import Turn
 from ash.store import Store
 from ash.store.frames import StoredFrame
 
@@ -126,3 +127,21 @@ class Watch:
         gap = events.gap(self.cursor, earliest, self._ring.next_id - 1)
         self._written += sse(earliest - 1, gap)
         self.cursor = earliest
+
+
+class TurnFrames:
+    """The frames of one turn, none of the next."""
+
+    def __init__(self, turn: Turn, ring: FrameRing) -> None:
+        self.cursor = turn.first_frame
+        self._turn = turn
+        self._ring = ring
+
+    async def read(self) -> bytes:
+        """What comes next, about as much as fits into one write; nothing at the end. Raises Cut."""
+        last = self._turn.last_frame
+        if last is not None and self.cursor > last:
+            return b""
+        end = None if last is None else last + 1
+        frames, self.cursor = await self._ring.read(self.cursor, end)
+        return frames

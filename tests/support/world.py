@@ -36,8 +36,7 @@ from ash.protocol import (
 from ash.sandbox.link import Link
 from ash.sandbox.sandbox import SandboxDependencies
 from ash.sandbox.sandbox_process import Runtime
-from ash.sessions.dependencies import SessionDependencies
-from ash.sessions.ledger import StoredSandboxRecords
+from ash.sessions.dependencies import SessionDependencies, StoredSandboxRecords
 from ash.sessions.service import Sessions
 from ash.sessions.session_spec import ServerRules
 from ash.store import Store

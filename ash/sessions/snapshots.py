@@ -5,6 +5,8 @@ headers and arguments often are some. What was left out is named when a session 
 """
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -15,8 +17,8 @@ from msgspec import UNSET, Raw, Struct, structs
 from ash import events
 from ash.agents import agent_folder
 from ash.clock import Clock, now_iso
-from ash.data_dir import SANDBOXES, SESSIONS
-from ash.errors import EngineFailed, NotFound, Unavailable
+from ash.data_dir import SANDBOXES, SESSIONS, TRANSFERS
+from ash.errors import EngineFailed, NotFound, StartError, Unavailable
 from ash.limits.amounts import MB
 from ash.log import get_logger
 from ash.model import Agent, Session, SessionSettings, StoredAgent, StoredSession
@@ -269,3 +271,29 @@ def _is_id(text: str) -> bool:
 
 def _folders(parent: Path) -> list[str]:
     return [path.name for path in parent.iterdir()] if parent.is_dir() else []
+
+
+@asynccontextmanager
+async def open_session_snapshots(
+    url: str | None, store: Store, data_dir: Path, clock: Clock, *, owner: str, disk_mb: int
+) -> AsyncIterator[SessionSnapshots | None]:
+    """None without a URL. Raises StartError for one that can't be used.
+
+    Whether the store answers is not asked: without it sessions run as well.
+    """
+    if url is None:
+        yield None
+        return
+    try:
+        from ash.workspaces.snapshots import object_store
+    except ImportError:
+        raise StartError('snapshot_url needs two more packages: install "ash[snapshots]"') from None
+    try:
+        opened = object_store.connect(url)
+    except StoreFailed as error:
+        raise StartError(f"snapshot_url: {error}") from None
+    async with object_store.running(opened) as opened_store:
+        snapshots = Snapshots(opened_store, data_dir / TRANSFERS, clock.now)
+        yield SessionSnapshots(
+            store, snapshots, data_dir, clock=clock, owner=owner, disk_mb=disk_mb
+        )

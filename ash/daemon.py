@@ -17,8 +17,7 @@ from ash.errors import StartError
 from ash.http.app import make_app
 from ash.http.cors import Cors
 from ash.http.front import Front
-from ash.http.listeners import open_listeners
-from ash.http.server import serve
+from ash.http.server.server import open_listeners, serve
 from ash.http.services import Services
 from ash.keys import ApiKeys, load_secret
 from ash.log import get_logger

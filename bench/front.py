@@ -19,8 +19,7 @@ import hypercorn.trio
 import trio
 from hypercorn.config import Config
 
-from ash.http.listeners import open_listeners
-from ash.http.server import serve
+from ash.http.server.server import open_listeners, serve
 
 ROUNDS = 10
 BODY = b'{"content":"hello"}'

@@ -4,9 +4,8 @@ import h11
 import pytest
 import trio
 
-from ash.http.limits import DEFAULT_LIMITS
-from ash.http.listeners import open_listeners
-from ash.http.server import serve
+from ash.http.server.server import open_listeners, serve
+from ash.http.server.tcp_server import DEFAULT_LIMITS
 
 
 class Answer(NamedTuple):

@@ -6,8 +6,8 @@ import trio
 from quart import request
 from quart_trio import QuartTrio
 
-from ash.http.http_stream import ClientGone
-from ash.http.limits import ConnectionLimits
+from ash.http.server.http_stream import ClientGone
+from ash.http.server.tcp_server import ConnectionLimits
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
 START = {"type": "http.response.start", "status": 200, "headers": []}

@@ -5,7 +5,7 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
-from ash.http.limits import ConnectionLimits
+from ash.http.server.tcp_server import ConnectionLimits
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 START = {"type": "http.response.start", "status": 200, "headers": []}
@@ -313,7 +313,7 @@ async def test_failure_in_one_connection_leaves_the_others(
     server = await serving(plain)
     first, second = await server.connect(), await server.connect()
     await second.ask()
-    monkeypatch.setattr("ash.http.protocol.h11.Connection.next_event", None)
+    monkeypatch.setattr("ash.http.server.h11_protocol.h11.Connection.next_event", None)
     await first.send(GET)
     assert await first.read() == b""
     monkeypatch.undo()

@@ -3,7 +3,7 @@ import errno
 import pytest
 import trio
 
-from ash.http.listeners import open_listeners
+from ash.http.server.server import open_listeners
 
 TCP = trio.socket.IPPROTO_TCP
 

@@ -1,7 +1,7 @@
 import pytest
 import trio
 
-from ash.http.request_body import RequestBody
+from ash.http.server.task_group import RequestBody
 
 DISCONNECT = {"type": "http.disconnect"}
 

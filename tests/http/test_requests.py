@@ -4,7 +4,7 @@ import h11
 import pytest
 import trio
 
-from ash.http.limits import ConnectionLimits
+from ash.http.server.tcp_server import ConnectionLimits
 
 
 async def echo(scope, receive, send):

@@ -1,8 +1,8 @@
 import pytest
 import trio
 
-from ash.http.http_stream import ClientGone
-from ash.http.sender import Sender
+from ash.http.server.http_stream import ClientGone
+from ash.http.server.tcp_server import Sender
 
 LARGE = b"x" * 5_000_000
 

@@ -13,7 +13,7 @@ import trio
 import ash.daemon
 from ash.clock import SystemClock, now_iso
 from ash.config import Settings
-from ash.http import listeners
+from ash.http.server import server
 from ash.keys import ApiKeys, load_secret
 from ash.model import ApiKey
 from ash.store import open_store
@@ -242,7 +242,7 @@ async def _run(wanted: Settings, task_status: trio.TaskStatus) -> None:
     listening: list[trio.SocketListener] = []
 
     async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
-        listening.extend(await listeners.open_listeners(host, port))
+        listening.extend(await server.open_listeners(host, port))
         opened.set()
         return listening
 
@@ -259,7 +259,7 @@ async def _run(wanted: Settings, task_status: trio.TaskStatus) -> None:
             nursery.start_soon(tell)
             await ash.daemon.run(wanted)
     finally:
-        ash.daemon.open_listeners = listeners.open_listeners
+        ash.daemon.open_listeners = server.open_listeners
         ended.set()
 
 

@@ -1,7 +1,20 @@
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import cast
 
 import trio
-from hypercorn.typing import ASGIReceiveEvent
+from hypercorn.config import Config
+from hypercorn.typing import (
+    AppWrapper,
+    ASGIFramework,
+    ASGIReceiveEvent,
+    ASGISendCallable,
+    ASGISendEvent,
+    Scope,
+)
+
+from ash.http.server.http_stream import ClientGone
+from ash.log import get_logger
 
 # One read of a connection: with it, at most two reads of a body wait for the app.
 _ENOUGH = 64 * 1024
@@ -60,3 +73,45 @@ class RequestBody:
         self._handed_over = self._complete
         self._room.unpark_all()
         return {"type": "http.request", "body": body, "more_body": not self._complete}
+
+
+_log = get_logger()
+
+
+class TaskGroup:
+    """Runs the app once for each request of a connection, in the connection's nursery.
+
+    Stands where Hypercorn has its `TaskGroup`.
+    """
+
+    def __init__(self, nursery: trio.Nursery, want_body: Callable[[], Awaitable[None]]) -> None:
+        self._nursery = nursery
+        self._want_body = want_body
+
+    async def spawn_app(
+        self,
+        app: AppWrapper,
+        config: Config,
+        scope: Scope,
+        send: Callable[[ASGISendEvent | None], Awaitable[None]],
+    ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
+        body = RequestBody(self._want_body)
+        self._nursery.start_soon(_run, cast("ASGIFramework", app), scope, body, send)
+        return body.put
+
+
+async def _run(
+    app: ASGIFramework,
+    scope: Scope,
+    body: RequestBody,
+    send: Callable[[ASGISendEvent | None], Awaitable[None]],
+) -> None:
+    try:
+        await app(scope, body.receive, cast("ASGISendCallable", send))
+    except* ClientGone:
+        pass
+    except* Exception:  # noqa: BLE001 - one request's failure must not end the server
+        # The path without its query: a stream's ticket is in there.
+        _log.exception("http.app_failed", path=scope.get("path"))
+    with suppress(ClientGone):
+        await send(None)

@@ -1,3 +1,4 @@
+import os
 from contextlib import suppress
 from math import inf
 from typing import cast
@@ -8,13 +9,103 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ASGIFramework, ConnectionState
 from hypercorn.utils import parse_socket_addr
+from msgspec import Struct
 
-from ash.http.http_stream import ClientGone
-from ash.http.limits import ConnectionLimits
-from ash.http.protocol import H11Protocol
-from ash.http.sender import Sender
-from ash.http.task_group import TaskGroup
+from ash.http.server.h11_protocol import H11Protocol
+from ash.http.server.http_stream import ClientGone
+from ash.http.server.task_group import TaskGroup
 from ash.log import get_logger
+
+
+class Sender:
+    """Writes to a client's socket: whole pieces, in turn, and never waiting for ever.
+
+    Nothing is shielded: a send that is cancelled or times out ends here, and as what was cut
+    short can't be followed by anything, every later one is refused.
+    """
+
+    def __init__(self, stream: trio.SocketStream, timeout: float) -> None:
+        self._stream = stream
+        self._timeout = timeout
+        self._turn = trio.Lock()
+        self._broken = False
+
+    async def send(self, data: bytes) -> None:
+        """Raises ClientGone when the client has left, or takes no byte for the timeout."""
+        if self._broken:
+            raise ClientGone("The client has closed the connection.")
+        try:
+            await self._send_in_turn(data)
+        except (OSError, trio.ClosedResourceError, trio.TooSlowError) as error:
+            self._broken = True
+            raise ClientGone("The client has closed the connection.") from error
+        except BaseException:
+            self._broken = True
+            raise
+
+    async def _send_in_turn(self, data: bytes) -> None:
+        try:
+            self._turn.acquire_nowait()
+        except trio.WouldBlock:
+            await self._turn.acquire()
+        try:
+            await self._send_all(memoryview(data))
+        finally:
+            self._turn.release()
+
+    async def _send_all(self, data: memoryview) -> None:
+        """Writes at once what the kernel takes, and waits only for what it doesn't.
+
+        So the usual answer is out, and the connection ready for the next request, without a
+        pass of the scheduler in which that request could come in between.
+        """
+        waited_in_vain = False
+        while True:
+            try:
+                data = data[os.write(self._stream.socket.fileno(), data) :]
+            except BlockingIOError:
+                if waited_in_vain:
+                    raise trio.TooSlowError from None
+            if not data:
+                return
+            # A slow reader makes some room before the kernel calls the socket writable.
+            with trio.move_on_after(self._timeout) as patience:
+                await trio.lowlevel.wait_writable(self._stream.socket)
+            waited_in_vain = patience.cancelled_caught
+
+
+class ConnectionLimits(Struct, frozen=True, kw_only=True):
+    """How long a connection waits for its client, in seconds, and what it buffers, in bytes."""
+
+    keep_alive_timeout: float = 75.0
+    """Between an answer and the next request; nginx's default, above what proxies pool for."""
+
+    head_timeout: float = 30.0
+    """From a request's first byte to the end of its head, and for a new connection to speak."""
+
+    body_timeout: float = 30.0
+    """Waiting for a request's body, all waits added up; time the app takes doesn't count …"""
+
+    body_rate: float = 1024.0
+    """… and each byte that comes earns 1/body_rate seconds more, as in Apache's MinRate: a
+    phone on a slow network can send 50 MB, a client that drips bytes can't stay."""
+
+    send_timeout: float = 30.0
+    """With the send buffer full, until the client has taken a byte."""
+
+    linger_timeout: float = 10.0
+    """After an answer that came before all of its request was read: closing at once would
+    reset the connection, and the client might never see the answer."""
+
+    linger_timeout_draining: float = 1.0
+    """The same while the server shuts down: an answer underway still gets there."""
+
+    max_head: int = 16 * 1024
+    """Request line and headers, as in Node; what one read brings (16 KiB) may go over it."""
+
+
+DEFAULT_LIMITS = ConnectionLimits()
+
 
 # Parsing a head of tiny headers costs 0.4 ms a KiB, and the loop does nothing else meanwhile.
 _HEAD_READ = 16 * 1024

@@ -17,8 +17,8 @@ from ash.errors import StartError
 from ash.http.app import make_app
 from ash.http.cors import Cors
 from ash.http.front import Front
+from ash.http.responses import Services
 from ash.http.server.server import open_listeners, serve
-from ash.http.services import Services
 from ash.keys import ApiKeys, load_secret
 from ash.log import get_logger
 from ash.sandbox.reaper import reap_orphans

@@ -1,16 +1,26 @@
 """The Quart app: every route but the hot one, with the same keys and the same errors."""
 
-from quart import Response, g, request
+from quart import Blueprint, Response, g, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from ash.errors import AshError
-from ash.http import agents, files, health, lifecycle, sessions, tickets
-from ash.http.error_body import UNEXPECTED, error_body
-from ash.http.services import Services
+from ash.http.responses import UNEXPECTED, Health, Services, answer, error_body
+from ash.http.routes import agents, files, sessions
 from ash.http.uploads import Request
 from ash.log import get_logger
 from ash.requests.messages import MAX_BODY
+
+
+def health_routes(health: Health) -> Blueprint:
+    routes = Blueprint("health", __name__)
+
+    @routes.get("/health")
+    async def show() -> Response:
+        return answer(**health())
+
+    return routes
+
 
 log = get_logger()
 
@@ -23,12 +33,12 @@ def make_app(services: Services) -> QuartTrio:
     app.config["RESPONSE_TIMEOUT"] = app.config["BODY_TIMEOUT"] = None
     app.url_map.strict_slashes = False
     for blueprint in (
-        agents.blueprint(services.agents),
-        sessions.blueprint(services.sessions),
-        lifecycle.blueprint(services.sessions),
-        tickets.blueprint(services.sessions, services.tickets),
-        files.blueprint(services.files),
-        health.blueprint(services.health),
+        agents.agent_routes(services.agents),
+        sessions.session_routes(services.sessions),
+        sessions.lifecycle_routes(services.sessions),
+        sessions.ticket_routes(services.sessions, services.tickets),
+        files.file_routes(services.files),
+        health_routes(services.health),
     ):
         app.register_blueprint(blueprint)
 

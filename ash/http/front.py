@@ -15,9 +15,8 @@ from hypercorn.typing import (
 )
 
 from ash.errors import TooLarge
-from ash.http.event_stream import header, refusal, send_error, send_frames
-from ash.http.services import Services
-from ash.http.watch import watch_session
+from ash.http.event_stream import header, refusal, send_error, send_frames, watch_session
+from ash.http.responses import Services
 from ash.log import get_logger
 from ash.requests.messages import MAX_BODY, Options, message_query, options
 from ash.sessions.frame_ring import Lagged

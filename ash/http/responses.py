@@ -1,11 +1,18 @@
 """How routes read what they are asked and write what they answer."""
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import Struct
 from quart import Response, request
 
+from ash.agents import Agents
+from ash.keys import ApiKeys
 from ash.requests.body import decode
+from ash.sessions.files import SessionFiles
+from ash.sessions.service import Sessions
+from ash.tickets import Tickets
 
 T = TypeVar("T")
 
@@ -26,3 +33,26 @@ async def body(shape: msgspec.json.Decoder[T]) -> T:
 def asked(name: str) -> str | None:
     """What the query says under a name."""
     return request.args.get(name)
+
+
+JSON = (b"content-type", b"application/json")
+
+# For a fault of the server's own: no stack and no paths.
+UNEXPECTED = "Unexpected failure: the server's log says more"
+
+
+def error_body(status: int, text: str) -> bytes:
+    """The body of every error: `{"error": <words a caller can act on>, "statusCode": <int>}`."""
+    return msgspec.json.encode({"error": text, "statusCode": status})
+
+
+Health = Callable[[], dict[str, Any]]
+
+
+class Services(Struct, frozen=True):
+    agents: Agents
+    sessions: Sessions
+    files: SessionFiles
+    keys: ApiKeys
+    tickets: Tickets
+    health: Health

@@ -13,7 +13,7 @@ from ash.errors import Conflict, Unauthorized, Unavailable
 from ash.http.cors import Cors
 from ash.http.event_stream import PING_SECONDS
 from ash.http.front import MAX_BODY, Front
-from ash.http.services import Services
+from ash.http.responses import Services
 from ash.sessions.frame_ring import RING_BYTES, FrameRing
 
 PATH = "/api/sessions/some-session/messages"

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ash.errors import BadRequest
-from ash.http import json_lift
-from ash.http.json_lift import LONG, STEP, lift
-from ash.http.uploads import PIECE, _parse
+from ash.http import uploads
+from ash.http.uploads import LONG, PIECE, STEP, _parse, lift
 
 MARK = b"mark"
 
@@ -45,12 +44,12 @@ json_values = st.recursive(
 def test_what_is_lifted_can_be_put_back(value, ascii_only, long, step):
     """Whatever the JSON, its long strings and the rest are all of it, escapes and all."""
     body = json.dumps(value, ensure_ascii=ascii_only).encode()
-    before = json_lift.LONG, json_lift.STEP
-    json_lift.LONG, json_lift.STEP = long, step
+    before = uploads.LONG, uploads.STEP
+    uploads.LONG, uploads.STEP = long, step
     try:
         rest, lifted = lift(bytearray(body), MARK)
     finally:
-        json_lift.LONG, json_lift.STEP = before
+        uploads.LONG, uploads.STEP = before
     assert body == put_back(rest, lifted)
     assert all(len(text) >= long for text in lifted)
 
@@ -58,12 +57,12 @@ def test_what_is_lifted_can_be_put_back(value, ascii_only, long, step):
 @given(body=st.binary() | st.text(alphabet='"\\a[').map(str.encode))
 def test_what_is_no_json_is_left_as_it_is(body):
     """Broken bytes are not made whole: the decoder finds them as they came."""
-    before = json_lift.LONG
-    json_lift.LONG = 3
+    before = uploads.LONG
+    uploads.LONG = 3
     try:
         rest, lifted = lift(bytearray(body), MARK)
     finally:
-        json_lift.LONG = before
+        uploads.LONG = before
     assert body == put_back(rest, lifted)
 
 
@@ -83,7 +82,7 @@ def test_string_longer_than_a_step_is_lifted():
 
 def test_quotes_without_end_are_given_up(monkeypatch):
     """A body of nothing but quotes doesn't keep a thread busy for long."""
-    monkeypatch.setattr(json_lift, "MAX_STRINGS", 10)
+    monkeypatch.setattr(uploads, "MAX_STRINGS", 10)
     body = bytearray(b'"",' * 10 + b'"' + b"x" * LONG + b'"')
     rest, lifted = lift(body, MARK)
     assert (body, []) == (rest, lifted)

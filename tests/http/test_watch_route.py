@@ -10,7 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 from ash import events
 from ash.http.event_stream import PING_SECONDS
 from ash.http.front import Front
-from ash.http.services import Services
+from ash.http.responses import Services
 from ash.sessions.frame_ring import RING_BYTES, FrameRing
 from ash.sessions.watch import Watch
 

@@ -12,7 +12,7 @@ from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID
 from hypercorn.protocol.h11 import H11Protocol as HypercornH11Protocol
 
-from ash.http.error_body import JSON, error_body
+from ash.http.responses import JSON, error_body
 from ash.http.server.http_stream import Flush, HTTPStream
 
 # What h11 must see, to know how the body is framed and whether the connection lives on.

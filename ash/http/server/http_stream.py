@@ -7,7 +7,7 @@ from hypercorn.protocol.http_stream import HTTPStream as HypercornHTTPStream
 from hypercorn.typing import ASGISendEvent
 from hypercorn.utils import suppress_body
 
-from ash.http.error_body import JSON, error_body
+from ash.http.responses import JSON, error_body
 
 
 class ClientGone(OSError):

@@ -32,7 +32,7 @@ for _ending, _type in {
     _types.add_type(_type, _ending)
 
 
-def blueprint(files: SessionFiles) -> Blueprint:
+def file_routes(files: SessionFiles) -> Blueprint:
     routes = Blueprint("files", __name__, url_prefix="/api/sessions/<session_id>/files")
     routes.record_once(_add_converter)
 

@@ -8,7 +8,7 @@ from ash.requests.agents import DeployAgent, deploy
 _deploy = msgspec.json.Decoder(DeployAgent)
 
 
-def blueprint(agents: Agents) -> Blueprint:
+def agent_routes(agents: Agents) -> Blueprint:
     routes = Blueprint("agents", __name__, url_prefix="/api/agents")
 
     @routes.post("")

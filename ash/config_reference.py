@@ -30,7 +30,7 @@ def with_options(page: str) -> str:
     return f"{before}{BEGIN}\n{_markdown()}{END}{after}"
 
 
-def write(root: Path) -> None:
+def write_config_pages(root: Path) -> None:
     (root / "ash.toml.example").write_text(example(), encoding="utf-8")
     page = root / "docs" / "configuration.md"
     page.write_text(with_options(page.read_text(encoding="utf-8")), encoding="utf-8")
@@ -75,4 +75,4 @@ def _toml(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    write(Path.cwd())
+    write_config_pages(Path.cwd())

@@ -9,6 +9,7 @@ from functools import partial
 import trio
 
 from ash import __version__
+from ash.authentication import ApiKeys, Tickets, load_secret
 from ash.clock import SystemClock
 from ash.config import Settings
 from ash.core import Core, open_core
@@ -19,10 +20,8 @@ from ash.http.cors import Cors
 from ash.http.front import Front
 from ash.http.responses import Services
 from ash.http.server.server import open_listeners, serve
-from ash.keys import ApiKeys, load_secret
 from ash.log import get_logger
 from ash.sandbox.reaper import reap_orphans
-from ash.tickets import Tickets
 
 log = get_logger()
 

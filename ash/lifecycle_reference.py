@@ -30,7 +30,7 @@ def diagram() -> str:
     return "\n".join(["```mermaid", "stateDiagram-v2", *lines, "    ended --> [*]", "```", ""])
 
 
-def write(root: Path) -> None:
+def write_lifecycle_page(root: Path) -> None:
     page = root / "docs" / "lifecycle.md"
     page.write_text(with_changes(page.read_text(encoding="utf-8")), encoding="utf-8")
 
@@ -48,4 +48,4 @@ def _row(status: SessionStatus) -> str:
 
 
 if __name__ == "__main__":
-    write(Path.cwd())
+    write_lifecycle_page(Path.cwd())

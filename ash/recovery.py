@@ -8,9 +8,9 @@ from pathlib import Path
 import trio
 
 from ash.agents import agent_folder
+from ash.authentication import INITIAL_KEY_FILE, SECRET_FILE
 from ash.clock import Clock, now_iso
 from ash.data_dir import AGENTS, TRANSFERS
-from ash.keys import INITIAL_KEY_FILE, SECRET_FILE
 from ash.log import get_logger
 from ash.model import StoredAgent
 from ash.store import Store

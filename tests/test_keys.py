@@ -4,9 +4,9 @@ import stat
 
 import pytest
 
+from ash.authentication import ApiKeys, load_secret, write_private
 from ash.clock import SystemClock
 from ash.errors import Unauthorized
-from ash.keys import ApiKeys, load_secret, write_private
 from ash.model import ApiKey
 from ash.store import open_store
 

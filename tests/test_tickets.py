@@ -2,8 +2,8 @@
 
 import pytest
 
+from ash.authentication import CONNECT_SECONDS, RECONNECT_SECONDS, Tickets
 from ash.errors import Unauthorized
-from ash.tickets import CONNECT_SECONDS, RECONNECT_SECONDS, Tickets
 
 SESSION = "5e551017-0000-4000-8000-000000000000"
 

@@ -8,11 +8,10 @@ from msgspec import Struct
 from quart import Response, request
 
 from ash.agents import Agents
-from ash.keys import ApiKeys
+from ash.authentication import ApiKeys, Tickets
 from ash.requests.body import decode
 from ash.sessions.files import SessionFiles
 from ash.sessions.service import Sessions
-from ash.tickets import Tickets
 
 T = TypeVar("T")
 

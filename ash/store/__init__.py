@@ -10,13 +10,10 @@ from pathlib import Path
 
 import trio
 
-from ash.store.agents import AgentRepository
+from ash.store.agents import AgentRepository, KeyRepository
 from ash.store.driver import Driver, OwnershipLost, StoreClosed
-from ash.store.frames import FrameRepository
-from ash.store.keys import KeyRepository
-from ash.store.logs import LogRepository
-from ash.store.recovery import RecoveryRepository
-from ash.store.sandboxes import SandboxRepository
+from ash.store.history import FrameRepository
+from ash.store.sandboxes import LogRepository, RecoveryRepository, SandboxRepository
 from ash.store.sqlite import SqliteDriver
 
 __all__ = ["OwnershipLost", "Store", "StoreClosed", "open_store"]

@@ -2,12 +2,11 @@ from typing import Any
 
 from msgspec import UNSET
 
-from ash.model import MASK, Agent, StoredAgent
-from ash.store.base import Repository, from_json, new_id, to_json
-from ash.store.driver import Row, Statement
-from ash.store.sql import load
+from ash.model import MASK, Agent, ApiKey, StoredAgent
+from ash.store.driver import Repository, Row, Statement, from_json, new_id, to_json
+from ash.store.schema import load
 
-SQL = load("agents")
+AGENTS_SQL = load("agents")
 
 
 class AgentRepository(Repository):
@@ -37,25 +36,25 @@ class AgentRepository(Repository):
             "config": to_json(config),
             "now": now,
         }
-        ((row,),) = await self._driver.write([Statement(SQL["deploy_agent"], params)])
+        ((row,),) = await self._driver.write([Statement(AGENTS_SQL["deploy_agent"], params)])
         return _agent(row)
 
     async def agent(self, tenant: str, name: str) -> StoredAgent | None:
         params = {"tenant": tenant, "name": name}
-        return await self._driver.fetch_one(SQL["agent"], params, _agent)
+        return await self._driver.fetch_one(AGENTS_SQL["agent"], params, _agent)
 
     async def agents(self, tenant: str) -> list[StoredAgent]:
         """By name."""
-        return await self._driver.fetch(SQL["agents"], {"tenant": tenant}, _agent)
+        return await self._driver.fetch(AGENTS_SQL["agents"], {"tenant": tenant}, _agent)
 
     async def all_agents(self) -> list[StoredAgent]:
         """Of all tenants: for the daemon itself, never for a client."""
-        return await self._driver.fetch(SQL["all_agents"], {}, _agent)
+        return await self._driver.fetch(AGENTS_SQL["all_agents"], {}, _agent)
 
     async def delete_agent(self, tenant: str, name: str) -> StoredAgent | None:
         """What was taken out: its files are the caller's to delete."""
         params = {"tenant": tenant, "name": name}
-        (rows,) = await self._driver.write([Statement(SQL["delete_agent"], params)])
+        (rows,) = await self._driver.write([Statement(AGENTS_SQL["delete_agent"], params)])
         return _agent(rows[0]) if rows else None
 
 
@@ -79,3 +78,41 @@ def _agent(row: Row) -> StoredAgent:
 
 def _unset(value: Any) -> Any:
     return UNSET if value is None else value
+
+
+KEYS_SQL = load("keys")
+
+
+class KeyRepository(Repository):
+    async def add_key(self, key: ApiKey, digest: bytes) -> None:
+        """`digest` is a keyed hash: the key itself is never kept."""
+        params = {
+            "id": key.id,
+            "tenant": key.tenant_id,
+            "label": key.label,
+            "key_prefix": key.key_prefix,
+            "digest": digest,
+            "created_at": key.created_at,
+        }
+        await self._driver.write([Statement(KEYS_SQL["add_key"], params)])
+
+    async def keys(self) -> list[tuple[ApiKey, bytes]]:
+        """All keys of all tenants with their digests, oldest first."""
+        return await self._driver.fetch(KEYS_SQL["keys"], {}, _key)
+
+    async def delete_key(self, tenant: str, key_id: str) -> bool:
+        """Whether the tenant had such a key."""
+        params = {"tenant": tenant, "id": key_id}
+        (rows,) = await self._driver.write([Statement(KEYS_SQL["delete_key"], params)])
+        return bool(rows)
+
+
+def _key(row: Row) -> tuple[ApiKey, bytes]:
+    key = ApiKey(
+        id=row["id"],
+        tenant_id=row["tenant_id"],
+        label=row["label"],
+        key_prefix=row["key_prefix"],
+        created_at=row["created_at"],
+    )
+    return key, row["digest"]

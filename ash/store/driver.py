@@ -6,11 +6,14 @@ one database. Every driver passes the same conformance suite.
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
+from uuid import uuid4
 
+import msgspec
+import structlog
 from msgspec import Struct
 
-from ash.errors import Unavailable
-from ash.store.sql import SqlQuery
+from ash.errors import AshError, Unavailable
+from ash.store.schema import SqlQuery
 
 T = TypeVar("T")
 
@@ -72,3 +75,46 @@ class Driver(Protocol):
         are accepted before it starts, too.
         """
         ...
+
+
+log = structlog.stdlib.get_logger()
+
+DAMAGED = (
+    "The database is damaged: restore a copy of ash.db, or mend it, while no ashd runs"
+    " (docs/running.md, A store that fails)"
+)
+
+
+class FailureLog:
+    """Called from any thread. A write that is done ends what a write can end: no damage."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def met(self, error: AshError) -> None:
+        if error.text not in self._told:
+            self._told.add(error.text)
+            log.error("store.failing", exc_info=error)
+
+    def wrote(self) -> None:
+        if over := set(self._told) - {DAMAGED}:
+            self._told -= over
+            log.warning("store.works_again")
+
+
+class Repository:
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+
+def new_id() -> str:
+    return str(uuid4())
+
+
+def to_json(value: object) -> str | None:
+    """JSON text; None stays None, which is NULL."""
+    return None if value is None else msgspec.json.encode(value).decode()
+
+
+def from_json(text: str | None) -> Any:
+    return None if text is None else msgspec.json.decode(text)

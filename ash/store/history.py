@@ -5,16 +5,15 @@ holds the row so that sequences are given out one by one on any database.
 """
 
 from collections.abc import Iterable
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
 from ash.model import EventType, Message, Role, SessionEvent, TurnReason
-from ash.store.base import Repository, new_id
-from ash.store.driver import Row, Statement
-from ash.store.sql import load
+from ash.store.driver import Repository, Row, Statement, new_id
+from ash.store.schema import load
 
-SQL = load("history")
+HISTORY_SQL = load("history")
 SESSIONS = load("sessions")
 
 # The SDK message as JSON, and the id of the frame that shows it.
@@ -67,7 +66,7 @@ class HistoryRepository(Repository):
         (session,), _, (added,) = await self._driver.write(
             [
                 Statement(SESSIONS["advance_active_session"], active, expect=1),
-                Statement(SQL["begin_turn"], turn),
+                Statement(HISTORY_SQL["begin_turn"], turn),
                 _add_message(session_id, turn_id, "user", content, frame=None, now=now),
             ]
         )
@@ -128,7 +127,7 @@ class HistoryRepository(Repository):
         await self._driver.write(
             [
                 _advance(session_id, generation, next_frame, now),
-                Statement(SQL["end_turn"], end, expect=1),
+                Statement(HISTORY_SQL["end_turn"], end, expect=1),
                 *(add_event(session_id, kind, data, now) for kind, data in events),
             ]
         )
@@ -144,12 +143,12 @@ class HistoryRepository(Repository):
     ) -> list[Message]:
         """Oldest first; `after` is the sequence of the last one that the caller has."""
         params = {"tenant": tenant, "session_id": session_id, "after": after, "limit": limit}
-        return await self._driver.fetch(SQL["messages"], params, _message)
+        return await self._driver.fetch(HISTORY_SQL["messages"], params, _message)
 
     async def finished_up_to(self, session_id: str) -> int:
         """The sequence of the last message that belongs to a finished turn; 0 if none does."""
         params = {"session_id": session_id}
-        return await self._driver.fetch_one(SQL["finished_up_to"], params, _last) or 0
+        return await self._driver.fetch_one(HISTORY_SQL["finished_up_to"], params, _last) or 0
 
     async def events(
         self,
@@ -168,18 +167,18 @@ class HistoryRepository(Repository):
             "limit": limit,
             "type": kind,
         }
-        return await self._driver.fetch(SQL["events"], params, _event)
+        return await self._driver.fetch(HISTORY_SQL["events"], params, _event)
 
     async def open_turns(self, owner: str, session_id: str | None = None) -> list[OpenTurn]:
         """Turns without an end in the sessions of `owner`, oldest first in each."""
         params = {"owner": owner, "session_id": session_id}
-        return await self._driver.fetch(SQL["open_turns"], params, _open_turn)
+        return await self._driver.fetch(HISTORY_SQL["open_turns"], params, _open_turn)
 
 
 def add_event(session_id: str, kind: EventType, data: str | None, now: str) -> Statement:
     """For a unit that holds the session's row."""
     params = {"session_id": session_id, "id": new_id(), "type": kind, "data": data, "now": now}
-    return Statement(SQL["add_event"], params)
+    return Statement(HISTORY_SQL["add_event"], params)
 
 
 def _advance(
@@ -201,7 +200,7 @@ def _add_message(
         "frame": frame,
         "now": now,
     }
-    return Statement(SQL["add_message"], params)
+    return Statement(HISTORY_SQL["add_message"], params)
 
 
 def _message(row: Row) -> Message:
@@ -240,3 +239,44 @@ def _open_turn(row: Row) -> OpenTurn:
 def _last(row: Row) -> int:
     last: int = row["last"]
     return last
+
+
+FRAMES_SQL = load("frames")
+
+
+class StoredFrame(Struct, frozen=True):
+    """One frame, or a message with all the frames that were made of it: `id` is the last one's.
+
+    `text` is the version of a `session_start`, the text of an `error`, the reason of a `done`.
+    A message is not in here, as it may be large: it is the session's with that `sequence`.
+    """
+
+    id: int
+    event: Literal["session_start", "message", "error", "done"]
+    text: str | None
+    sequence: int | None
+
+
+class FrameRepository(Repository):
+    async def frames_after(
+        self, tenant: str, session_id: str, *, after: int, limit: int = 100
+    ) -> list[StoredFrame]:
+        """In the order of their ids; a message belongs here if its last frame does."""
+        params = {"tenant": tenant, "session_id": session_id, "after": after, "limit": limit}
+        return await self._driver.fetch(FRAMES_SQL["frames_after"], params, _frame)
+
+    async def in_turn(self, tenant: str, session_id: str, frame: int) -> bool:
+        """Whether a turn had begun and not ended when `frame` was the latest."""
+        params = {"tenant": tenant, "session_id": session_id, "upto": frame}
+        return bool(await self._driver.fetch_one(FRAMES_SQL["turns_between"], params, _total))
+
+
+def _frame(row: Row) -> StoredFrame:
+    return StoredFrame(
+        id=row["frame"], event=row["event"], text=row["text"], sequence=row["sequence"]
+    )
+
+
+def _total(row: Row) -> int:
+    total: int = row["total"]
+    return total

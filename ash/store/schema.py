@@ -4,14 +4,34 @@ sqlite-utils keeps the record of what was applied. The scripts are plain SQL bec
 keys, partial indexes and foreign keys read best in it.
 """
 
+import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
+from types import MappingProxyType
 
+from msgspec import Struct
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
 from ash.errors import StartError
+
+_QUERY = re.compile(
+    r"^-- name: (?P<name>\w+)\n-- (?P<description>.+)\n(?P<text>[^;]+);$", re.MULTILINE
+)
+
+
+class SqlQuery(Struct, frozen=True):
+    name: str
+    description: str
+    text: str
+
+
+def load(topic: str) -> Mapping[str, SqlQuery]:
+    """The queries of `queries/<topic>.sql` by name."""
+    script = files("ash.store").joinpath("queries", f"{topic}.sql").read_text("utf-8")
+    found = (SqlQuery(**match.groupdict()) for match in _QUERY.finditer(script))
+    return MappingProxyType({query.name: query for query in found})
 
 
 def migrate(connection: sqlite3.Connection) -> None:

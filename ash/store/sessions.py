@@ -5,12 +5,11 @@ import msgspec
 
 from ash.lifecycle import Change
 from ash.model import Message, Session, SessionSettings, SessionStatus, StoredSession
-from ash.store.base import Repository, from_json, new_id, to_json
-from ash.store.driver import OwnershipLost, Row, Statement
+from ash.store.driver import OwnershipLost, Repository, Row, Statement, from_json, new_id, to_json
 from ash.store.history import add_event
-from ash.store.sql import load
+from ash.store.schema import load
 
-SQL = load("sessions")
+SESSIONS_SQL = load("sessions")
 HISTORY = load("history")
 
 _settings = msgspec.json.Decoder(SessionSettings).decode
@@ -20,7 +19,7 @@ class SessionRepository(Repository):
     async def create_session(self, stored: StoredSession, event: str | None = None) -> None:
         """`event` is the data of a lifecycle event that becomes the first of its timeline."""
         session = stored.session
-        unit = [Statement(SQL["create_session"], _params(stored))]
+        unit = [Statement(SESSIONS_SQL["create_session"], _params(stored))]
         if event is not None:
             unit.append(add_event(session.id, "lifecycle", event, session.created_at))
         await self._driver.write(unit)
@@ -30,7 +29,7 @@ class SessionRepository(Repository):
     ) -> None:
         """A session that begins with its parent's messages, of which none has a frame."""
         session = stored.session
-        unit = [Statement(SQL["create_session"], _params(stored))]
+        unit = [Statement(SESSIONS_SQL["create_session"], _params(stored))]
         for message in messages:
             params = {
                 "session_id": session.id,
@@ -46,12 +45,12 @@ class SessionRepository(Repository):
 
     async def session(self, tenant: str, session_id: str) -> StoredSession | None:
         params = {"tenant": tenant, "id": session_id}
-        return await self._driver.fetch_one(SQL["session"], params, _stored_session)
+        return await self._driver.fetch_one(SESSIONS_SQL["session"], params, _stored_session)
 
     async def session_by_id(self, session_id: str) -> StoredSession | None:
         """Whosever it is: for the daemon itself, never for a client."""
         return await self._driver.fetch_one(
-            SQL["session_by_id"], {"id": session_id}, _stored_session
+            SESSIONS_SQL["session_by_id"], {"id": session_id}, _stored_session
         )
 
     async def sessions(
@@ -66,8 +65,8 @@ class SessionRepository(Repository):
         """A page, newest first, and how many there are on all pages."""
         matching = {"tenant": tenant, "agent": agent, "status": status}
         page = {**matching, "limit": limit, "offset": offset}
-        found = await self._driver.fetch(SQL["sessions"], page, _session)
-        (total,) = await self._driver.fetch(SQL["count_sessions"], matching, _total)
+        found = await self._driver.fetch(SESSIONS_SQL["sessions"], page, _session)
+        (total,) = await self._driver.fetch(SESSIONS_SQL["count_sessions"], matching, _total)
         return found, total
 
     async def count_sessions_by_status(self, statuses: Iterable[SessionStatus]) -> int:
@@ -75,7 +74,10 @@ class SessionRepository(Repository):
         total = 0
         for status in statuses:
             total += (
-                await self._driver.fetch_one(SQL["count_status"], {"status": status}, _total) or 0
+                await self._driver.fetch_one(
+                    SESSIONS_SQL["count_status"], {"status": status}, _total
+                )
+                or 0
             )
         return total
 
@@ -102,7 +104,7 @@ class SessionRepository(Repository):
             "bump": int(new_generation),
             "now": now,
         }
-        unit = [Statement(SQL["change_session"], params, expect=1)]
+        unit = [Statement(SESSIONS_SQL["change_session"], params, expect=1)]
         if event is not None:
             unit.append(add_event(session_id, "lifecycle", event, now))
         try:
@@ -116,11 +118,13 @@ class SessionRepository(Repository):
     ) -> None:
         """What a session's owner may set; it replaces what was set before."""
         params = {"id": session_id, "model": model, "config": to_json(config)}
-        await self._driver.write([Statement(SQL["configure_session"], params)])
+        await self._driver.write([Statement(SESSIONS_SQL["configure_session"], params)])
 
     async def running_sessions(self, owner: str) -> list[StoredSession]:
         """What `owner` left that claims to run."""
-        return await self._driver.fetch(SQL["running_sessions"], {"owner": owner}, _stored_session)
+        return await self._driver.fetch(
+            SESSIONS_SQL["running_sessions"], {"owner": owner}, _stored_session
+        )
 
 
 def _params(stored: StoredSession) -> dict[str, object]:

@@ -15,10 +15,17 @@ from typing import TypeVar
 import trio
 
 from ash.errors import AshError, StartError, Unavailable
-from ash.store.driver import OwnershipLost, Params, Row, Statement, StoreClosed, Unit
-from ash.store.schema import migrate
-from ash.store.sql import SqlQuery
-from ash.store.trouble import DAMAGED, FailureLog
+from ash.store.driver import (
+    DAMAGED,
+    FailureLog,
+    OwnershipLost,
+    Params,
+    Row,
+    Statement,
+    StoreClosed,
+    Unit,
+)
+from ash.store.schema import SqlQuery, migrate
 from ash.store.writer import Outcome, Writer
 
 T = TypeVar("T")

@@ -2,9 +2,9 @@
 
 import pytest
 
+from ash.authentication import INITIAL_KEY_FILE
 from ash.client.target import KEY_FILE, find
 from ash.errors import ConfigError
-from ash.keys import INITIAL_KEY_FILE
 
 
 @pytest.fixture

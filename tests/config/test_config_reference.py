@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ash.config import OPTIONS, Settings, load
-from ash.config_reference import example, with_options, write
+from ash.config_reference import example, with_options, write_config_pages
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +45,7 @@ def test_write_keeps_the_page_around_the_options(tmp_path):
     marks = re.findall(r"<!-- options.*?-->", with_options(""))
     page.write_text(f"before\n{marks[0]}\nold\n{marks[1]}\nafter\n", encoding="utf-8")
 
-    write(tmp_path)
+    write_config_pages(tmp_path)
 
     text = page.read_text(encoding="utf-8")
     assert text.startswith("before\n")

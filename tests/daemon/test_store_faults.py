@@ -11,7 +11,7 @@ import trio
 
 from ash import daemon as ash_daemon
 from ash.errors import AshError
-from ash.store.trouble import DAMAGED
+from ash.store.driver import DAMAGED
 from tests.support.crash import Ashd
 from tests.support.daemon import KEY, Client, running, settings
 

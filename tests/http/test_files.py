@@ -12,11 +12,11 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from ash.authentication import ApiKeys
 from ash.clock import SystemClock
 from ash.http import uploads
 from ash.http.app import make_app
 from ash.http.responses import Services
-from ash.keys import ApiKeys
 from ash.model import Session, SessionSettings, StoredSession
 from ash.sessions import files
 from ash.sessions.files import SessionFiles

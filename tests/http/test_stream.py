@@ -254,7 +254,7 @@ async def test_ticket_opens_nothing_else(daemon, session):
 async def test_ticket_expires(daemon, session, monkeypatch):
     """A minute after it was given, unless a stream that was open comes back with it."""
     ticket = await ticket_for(daemon.us, session)
-    monkeypatch.setattr("ash.tickets.CONNECT_SECONDS", -1.0)
+    monkeypatch.setattr("ash.authentication.CONNECT_SECONDS", -1.0)
     response = await daemon.nobody.get(f"/api/sessions/{session}/stream?ticket={ticket}")
     assert 401 == response.status_code
     assert "ask for another" in response.json()["error"]

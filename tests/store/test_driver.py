@@ -6,7 +6,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from ash.store import OwnershipLost, StoreClosed
 from ash.store.driver import Statement
-from ash.store.sql import load
+from ash.store.schema import load
 
 KEYS = load("keys")
 

@@ -1,5 +1,5 @@
 from ash.model import LogLine
-from ash.store import logs
+from ash.store import sandboxes
 
 
 def lines(*texts):
@@ -25,7 +25,7 @@ async def test_logs_behind_a_line(store, session_id):
 
 async def test_logs_trimmed(store, session_id, monkeypatch):
     """Only the last lines are kept, and the numbers go on."""
-    monkeypatch.setattr(logs, "KEPT_LINES", 3)
+    monkeypatch.setattr(sandboxes, "KEPT_LINES", 3)
     await store.append_logs(session_id, lines("a", "b"))
     await store.append_logs(session_id, lines("c", "d", "e"))
     kept = await store.logs("default", session_id)
@@ -34,7 +34,7 @@ async def test_logs_trimmed(store, session_id, monkeypatch):
 
 async def test_logs_trimmed_for_one_session(store, create, monkeypatch):
     """A session that prints much takes no line from another."""
-    monkeypatch.setattr(logs, "KEPT_LINES", 1)
+    monkeypatch.setattr(sandboxes, "KEPT_LINES", 1)
     quiet, loud = await create(), await create()
     await store.append_logs(quiet, lines("a"))
     await store.append_logs(loud, lines("b", "c"))
@@ -43,7 +43,7 @@ async def test_logs_trimmed_for_one_session(store, create, monkeypatch):
 
 async def test_logs_kept():
     """Ten thousand lines are kept."""
-    assert 10_000 == logs.KEPT_LINES
+    assert 10_000 == sandboxes.KEPT_LINES
 
 
 async def test_logs_of_another_tenant(store, session_id):

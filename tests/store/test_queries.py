@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 import ash.store
-from ash.store.schema import migrate
-from ash.store.sql import load
+from ash.store.schema import load, migrate
 
 STORE = Path(ash.store.__file__).parent
 SCRIPTS = sorted((STORE / "queries").glob("*.sql"))

@@ -15,7 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 from ash.errors import StartError, Unavailable
 from ash.store import open_store, schema
 from ash.store.driver import Statement
-from ash.store.sql import SqlQuery, load
+from ash.store.schema import SqlQuery, load
 
 CHILD = Path(__file__).with_name("writes_until_killed.py")
 

@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ash.errors import AshError, Unavailable
-from ash.store.trouble import DAMAGED, FailureLog
+from ash.store.driver import DAMAGED, FailureLog
 
 FULL, BUSY = Unavailable("The disk is full"), Unavailable("The database is busy")
 

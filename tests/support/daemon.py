@@ -11,10 +11,10 @@ import httpx
 import trio
 
 import ash.daemon
+from ash.authentication import ApiKeys, load_secret
 from ash.clock import SystemClock, now_iso
 from ash.config import Settings
 from ash.http.server import server
-from ash.keys import ApiKeys, load_secret
 from ash.model import ApiKey
 from ash.store import open_store
 

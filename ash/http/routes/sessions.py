@@ -3,6 +3,7 @@
 import msgspec
 from quart import Blueprint, Response, g
 
+from ash.authentication import Tickets
 from ash.http.responses import answer, asked, body
 from ash.protocol import ExecResult
 from ash.requests.pages import event_page, log_page, message_page, session_page
@@ -17,7 +18,6 @@ from ash.requests.sessions import (
     shell_command,
 )
 from ash.sessions.service import Sessions
-from ash.tickets import Tickets
 
 _create = msgspec.json.Decoder(CreateSession)
 _command = msgspec.json.Decoder(RunCommand)

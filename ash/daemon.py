@@ -21,7 +21,7 @@ from ash.http.front import Front
 from ash.http.responses import Services
 from ash.http.server.server import open_listeners, serve
 from ash.log import get_logger
-from ash.sandbox.reaper import reap_orphans
+from ash.sandbox.process import reap_orphans
 
 log = get_logger()
 

@@ -32,8 +32,8 @@ from bridge.engine import (
     opened_with,
     wanted_by,
 )
-from bridge.head import read_head
 from bridge.outbox import Outbox
+from bridge.raw_lines import read_head
 
 # An interrupt that the engine does not follow ends the engine, so that the turn is over within
 # the five seconds that the daemon gives it.

@@ -8,11 +8,35 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any
 
+import msgspec
 import trio
+from msgspec import Struct
 
-from ash.protocol import Lines, LineTooLong
+from ash.protocol import Lines, LineTooLong, with_whole_characters
 from bridge.engine import Emit, WriteLog
-from bridge.head import MessageHead, read_head
+
+
+class MessageHead(Struct):
+    """`Any`, because a shape that we do not know is passed on as it is."""
+
+    type: Any = None
+    subtype: Any = None
+    state: Any = None
+    sdk_host_only: Any = None
+
+
+_decode = msgspec.json.Decoder(MessageHead).decode
+
+
+def read_head(line: bytes | memoryview) -> MessageHead:
+    """Raises ValueError if the line is not a JSON object."""
+    try:
+        return _decode(line)
+    except msgspec.DecodeError:
+        return _decode(with_whole_characters(line))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
 
 # What the CLI says between two turns waits for the next one, that much of it; then the CLI does.
 HELD_LIMIT = 8 * 1024 * 1024

@@ -24,8 +24,8 @@ from ash.protocol import (
     encode,
 )
 from bridge import forward
+from bridge.engine import load_engine
 from bridge.engine_worker import EngineWorker
-from bridge.engines import load_engine
 from bridge.outbox import Outbox
 from bridge.shell import run_shell
 

@@ -7,8 +7,8 @@ import click
 from ash import __version__
 from ash.cli.agents import agent, deploy
 from ash.cli.demo import run_demo
-from ash.cli.errors import OneLineGroup
 from ash.cli.options import server_options
+from ash.cli.output import OneLineGroup
 from ash.cli.server import health, start, status, stop
 from ash.cli.sessions import session
 

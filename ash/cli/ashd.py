@@ -9,8 +9,8 @@ import structlog
 import trio
 
 from ash import __version__, config, log
-from ash.cli.errors import OneLineCommand
 from ash.cli.options import settings_options
+from ash.cli.output import OneLineCommand
 from ash.errors import AshError
 
 

@@ -8,7 +8,7 @@ from ash.client.calls.fields import given
 from ash.embedded.root import TENANT, Calls, call
 from ash.model import Agent
 from ash.requests.agents import DeployAgent, deploy
-from ash.requests.body import decode, encode
+from ash.requests.parsing import decode, encode
 
 _deploy = msgspec.json.Decoder(DeployAgent)
 

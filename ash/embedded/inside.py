@@ -10,10 +10,8 @@ from ash.client.results import CommandResult, FileList, Logs, WrittenFile
 from ash.embedded.agents import as_bytes, empty
 from ash.embedded.root import TENANT, Calls, call
 from ash.model import EventType, Message, SessionEvent
-from ash.requests.body import decode, encode
-from ash.requests.files import UploadFiles
-from ash.requests.pages import event_page, log_page, message_page
-from ash.requests.sessions import RunCommand, shell_command
+from ash.requests.parsing import decode, encode, event_page, log_page, message_page
+from ash.requests.sessions import RunCommand, UploadFiles, shell_command
 from ash.sessions.files import Upload, Written
 
 _command = msgspec.json.Decoder(RunCommand)

@@ -8,8 +8,7 @@ from msgspec import UNSET, UnsetType
 from ash.client.calls.fields import given
 from ash.embedded.root import TENANT, Calls, call
 from ash.model import Session, SessionStatus
-from ash.requests.body import decode, encode
-from ash.requests.pages import session_page
+from ash.requests.parsing import decode, encode, session_page
 from ash.requests.sessions import (
     ConfigureSession,
     CreateSession,

@@ -13,9 +13,8 @@ from ash.client.sse import Event, Reader
 from ash.embedded.following import Following, open_turn, open_watch
 from ash.embedded.root import Calls, Root
 from ash.errors import AshError, TooLarge
-from ash.requests.body import encode
 from ash.requests.messages import MAX_BODY, message_query, options
-from ash.requests.pages import whole_number
+from ash.requests.parsing import encode, whole_number
 
 Opening = Callable[[], AbstractAsyncContextManager[Following]]
 

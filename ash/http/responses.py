@@ -9,7 +9,7 @@ from quart import Response, request
 
 from ash.agents import Agents
 from ash.authentication import ApiKeys, Tickets
-from ash.requests.body import decode
+from ash.requests.parsing import decode
 from ash.sessions.files import SessionFiles
 from ash.sessions.service import Sessions
 

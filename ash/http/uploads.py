@@ -13,8 +13,8 @@ from quart import request
 from quart_trio.wrappers import TrioRequest
 
 from ash.errors import BadRequest, TooLarge
-from ash.requests.body import decode
-from ash.requests.files import UploadedFile, UploadFiles
+from ash.requests.parsing import decode
+from ash.requests.sessions import UploadedFile, UploadFiles
 from ash.sessions.files import MAX_BATCH, Upload
 
 # Shorter strings are left to the decoder.

@@ -9,7 +9,7 @@ from ash.agents import PROMPT_FILE, AgentConfig, Agents, Deployment
 from ash.egress import parse as parse_network
 from ash.errors import BadRequest
 from ash.model import Agent
-from ash.requests.body import Body, Env, explain
+from ash.requests.parsing import Body, Env, explain
 
 AGENT_NAME = r"^[a-zA-Z0-9_-]+\Z"
 

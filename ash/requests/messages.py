@@ -6,7 +6,7 @@ from msgspec import Meta, Raw, Struct
 
 from ash.errors import BadRequest
 from ash.protocol import Query
-from ash.requests.body import Body, decode, explain, one_of
+from ash.requests.parsing import Body, decode, explain, one_of
 from ash.sessions.live_session import WhenBusy
 
 MAX_CONTENT = 500_000

@@ -6,8 +6,7 @@ from msgspec import UNSET, Meta, UnsetType, field
 from ash.errors import BadRequest
 from ash.limits import AskedLimits
 from ash.protocol import Exec
-from ash.requests.body import Body, Env, one_of
-from ash.requests.pages import Get, choice
+from ash.requests.parsing import Body, Env, Get, choice, one_of
 from ash.sessions.live_session import WhenBusy
 from ash.sessions.session_spec import CONFIG, NewSession
 
@@ -105,3 +104,14 @@ def _mcp_servers(servers: dict[str, McpServer] | None) -> dict[str, object] | No
         if (server.url is None) == (server.command is None):
             raise BadRequest(f"mcpServers.{name}: give exactly one of url and command")
     return None if servers is None else msgspec.to_builtins(servers)
+
+
+class UploadedFile(Body):
+    path: Annotated[str, Meta(min_length=1)]
+    content: str
+    mime_type: str | None = None
+
+
+class UploadFiles(Body):
+    files: Annotated[list[UploadedFile], Meta(min_length=1, max_length=500)]
+    target_path: str = ""

@@ -7,7 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from ash.cli import errors, main
+from ash.cli import main, output
 from ash.errors import NotFound
 
 
@@ -127,7 +127,7 @@ def test_broken_settings(ash, clean):
 def test_any_exception(error, code, line):
     """Whatever is raised, there is one line and no traceback."""
 
-    @click.command("tool", cls=errors.OneLineCommand)
+    @click.command("tool", cls=output.OneLineCommand)
     def tool():
         raise error
 

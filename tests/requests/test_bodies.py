@@ -11,8 +11,8 @@ from msgspec import Raw
 
 from ash.errors import BadRequest
 from ash.requests.agents import DeployAgent, File
-from ash.requests.body import decode
 from ash.requests.messages import MAX_BLOCKS, MAX_CONTENT, SendMessage, check_content
+from ash.requests.parsing import decode
 from ash.requests.sessions import CreateSession
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))

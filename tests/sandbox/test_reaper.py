@@ -7,8 +7,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from ash.sandbox.process import Spawner
-from ash.sandbox.reaper import reap_orphans
+from ash.sandbox.process import Spawner, reap_orphans
 from tests.support.processes import gone, parent
 
 

@@ -10,7 +10,7 @@ from werkzeug.routing import BaseConverter
 
 from ash.http.responses import answer, asked
 from ash.http.uploads import read_uploads
-from ash.requests.pages import choice
+from ash.requests.parsing import choice
 from ash.sessions.files import SessionFiles
 from ash.workspaces.files import OpenFile
 from ash.workspaces.workspaces import FilesLocation

@@ -6,7 +6,7 @@ from quart import Blueprint, Response, g
 from ash.authentication import Tickets
 from ash.http.responses import answer, asked, body
 from ash.protocol import ExecResult
-from ash.requests.pages import event_page, log_page, message_page, session_page
+from ash.requests.parsing import event_page, log_page, message_page, session_page
 from ash.requests.sessions import (
     ConfigureSession,
     CreateSession,

@@ -52,7 +52,8 @@ class Isolation(Protocol):
     def acquire(self, paths: HostPaths) -> HostPaths:
         """Makes the folders belong to whoever is going to live in them. Blocks.
 
-        What it returns is for `wrap`, and for `release` when all processes are gone. Raises OSError.
+        What it returns is for `wrap`, and for `release` when all processes are gone. Raises
+        OSError.
         """
 
     def release(self, paths: HostPaths) -> None: ...

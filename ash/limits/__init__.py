@@ -1,7 +1,7 @@
 """What a sandbox may take, and how all of it ends.
 
-`open_resource_groups` is the daemon's; `ResourceGroups.open` gives one sandbox its cage; `DiskSweep` looks after
-the disk. docs/decisions/0008-limits.md says why.
+`open_resource_groups` is the daemon's; `ResourceGroups.open` gives one sandbox its group;
+`DiskSweep` looks after the disk. docs/decisions/0008-limits.md says why.
 """
 
 from ash.limits.amounts import AskedLimits, Limits, cap

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ash.limits import cgroupfs
 from ash.limits.cgroup_versions import Folders
 
 
@@ -85,9 +84,9 @@ def kill(folders: Folders) -> None:
             file.write("1")
         return
     with suppress(KeyError, OSError):
-        cgroupfs.write(folders["pids"] / "pids.max", "0")
+        write(folders["pids"] / "pids.max", "0")
     for folder in dict.fromkeys(folders.values()):
-        for pid in cgroupfs.processes(folder):
+        for pid in processes(folder):
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -95,8 +94,8 @@ def kill(folders: Folders) -> None:
 def populated(folders: Folders) -> bool:
     """Whether there is a process in any of them."""
     if "kill" in folders:
-        return cgroupfs.counter(folders["kill"] / "cgroup.events", "populated") > 0
-    return any(cgroupfs.processes(folder) for folder in folders.values())
+        return counter(folders["kill"] / "cgroup.events", "populated") > 0
+    return any(processes(folder) for folder in folders.values())
 
 
 def end_groups(folders: Folders, seconds: float = END_SECONDS) -> bool:
@@ -119,7 +118,7 @@ def _removed(folders: Folders) -> bool:
     """A folder is busy for a moment after its last process was."""
     try:
         for folder in dict.fromkeys(folders.values()):
-            cgroupfs.remove(folder)
+            remove(folder)
     except OSError:
         return False
     return True

@@ -161,7 +161,9 @@ def test_stop_when_not_running(ash, daemon):
     assert (result.exit_code, result.stdout) == (0, "ashd is not running from data\n")
 
 
-@pytest.mark.parametrize("pid", [str(os.getpid()), "999999999", "nonsense", ""])
+@pytest.mark.parametrize(
+    "pid", [str(os.getpid()), "999999999", "nonsense", ""], ids=["ours", "nobody", "word", "empty"]
+)
 def test_stop_stale_pid_file(ash, daemon, pid):
     """A pid file that names no ashd is removed; whoever has its number is left alone."""
     daemon.data_dir.mkdir()

@@ -165,5 +165,5 @@ def test_estate_that_fails_leaves_nothing(fake, tmp_path):
 def on(tree):
     """The ground as it is where the daemon is in the tree."""
     controllers = delegation.divide(tree.own)
-    controllers = ("memory", "pids", "cpu", "kill")
-    return CgroupSupport("cgroup v2", V2(), dict.fromkeys(controllers, tree.own), controllers)
+    parts = ("memory", "pids", "cpu", "kill")
+    return CgroupSupport("cgroup v2", V2(), dict.fromkeys(parts, tree.own), controllers)

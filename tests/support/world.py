@@ -265,7 +265,7 @@ class World:
 
     @property
     def tally(self):
-        return Counter({state: count for state, count in self.pool._tally.items() if count})
+        return Counter({state: count for state, count in self.pool._counts.items() if count})
 
 
 @asynccontextmanager

@@ -1,3 +1,5 @@
+"""Fixtures that several folders of tests share."""
+
 import pytest
 import trio
 

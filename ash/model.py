@@ -4,6 +4,7 @@ A field that the API promises is always there, null when empty; one that is UNSE
 Times are ISO 8601 in UTC with milliseconds and `Z`.
 """
 
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 SessionStatus = Literal["starting", "active", "paused", "stopped", "ended", "error"]
 Role = Literal["user", "assistant"]
 LogLevel = Literal["stdout", "stderr", "system"]
+LogSink = Callable[[Sequence[tuple[LogLevel, str]]], Awaitable[None]]
 TurnReason = Literal["completed", "interrupted", "stopped", "error", "shutdown", "lost", "budget"]
 EventType = Literal[
     "text",

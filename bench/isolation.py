@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ash.isolation import HostPaths, detect, root, seccomp
+from ash.isolation import detect, root, seccomp
 from ash.isolation.bubblewrap import Bubblewrap
 from ash.isolation.uids import Uids, give
+from ash.workspaces.workspaces import HostPaths
 
 ROUNDS = 50
 FILES = 20_000

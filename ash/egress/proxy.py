@@ -16,7 +16,7 @@ from ash.egress.proxy_connection import ProxyConnection
 from ash.egress.upstream import ModelUpstream
 from ash.errors import AshError
 from ash.log import get_logger
-from ash.sandbox.logs import LogSink
+from ash.model import LogSink
 
 log = get_logger()
 

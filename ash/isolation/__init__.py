@@ -4,12 +4,6 @@
 """
 
 from ash.isolation.detect import detect
-from ash.isolation.isolation import (
-    GuestPaths,
-    HostPaths,
-    Isolation,
-    IsolationLevel,
-    WrappedCommand,
-)
+from ash.isolation.isolation import GuestPaths, Isolation, IsolationLevel, WrappedCommand
 
-__all__ = ["GuestPaths", "HostPaths", "Isolation", "IsolationLevel", "WrappedCommand", "detect"]
+__all__ = ["GuestPaths", "Isolation", "IsolationLevel", "WrappedCommand", "detect"]

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from msgspec.structs import replace
 
 from ash.isolation import launch, uids
-from ash.isolation.isolation import GuestPaths, HostPaths, WrappedCommand
+from ash.isolation.isolation import GuestPaths, WrappedCommand
 from ash.isolation.root import LIBRARY, Bind, RootFilesystem
 from ash.isolation.uids import Uids
+from ash.workspaces.workspaces import HostPaths
 
 WORKSPACE = "/workspace"
 HOME = "/home/agent"

@@ -13,9 +13,10 @@ from tempfile import TemporaryDirectory, gettempdir
 from ash.errors import StartError
 from ash.isolation import root, seccomp
 from ash.isolation.bubblewrap import Bubblewrap
-from ash.isolation.isolation import Bare, HostPaths, Isolation, IsolationLevel
+from ash.isolation.isolation import Bare, Isolation, IsolationLevel
 from ash.isolation.uids import Uids
 from ash.workspaces.copy import remove_tree
+from ash.workspaces.workspaces import HostPaths
 
 _APPARMOR = (
     "AppArmor forbids it to make user namespaces: load a profile for bwrap that has the rule"

@@ -7,21 +7,9 @@ from typing import Literal, Protocol
 from msgspec import Struct, field
 
 import ash
+from ash.workspaces.workspaces import HostPaths
 
 IsolationLevel = Literal["strict", "best-effort", "none"]
-
-
-class HostPaths(Struct, frozen=True):
-    """A sandbox's own folders on the host. Nothing else of the host may be written.
-
-    `sockets` is for the Unix sockets that lead out; it can't be changed from inside.
-    `uid` is the host user that the folders belong to, None where that is the daemon's own.
-    """
-
-    workspace: Path
-    home: Path
-    sockets: Path
-    uid: int | None = None
 
 
 class GuestPaths(Struct, frozen=True):

@@ -64,10 +64,11 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
 
 
 class ResourceGroup:
-    """Made before its first process, which gets in by the prefix `joining_prefix`; see `Cages.open`.
+    """The limits of one sandbox; `ResourceGroups.open` makes it before the first process starts.
 
-    Where there are no cgroups it has no folders: then only `joining_prefix` has an effect, and killing
-    is left to the process's own group and namespace.
+    That process joins by the command `prefix`. Where there are no cgroups the group has no
+    folders: then only `prefix` has an effect, and killing is left to the process's own group and
+    namespace.
     """
 
     def __init__(self, version: CgroupVersion, folders: Folders, limits: Limits) -> None:

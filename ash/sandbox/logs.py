@@ -1,15 +1,13 @@
 """Turns what a process prints into lines of its session's log."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 import trio
 
 from ash.log import get_logger
-from ash.model import LogLevel
+from ash.model import LogLevel, LogSink
 
 log = get_logger()
-
-LogSink = Callable[[Sequence[tuple[LogLevel, str]]], Awaitable[None]]
 
 # A line longer than this is cut into several: a program that never ends its line can't make
 # the daemon keep it.

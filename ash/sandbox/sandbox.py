@@ -13,16 +13,15 @@ from msgspec import Struct, structs
 
 from ash.egress import Egress, Policy, with_key, with_servers
 from ash.errors import AshError, EngineFailed, Unavailable
-from ash.isolation import HostPaths
 from ash.limits import Limits
 from ash.log import get_logger
-from ash.model import LogLevel
+from ash.model import LogLevel, LogSink
 from ash.protocol import Exec, Open, Resume
 from ash.sandbox.environment import own_key, own_part
-from ash.sandbox.logs import LogSink, SessionLogWriter
+from ash.sandbox.logs import SessionLogWriter
 from ash.sandbox.sandbox_process import Runtime, SandboxProcess, open_sandbox_process
 from ash.workspaces.disk_errors import disk_refusal
-from ash.workspaces.workspaces import UNINSTALLED, Workspaces
+from ash.workspaces.workspaces import UNINSTALLED, HostPaths, Workspaces
 
 log = get_logger()
 
@@ -103,9 +102,9 @@ class Sandbox:
 
     `ready` is set when the engine is booted or has failed to: then `failure` says why. `gone`
     is set when no process and no folder of a live one is left; then `kept` says whether there
-    are files of a session. `used_at` is when it was last
-    of use, in trio's time. `running_turn` is the end of the turn that runs, which the sandbox waits for
-    before it goes. `evict` gives the sandbox up if its session lets it go, and says whether it
+    are files of a session. `used_at` is when it was last of use,
+    in trio's time. `running_turn` is set at the end of the turn that runs; the sandbox waits for
+    it before it goes. `evict` gives the sandbox up if its session lets it go, and says whether it
     did.
     """
 

@@ -10,13 +10,15 @@ import trio
 from msgspec import Struct
 
 from ash.egress import SOCKET_NAME, Egress, ModelUpstream, open_listener
-from ash.isolation import HostPaths, Isolation
+from ash.isolation import Isolation
 from ash.limits import DiskSweep, Limits, ResourceGroup, ResourceGroups
+from ash.model import LogSink
 from ash.protocol import BridgeCommand
 from ash.sandbox.environment import environment
 from ash.sandbox.link import Link
-from ash.sandbox.logs import LogSink, pump
+from ash.sandbox.logs import pump
 from ash.sandbox.process import Process, Spawner
+from ash.workspaces.workspaces import HostPaths
 
 # How long what a dead sandbox still had to say is waited for.
 LAST_WORDS_SECONDS = 2

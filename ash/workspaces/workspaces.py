@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from msgspec import Struct
+
 from ash.data_dir import SANDBOXES, SESSIONS
 from ash.errors import NotFound
-from ash.isolation import HostPaths
 from ash.log import get_logger
 from ash.workspaces import copy_program
 from ash.workspaces.copy import copy_tree, remove_tree
@@ -30,6 +31,19 @@ FRESH = ".new"
 
 # A session may move to the other folder and back between two looks; not more often than this.
 _LOOKS = 3
+
+
+class HostPaths(Struct, frozen=True):
+    """A sandbox's own folders on the host. Nothing else of the host may be written.
+
+    `sockets` is for the Unix sockets that lead out; it can't be changed from inside.
+    `uid` is the host user that the folders belong to, None where that is the daemon's own.
+    """
+
+    workspace: Path
+    home: Path
+    sockets: Path
+    uid: int | None = None
 
 
 class Workspaces:

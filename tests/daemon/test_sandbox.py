@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from ash.isolation import HostPaths
 from ash.isolation.bubblewrap import Bubblewrap
 from ash.isolation.root import RootFilesystem
+from ash.workspaces.workspaces import HostPaths
 from tests.support.daemon import running, settings
 from tests.support.processes import descendants
 

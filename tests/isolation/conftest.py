@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ash.isolation import HostPaths, detect, root, seccomp
+from ash.isolation import detect, root, seccomp
 from ash.isolation.bubblewrap import Bubblewrap
 from ash.isolation.uids import Uids
+from ash.workspaces.workspaces import HostPaths
 
 ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home/agent", "PYTHON": sys.executable}
 

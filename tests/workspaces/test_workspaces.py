@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from ash.errors import BadRequest, NotFound, Unavailable
-from ash.workspaces import workspaces
+from ash.workspaces import workspaces as module
 from ash.workspaces.workspaces import Workspaces
 from tests.support.read_only import immutable
 
@@ -181,7 +181,7 @@ def test_folder_has_its_name_when_it_is_whole(workspaces, source, data_dir, monk
 
         return spy
 
-    monkeypatch.setattr(workspaces, "copy_tree", spied(workspaces.copy_tree, "sandboxes"))
+    monkeypatch.setattr(module, "copy_tree", spied(module.copy_tree, "sandboxes"))
     workspaces.prepare("one", source)
     monkeypatch.setattr(subprocess, "run", spied(subprocess.run, "sessions"))
     workspaces.fork("one", "fork")

@@ -87,21 +87,3 @@ class Engine(Protocol):
         takes lines for the session's log. Raises EngineError if it does not boot or can't do
         what `launch` asks.
         """
-
-
-def load_engine(name: str) -> Engine:
-    """Raises ImportError if the engine's SDK is not installed."""
-    match name:
-        case "claude-agent":
-            from bridge.claude_agent import ClaudeAgent
-
-            return ClaudeAgent()
-        case "claude-code":
-            from bridge.claude_code import ClaudeCode
-
-            return ClaudeCode()
-        case "scripted":
-            from bridge.scripted import Scripted
-
-            return Scripted()
-    raise ImportError(f'there is no engine "{name}"')

@@ -24,7 +24,7 @@ from ash.protocol import (
     encode,
 )
 from bridge import forward
-from bridge.engine import load_engine
+from bridge.engine import Engine
 from bridge.engine_worker import EngineWorker
 from bridge.outbox import Outbox
 from bridge.shell import run_shell
@@ -159,3 +159,21 @@ def _head(line: memoryview) -> _Head:
 def _say(text: str) -> None:
     """The bridge's stderr is the session's log."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201 - as said
+
+
+def load_engine(name: str) -> Engine:
+    """Raises ImportError if the engine's SDK is not installed."""
+    match name:
+        case "claude-agent":
+            from bridge.claude_agent import ClaudeAgent
+
+            return ClaudeAgent()
+        case "claude-code":
+            from bridge.claude_code import ClaudeCode
+
+            return ClaudeCode()
+        case "scripted":
+            from bridge.scripted import Scripted
+
+            return Scripted()
+    raise ImportError(f'there is no engine "{name}"')

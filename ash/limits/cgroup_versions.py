@@ -1,18 +1,13 @@
 """What the two versions of cgroups call the same things."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
 from ash.limits import cgroupfs
 from ash.limits.amounts import MB, Limits
-
-# A cage has a folder for each part that the machine has; in version 2 all are the same one.
-# `kill` is where a write ends all that is in it: version 2 has it, with controllers or without.
-Controller = Literal["memory", "pids", "cpu", "kill"]
-Folders = Mapping[Controller, Path]
+from ash.limits.cgroupfs import Controller
 
 # Linux's default, in µs. Shorter ones cost more switches, longer ones stutter.
 _CPU_PERIOD = 100_000

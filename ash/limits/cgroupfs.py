@@ -3,11 +3,15 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
-from ash.limits.cgroup_versions import Folders
+# A resource group has a folder for each controller; in version 2 all are the same folder.
+# A write to `kill` ends all processes of the group. Version 2 has it, with controllers or without.
+Controller = Literal["memory", "pids", "cpu", "kill"]
+Folders = Mapping[Controller, Path]
 
 
 def make(folder: Path) -> None:

@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from ash.limits import cgroupfs, delegation
 from ash.limits.amounts import Limits
-from ash.limits.cgroup_versions import V1, V2, CgroupVersion, Controller
-from ash.limits.cgroupfs import end_groups
+from ash.limits.cgroup_versions import V1, V2, CgroupVersion
+from ash.limits.cgroupfs import Controller, end_groups
 from ash.limits.resource_group import joining_prefix
 
 

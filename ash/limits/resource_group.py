@@ -8,7 +8,8 @@ import trio
 
 from ash.limits import cgroupfs
 from ash.limits.amounts import MB, Limits
-from ash.limits.cgroup_versions import CgroupVersion, Folders, OomCounts
+from ash.limits.cgroup_versions import CgroupVersion, OomCounts
+from ash.limits.cgroupfs import Folders
 
 # The CLI has 40 files open when it works; some servers and test runners want a thousand and
 # more. With 64 processes that makes a quarter of a million, which a kernel bears.

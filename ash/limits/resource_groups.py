@@ -14,7 +14,7 @@ import trio
 
 from ash.limits import cgroupfs, delegation
 from ash.limits.amounts import Limits
-from ash.limits.cgroup_versions import Controller
+from ash.limits.cgroupfs import Controller
 from ash.limits.detect import PREFIX, CgroupSupport, detect
 from ash.limits.resource_group import ResourceGroup, make
 from ash.log import get_logger

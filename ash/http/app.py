@@ -7,7 +7,7 @@ from werkzeug.exceptions import HTTPException
 from ash.errors import AshError
 from ash.http.responses import UNEXPECTED, Health, Services, answer, error_body
 from ash.http.routes import agents, files, sessions
-from ash.http.uploads import Request
+from ash.http.uploads import AppRequest
 from ash.log import get_logger
 from ash.requests.messages import MAX_BODY
 
@@ -27,7 +27,7 @@ log = get_logger()
 
 def make_app(services: Services) -> QuartTrio:
     app = QuartTrio("ash", static_folder=None)
-    app.request_class = Request
+    app.request_class = AppRequest
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     # A response may take as long as its turn, a body as long as its client.
     app.config["RESPONSE_TIMEOUT"] = app.config["BODY_TIMEOUT"] = None

@@ -72,7 +72,7 @@ PIECE = 64 * 1024
 _ROUTE = re.compile(r"/api/sessions/[^/]+/files/?")
 
 
-class Request(TrioRequest):
+class AppRequest(TrioRequest):
     """Takes a larger body on the one route that files are uploaded to."""
 
     def __init__(self, method: str, scheme: str, path: str, *rest: Any, **more: Any) -> None:

@@ -15,10 +15,9 @@ from ash.config import Settings
 from ash.core import Core, open_core
 from ash.data_dir import owned
 from ash.errors import StartError
-from ash.http.app import make_app
+from ash.http.app import Services, make_app
 from ash.http.cors import Cors
 from ash.http.front import Front
-from ash.http.responses import Services
 from ash.http.server.server import open_listeners, serve
 from ash.log import get_logger
 from ash.sandbox.process import reap_orphans

@@ -1,4 +1,4 @@
-"""Lets browsers call from other origins: the headers are on every response, streams included."""
+"""CORS: lets pages of other origins call the API. Every response carries the headers."""
 
 from collections.abc import Sequence
 
@@ -11,6 +11,8 @@ from hypercorn.typing import (
     Scope,
 )
 
+from ash.http.asgi import header, send_empty
+
 _PREFLIGHT = [
     (b"access-control-allow-methods", b"GET, POST, PATCH, DELETE, OPTIONS"),
     (b"access-control-allow-headers", b"Authorization, Content-Type, Last-Event-ID"),
@@ -20,7 +22,10 @@ _EXPOSED = (b"access-control-expose-headers", b"Retry-After, X-Ash-Source, Conte
 
 
 class Cors:
-    """Wraps an app. Requests carry a key, never a cookie, so `*` gives nothing away."""
+    """Wraps an app and answers preflight requests itself.
+
+    Requests are authorised by a key, never by a cookie, so `*` as an origin gives nothing away.
+    """
 
     def __init__(self, app: ASGIFramework, origins: Sequence[str]) -> None:
         self._app = app
@@ -40,27 +45,15 @@ class Cors:
                 event["headers"] = [*event["headers"], *headers]
             await send(event)
 
-        if scope["method"] == "OPTIONS" and _header(scope, b"access-control-request-method"):
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": 204,
-                    "headers": [*headers, *_PREFLIGHT] if headers else [],
-                    "trailers": False,
-                }
-            )
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        if scope["method"] == "OPTIONS" and header(scope, b"access-control-request-method"):
+            await send_empty(send, [*headers, *_PREFLIGHT])
             return
         await self._app(scope, receive, send_with_cors)
 
     def _headers(self, scope: HTTPScope) -> list[tuple[bytes, bytes]]:
         if self._any:
             return [(b"access-control-allow-origin", b"*"), _EXPOSED]
-        origin = _header(scope, b"origin")
-        if origin not in self._origins:
+        origin = header(scope, b"origin")
+        if origin is None or origin not in self._origins:
             return [(b"vary", b"Origin")]
         return [(b"access-control-allow-origin", origin), (b"vary", b"Origin"), _EXPOSED]
-
-
-def _header(scope: HTTPScope, name: bytes) -> bytes:
-    return next((value for key, value in scope["headers"] if key == name), b"")

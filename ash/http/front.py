@@ -1,9 +1,12 @@
-"""The routes that stream, in front of Quart, which serves all else.
+"""The two routes that stream. They are answered in plain ASGI, in front of Quart.
 
-Here is the hot one, `POST /api/sessions/:id/messages`.
+`POST /api/sessions/:id/messages` is the hot one: it runs a turn and sends its frames.
+`GET /api/sessions/:id/stream` sends the frames of all turns. Quart serves all other routes.
 """
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import parse_qsl
 
 from hypercorn.typing import (
@@ -14,21 +17,39 @@ from hypercorn.typing import (
     Scope,
 )
 
-from ash.errors import TooLarge
-from ash.http.event_stream import header, refusal, send_error, send_frames, watch_session
-from ash.http.responses import Services
+from ash.errors import AshError, BadRequest, MethodNotAllowed
+from ash.http.app import Services
+from ash.http.asgi import (
+    header,
+    public_error,
+    send_empty,
+    send_error,
+    send_frames,
+    too_large,
+)
 from ash.log import get_logger
 from ash.requests.messages import MAX_BODY, Options, message_query, options
+from ash.requests.parsing import MAX_NUMBER
 from ash.sessions.frame_ring import Lagged
-from ash.sessions.watch import TurnFrames
+from ash.sessions.watch import TurnFrames, Watch
 
 log = get_logger()
 
-PATH = re.compile(r"/api/sessions/([^/]+)/(messages|stream)")
+# What `_PATH` finds, written as Quart writes its routes.
+ROUTES = [
+    ("POST", "/api/sessions/<session_id>/messages"),
+    ("GET", "/api/sessions/<session_id>/stream"),
+]
+
+_PATH = re.compile(r"/api/sessions/([^/]+)/(messages|stream)")
+
+# Soon, as a turn may be running, but not so soon that a crowd of clients meets a daemon that is
+# still starting.
+RETRY_MS = 1000
 
 
 class Front:
-    """An ASGI app: answers what streams itself and hands everything else on."""
+    """An ASGI app that answers the routes that stream, and hands all other requests on."""
 
     def __init__(self, services: Services, rest: ASGIFramework) -> None:
         self._services = services
@@ -37,9 +58,9 @@ class Front:
     async def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
-        match = PATH.fullmatch(scope["path"]) if scope["type"] == "http" else None
+        match = _PATH.fullmatch(scope["path"]) if scope["type"] == "http" else None
         if match and scope["type"] == "http" and match[2] == "stream":
-            await watch_session(self._services, match[1], scope, receive, send)
+            await self._get_stream(match[1], scope, receive, send)
         elif match and scope["type"] == "http" and scope["method"] == "POST":
             await self._post_message(match[1], scope, receive, send)
         else:
@@ -52,30 +73,63 @@ class Front:
         receive: ASGIReceiveCallable,
         send: ASGISendCallable,
     ) -> None:
+        """Starts a turn and sends its frames."""
         try:
             tenant = self._services.keys.tenant_of(header(scope, b"authorization"))
-            asked = _options(scope["query_string"])
-            query = message_query(session_id, await read_body(receive))
-            turn, stream = await self._services.sessions.send(
-                tenant, session_id, query, asked.when_busy, resume=asked.resume
+            wanted = _message_options(scope["query_string"])
+            query = message_query(session_id, await _read_body(receive))
+            turn, ring = await self._services.sessions.send(
+                tenant, session_id, query, wanted.when_busy, resume=wanted.resume
             )
-        except Exception as error:  # noqa: BLE001 - all of it is answered
-            await send_error(send, refusal(error, scope))
+        except Exception as error:  # noqa: BLE001 - every failure becomes a response
+            await send_error(send, public_error(error, scope))
             return
         try:
-            await send_frames(TurnFrames(turn, stream), receive, send)
+            await send_frames(TurnFrames(turn, ring), receive, send)
         except* Lagged:
             log.info("http.reader_cut", session=session_id)
         finally:
-            if asked.on_disconnect == "interrupt" and turn.last_frame is None:
+            if wanted.on_disconnect == "interrupt" and turn.last_frame is None:
                 await turn.stop("interrupted")
 
+    async def _get_stream(
+        self,
+        session_id: str,
+        scope: HTTPScope,
+        receive: ASGIReceiveCallable,
+        send: ASGISendCallable,
+    ) -> None:
+        """Sends the frames behind the client's cursor, and those that follow."""
+        async with AsyncExitStack() as held:
+            try:
+                watch = await held.enter_async_context(
+                    _open_watch(self._services, session_id, scope)
+                )
+                hello = _hello(watch)
+                # Read before the head is sent: a stream that has ended and has no frame left
+                # is a 204.
+                first = await watch.read() if watch.is_ending else b""
+            except Exception as error:  # noqa: BLE001 - every failure becomes a response
+                await send_error(send, public_error(error, scope))
+                return
+            if watch.is_ending and not first:
+                # On a 204 an `EventSource` does not reconnect.
+                await send_empty(send)
+                return
+            try:
+                await send_frames(watch, receive, send, hello + first)
+            except* Lagged:
+                log.info("http.reader_cut", session=session_id)
+            except* AshError:
+                # The store can't be read. The body has no end, so the client comes back.
+                log.exception("http.stream_broken", session=session_id)
 
-def _options(query: bytes) -> Options:
+
+def _message_options(query: bytes) -> Options:
     return options(dict(parse_qsl(query.decode("latin-1")))) if query else Options()
 
 
-async def read_body(receive: ASGIReceiveCallable) -> bytes:
+async def _read_body(receive: ASGIReceiveCallable) -> bytes:
     """The whole body. Raises TooLarge over 50 MB."""
     parts: list[bytes] = []
     size = 0
@@ -83,7 +137,51 @@ async def read_body(receive: ASGIReceiveCallable) -> bytes:
         parts.append(event["body"])
         size += len(event["body"])
         if size > MAX_BODY:
-            raise TooLarge("The body is larger than 50 MB")
+            raise too_large(MAX_BODY)
         if not event["more_body"]:
             break
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+@asynccontextmanager
+async def _open_watch(
+    services: Services, session_id: str, scope: HTTPScope
+) -> AsyncIterator[Watch]:
+    query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+    tenant = _watching_tenant(services, session_id, scope, query.get("ticket"))
+    if scope["method"] != "GET":
+        text = f"{scope['method']} is not allowed on {scope['path']}"
+        raise MethodNotAllowed(text, headers={"Allow": "GET"})
+    async with services.sessions.watch(tenant, session_id, _cursor(scope, query)) as watch:
+        yield watch
+
+
+def _watching_tenant(
+    services: Services, session_id: str, scope: HTTPScope, ticket: str | None
+) -> str:
+    """The tenant of the key, or of the ticket if no key was sent. Raises Unauthorized."""
+    key = header(scope, b"authorization")
+    if ticket is None or key is not None:
+        return services.keys.tenant_of(key)
+    again = header(scope, b"last-event-id") is not None
+    return services.tickets.tenant_of(ticket, session_id, again=again)
+
+
+def _cursor(scope: HTTPScope, query: dict[str, str]) -> int | None:
+    """The id of the last frame that the client has received; None if it gives none.
+
+    The header goes before `?after=`: an `EventSource` that reconnects asks for the URL that it
+    began with, and only its header is up to date. Raises BadRequest.
+    """
+    last_id = (header(scope, b"last-event-id") or b"").decode("latin-1")
+    name, text = ("Last-Event-ID", last_id) if last_id else ("after", query.get("after"))
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit() and len(text) <= 16 and int(text) <= MAX_NUMBER:
+        return int(text)
+    raise BadRequest(f'{name}: expected a whole number from 0 to {MAX_NUMBER}, got "{text}"')
+
+
+def _hello(watch: Watch) -> bytes:
+    """Opens the stream. It gives a client that reconnects before any frame its cursor."""
+    return f": stream\nretry: {RETRY_MS}\nid: {watch.cursor - 1}\n\n".encode()

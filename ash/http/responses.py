@@ -1,57 +1,68 @@
-"""How routes read what they are asked and write what they answer."""
+"""How the routes of Quart read requests and write responses, errors among them."""
 
-from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Struct
 from quart import Response, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
 
-from ash.agents import Agents
-from ash.authentication import ApiKeys, Tickets
+from ash.errors import AshError
+from ash.http.asgi import UNEXPECTED, error_body, too_large
+from ash.log import get_logger
 from ash.requests.parsing import decode
-from ash.sessions.files import SessionFiles
-from ash.sessions.service import Sessions
 
 T = TypeVar("T")
+
+log = get_logger()
 
 _encode = msgspec.json.encode
 
 
-def answer(status: int = 200, /, **body: Any) -> Response:
-    """A JSON object of what ash keeps and plain values."""
-    return Response(_encode(body), status, {"Content-Type": "application/json"})
+def json_response(status: int = 200, /, **fields: Any) -> Response:
+    """A JSON object with these fields, each a Struct or a plain value."""
+    return Response(_encode(fields), status, {"Content-Type": "application/json"})
 
 
-async def body(shape: msgspec.json.Decoder[T]) -> T:
-    """The request's body. Raises BadRequest, naming the field."""
+async def read_json(shape: msgspec.json.Decoder[T]) -> T:
+    """The request's body as that shape. Raises BadRequest, naming the field."""
     data: Any = await request.get_data()
     return decode(data, shape)
 
 
-def asked(name: str) -> str | None:
-    """What the query says under a name."""
+def query_value(name: str) -> str | None:
+    """The value of a parameter in the query, None if it is not there."""
     return request.args.get(name)
 
 
-JSON = (b"content-type", b"application/json")
-
-# For a fault of the server's own: no stack and no paths.
-UNEXPECTED = "Unexpected failure: the server's log says more"
-
-
-def error_body(status: int, text: str) -> bytes:
-    """The body of every error: `{"error": <words a caller can act on>, "statusCode": <int>}`."""
-    return msgspec.json.encode({"error": text, "statusCode": status})
+def add_error_handlers(app: QuartTrio) -> None:
+    """Every failure becomes a response with the body that all errors have."""
+    app.register_error_handler(AshError, _ash_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unexpected_error)
 
 
-Health = Callable[[], dict[str, Any]]
+async def _ash_error(error: AshError) -> Response:
+    return _error_response(error.status, error.text, error.headers)
 
 
-class Services(Struct, frozen=True):
-    agents: Agents
-    sessions: Sessions
-    files: SessionFiles
-    keys: ApiKeys
-    tickets: Tickets
-    health: Health
+async def _http_error(error: HTTPException) -> Response:
+    """What Quart itself refuses: unknown routes, wrong methods, bodies that are too large."""
+    status = error.code or 500
+    texts = {
+        404: f"There is no route {request.method} {request.path}",
+        405: f"{request.method} is not allowed on {request.path}",
+        413: too_large(request.max_content_length or 0).text,
+    }
+    allow = {n: v for n, v in error.get_headers() if n.lower() == "allow"}
+    return _error_response(status, texts.get(status, error.description or UNEXPECTED), allow)
+
+
+async def _unexpected_error(error: Exception) -> Response:
+    log.error("http.failed", method=request.method, path=request.path, exc_info=error)
+    return _error_response(500, UNEXPECTED, {})
+
+
+def _error_response(status: int, text: str, headers: dict[str, str]) -> Response:
+    headers = {"Content-Type": "application/json", **headers}
+    return Response(error_body(status, text), status, headers)

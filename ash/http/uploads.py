@@ -1,4 +1,8 @@
-"""Files in the body of a request: base64 in JSON, decoded piece by piece."""
+"""Files in the body of a request: base64 in JSON, up to 150 MB.
+
+Decoding all of that at once would hold the GIL, and with it the event loop. So the long strings
+are taken out before the JSON is decoded, and their base64 is decoded piece by piece.
+"""
 
 import binascii
 import re
@@ -12,26 +16,72 @@ import trio
 from quart import request
 from quart_trio.wrappers import TrioRequest
 
-from ash.errors import BadRequest, TooLarge
+from ash.errors import BadRequest
+from ash.http.asgi import too_large
 from ash.requests.parsing import decode
 from ash.requests.sessions import UploadedFile, UploadFiles
 from ash.sessions.files import MAX_BATCH, Upload
 
-# Shorter strings are left to the decoder.
+# base64 makes four bytes of each three. The rest is room for 500 paths of 4 KB with escapes.
+MAX_UPLOAD_BODY = MAX_BATCH // 3 * 4 + 16 * 1024 * 1024
+
+# Strings of that many bytes are taken out of the JSON; the decoder gets the shorter ones.
 LONG = 16 * 1024
 
-# Bytes that are searched at once, in some 10 µs.
+# How many bytes are searched at a time: some 10 µs.
 STEP = 256 * 1024
 
-# 500 files have some 3,000 strings; a body of nothing but quotes must not keep a thread busy.
+# 500 files have some 3,000 strings. A body of nothing but quotes must not keep a thread busy.
 MAX_STRINGS = 10_000
+
+# How many characters are decoded at a time: 0.2 ms, in which nothing else runs. A multiple of 4.
+PIECE = 64 * 1024
+
+_ROUTE = re.compile(r"/api/sessions/[^/]+/files/?")
+_upload_files = msgspec.json.Decoder(UploadFiles)
+_string = msgspec.json.Decoder(str)
+
+
+class AppRequest(TrioRequest):
+    """Quart's request, with a larger body allowed on the one route that takes uploads."""
+
+    def __init__(self, method: str, scheme: str, path: str, *rest: Any, **more: Any) -> None:
+        if method == "POST" and _ROUTE.fullmatch(path):
+            more["max_content_length"] = MAX_UPLOAD_BODY
+        super().__init__(method, scheme, path, *rest, **more)
+        # The 413 names the limit, which it reads here. Only the body was given it above.
+        self.max_content_length = more["max_content_length"]
+
+
+async def read_uploads() -> tuple[list[Upload], str]:
+    """The files in the request's body, and the folder that they are for.
+
+    Raises BadRequest, naming the field, and TooLarge.
+    """
+    body = bytearray()
+    async for part in request.body:
+        body += part
+        # Quart counts only what it holds, and this loop takes out what came.
+        if len(body) > MAX_UPLOAD_BODY:
+            raise too_large(MAX_UPLOAD_BODY)
+    return await trio.to_thread.run_sync(_parse, body)
+
+
+def _parse(body: bytearray) -> tuple[list[Upload], str]:
+    # A client can't guess the mark, so none of its own strings is taken for a lifted one.
+    mark = token_hex(16)
+    rest, lifted = lift(body, mark.encode())
+    wanted = decode(rest, _upload_files)
+    if any(path.startswith(mark) for path in (wanted.target_path, *(f.path for f in wanted.files))):
+        raise BadRequest(f"A path is longer than {LONG - 1} bytes")
+    return [_as_upload(file, mark, lifted) for file in wanted.files], wanted.target_path
 
 
 def lift(body: bytearray, mark: bytes) -> tuple[bytearray, list[memoryview]]:
-    r"""The JSON with `mark` and a number for each long string, and these strings as views.
+    r"""The JSON with each long string replaced by `mark` and a number; and those strings as views.
 
-    What stands between their quotes is untouched, escapes and all. JSON that is broken stays
-    broken. A string before which a `\"` is found is not lifted.
+    The views hold what stands between the quotes, escapes included. Broken JSON stays broken.
+    Strings behind the first `\"` are not lifted.
     """
     view = memoryview(body)
     rest, lifted, done = bytearray(), list[memoryview](), 0
@@ -46,7 +96,7 @@ def lift(body: bytearray, mark: bytes) -> tuple[bytearray, list[memoryview]]:
 
 
 def _strings(body: bytearray) -> Iterator[tuple[int, int]]:
-    """From where to where each string goes, without its quotes, up to a quote that is escaped."""
+    """Start and end of each string, without its quotes, up to the first escaped quote."""
     end = -1
     while (start := _quote(body, end + 1) + 1) > 0:
         end = _quote(body, start)
@@ -56,62 +106,14 @@ def _strings(body: bytearray) -> Iterator[tuple[int, int]]:
 
 
 def _quote(body: bytearray, start: int) -> int:
-    """Where the next quote is; -1 if there is none."""
+    """The place of the next quote; -1 if there is none."""
     for place in range(start, len(body), STEP):
         if (found := body.find(b'"', place, place + STEP)) >= 0:
             return found
     return -1
 
 
-# base64 makes four bytes of three; the rest is room for 500 paths of 4 KB with escapes.
-MAX_UPLOAD_BODY = MAX_BATCH // 3 * 4 + 16 * 1024 * 1024
-
-# Characters that are decoded at once: 0.2 ms, in which nothing else runs. A multiple of four.
-PIECE = 64 * 1024
-
-_ROUTE = re.compile(r"/api/sessions/[^/]+/files/?")
-
-
-class AppRequest(TrioRequest):
-    """Takes a larger body on the one route that files are uploaded to."""
-
-    def __init__(self, method: str, scheme: str, path: str, *rest: Any, **more: Any) -> None:
-        if method == "POST" and _ROUTE.fullmatch(path):
-            more["max_content_length"] = MAX_UPLOAD_BODY
-        super().__init__(method, scheme, path, *rest, **more)
-        # The body was told; the error that names the limit asks the request.
-        self.max_content_length = more["max_content_length"]
-
-
-async def read_uploads() -> tuple[list[Upload], str]:
-    """The files of the request's body, and the folder that they are for.
-
-    Raises BadRequest, naming the field, and TooLarge.
-    """
-    body = bytearray()
-    async for part in request.body:
-        body += part
-        # What was taken out of it is not counted by the request itself.
-        if len(body) > MAX_UPLOAD_BODY:
-            raise TooLarge(f"The body is larger than {MAX_UPLOAD_BODY // 1024**2} MB")
-    return await trio.to_thread.run_sync(_parse, body)
-
-
-_upload_files = msgspec.json.Decoder(UploadFiles)
-_string = msgspec.json.Decoder(str)
-
-
-def _parse(body: bytearray) -> tuple[list[Upload], str]:
-    # Nobody can guess it: no content of a client's own is taken for a lifted one.
-    mark = token_hex(16)
-    rest, lifted = lift(body, mark.encode())
-    wanted = decode(rest, _upload_files)
-    if any(path.startswith(mark) for path in (wanted.target_path, *(f.path for f in wanted.files))):
-        raise BadRequest(f"A path is longer than {LONG - 1} bytes")
-    return [_upload(file, mark, lifted) for file in wanted.files], wanted.target_path
-
-
-def _upload(file: UploadedFile, mark: str, lifted: list[memoryview]) -> Upload:
+def _as_upload(file: UploadedFile, mark: str, lifted: list[memoryview]) -> Upload:
     if file.content.startswith(mark):
         text = _unescaped(lifted[int(file.content.removeprefix(mark))])
     else:
@@ -121,7 +123,7 @@ def _upload(file: UploadedFile, mark: str, lifted: list[memoryview]) -> Upload:
 
 
 def _unescaped(text: memoryview) -> memoryview:
-    r"""What a JSON string means: mostly itself, but some clients write each slash as `\/`."""
+    r"""The JSON string without its escapes. Some clients write each slash as `\/`."""
     if not any(b"\\" in piece for piece in _pieces(text)):
         return text
     return memoryview(decode(b'"%s"' % text, _string).encode())

@@ -52,7 +52,7 @@ def disk(monkeypatch):
 
 @pytest.fixture
 async def us(data_dir, disk, monkeypatch):
-    monkeypatch.setattr("ash.http.event_stream.PING_SECONDS", PING_SECONDS)
+    monkeypatch.setattr("ash.http.asgi.PING_SECONDS", PING_SECONDS)
     monkeypatch.setattr(Turn.stop, "__defaults__", (STEP_SECONDS,))
     wanted = settings(data_dir, turn_silence_timeout=SILENCE_SECONDS)
     async with running(wanted) as daemon:

@@ -6,7 +6,7 @@ import trio
 from quart import request
 from quart_trio import QuartTrio
 
-from ash.http.server.http_stream import ClientGone
+from ash.http.server.sender import ClientGone
 from ash.http.server.tcp_server import ConnectionLimits
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"

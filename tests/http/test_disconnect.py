@@ -2,7 +2,7 @@ import trio
 from quart import Response
 from quart_trio import QuartTrio
 
-from ash.http.server.http_stream import ClientGone
+from ash.http.server.sender import ClientGone
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 START = {"type": "http.response.start", "status": 200, "headers": []}

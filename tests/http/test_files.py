@@ -15,8 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 from ash.authentication import ApiKeys
 from ash.clock import SystemClock
 from ash.http import uploads
-from ash.http.app import make_app
-from ash.http.responses import Services
+from ash.http.app import Services, make_app
 from ash.model import Session, SessionSettings, StoredSession
 from ash.sessions import files
 from ash.sessions.files import SessionFiles

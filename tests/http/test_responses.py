@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import trio
 
-from ash.http.server import tcp_server
-from ash.http.server.http_stream import ClientGone
+from ash.http.server import sender
+from ash.http.server.sender import ClientGone
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 LAST = {"type": "http.response.body", "body": b"", "more_body": False}
@@ -39,7 +39,7 @@ def writes(monkeypatch):
         made.append(bytes(data[:count]))
         return count
 
-    monkeypatch.setattr(tcp_server, "os", SimpleNamespace(write=write))
+    monkeypatch.setattr(sender, "os", SimpleNamespace(write=write))
     return made
 
 

@@ -1,8 +1,7 @@
 import pytest
 import trio
 
-from ash.http.server.http_stream import ClientGone
-from ash.http.server.tcp_server import Sender
+from ash.http.server.sender import ClientGone, Sender
 
 LARGE = b"x" * 5_000_000
 

@@ -8,9 +8,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from ash import events
-from ash.http.event_stream import PING_SECONDS
+from ash.http.app import Services
+from ash.http.asgi import PING_SECONDS
 from ash.http.front import Front
-from ash.http.responses import Services
 from ash.sessions.frame_ring import RING_BYTES, FrameRing
 from ash.sessions.watch import Watch
 

@@ -1,0 +1,1 @@
+"""The routes that Quart serves, one file for each resource."""

@@ -1,8 +1,10 @@
+"""The routes of agents: deploy, list, show, delete."""
+
 import msgspec
 from quart import Blueprint, Response, g
 
 from ash.agents import Agents
-from ash.http.responses import answer, body
+from ash.http.responses import json_response, read_json
 from ash.requests.agents import DeployAgent, deploy
 
 _deploy = msgspec.json.Decoder(DeployAgent)
@@ -13,19 +15,19 @@ def agent_routes(agents: Agents) -> Blueprint:
 
     @routes.post("")
     async def post() -> Response:
-        return answer(201, agent=await deploy(agents, g.tenant, await body(_deploy)))
+        return json_response(201, agent=await deploy(agents, g.tenant, await read_json(_deploy)))
 
     @routes.get("")
     async def find() -> Response:
-        return answer(agents=await agents.find(g.tenant))
+        return json_response(agents=await agents.find(g.tenant))
 
     @routes.get("/<name>")
     async def get(name: str) -> Response:
-        return answer(agent=await agents.get(g.tenant, name))
+        return json_response(agent=await agents.get(g.tenant, name))
 
     @routes.delete("/<name>")
     async def delete(name: str) -> Response:
         await agents.delete(g.tenant, name)
-        return answer(ok=True)
+        return json_response(ok=True)
 
     return routes

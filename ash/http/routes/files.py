@@ -1,3 +1,5 @@
+"""The routes of a session's files: list, read, write, delete."""
+
 from collections.abc import AsyncIterator
 from mimetypes import MimeTypes
 from types import TracebackType
@@ -8,17 +10,18 @@ from quart.blueprints import BlueprintSetupState
 from quart.wrappers.response import ResponseBody
 from werkzeug.routing import BaseConverter
 
-from ash.http.responses import answer, asked
+from ash.http.responses import json_response, query_value
 from ash.http.uploads import read_uploads
 from ash.requests.parsing import choice
 from ash.sessions.files import SessionFiles
 from ash.workspaces.files import OpenFile
 from ash.workspaces.workspaces import FilesLocation
 
-# Read at once: a hop to a thread costs 0.1 ms, and no client takes more at a time.
+# How much is read at a time: each read costs a hop to a thread, 0.1 ms, and no client takes
+# more at once.
 PIECE = 256 * 1024
 
-# Python's own table, not the machine's, which takes .ts for a film and differs everywhere.
+# Python's own table. The machine's differs from host to host, and has .ts as a video.
 _types = MimeTypes(filenames=())
 for _ending, _type in {
     ".jsx": "text/javascript",
@@ -38,34 +41,37 @@ def file_routes(files: SessionFiles) -> Blueprint:
 
     @routes.get("")
     async def find(session_id: str) -> Response:
-        hidden = choice(asked, "includeHidden", ("true", "false")) == "true"
+        hidden = choice(query_value, "includeHidden", ("true", "false")) == "true"
         listing, source = await files.find(g.tenant, session_id, hidden=hidden)
-        more = {"truncated": True} if listing.truncated else {}
-        return answer(files=listing.files, source=source, **more)
+        truncated = {"truncated": True} if listing.truncated else {}
+        return json_response(files=listing.files, source=source, **truncated)
 
-    @routes.get("/<anything:path>")
+    @routes.get("/<rest:path>")
     async def get(session_id: str, path: str) -> Response:
-        if choice(asked, "format", ("raw", "json")) == "json":
+        if choice(query_value, "format", ("raw", "json")) == "json":
             content, size, source = await files.read_text(g.tenant, session_id, path)
-            return answer(path=path, content=content, size=size, source=source)
+            return json_response(path=path, content=content, size=size, source=source)
         file, source = await files.open(g.tenant, session_id, path)
         return _download(files, file, path, source)
 
     @routes.post("")
     async def upload(session_id: str) -> Response:
         uploads, folder = await read_uploads()
-        return answer(files=await files.write(g.tenant, session_id, uploads, folder))
+        return json_response(files=await files.write(g.tenant, session_id, uploads, folder))
 
-    @routes.delete("/<anything:path>")
+    @routes.delete("/<rest:path>")
     async def delete(session_id: str, path: str) -> Response:
         await files.delete(g.tenant, session_id, path)
-        return answer(path=path, deleted=True)
+        return json_response(path=path, deleted=True)
 
     return routes
 
 
-class _Anything(BaseConverter):
-    """The rest of the path as it is, so that one that must be refused gets a reason."""
+class _RestOfPath(BaseConverter):
+    """Matches all the rest of a path, `..` and line feeds too.
+
+    Such a path then reaches the route, which refuses it and says why. Quart would say 404.
+    """
 
     regex = "(?s:.+)"
     part_isolating = False
@@ -73,7 +79,7 @@ class _Anything(BaseConverter):
 
 
 def _add_converter(state: BlueprintSetupState) -> None:
-    state.app.url_map.converters["anything"] = _Anything
+    state.app.url_map.converters["rest"] = _RestOfPath
 
 
 def _download(files: SessionFiles, file: OpenFile, path: str, source: FilesLocation) -> Response:
@@ -82,27 +88,28 @@ def _download(files: SessionFiles, file: OpenFile, path: str, source: FilesLocat
         "Content-Type": _content_type(name),
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
         "X-Ash-Source": source,
-        # It is the agent's, and no page of ours: a browser must not take it for one.
+        # The agent wrote it: a browser must not show it as a page of ours.
         "X-Content-Type-Options": "nosniff",
     }
     if request.method == "HEAD":
         file.close()
-    response = Response(b"" if request.method == "HEAD" else _Content(files, file), 200, headers)
+    response = Response(b"" if request.method == "HEAD" else _FileBody(files, file), 200, headers)
     response.content_length = file.size
     return response
 
 
 def _content_type(name: str) -> str:
-    kind, packed = _types.guess_type(name)
-    if packed is not None:
-        return "application/gzip" if packed == "gzip" else "application/octet-stream"
-    return kind or "application/octet-stream"
+    content_type, compression = _types.guess_type(name)
+    if compression is not None:
+        return "application/gzip" if compression == "gzip" else "application/octet-stream"
+    return content_type or "application/octet-stream"
 
 
-class _Content(ResponseBody):
+class _FileBody(ResponseBody):
     """The file's bytes, read as the client takes them. Owns the file.
 
-    A response that is never begun is never left either: then the file goes with the object.
+    A response that is never sent is never entered nor left; its file is closed when the object
+    is collected.
     """
 
     def __init__(self, files: SessionFiles, file: OpenFile) -> None:
@@ -121,7 +128,7 @@ class _Content(ResponseBody):
         self._file.close()
 
     async def _read(self) -> AsyncIterator[bytes]:
-        """Raises OSError if the file has become shorter than was announced."""
+        """Raises OSError if the file has become shorter than its Content-Length says."""
         place = 0
         while place < self._file.size:
             length = min(PIECE, self._file.size - place)

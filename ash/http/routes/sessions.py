@@ -1,10 +1,10 @@
-"""What changes a session: the routes that pause, stop, resume, fork, interrupt and configure it."""
+"""The routes of sessions: themselves, their history, their life cycle, tickets for their stream."""
 
 import msgspec
 from quart import Blueprint, Response, g
 
 from ash.authentication import Tickets
-from ash.http.responses import answer, asked, body
+from ash.http.responses import json_response, query_value, read_json
 from ash.protocol import ExecResult
 from ash.requests.parsing import event_page, log_page, message_page, session_page
 from ash.requests.sessions import (
@@ -20,6 +20,8 @@ from ash.requests.sessions import (
 from ash.sessions.service import Sessions
 
 _create = msgspec.json.Decoder(CreateSession)
+_configure = msgspec.json.Decoder(ConfigureSession)
+_fork = msgspec.json.Decoder(ForkSession)
 _command = msgspec.json.Decoder(RunCommand)
 
 
@@ -28,91 +30,79 @@ def session_routes(sessions: Sessions) -> Blueprint:
 
     @routes.post("")
     async def create() -> Response:
-        wanted = new_session(await body(_create))
-        return answer(201, session=await sessions.create(g.tenant, wanted))
+        wanted = new_session(await read_json(_create))
+        return json_response(201, session=await sessions.create(g.tenant, wanted))
 
     @routes.get("")
     async def find() -> Response:
-        found, total = await sessions.find(g.tenant, **session_page(asked))
-        return answer(sessions=found, total=total)
+        found, total = await sessions.find(g.tenant, **session_page(query_value))
+        return json_response(sessions=found, total=total)
 
     @routes.get("/<session_id>")
     async def get(session_id: str) -> Response:
-        return answer(session=await sessions.get(g.tenant, session_id))
+        return json_response(session=await sessions.get(g.tenant, session_id))
 
     @routes.delete("/<session_id>")
     async def end(session_id: str) -> Response:
-        return answer(session=await sessions.end(g.tenant, session_id))
+        return json_response(session=await sessions.end(g.tenant, session_id))
 
     @routes.get("/<session_id>/messages")
     async def messages(session_id: str) -> Response:
-        found = await sessions.messages(g.tenant, session_id, **message_page(asked))
-        return answer(messages=found)
+        found = await sessions.messages(g.tenant, session_id, **message_page(query_value))
+        return json_response(messages=found)
 
     @routes.get("/<session_id>/events")
     async def events(session_id: str) -> Response:
-        found = await sessions.events(g.tenant, session_id, **event_page(asked))
-        return answer(events=found)
+        found = await sessions.events(g.tenant, session_id, **event_page(query_value))
+        return json_response(events=found)
 
     @routes.get("/<session_id>/logs")
     async def logs(session_id: str) -> Response:
-        lines, source = await sessions.logs(g.tenant, session_id, **log_page(asked))
-        return answer(logs=lines, source=source)
+        lines, source = await sessions.logs(g.tenant, session_id, **log_page(query_value))
+        return json_response(logs=lines, source=source)
 
     @routes.post("/<session_id>/exec")
     async def execute(session_id: str) -> Response:
-        command = shell_command(await body(_command))
-        return answer(**_shown(await sessions.exec(g.tenant, session_id, command)))
+        command = shell_command(await read_json(_command))
+        return json_response(**_command_result(await sessions.exec(g.tenant, session_id, command)))
 
     return routes
 
 
-def _shown(result: ExecResult) -> dict[str, object]:
-    shown = {"exitCode": result.exit_code, "stdout": result.stdout, "stderr": result.stderr}
-    if result.timed_out:
-        shown["timedOut"] = True
-    if result.truncated:
-        shown["truncated"] = True
-    return shown
-
-
-_configure = msgspec.json.Decoder(ConfigureSession)
-_fork = msgspec.json.Decoder(ForkSession)
-
-
 def lifecycle_routes(sessions: Sessions) -> Blueprint:
+    """What changes a session's state or settings."""
     routes = Blueprint("lifecycle", __name__, url_prefix="/api/sessions")
 
     @routes.post("/<session_id>/pause")
     async def pause(session_id: str) -> Response:
-        return answer(session=await sessions.pause(g.tenant, session_id))
+        return json_response(session=await sessions.pause(g.tenant, session_id))
 
     @routes.post("/<session_id>/stop")
     async def stop(session_id: str) -> Response:
-        return answer(session=await sessions.stop(g.tenant, session_id))
+        return json_response(session=await sessions.stop(g.tenant, session_id))
 
     @routes.post("/<session_id>/resume")
     async def resume(session_id: str) -> Response:
-        return answer(session=await sessions.resume(g.tenant, session_id))
+        return json_response(session=await sessions.resume(g.tenant, session_id))
 
     @routes.post("/<session_id>/fork")
     async def fork(session_id: str) -> Response:
-        wanted = await body(_fork)
-        busy = fork_when_busy(asked)
-        session = await sessions.fork(g.tenant, session_id, wanted.after_sequence, busy)
-        return answer(201, session=session)
+        wanted = await read_json(_fork)
+        when_busy = fork_when_busy(query_value)
+        session = await sessions.fork(g.tenant, session_id, wanted.after_sequence, when_busy)
+        return json_response(201, session=session)
 
     @routes.post("/<session_id>/interrupt")
     async def interrupt(session_id: str) -> Response:
         interrupted = await sessions.interrupt(g.tenant, session_id)
-        return answer(interrupted=interrupted, turn="running" if interrupted else "idle")
+        return json_response(interrupted=interrupted, turn="running" if interrupted else "idle")
 
     @routes.patch("/<session_id>/config")
     async def configure(session_id: str) -> Response:
-        wanted = await body(_configure)
+        wanted = await read_json(_configure)
         config = new_config(wanted)
         session = await sessions.configure(g.tenant, session_id, wanted.model, config)
-        return answer(session=session)
+        return json_response(session=session)
 
     return routes
 
@@ -124,6 +114,15 @@ def ticket_routes(sessions: Sessions, tickets: Tickets) -> Blueprint:
     async def issue(session_id: str) -> Response:
         session = await sessions.get(g.tenant, session_id)
         issued = tickets.issue(g.tenant, session.id)
-        return answer(ticket=issued.ticket, expiresAt=issued.expires_at)
+        return json_response(ticket=issued.ticket, expiresAt=issued.expires_at)
 
     return routes
+
+
+def _command_result(result: ExecResult) -> dict[str, object]:
+    fields = {"exitCode": result.exit_code, "stdout": result.stdout, "stderr": result.stderr}
+    if result.timed_out:
+        fields["timedOut"] = True
+    if result.truncated:
+        fields["truncated"] = True
+    return fields

@@ -1,3 +1,5 @@
+"""HTTP/1.1 without a socket: bytes and requests in, bytes out."""
+
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
@@ -12,25 +14,35 @@ from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID
 from hypercorn.protocol.h11 import H11Protocol as HypercornH11Protocol
 
-from ash.http.responses import JSON, error_body
+from ash.http.asgi import JSON, error_body
 from ash.http.server.http_stream import Flush, HTTPStream
 
-# What h11 must see, to know how the body is framed and whether the connection lives on.
+# The headers that h11 must see: how the body is framed, and whether the connection stays open.
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+
+# In these states of the client nothing more of it is read.
+_READS_NO_MORE = frozenset({h11.MUST_CLOSE, h11.CLOSED, h11.ERROR})
+
+# In these states of the server a response can still begin.
+_ANSWERABLE = frozenset({h11.IDLE, h11.SEND_RESPONSE})
+
+# After so many events other tasks get their turn. A body may come in chunks of one byte:
+# thousands in one read, at 10 µs each.
+_EVENTS_AT_ONCE = 50
 
 
 class ResponseHead(NamedTuple):
-    """The head of an answer, before it is sent."""
+    """The head of a response, before it is sent."""
 
     framing: h11.Response
     other_lines: bytes
 
 
 def build_head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> ResponseHead:
-    """Raises `h11.LocalProtocolError` for a header that can't be sent.
+    """Raises h11.LocalProtocolError for a header that can't be sent.
 
-    h11 checks each header of an answer three times, for 20 µs at five headers. The headers
-    that mean nothing to it are checked here, once for as long as they are remembered.
+    h11 would check each header of a response three times, which takes 20 µs for five headers.
+    The headers that it need not see are checked once here, and the result is cached.
     """
     framing, other_lines = [], []
     for name, value in headers:
@@ -42,7 +54,7 @@ def build_head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> ResponseH
 
 
 def send_head(connection: h11.Connection, head: ResponseHead) -> bytes:
-    """The bytes of the head, with which `connection` is where the head puts it."""
+    """The bytes of the head. `connection` is then in the state that the head brings about."""
     framing = connection.send(head.framing)
     return b"%s%s\r\n" % (framing.removesuffix(b"\r\n"), head.other_lines)
 
@@ -53,18 +65,13 @@ def _line(name: bytes, value: bytes) -> bytes:
     return b"%s: %s\r\n" % (name, value)
 
 
-_NOTHING_MORE_IS_READ = frozenset({h11.MUST_CLOSE, h11.CLOSED, h11.ERROR})
-# A body may come in chunks of one byte: thousands in one read, at 10 µs each.
-_EVENTS_AT_ONCE = 50
-_ANSWERABLE = frozenset({h11.IDLE, h11.SEND_RESPONSE})
-
-
 class H11Protocol(HypercornH11Protocol):
-    """HTTP/1.1 on Hypercorn's h11 protocol: requests in, answers out, and never a socket.
+    """Hypercorn's h11 protocol with changes.
 
-    It collects what one message of the app becomes, refuses in the house's error body, and
-    offers neither websockets nor HTTP/2. When a client sends requests ahead it says `paused`
-    and returns, where Hypercorn's waits inside, so that nobody sees the client leave.
+    It collects the bytes of one message of the app, so that they are one write. It refuses bad
+    requests with the body of all errors. It has neither websockets nor HTTP/2. When a client
+    sends its next request too early it sets `paused` and returns; Hypercorn's waits there, and
+    nobody notices when the client leaves.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -76,12 +83,12 @@ class H11Protocol(HypercornH11Protocol):
 
     @property
     def buffered(self) -> int:
-        """How many bytes have come that are not understood yet."""
+        """How many bytes have arrived and are not parsed yet."""
         return len(self._h11.trailing_data[0])
 
     @property
     def idle(self) -> bool:
-        """Whether nothing of a request is there."""
+        """Whether no byte of a request is here."""
         return self.stream is None and self.buffered == 0
 
     @property
@@ -90,12 +97,12 @@ class H11Protocol(HypercornH11Protocol):
 
     @property
     def awaits_body(self) -> bool:
-        """Whether the client owes more of a body, and knows that it may send it."""
+        """Whether the client has to send more of a body, and knows that it may."""
         return self._body_incomplete and not self._h11.they_are_waiting_for_100_continue
 
     @property
     def has_unread_input(self) -> bool:
-        """Whether the client may be sending what nobody will read."""
+        """Whether the client may be sending bytes that nobody will read."""
         return self.buffered > 0 or self._body_incomplete or self._h11.their_state is h11.ERROR
 
     @property
@@ -103,23 +110,23 @@ class H11Protocol(HypercornH11Protocol):
         return self._h11.their_state is h11.SEND_BODY
 
     async def handle(self, event: Event) -> None:
-        if isinstance(event, RawData) and self._h11.their_state in _NOTHING_MORE_IS_READ:
+        if isinstance(event, RawData) and self._h11.their_state in _READS_NO_MORE:
             return
         await super().handle(event)
 
     async def resume(self) -> None:
-        """Goes on with what came while `paused`."""
+        """Parses what arrived while `paused`."""
         await self._handle_events()
 
     async def want_body(self) -> None:
-        """Tells a client that waits for it to send its body: now somebody reads it."""
+        """Sends "100 Continue" to a client that waits for it: now the app reads the body."""
         if self._h11.they_are_waiting_for_100_continue:
             go_on = h11.InformationalResponse(status_code=100, headers=[])
             await self.send(RawData(self._h11.send(go_on)))
             await self.send(Updated(idle=False))
 
     async def refuse(self, status: int, text: str) -> None:
-        """Ends the connection, with an answer of the server's own if none has begun."""
+        """Ends the connection, with an error response if none has begun."""
         if self._h11.our_state in _ANSWERABLE:
             await self._close_stream()
             await self._answer(status, text)
@@ -151,21 +158,21 @@ class H11Protocol(HypercornH11Protocol):
             if event is h11.NEED_DATA or event is h11.PAUSED:
                 self.paused = event is h11.PAUSED
                 return
-            await self._take(event)
+            await self._pass_on(event)
 
     def _next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        if self._h11.their_state in _NOTHING_MORE_IS_READ:
+        if self._h11.their_state in _READS_NO_MORE:
             return h11.NEED_DATA
         event = self._h11.next_event()
         if isinstance(event, h11.Request):
             _check(event)
         return event
 
-    async def _take(self, event: Any) -> None:
+    async def _pass_on(self, event: Any) -> None:
         if isinstance(event, h11.Request):
             await self._create_stream(event)
         elif self.stream is None:
-            pass  # answered already: nobody wants the rest of its body
+            pass  # the request has been answered; the rest of its body is dropped
         elif isinstance(event, h11.Data):
             await self.stream.handle(Body(stream_id=STREAM_ID, data=event.data))
         elif isinstance(event, h11.EndOfMessage):
@@ -225,25 +232,25 @@ class H11Protocol(HypercornH11Protocol):
             *self.config.response_headers("h11"),
         ]
         self._head = build_head(status, headers)
-        with suppress(h11.LocalProtocolError):  # the answer to a HEAD has no body
+        with suppress(h11.LocalProtocolError):  # a response to HEAD has no body
             self._collect(h11.Data(data=body))
         await self._flush()
 
 
 def _check(request: h11.Request) -> None:
-    """Refuses what h11 lets through and this server doesn't speak."""
+    """Raises RemoteProtocolError for requests that h11 accepts and this server does not."""
     if request.http_version not in {b"1.0", b"1.1"}:
         raise h11.RemoteProtocolError("Only HTTP/1.0 and HTTP/1.1 are spoken", 505)
     if request.method == b"CONNECT":
         raise h11.RemoteProtocolError("CONNECT is not offered", 501)
     names = {name for name, _ in request.headers}
     if names >= {b"transfer-encoding", b"content-length"}:
-        # Where a proxy and we would disagree on the request's end, another could be hidden.
+        # A proxy in front might see another end of the request: then one could be smuggled.
         raise h11.RemoteProtocolError("Both Content-Length and Transfer-Encoding are given", 400)
 
 
 def _describe(error: h11.RemoteProtocolError) -> str:
-    # There h11 begins to quote what it was sent.
+    # From there on h11 quotes what the client sent.
     reason = str(error).partition(": bytearray(")[0]
     if error.error_status_hint == 431:
         return "The head of the request is too large."

@@ -1,3 +1,5 @@
+"""One request and its response."""
+
 from dataclasses import dataclass
 
 import trio
@@ -7,27 +9,21 @@ from hypercorn.protocol.http_stream import HTTPStream as HypercornHTTPStream
 from hypercorn.typing import ASGISendEvent
 from hypercorn.utils import suppress_body
 
-from ash.http.responses import JSON, error_body
-
-
-class ClientGone(OSError):
-    """Raised by an app's `send` when nobody is there to read, as ASGI 2.4 asks for.
-
-    An app need not catch it: the server takes it as the quiet end of the request.
-    """
+from ash.http.asgi import JSON, UNEXPECTED, error_body
+from ash.http.server.sender import ClientGone
 
 
 @dataclass(frozen=True)
 class Flush(Event):
-    """What was collected up to here is to be written, in one go."""
+    """Asks the protocol to write what it has collected, in one piece."""
 
 
 class HTTPStream(HypercornHTTPStream):
-    """One request and its answer: Hypercorn's ASGI state machine with three changes.
+    """Hypercorn's ASGI state machine with three changes.
 
-    Each `http.response.body` is one write, and the first takes the head along; what ends
-    without an answer is answered with the house's error body; who sends to a client that has
-    gone is told so.
+    Each `http.response.body` is one write, and the first includes the head. An app that ends
+    without a response gets a 500 with the body of all errors. An app that sends to a client that
+    has left gets ClientGone.
     """
 
     begun = False
@@ -36,7 +32,7 @@ class HTTPStream(HypercornHTTPStream):
         if message is None:
             await self._finish()
         elif self.closed and self.state is not ASGIHTTPState.CLOSED:
-            raise ClientGone("The client has closed the connection.")
+            raise ClientGone
         else:
             await self._pass_on(message)
 
@@ -46,17 +42,17 @@ class HTTPStream(HypercornHTTPStream):
         await super().app_send(message)
         if is_body and self.state is ASGIHTTPState.RESPONSE:
             await self.send(Flush(stream_id=self.stream_id))
-            # The write yields only when it has to wait; an app that writes on and on must.
+            # A write that need not wait is no checkpoint; an app that writes on and on needs one.
             await trio.lowlevel.checkpoint()
 
     async def _finish(self) -> None:
         if not self.begun:
-            # A head that waits for its body has not been sent: the 500 can still replace it.
+            # The head is sent with the first part of the body. A 500 can still replace it.
             self.state = ASGIHTTPState.REQUEST
         await super().app_send(None)
 
     async def _send_error_response(self, status_code: int) -> None:
-        body = error_body(status_code, "Unexpected failure: the server's log says more")
+        body = error_body(status_code, UNEXPECTED)
         length = str(len(body)).encode()
         headers = [JSON, (b"content-length", length)]
         await self.send(

@@ -1,3 +1,5 @@
+"""Listens, accepts connections, and drains them at the end."""
+
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import cast
@@ -10,6 +12,9 @@ from trio.socket import IPPROTO_TCP, TCP_USER_TIMEOUT
 
 from ash.http.server.tcp_server import DEFAULT_LIMITS, ConnectionLimits, TCPServer
 
+# For TCP_USER_TIMEOUT: how long a peer may acknowledge nothing.
+_UNACKNOWLEDGED_MS = 30_000
+
 
 async def serve(
     app: ASGIFramework,
@@ -20,12 +25,12 @@ async def serve(
     limits: ConnectionLimits = DEFAULT_LIMITS,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serves `app` over HTTP/1.1 until `draining` is set, and then as long as requests last.
+    """Serves `app` over HTTP/1.1 until `draining` is set and the requests under way have ended.
 
     Owns the listeners and closes them. Every connection and every run of the app is below the
-    caller's task. Once `draining` is set nothing is accepted and idle connections end at once;
-    requests under way may finish, for `grace` seconds at most, then they are cancelled.
-    Cancelling the caller cuts everything at once. The app gets `http` scopes only: no lifespan.
+    caller's task. Once `draining` is set, no connection is accepted and idle ones end at once.
+    Requests under way may finish within `grace` seconds, then they are cancelled. Cancelling the
+    caller ends everything at once. The app gets `http` scopes only, no lifespan.
     """
     context = _Context(draining)
     connections: set[TCPServer] = set()
@@ -34,7 +39,7 @@ async def serve(
         try:
             connection = TCPServer(app, config, context, limits, stream)
         except OSError:
-            return  # the client has gone already, it has no address any more
+            return  # the client has left already, so the socket has no peer address
         connections.add(connection)
         try:
             await connection.run()
@@ -50,7 +55,7 @@ async def serve(
 
 
 class _Context(WorkerContext):
-    """Tells Hypercorn's protocol, in the moment it begins, that no further request is served."""
+    """Tells Hypercorn's protocol that no further request is served, as soon as draining begins."""
 
     def __init__(self, draining: trio.Event) -> None:
         super().__init__(max_requests=None)
@@ -80,17 +85,14 @@ def _configure(limits: ConnectionLimits) -> Config:
     return config
 
 
-_UNACKNOWLEDGED_MS = 30_000
-
-
 async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
     """Listens for TCP on each address of `host`; the caller owns the listeners.
 
-    With port 0 the system chooses, and only the first address is used: a second would get
-    another port. Raises `OSError` whose text says which address can't be had, and why.
+    With port 0 the system chooses the port, and only the first address is used: a second would
+    get another port. Raises OSError, whose text says which address failed and why.
 
-    Connections inherit TCP_USER_TIMEOUT: a peer that acknowledges nothing for 30 s (its cable
-    is out, its machine is off) is gone, though small writes into its socket succeed for long.
+    Connections inherit TCP_USER_TIMEOUT: a peer that acknowledges nothing for 30 s (its cable is
+    out, its machine is off) counts as gone. Without it, small writes would succeed for minutes.
     trio sets SO_REUSEADDR here, and TCP_NODELAY on each connection.
     """
     try:

@@ -1,3 +1,5 @@
+"""Runs the app for each request of a connection, and hands it the request's body."""
+
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import cast
@@ -13,19 +15,21 @@ from hypercorn.typing import (
     Scope,
 )
 
-from ash.http.server.http_stream import ClientGone
+from ash.http.server.sender import ClientGone
 from ash.log import get_logger
 
-# One read of a connection: with it, at most two reads of a body wait for the app.
+# As much as one read of a connection: so at most two reads of a body wait for the app.
 _ENOUGH = 64 * 1024
+
+_log = get_logger()
 
 
 class RequestBody:
-    """A request's body on its way to the app: bounded, and ended by the disconnect.
+    """A request's body on its way to the app, bounded in memory and ended by the disconnect.
 
-    Takes the place of Hypercorn's memory channel, whose `put` of the disconnect blocks for ever
-    when the app has ended without reading its body. `want_body` is called when the app asks
-    for a body of which nothing is there yet.
+    It takes the place of Hypercorn's memory channel, whose `put` of the disconnect blocks for
+    ever when the app has ended without reading its body. `want_body` is called when the app asks
+    for a body of which nothing has arrived yet.
     """
 
     def __init__(self, want_body: Callable[[], Awaitable[None]]) -> None:
@@ -39,7 +43,7 @@ class RequestBody:
         self._room = trio.lowlevel.ParkingLot()
 
     async def put(self, message: ASGIReceiveEvent) -> None:
-        """Adds what came; waits for the app when there is enough of it already."""
+        """Adds a part of the body, or the disconnect; waits while the app has enough to read."""
         if message["type"] == "http.request":
             self._parts.append(message["body"])
             self._size += len(message["body"])
@@ -52,13 +56,13 @@ class RequestBody:
             await self._room.park()
 
     async def receive(self) -> ASGIReceiveEvent:
-        """All of the body that has come, in one event; after it, the disconnect."""
+        """All of the body that has arrived, in one event; after the whole body, the disconnect."""
         if not self._has_news():
             await self._want_body()
         while not self._has_news():
             await self._news.park()
         if self._handed_over or not (self._parts or self._complete):
-            # An app that asks again and again must not keep the loop to itself.
+            # An app that asks again and again must not block the loop.
             await trio.lowlevel.checkpoint()
             return {"type": "http.disconnect"}
         return self._take()
@@ -75,13 +79,10 @@ class RequestBody:
         return {"type": "http.request", "body": body, "more_body": not self._complete}
 
 
-_log = get_logger()
-
-
 class TaskGroup:
-    """Runs the app once for each request of a connection, in the connection's nursery.
+    """Runs the app once for each request, in the connection's nursery.
 
-    Stands where Hypercorn has its `TaskGroup`.
+    It takes the place of Hypercorn's `TaskGroup`.
     """
 
     def __init__(self, nursery: trio.Nursery, want_body: Callable[[], Awaitable[None]]) -> None:
@@ -111,7 +112,7 @@ async def _run(
     except* ClientGone:
         pass
     except* Exception:  # noqa: BLE001 - one request's failure must not end the server
-        # The path without its query: a stream's ticket is in there.
+        # Without the query, which may hold a stream's ticket.
         _log.exception("http.app_failed", path=scope.get("path"))
     with suppress(ClientGone):
         await send(None)

@@ -1,4 +1,5 @@
-import os
+"""One client's connection."""
+
 from contextlib import suppress
 from math import inf
 from typing import cast
@@ -12,118 +13,63 @@ from hypercorn.utils import parse_socket_addr
 from msgspec import Struct
 
 from ash.http.server.h11_protocol import H11Protocol
-from ash.http.server.http_stream import ClientGone
+from ash.http.server.sender import ClientGone, Sender
 from ash.http.server.task_group import TaskGroup
 from ash.log import get_logger
 
-
-class Sender:
-    """Writes to a client's socket: whole pieces, in turn, and never waiting for ever.
-
-    Nothing is shielded: a send that is cancelled or times out ends here, and as what was cut
-    short can't be followed by anything, every later one is refused.
-    """
-
-    def __init__(self, stream: trio.SocketStream, timeout: float) -> None:
-        self._stream = stream
-        self._timeout = timeout
-        self._turn = trio.Lock()
-        self._broken = False
-
-    async def send(self, data: bytes) -> None:
-        """Raises ClientGone when the client has left, or takes no byte for the timeout."""
-        if self._broken:
-            raise ClientGone("The client has closed the connection.")
-        try:
-            await self._send_in_turn(data)
-        except (OSError, trio.ClosedResourceError, trio.TooSlowError) as error:
-            self._broken = True
-            raise ClientGone("The client has closed the connection.") from error
-        except BaseException:
-            self._broken = True
-            raise
-
-    async def _send_in_turn(self, data: bytes) -> None:
-        try:
-            self._turn.acquire_nowait()
-        except trio.WouldBlock:
-            await self._turn.acquire()
-        try:
-            await self._send_all(memoryview(data))
-        finally:
-            self._turn.release()
-
-    async def _send_all(self, data: memoryview) -> None:
-        """Writes at once what the kernel takes, and waits only for what it doesn't.
-
-        So the usual answer is out, and the connection ready for the next request, without a
-        pass of the scheduler in which that request could come in between.
-        """
-        waited_in_vain = False
-        while True:
-            try:
-                data = data[os.write(self._stream.socket.fileno(), data) :]
-            except BlockingIOError:
-                if waited_in_vain:
-                    raise trio.TooSlowError from None
-            if not data:
-                return
-            # A slow reader makes some room before the kernel calls the socket writable.
-            with trio.move_on_after(self._timeout) as patience:
-                await trio.lowlevel.wait_writable(self._stream.socket)
-            waited_in_vain = patience.cancelled_caught
-
-
-class ConnectionLimits(Struct, frozen=True, kw_only=True):
-    """How long a connection waits for its client, in seconds, and what it buffers, in bytes."""
-
-    keep_alive_timeout: float = 75.0
-    """Between an answer and the next request; nginx's default, above what proxies pool for."""
-
-    head_timeout: float = 30.0
-    """From a request's first byte to the end of its head, and for a new connection to speak."""
-
-    body_timeout: float = 30.0
-    """Waiting for a request's body, all waits added up; time the app takes doesn't count …"""
-
-    body_rate: float = 1024.0
-    """… and each byte that comes earns 1/body_rate seconds more, as in Apache's MinRate: a
-    phone on a slow network can send 50 MB, a client that drips bytes can't stay."""
-
-    send_timeout: float = 30.0
-    """With the send buffer full, until the client has taken a byte."""
-
-    linger_timeout: float = 10.0
-    """After an answer that came before all of its request was read: closing at once would
-    reset the connection, and the client might never see the answer."""
-
-    linger_timeout_draining: float = 1.0
-    """The same while the server shuts down: an answer underway still gets there."""
-
-    max_head: int = 16 * 1024
-    """Request line and headers, as in Node; what one read brings (16 KiB) may go over it."""
-
-
-DEFAULT_LIMITS = ConnectionLimits()
-
-
-# Parsing a head of tiny headers costs 0.4 ms a KiB, and the loop does nothing else meanwhile.
+# How much is read at once. Parsing a head of tiny headers blocks the loop for 0.4 ms a KiB.
 _HEAD_READ = 16 * 1024
 _BODY_READ = 64 * 1024
-# Of requests that come while an earlier one is being answered.
+# How much of later requests is read while an earlier one is being answered.
 _READ_AHEAD = 64 * 1024
 
 _log = get_logger()
 
 
-class TCPServer:
-    """One client's socket: moves bytes between it and the protocol, and watches the clock.
+class ConnectionLimits(Struct, frozen=True, kw_only=True):
+    """How long a connection waits for its client, in seconds; what it buffers, in bytes."""
 
-    Stands where Hypercorn has its `TCPServer`. It owns the socket and the nursery in which the
-    app runs, once for each request. One task reads, all the time, so that a client that leaves
-    is seen at once; it has one deadline, which moves with what the client owes: a head, a
-    body, the next request. Whatever ends the connection ends the reading (`_reading`), and the
-    reader closes the socket: nothing is shielded, so cancelling is never held up by a client.
+    keep_alive_timeout: float = 75.0
+    """Between a response and the next request. nginx's default, and longer than proxies keep an
+    unused connection."""
+
+    head_timeout: float = 30.0
+    """From a request's first byte to the end of its head. Also for a connection's first byte."""
+
+    body_timeout: float = 30.0
+    """For a request's body: all waits for the client added up. Time that the app takes is not
+    counted."""
+
+    body_rate: float = 1024.0
+    """Each byte of the body adds 1/body_rate seconds to that, as Apache's MinRate does. A phone on
+    a slow network can send 50 MB; a client that drips bytes is cut."""
+
+    send_timeout: float = 30.0
+    """Until the client takes a byte when the send buffer is full."""
+
+    linger_timeout: float = 10.0
+    """How long the client's bytes are still read after a response that ends the connection before
+    all of the request was read. Closing at once would reset the connection, and the client might
+    never see the response."""
+
+    linger_timeout_draining: float = 1.0
+    """The same while the server shuts down: long enough for a response under way to arrive."""
+
+    max_head: int = 16 * 1024
+    """Request line and headers, as in Node. One read, of 16 KiB, may exceed it."""
+
+
+DEFAULT_LIMITS = ConnectionLimits()
+
+
+class TCPServer:
+    """One client's connection: moves bytes between socket and protocol, and watches the clock.
+
+    It takes the place of Hypercorn's `TCPServer`, and owns the socket and the nursery in which
+    the app runs once for each request. One task reads all the time, so a client that leaves is
+    noticed at once. That task has one deadline, which depends on what the client has to send
+    next: a head, a body, or another request. To end the connection is to cancel `_reading`; then
+    the reading task closes the socket. Nothing is shielded, so no client can delay cancellation.
     """
 
     def __init__(
@@ -153,7 +99,7 @@ class TCPServer:
         self._body_patience = limits.body_timeout
 
     async def run(self) -> None:
-        """Serves the client until it leaves or is left, and the app has ended."""
+        """Serves the client until one side ends the connection and the app has ended."""
         async with trio.open_nursery() as nursery:
             try:
                 self._protocol = self._open_protocol(nursery)
@@ -166,7 +112,7 @@ class TCPServer:
                 self._stream.socket.close()
 
     def drain(self) -> None:
-        """No further request is served; without one under way the connection ends at once."""
+        """Serves no further request. A connection without one under way ends at once."""
         if self._protocol.idle:
             self._reading.cancel()
         latest = trio.current_time() + self._limits.linger_timeout_draining
@@ -182,11 +128,11 @@ class TCPServer:
             ssl=False,
             client=self._client,
             server=self._server,
-            send=self._take,
+            send=self._handle,
         )
 
     async def _want_body(self) -> None:
-        with suppress(ClientGone):  # which the app is told as the disconnect
+        with suppress(ClientGone):  # the app receives a disconnect event instead
             await self._protocol.want_body()
 
     async def _converse(self) -> None:
@@ -203,8 +149,8 @@ class TCPServer:
     async def _read(self) -> None:
         while (data := await self._receive()) != b"":
             if self._reading.cancel_called:
-                return  # what came in the last moment is not begun
-            # Time that the app takes is not the client's.
+                return  # a request that arrives while the connection ends is not begun
+            # The protocol may wait for the app, which is not the client's fault.
             self._set_deadline(inf)
             if data is None:
                 await self._protocol.resume()
@@ -212,7 +158,7 @@ class TCPServer:
                 await self._protocol.handle(RawData(data))
 
     async def _receive(self) -> bytes | None:
-        """What came; nothing when the client has gone; None when a paused protocol may go on."""
+        """Bytes; none when the client has left; None when a paused protocol may go on."""
         self._set_deadline(self._due())
         try:
             if self._protocol.paused:
@@ -238,7 +184,7 @@ class TCPServer:
         return data
 
     def _due(self) -> float:
-        """When what the client owes now must have come."""
+        """By when the client must have sent what it has to send next."""
         now = trio.current_time()
         if self._protocol.awaits_body:
             return now + self._body_patience
@@ -250,12 +196,12 @@ class TCPServer:
         return self._head_due
 
     def _set_deadline(self, deadline: float) -> None:
-        # Setting it costs a microsecond or two, also to what it is already.
+        # Setting a deadline costs 1 to 2 µs, even to the value that it has.
         if deadline != self._reading.deadline:
             self._reading.deadline = deadline
 
-    async def _take(self, event: Event) -> None:
-        """What the protocol sends: bytes, that now the client owes something, its farewell."""
+    async def _handle(self, event: Event) -> None:
+        """Handles an event of the protocol: bytes to send, a change of state, or the end."""
         if isinstance(event, RawData):
             await self._send(event.data)
         elif isinstance(event, Updated):
@@ -280,7 +226,7 @@ class TCPServer:
         self._reading_ahead.cancel()
 
     async def _linger(self) -> None:
-        """Reads on, without a use for it, so that the answer isn't lost in a reset."""
+        """Reads and drops what still comes, so that no reset destroys the response."""
         draining = self._context.terminated.is_set()
         patience = self._limits.linger_timeout_draining if draining else self._limits.linger_timeout
         try:

@@ -1,0 +1,127 @@
+"""Responses in plain ASGI: errors, and streams of events. Nothing in here knows Quart."""
+
+from typing import Protocol
+
+import msgspec
+import trio
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
+
+from ash.errors import AshError, TooLarge
+from ash.log import get_logger
+
+log = get_logger()
+
+JSON = (b"content-type", b"application/json")
+
+# The text of every 500. It names no path and shows no stack: those are in the log.
+UNEXPECTED = "Unexpected failure: the server's log says more"
+
+EVENT_STREAM = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+# Well below the 30 to 60 seconds after which proxies drop a silent connection.
+PING_SECONDS = 15
+PING = b": ping\n\n"
+
+
+def header(scope: HTTPScope, name: bytes) -> bytes | None:
+    """The first header of that name, which is in lower case."""
+    return next((value for key, value in scope["headers"] if key == name), None)
+
+
+def error_body(status: int, text: str) -> bytes:
+    """The body of every error: `{"error": <text a caller can act on>, "statusCode": <int>}`."""
+    return msgspec.json.encode({"error": text, "statusCode": status})
+
+
+def too_large(limit: int) -> TooLarge:
+    """The error for a body of more than `limit` bytes."""
+    return TooLarge(f"The body is larger than {limit // 1024**2} MB")
+
+
+def public_error(error: Exception, scope: HTTPScope) -> AshError:
+    """What the client is told. An error that is not meant for it is logged instead."""
+    if isinstance(error, AshError):
+        return error
+    log.error("http.failed", method=scope["method"], path=scope["path"], exc_info=error)
+    return AshError(UNEXPECTED)
+
+
+async def send_error(send: ASGISendCallable, error: AshError) -> None:
+    body = error_body(error.status, error.text)
+    headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+    length = (b"content-length", str(len(body)).encode())
+    await send_head(send, error.status, [JSON, length, *headers])
+    await send_end(send, body)
+
+
+async def send_empty(
+    send: ASGISendCallable, headers: list[tuple[bytes, bytes]] | None = None
+) -> None:
+    """A 204."""
+    await send_head(send, 204, headers or [])
+    await send_end(send)
+
+
+async def send_head(
+    send: ASGISendCallable, status: int, headers: list[tuple[bytes, bytes]]
+) -> None:
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": headers,
+            "trailers": False,
+        }
+    )
+
+
+async def send_part(send: ASGISendCallable, part: bytes) -> None:
+    await send({"type": "http.response.body", "body": part, "more_body": True})
+
+
+async def send_end(send: ASGISendCallable, body: bytes = b"") -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+class FrameReader(Protocol):
+    async def read(self) -> bytes:
+        """Waits for the next frames and returns their bytes; no bytes at the end.
+
+        It may be cancelled. Raises Lagged when the client fell too far behind.
+        """
+        ...
+
+
+async def send_frames(
+    frames: FrameReader, receive: ASGIReceiveCallable, send: ASGISendCallable, first: bytes = b""
+) -> None:
+    """Sends `first` and the frames as they come, until they end or the client leaves.
+
+    Raises Lagged, in a group. The body then has no end, by which the client knows that it has
+    to come back.
+    """
+    await send_head(send, 200, EVENT_STREAM)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cancel_on_disconnect, receive, nursery.cancel_scope)
+        if first:
+            await send_part(send, first)
+        while chunk := await _next_or_ping(frames):
+            await send_part(send, chunk)
+        await send_end(send)
+        nursery.cancel_scope.cancel()
+
+
+async def _next_or_ping(frames: FrameReader) -> bytes:
+    with trio.move_on_after(PING_SECONDS):
+        return await frames.read()
+    return PING
+
+
+async def _cancel_on_disconnect(receive: ASGIReceiveCallable, scope: trio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()

@@ -46,6 +46,11 @@ def make_app(services: Services) -> QuartTrio:
         health_routes(services.health),
     ):
         app.register_blueprint(blueprint)
+    # `Front` answers this route; it is known here for the `Allow` of a 405 on its path.
+    post_message = app.url_rule_class(
+        "/api/sessions/<session_id>/messages", methods=["POST"], endpoint="front"
+    )
+    app.url_map.add(post_message)
 
     @app.before_request
     async def authenticate() -> None:

@@ -2,28 +2,14 @@
 
 import pytest
 
-ROUTES = [
-    ("GET", "/api/agents"),
-    ("POST", "/api/agents"),
-    ("GET", "/api/agents/x"),
-    ("DELETE", "/api/agents/x"),
-    ("GET", "/api/sessions"),
-    ("POST", "/api/sessions"),
-    ("GET", "/api/sessions/x"),
-    ("DELETE", "/api/sessions/x"),
-    ("POST", "/api/sessions/x/messages"),
-    ("GET", "/api/sessions/x/messages"),
-    ("GET", "/api/sessions/x/events"),
-    ("GET", "/api/sessions/x/logs"),
-    ("GET", "/api/sessions/x/stream"),
-    ("POST", "/api/sessions/x/stream-ticket"),
-    ("GET", "/api/nothing"),
-]
+from tests.support.routes import API, requests, served
+
+ROUTES = [*requests(), ("GET", "/api/nothing")]
 
 
 async def test_routes_need_a_key(daemon):
     """Without a key that is known every route is a 401 that says what is missing."""
-    for method, path in ROUTES:
+    for method, path in [route for route in ROUTES if route[1].startswith(API)]:
         for header, words in [
             (None, "An API key is missing"),
             ("Basic eA==", "must be: Bearer <key>"),
@@ -74,11 +60,11 @@ async def test_unknown_route_is_not_found(us, path):
 
 
 async def test_wrong_method_tells_the_right_ones(us):
-    """A 405 with `Allow`."""
-    for path in ("/api/agents", "/api/sessions", "/health", "/api/sessions/x/messages"):
-        response = await us.put(path)
+    """A 405 with `Allow`, on every route."""
+    for path, methods in served().items():
+        response = await us.put(path.replace("{}", "x"))
         assert (405, 405) == (response.status_code, response.json()["statusCode"]), path
-        assert "GET" in response.headers["allow"]
+        assert methods == {*response.headers["allow"].split(", ")} - {"HEAD", "OPTIONS"}, path
 
 
 async def test_body_that_is_no_json_is_refused(us):

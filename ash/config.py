@@ -2,7 +2,7 @@
 
 `Settings` is the one table of options: each field carries its environment variable and its
 help. Parsing, the flags of `ashd`, `ash.toml.example` and docs/configuration.md are all made
-from it; `python -m ash.config_reference` writes the last two.
+from it; `tools/reference.py` writes the last two.
 """
 
 import tomllib

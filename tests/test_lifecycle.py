@@ -1,16 +1,13 @@
 """What may become of a session."""
 
-from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from ash.errors import BadRequest, Gone
 from ash.lifecycle import CHANGES, Action, not_active, refusal
-from ash.lifecycle_reference import diagram, with_changes
 from ash.model import SessionStatus
 
-ROOT = Path(__file__).parents[1]
 STATUSES = get_args(SessionStatus)
 
 # Every state and every action: `-` where the action is refused.
@@ -65,20 +62,3 @@ def test_work_on_a_session_that_is_not_active_is_a_bad_request(status):
     """The words are those that clients in use look for."""
     error = not_active(status)
     assert (400, f"Session is {status}") == (error.status, error.text)
-
-
-def test_reference_is_up_to_date():
-    """The page in the checkout is what `python -m ash.lifecycle_reference` writes."""
-    page = (ROOT / "docs" / "lifecycle.md").read_text(encoding="utf-8")
-    assert with_changes(page) == page
-    assert diagram() in page
-
-
-def test_diagram_has_an_arrow_for_every_change():
-    """No change is left out, and none is drawn twice."""
-    lines = diagram().splitlines()
-    for action, change in CHANGES.items():
-        for source in change.sources:
-            start = f"    {source} --> {change.target}: "
-            (line,) = [line for line in lines if line.startswith(start)]
-            assert action in line.removeprefix(start).split(", ")

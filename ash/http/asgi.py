@@ -54,19 +54,19 @@ async def send_error(send: ASGISendCallable, error: AshError) -> None:
     body = error_body(error.status, error.text)
     headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
     length = (b"content-length", str(len(body)).encode())
-    await send_head(send, error.status, [JSON, length, *headers])
-    await send_end(send, body)
+    await start_response(send, error.status, [JSON, length, *headers])
+    await end_response(send, body)
 
 
 async def send_empty(
     send: ASGISendCallable, headers: list[tuple[bytes, bytes]] | None = None
 ) -> None:
     """A 204."""
-    await send_head(send, 204, headers or [])
-    await send_end(send)
+    await start_response(send, 204, headers or [])
+    await end_response(send)
 
 
-async def send_head(
+async def start_response(
     send: ASGISendCallable, status: int, headers: list[tuple[bytes, bytes]]
 ) -> None:
     await send(
@@ -83,7 +83,7 @@ async def send_part(send: ASGISendCallable, part: bytes) -> None:
     await send({"type": "http.response.body", "body": part, "more_body": True})
 
 
-async def send_end(send: ASGISendCallable, body: bytes = b"") -> None:
+async def end_response(send: ASGISendCallable, body: bytes = b"") -> None:
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
@@ -104,14 +104,14 @@ async def send_frames(
     Raises Lagged, in a group. The body then has no end, by which the client knows that it has
     to come back.
     """
-    await send_head(send, 200, EVENT_STREAM)
+    await start_response(send, 200, EVENT_STREAM)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_on_disconnect, receive, nursery.cancel_scope)
         if first:
             await send_part(send, first)
         while chunk := await _next_or_ping(frames):
             await send_part(send, chunk)
-        await send_end(send)
+        await end_response(send)
         nursery.cancel_scope.cancel()
 
 

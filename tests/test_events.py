@@ -314,6 +314,13 @@ def test_carriage_returns_never_break_the_framing(parts):
     assert line.endswith(b"\n\n")
 
 
+@given(st.integers(0, 2**53), st.sampled_from(["message", "done"]), st.binary(max_size=40))
+def test_frame_is_handed_over_as_it_goes_over_the_wire(frame_id, event, data):
+    """A reader in the same process gets the id, the name and the data that a client gets."""
+    sent = events.sse(frame_id, Frame(event, data))
+    assert (frame_id, Frame(event, data.replace(b"\r", b" "))) == events.unwrap(sent)
+
+
 def test_carriage_return_becomes_a_blank():
     """Nothing else of a message changes, so that its JSON says the same."""
     raw = b'{\r\t"a": [1.0e5,\r2], "b":"\\r"}'

@@ -25,7 +25,7 @@ from ash.cli.demo_steps import (
     run,
 )
 from ash.client import AshClient
-from ash.client.target import find
+from ash.client.address import find_server
 from ash.errors import AshError, ConfigError
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _server(engine: str, model_env: Mapping[str, str]) -> Iterator[AshClient]:
         try:
             with (
                 _running([*arguments, "--port", "0"], _env(model_env), log) as url,
-                AshClient(target=find(url, None, data, {})) as client,
+                AshClient(target=find_server(url, None, data, {})) as client,
                 _session_logs_on_failure(client),
             ):
                 yield client

@@ -10,7 +10,7 @@ import click
 
 from ash.cli.output import dim
 from ash.client import AshClient
-from ash.client.target import DEFAULT_SERVER, Target, find
+from ash.client.address import DEFAULT_SERVER, ServerAddress, find_server
 from ash.config import OPTIONS, Option
 
 AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
@@ -45,10 +45,10 @@ def connected(function: Callable[..., None]) -> Callable[..., None]:
     return server_options(update_wrapper(run, function))
 
 
-def chosen_target(server: str | None, api_key: str | None, data_dir: Path | None) -> Target:
+def chosen_target(server: str | None, api_key: str | None, data_dir: Path | None) -> ServerAddress:
     """The target by the command's own options, else those before the command's name."""
     before = click.get_current_context().find_root().params
-    return find(
+    return find_server(
         server or before.get("server"),
         api_key or before.get("api_key"),
         data_dir or before.get("data_dir"),

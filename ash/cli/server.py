@@ -13,7 +13,7 @@ from ash.cli import process
 from ash.cli.options import as_json, chosen_target, connected, server_options, settings_options
 from ash.cli.output import print_fields, print_json
 from ash.client import AshApiError, AshClient
-from ash.client.target import DEFAULT_SERVER, KEY_FILE, data_folder
+from ash.client.address import DEFAULT_SERVER, KEY_FILE, data_folder
 from ash.config import OPTIONS, Settings, find_toml, load
 from ash.errors import StartError
 

@@ -1,7 +1,7 @@
 """The Python client: `AshClient`, and `AsyncAshClient` for trio and asyncio.
 
-Both are thin. What is asked is described in `calls`, once; what a stream does when its
-connection breaks is in `following`, without I/O.
+`calls` describes each call once, for both clients and the embedded library; `api` makes methods
+of them. `reconnecting` decides, without I/O, what a stream does when its connection breaks.
 """
 
 from ash.client.asynchronous import AsyncAshClient, AsyncEventStream

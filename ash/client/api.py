@@ -1,4 +1,4 @@
-"""The methods of both clients, from one table."""
+"""The methods of both clients and of the embedded library, from one table."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
@@ -6,7 +6,7 @@ from functools import update_wrapper
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from ash.client.calls import agents, inside, sessions, streams
-from ash.client.following import Streamed
+from ash.client.reconnecting import StreamRequest
 from ash.client.request import Request
 
 P = ParamSpec("P")
@@ -15,27 +15,27 @@ S_co = TypeVar("S_co", covariant=True)
 
 
 class Blocking(ABC):
-    """A client that waits for its answers."""
+    """A client whose calls block until they are answered."""
 
     @abstractmethod
     def ask(self, request: Request[T]) -> T: ...
 
 
 class Awaiting(ABC):
-    """A client whose answers are awaited."""
+    """A client whose calls are awaited."""
 
     @abstractmethod
     async def ask(self, request: Request[T]) -> T: ...
 
 
 class Streaming(Protocol[S_co]):
-    """A client; `S_co` is the kind of its streams."""
+    """A client whose streams are of the type `S_co`."""
 
-    def follow(self, streamed: Streamed) -> S_co: ...
+    def follow(self, request: StreamRequest) -> S_co: ...
 
 
 class Call(Generic[P, T]):
-    """A method with the parameters of what describes the call, and its answer."""
+    """A method: it takes the parameters of `describe` and returns the answer to its request."""
 
     def __init__(self, describe: Callable[P, Request[T]]) -> None:
         self._describe = describe
@@ -51,13 +51,13 @@ class Call(Generic[P, T]):
 
 
 class StreamCall(Generic[P]):
-    """The same for a call that streams."""
+    """The same for a call that returns a stream of events."""
 
-    def __init__(self, describe: Callable[P, Streamed]) -> None:
+    def __init__(self, describe: Callable[P, StreamRequest]) -> None:
         self._describe = describe
 
     @overload
-    def __get__(self, client: None, owner: type) -> Callable[P, Streamed]: ...
+    def __get__(self, client: None, owner: type) -> Callable[P, StreamRequest]: ...
     @overload
     def __get__(self, client: Streaming[S_co], owner: type) -> Callable[P, S_co]: ...
     def __get__(self, client: Streaming[Any] | None, owner: type) -> Any:
@@ -72,7 +72,7 @@ def _method(do: Callable[[Any], Any], describe: Callable[P, Any]) -> Callable[P,
 
 
 class Api:
-    """Each is described in `ash.client.calls`."""
+    """The table of all calls. `ash.client.calls` describes each of them."""
 
     health = Call(agents.health)
 

@@ -8,9 +8,9 @@ import anyio
 import httpx
 
 from ash.client.api import Api, Awaiting
-from ash.client.connection import Connected
+from ash.client.connection import HttpClient
 from ash.client.errors import explained
-from ash.client.following import Following, Streamed, expect_pings, is_stream
+from ash.client.reconnecting import ReconnectingStream, StreamRequest, expect_pings, is_stream
 from ash.client.request import Request, answer
 from ash.client.sse import Event
 
@@ -20,9 +20,9 @@ T = TypeVar("T")
 class AsyncEventStream:
     """The same as `EventStream`, awaited. Leave it by `async with` or `aclose`."""
 
-    def __init__(self, http: httpx.AsyncClient, following: Following) -> None:
+    def __init__(self, http: httpx.AsyncClient, stream: ReconnectingStream) -> None:
         self._http = http
-        self._following = following
+        self._stream = stream
         self._response: httpx.Response | None = None
         self._chunks: AsyncIterator[bytes]
 
@@ -38,18 +38,18 @@ class AsyncEventStream:
         return self
 
     async def __anext__(self) -> Event:
-        while not self._following.ready and not self._following.over:
+        while not self._stream.ready and not self._stream.over:
             await self._advance()
-        if self._following.ready:
-            return self._following.ready.popleft()
-        if self._following.ends_by_itself:
+        if self._stream.ready:
+            return self._stream.ready.popleft()
+        if self._stream.ends_by_itself:
             await self._read_out()
         await self._drop()
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """Ends the stream here."""
-        self._following.stop()
+        self._stream.stop()
         await self._drop()
 
     async def _advance(self) -> None:
@@ -57,22 +57,22 @@ class AsyncEventStream:
             if self._response is None:
                 await self._open()
             else:
-                self._following.feed(await anext(self._chunks, b""))
+                self._stream.feed(await anext(self._chunks, b""))
         except httpx.RequestError as error:
             await self._drop()
-            await anyio.sleep(self._following.lost(error))
+            await anyio.sleep(self._stream.lost(error))
         except BaseException:
             await self.aclose()
             raise
 
     async def _open(self) -> None:
-        request = self._http.build_request(**self._following.request.options)
+        request = self._http.build_request(**self._stream.request.options)
         self._response = response = await self._http.send(request, stream=True)
         expect_pings(response)
         self._chunks = response.aiter_bytes()
         if not is_stream(response):
             await response.aread()
-        self._following.opened(response)
+        self._stream.opened(response)
 
     async def _read_out(self) -> None:
         with suppress(httpx.TransportError):
@@ -80,20 +80,20 @@ class AsyncEventStream:
                 pass
 
     async def _drop(self) -> None:
-        """Closes the response where it is, also when this task is cancelled."""
+        """Closes the response at once, also when this task is cancelled."""
         response, self._response = self._response, None
         if response is None or response.is_closed:
             return
         with anyio.CancelScope(shield=True):
-            # Its generators must come to their end: trio warns of those that are left to the
-            # collector. Without a network they do so at once.
+            # trio warns of generators that are left to the garbage collector, so the response's
+            # must run to their end. Once the network stream is closed they do so at once.
             await response.extensions["network_stream"].aclose()
             await self._read_out()
             await response.aclose()
 
 
-class AsyncAshClient(Api, Connected[httpx.AsyncClient], Awaiting):
-    __doc__ = Connected.__doc__
+class AsyncAshClient(Api, HttpClient[httpx.AsyncClient], Awaiting):
+    __doc__ = HttpClient.__doc__
     _kind = httpx.AsyncClient
 
     async def __aenter__(self) -> Self:
@@ -106,11 +106,11 @@ class AsyncAshClient(Api, Connected[httpx.AsyncClient], Awaiting):
         await self._http.aclose()
 
     async def ask(self, request: Request[T]) -> T:
-        """Makes the call that is described."""
+        """Sends the request and returns its answer."""
         with explained(self.target):
             response = await self._http.request(**request.options)
         return answer(request, response, self.target)
 
-    def follow(self, streamed: Streamed) -> AsyncEventStream:
-        """The stream that is described; nothing is sent yet."""
-        return AsyncEventStream(self._http, self._following(streamed))
+    def follow(self, request: StreamRequest) -> AsyncEventStream:
+        """The stream for that request; nothing is sent yet."""
+        return AsyncEventStream(self._http, self._reconnecting(request))

@@ -1,4 +1,4 @@
-"""How both clients are made."""
+"""What both clients share: the server they talk to and its HTTP settings."""
 
 import os
 from collections.abc import Callable
@@ -6,19 +6,19 @@ from typing import Any, Generic, TypeVar
 
 import httpx
 
-from ash.client.following import Following, Streamed
+from ash.client.address import ServerAddress, find_server
+from ash.client.reconnecting import ReconnectingStream, StreamRequest
 from ash.client.request import CONNECT, PATIENCE
-from ash.client.target import Target, find
 
 Http = TypeVar("Http", httpx.Client, httpx.AsyncClient)
 
 
-class Connected(Generic[Http]):
-    """One server: by default ASH_SERVER_URL or this machine's, with ASH_API_KEY.
+class HttpClient(Generic[Http]):
+    """Talks to one server: ASH_SERVER_URL's or this machine's by default, with ASH_API_KEY.
 
-    The key that a server on this machine made for itself is found. `on_reconnect` is called
-    with a sentence when a stream has lost its connection and comes back. Every failure is an
-    AshApiError; ConfigError for what is not a URL.
+    The client finds the key that a server on this machine made for itself. It calls
+    `on_reconnect` with a sentence when a stream has lost its connection and reconnects. Every
+    failure is an AshApiError; an invalid URL is a ConfigError.
     """
 
     _kind: type[Http]
@@ -28,24 +28,24 @@ class Connected(Generic[Http]):
         server_url: str | None = None,
         api_key: str | None = None,
         *,
-        target: Target | None = None,
+        target: ServerAddress | None = None,
         on_reconnect: Callable[[str], None] | None = None,
     ) -> None:
-        self.target = target or find(server_url, api_key, None, os.environ)
+        self.target = target or find_server(server_url, api_key, None, os.environ)
         self._on_reconnect = on_reconnect
         self._http: Http = self._kind(**_options(self.target))
 
-    def _following(self, streamed: Streamed) -> Following:
-        return Following(streamed, self.target, self._on_reconnect)
+    def _reconnecting(self, request: StreamRequest) -> ReconnectingStream:
+        return ReconnectingStream(request, self.target, self._on_reconnect)
 
 
-def _options(target: Target) -> dict[str, Any]:
+def _options(address: ServerAddress) -> dict[str, Any]:
     return {
-        "base_url": target.url,
-        "headers": {"Authorization": f"Bearer {target.key}"} if target.key else {},
+        "base_url": address.url,
+        "headers": {"Authorization": f"Bearer {address.key}"} if address.key else {},
         "timeout": httpx.Timeout(PATIENCE, connect=CONNECT),
-        # A stream holds a connection; how many there are is the script's business.
+        # Each stream holds a connection; the script decides how many it opens.
         "limits": httpx.Limits(max_connections=None),
-        # A proxy meant for the internet can't reach this machine's loopback.
-        "trust_env": not target.is_local,
+        # A proxy for the internet can't reach this machine's loopback.
+        "trust_env": not address.is_local,
     }

@@ -1,4 +1,4 @@
-"""How a call fails: one exception, in words that say what to do."""
+"""The exception for every failed call, with words that say what to do."""
 
 import re
 from collections.abc import Iterator
@@ -7,14 +7,14 @@ from http import HTTPStatus
 
 import httpx
 
-from ash.client.target import Target
+from ash.client.address import ServerAddress
 from ash.errors import AshError
 
 
 class AshApiError(AshError):
-    """The server said no, or could not be reached: `status` is 0 then.
+    """The server refused, or could not be reached; then `status` is 0.
 
-    `text` is what the server said; `headers` holds its `Retry-After`, if there was one.
+    `text` is what the server said. `headers` has its `Retry-After`, if it sent one.
     """
 
     def __init__(
@@ -25,18 +25,18 @@ class AshApiError(AshError):
 
 
 class MessageInDoubt(AshApiError):
-    """The connection broke before the first frame: the message may have been accepted, or not.
+    """The connection broke before the first event: the message may have been accepted or not.
 
     It was sent once. Look at the session's messages before you send it again.
     """
 
 
-def refusal(response: httpx.Response, target: Target) -> AshApiError:
-    """What an answer that is no success says; its body has been read."""
+def refusal(response: httpx.Response, address: ServerAddress) -> AshApiError:
+    """The error for an answer that is no success; its body has been read."""
     status = response.status_code
     if status == HTTPStatus.UNAUTHORIZED:
-        sent = "the server refused the key" if target.key else "the server wants a key"
-        return AshApiError(f"{sent}; looked for one in {target.key_places}", status)
+        sent = "the server refused the key" if address.key else "the server wants a key"
+        return AshApiError(f"{sent}; looked for one in {address.key_places}", status)
     try:
         text = str(response.json()["error"])
     except (ValueError, KeyError, TypeError):
@@ -46,20 +46,20 @@ def refusal(response: httpx.Response, target: Target) -> AshApiError:
 
 
 @contextmanager
-def explained(target: Target) -> Iterator[None]:
-    """Raises AshApiError for what goes wrong on the way to the server and back."""
+def explained(address: ServerAddress) -> Iterator[None]:
+    """Turns errors of the connection into AshApiError."""
     try:
         yield
     except (httpx.RequestError, httpx.InvalidURL) as error:
-        raise told(error, target) from None
+        raise told(error, address) from None
 
 
-def told(error: httpx.RequestError | httpx.InvalidURL, target: Target) -> AshApiError:
-    """The failure in words."""
-    url = target.url
+def told(error: httpx.RequestError | httpx.InvalidURL, address: ServerAddress) -> AshApiError:
+    """The connection's error in words."""
+    url = address.url
     match error:
         case httpx.ConnectError() | httpx.ConnectTimeout():
-            hint = "; start a server with `ash start`" if target.is_local else ""
+            hint = "; start a server with `ash start`" if address.is_local else ""
             why = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or "no answer"
             return AshApiError(f"cannot reach {url}: {why}{hint}")
         case httpx.TimeoutException():
@@ -70,6 +70,6 @@ def told(error: httpx.RequestError | httpx.InvalidURL, target: Target) -> AshApi
 
 
 def was_sent(error: httpx.RequestError) -> bool:
-    """Whether the server may have got the request, or a part of it."""
+    """Whether the server may have received the request or a part of it."""
     unsent = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
     return not isinstance(error, (*unsent, httpx.UnsupportedProtocol))

@@ -1,5 +1,11 @@
-"""One call, as data: what is sent, and what its answer means."""
+"""One call, as data: what is sent, and what its answer means.
 
+A client sends a `Request` over HTTP. The embedded library answers it in its own process
+(`ash/embedded/transport.py`).
+"""
+
+import base64
+from collections.abc import Mapping
 from types import NoneType
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
@@ -8,28 +14,31 @@ import httpx
 import msgspec
 from msgspec import Struct, field
 
+from ash.client.address import ServerAddress
 from ash.client.errors import AshApiError, refusal
-from ash.client.target import Target
 
 T = TypeVar("T")
 
-# Of what the server does at once, on a machine that is busy with other things.
+# Seconds. Enough for what the server does at once, on a machine that is busy with other things.
 PATIENCE = 120.0
 CONNECT = 5.0
 
 
 class Request(Struct, Generic[T], frozen=True, kw_only=True):
-    """`result` is the type of what the answer holds `under` a field, or of all of it.
+    """`path` holds the parts below `/api`, as they were given: `("sessions", session_id)`.
 
-    `patience` is how many seconds the head of the answer may take; None is without end.
+    `result` is the type of the answer's field `under`, or of the whole answer if that is empty.
+    `files` are contents by their paths; HTTP sends them in the body's field `files`.
+    `patience` is how many seconds the head of the answer may take; None waits without end.
     """
 
     method: str
-    path: str
+    path: tuple[str, ...]
     result: type[T]
     under: str = ""
     params: dict[str, str | int] = field(default_factory=dict)
     body: dict[str, Any] | None = None
+    files: dict[str, bytes] | None = None
     patience: float | None = PATIENCE
 
     @property
@@ -37,17 +46,41 @@ class Request(Struct, Generic[T], frozen=True, kw_only=True):
         """The arguments for httpx."""
         return {
             "method": self.method,
-            "url": self.path,
+            "url": url_path(self.path),
             "params": self.params or None,
-            "json": self.body,
+            "json": self._json,
             "timeout": httpx.Timeout(self.patience, connect=CONNECT),
         }
 
+    @property
+    def _json(self) -> dict[str, Any] | None:
+        if self.files is None:
+            return self.body
+        encoded = {path: base64.b64encode(data).decode() for path, data in self.files.items()}
+        return {**(self.body or {}), "files": file_list(encoded)}
 
-def answer(request: Request[T], response: httpx.Response, target: Target) -> T:
-    """What was asked for, out of a response that has been read. Raises AshApiError."""
+
+def given(**fields: Any) -> dict[str, Any]:
+    """The fields that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def file_list(contents: Mapping[str, str]) -> list[dict[str, str]]:
+    """Contents by their paths, as the API's field `files` has them."""
+    return [{"path": path, "content": content} for path, content in contents.items()]
+
+
+def as_bytes(files: Mapping[str, bytes | str]) -> dict[str, bytes]:
+    return {
+        path: content.encode() if isinstance(content, str) else content
+        for path, content in files.items()
+    }
+
+
+def answer(request: Request[T], response: httpx.Response, address: ServerAddress) -> T:
+    """The answer to the request, from a response that has been read. Raises AshApiError."""
     if not response.is_success:
-        raise refusal(response, target)
+        raise refusal(response, address)
     try:
         return msgspec.convert(_said(request, response), request.result)
     except (msgspec.ValidationError, ValueError, KeyError, TypeError):
@@ -61,7 +94,7 @@ def _said(request: Request[Any], response: httpx.Response) -> Any:
         return None
     if request.result is bytes:
         return response.content
-    # Not msgspec: half a surrogate pair, which tools do print, is good JSON to us.
+    # msgspec refuses half a surrogate pair, which tools do print; the standard library does not.
     said = response.json()
     return said[request.under] if request.under else said
 
@@ -71,11 +104,17 @@ def as_json(request: Request[Any]) -> Request[dict[str, Any]]:
     return msgspec.structs.replace(request, result=dict[str, Any], under="")
 
 
-def path(*parts: str) -> str:
-    """`/api/…` with each part escaped, so that an odd name can't become another route."""
+def url_path(parts: tuple[str, ...]) -> str:
+    """The parts below `/api`. Each is escaped, so that an odd name can't become another route."""
+    if parts == HEALTH:
+        return "/health"
     return "/api/" + "/".join(map(_escaped, parts))
 
 
+# The one route that is not below `/api`: it needs no key.
+HEALTH = ("health",)
+
+
 def _escaped(part: str) -> str:
-    # Dots that stand alone would be taken for a way up: `files/..` is the session itself.
+    # A part of dots alone would mean the folder above: `files/..` is the session itself.
     return part.replace(".", "%2E") if part in {".", ".."} else quote(part, safe="")

@@ -1,4 +1,4 @@
-"""What calls answer beside what ash keeps, which is in `ash.model`."""
+"""Answers of calls that are not stored records; those are in `ash.model`."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ FilesLocation = Literal["sandbox", "snapshot"]
 
 
 class CommandResult(Struct, kw_only=True, rename="camel"):
-    """After its timeout a command has the exit code 124."""
+    """A command that ran into its timeout has the exit code 124."""
 
     exit_code: int
     stdout: str
@@ -20,7 +20,7 @@ class CommandResult(Struct, kw_only=True, rename="camel"):
 
 
 class FileList(Struct, kw_only=True):
-    """`source` is where the files are now; `truncated` that there are more."""
+    """`source` says where the files are now; `truncated` says that there are more."""
 
     files: list[FileEntry]
     source: FilesLocation
@@ -28,7 +28,7 @@ class FileList(Struct, kw_only=True):
 
 
 class WrittenFile(Struct, kw_only=True):
-    """Its size in bytes, or why it was not written."""
+    """One file: its size in bytes, or why it was not written."""
 
     path: str
     written: bool

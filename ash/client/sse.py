@@ -1,4 +1,4 @@
-"""Server-sent events out of the bytes of a response."""
+"""Reads server-sent events from the bytes of a response."""
 
 import json
 from collections.abc import Iterator
@@ -6,14 +6,14 @@ from typing import Any
 
 from msgspec import Struct
 
-# Of what the server gives out, the largest is 2**53. An id that is no number is none of ours.
+# The server's ids go up to 2**53. An id that is no number is not from an ash server.
 _ID_DIGITS = 16
 
 
 class Event(Struct, frozen=True):
-    """One frame of a stream; `data` is what was sent, untouched.
+    """One event of a stream; `data` is the bytes that were sent.
 
-    `id` is what `after` takes, to go on behind this one.
+    Pass `id` as `after` to go on after this event.
     """
 
     event: str
@@ -27,13 +27,13 @@ class Event(Struct, frozen=True):
 
 
 class Reader:
-    """Reads one response, however its bytes are cut; comments are left out.
+    """Reads one response, whatever pieces its bytes come in. Comments are skipped.
 
-    Splits on line feeds alone: other separators that text knows may stand inside JSON. An
-    event that was not ended when the stream did is dropped, as the standard says.
+    Lines end at line feeds only: other line separators may stand inside JSON. An event that is
+    incomplete at the end of the stream is dropped, as the standard says.
 
-    `last_id` is the latest id, of an event or of a block that set nothing else; `blocks` counts
-    all that has come to its end, comments too.
+    `last_id` is the latest id of an event, or of a block that has only an id. `blocks` counts
+    all complete blocks, comments too.
     """
 
     def __init__(self) -> None:

@@ -8,9 +8,9 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from ash.client.api import Api, Blocking
-from ash.client.connection import Connected
+from ash.client.connection import HttpClient
 from ash.client.errors import explained
-from ash.client.following import Following, Streamed, expect_pings, is_stream
+from ash.client.reconnecting import ReconnectingStream, StreamRequest, expect_pings, is_stream
 from ash.client.request import Request, answer, as_json
 from ash.client.sse import Event
 
@@ -18,14 +18,15 @@ T = TypeVar("T")
 
 
 class EventStream:
-    """The events of a stream, as they come; comes back by itself when its connection breaks.
+    """The events of a stream, as they come. It reconnects by itself when its connection breaks.
 
-    The request is made when it is entered or first iterated. Closing it leaves the turn running.
+    The request is made when the stream is entered or first iterated. Closing it leaves the turn
+    running.
     """
 
-    def __init__(self, http: httpx.Client, following: Following) -> None:
+    def __init__(self, http: httpx.Client, stream: ReconnectingStream) -> None:
         self._http = http
-        self._following = following
+        self._stream = stream
         self._response: httpx.Response | None = None
         self._chunks: Iterator[bytes] = iter(())
 
@@ -41,16 +42,16 @@ class EventStream:
         return self
 
     def __next__(self) -> Event:
-        while not self._following.ready and not self._following.over:
+        while not self._stream.ready and not self._stream.over:
             self._advance()
-        if self._following.ready:
-            return self._following.ready.popleft()
+        if self._stream.ready:
+            return self._stream.ready.popleft()
         self._finish()
         raise StopIteration
 
     def close(self) -> None:
         """Ends the stream here."""
-        self._following.stop()
+        self._stream.stop()
         self._drop()
 
     def _advance(self) -> None:
@@ -58,26 +59,26 @@ class EventStream:
             if self._response is None:
                 self._open()
             else:
-                self._following.feed(next(self._chunks, b""))
+                self._stream.feed(next(self._chunks, b""))
         except httpx.RequestError as error:
             self._drop()
-            time.sleep(self._following.lost(error))
+            time.sleep(self._stream.lost(error))
         except BaseException:
             self.close()
             raise
 
     def _open(self) -> None:
-        request = self._http.build_request(**self._following.request.options)
+        request = self._http.build_request(**self._stream.request.options)
         self._response = response = self._http.send(request, stream=True)
         expect_pings(response)
         self._chunks = response.iter_bytes()
         if not is_stream(response):
             response.read()
-        self._following.opened(response)
+        self._stream.opened(response)
 
     def _finish(self) -> None:
-        """Reads on to where the response ends, so that its connection can be used again."""
-        if self._following.ends_by_itself:
+        """Reads to the end of the response, so that its connection can be reused."""
+        if self._stream.ends_by_itself:
             with suppress(httpx.TransportError):
                 for _ in self._chunks:
                     pass
@@ -89,8 +90,8 @@ class EventStream:
             self._response = None
 
 
-class AshClient(Api, Connected[httpx.Client], Blocking):
-    __doc__ = Connected.__doc__
+class AshClient(Api, HttpClient[httpx.Client], Blocking):
+    __doc__ = HttpClient.__doc__
     _kind = httpx.Client
 
     def __enter__(self) -> Self:
@@ -103,7 +104,7 @@ class AshClient(Api, Connected[httpx.Client], Blocking):
         self._http.close()
 
     def ask(self, request: Request[T]) -> T:
-        """Makes the call that is described."""
+        """Sends the request and returns its answer."""
         with explained(self.target):
             response = self._http.request(**request.options)
         return answer(request, response, self.target)
@@ -112,6 +113,6 @@ class AshClient(Api, Connected[httpx.Client], Blocking):
         """The whole answer, as the server wrote it."""
         return self.ask(as_json(request))
 
-    def follow(self, streamed: Streamed) -> EventStream:
-        """The stream that is described; nothing is sent yet."""
-        return EventStream(self._http, self._following(streamed))
+    def follow(self, request: StreamRequest) -> EventStream:
+        """The stream for that request; nothing is sent yet."""
+        return EventStream(self._http, self._reconnecting(request))

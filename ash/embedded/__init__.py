@@ -1,9 +1,10 @@
-"""ash inside of a trio program: the tree below the script, without HTTP.
+"""ash inside a trio program: the core below the script, without HTTP.
 
-The same calls as `ash.client.AsyncAshClient`, answered by the same functions as HTTP's.
+It has the calls of `ash.client.AsyncAshClient`, from the same table. `transport` answers them with
+the services that HTTP's routes call.
 """
 
 from ash.embedded.library import Ash
-from ash.embedded.streams import EventStream
+from ash.embedded.streams import EmbeddedEventStream
 
-__all__ = ["Ash", "EventStream"]
+__all__ = ["Ash", "EmbeddedEventStream"]

@@ -1,38 +1,38 @@
-"""The two calls that stream."""
+"""The events of a turn or of a session, for a reader in the same process."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any, Literal, Self
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Self
 
 import trio
 
-from ash.client.calls.fields import given
-from ash.client.calls.streams import Content
-from ash.client.sse import Event, Reader
-from ash.embedded.following import Following, open_turn, open_watch
-from ash.embedded.root import Calls, Root
-from ash.errors import AshError, TooLarge
+from ash import events
+from ash.client.reconnecting import StreamRequest
+from ash.client.request import Request
+from ash.client.sse import Event
+from ash.core import Core
+from ash.embedded.opening import OpenCore
+from ash.embedded.transport import TENANT
+from ash.errors import AshError, TooLarge, Unavailable
 from ash.requests.messages import MAX_BODY, message_query, options
 from ash.requests.parsing import encode, whole_number
+from ash.sessions.frame_ring import Lagged
+from ash.sessions.turn import Turn
+from ash.sessions.watch import TurnFrames, Watch
 
-Opening = Callable[[], AbstractAsyncContextManager[Following]]
 
-
-class EventStream:
+class EmbeddedEventStream:
     """The events of a stream, as they come. Leave it by `async with` or `aclose`.
 
-    What it shows begins when it is entered or first iterated.
+    The request is made when the stream is entered or first iterated.
     """
 
-    def __init__(self, root: Root, opening: Opening, *, is_turn: bool = False) -> None:
-        """That of a turn is over with the turn's `done`."""
-        self._root = root
-        self._opening = opening
-        self._is_turn = is_turn
+    def __init__(self, opened: OpenCore, request: StreamRequest) -> None:
+        self._opened = opened
+        self._request = request
         self._held = AsyncExitStack()
-        self._frames: Following | None = None
-        self._reader = Reader()
+        self._feed: FrameFeed | None = None
         self._ready: deque[Event] = deque()
         self._over = False
 
@@ -59,11 +59,12 @@ class EventStream:
         self._ready.clear()
         await self._held.aclose()
 
-    async def _open(self) -> Following:
-        if self._frames is None:
-            with self._root.under_way():
-                self._frames = await self._held.enter_async_context(self._opening())
-        return self._frames
+    async def _open(self) -> "FrameFeed":
+        if self._feed is None:
+            with self._opened.call():
+                feed = open_feed(self._opened.core, self._request)
+                self._feed = await self._held.enter_async_context(feed)
+        return self._feed
 
     async def _advance(self) -> None:
         try:
@@ -74,81 +75,103 @@ class EventStream:
         if self._over:
             await self._held.aclose()
 
-    async def _read(self) -> bytes:
-        frames = await self._open()
-        with self._root.under_way():
-            data = await frames.read()
-        # What is there already is read without one, be it megabytes.
+    async def _read(self) -> list[bytes]:
+        feed = await self._open()
+        with self._opened.call():
+            frames = await feed.read()
+        # Frames that are there already are read without waiting, however many they are.
         await trio.lowlevel.checkpoint()
-        if not data and self._is_turn:
+        if not frames and self._request.message:
             raise AshError("The session's stream ended before the turn did")
-        return data
+        return frames
 
-    def _take(self, data: bytes) -> None:
-        self._over = not data
-        for event in self._reader.feed(data):
-            self._ready.append(event)
-            if self._is_turn and event.event == "done":
+    def _take(self, frames: list[bytes]) -> None:
+        self._over = not frames
+        for data in frames:
+            frame_id, frame = events.unwrap(data)
+            self._ready.append(Event(frame.event, bytes(frame.data), frame_id))
+            if self._request.message and frame.event == "done":
                 self._over = True
                 return
 
 
-class StreamCalls(Calls):
-    def send_message(
-        self,
-        session_id: str,
-        content: Content,
-        *,
-        when_busy: Literal["refuse", "queue", "interrupt"] | None = None,
-        resume: Literal["no", "auto"] | None = None,
-        on_disconnect: Literal["continue", "interrupt"] | None = None,
-        include_partial_messages: bool | None = None,
-        model: str | None = None,
-        max_turns: int | None = None,
-        max_budget_usd: float | None = None,
-        effort: Literal["low", "medium", "high", "max"] | None = None,
-        thinking: Mapping[str, Any] | None = None,
-        output_format: Mapping[str, Any] | None = None,
-    ) -> EventStream:
-        """The turn that the message starts, up to its `done`.
+class FrameFeed:
+    """A session's frames from the ring, or from the store for a reader that fell behind it.
 
-        The message is sent when the stream is entered or first iterated, once. Leaving the
-        stream early leaves the turn running, unless `on_disconnect` is `interrupt`. Raises
-        AshError if it is refused.
-        """
-        body = given(
-            content=content,
-            includePartialMessages=include_partial_messages,
-            model=model,
-            maxTurns=max_turns,
-            maxBudgetUsd=max_budget_usd,
-            effort=effort,
-            thinking=thinking,
-            outputFormat=output_format,
-        )
-        asked = given(whenBusy=when_busy, resume=resume, onDisconnect=on_disconnect)
+    With a `turn` it begins with the frames of that turn; those of later turns may follow.
+    """
 
-        @asynccontextmanager
-        async def opening() -> AsyncIterator[Following]:
-            query = message_query(session_id, _bounded(encode(body)))
-            async with open_turn(self._core, session_id, query, options(asked)) as turn:
-                yield turn
+    def __init__(
+        self, core: Core, session_id: str, held: AsyncExitStack, turn: Turn | None = None
+    ) -> None:
+        self._core = core
+        self._session_id = session_id
+        self._held = held
+        self._turn = turn
+        self._frames: TurnFrames | Watch
 
-        return EventStream(self._root, opening, is_turn=True)
+    async def begin(self, frames: TurnFrames | int | None) -> None:
+        """Reads those frames from now on, or all after an id."""
+        await self._held.aclose()
+        if isinstance(frames, TurnFrames):
+            self._frames = frames
+        else:
+            watch = self._core.sessions.watch(TENANT, self._session_id, frames)
+            self._frames = await self._held.enter_async_context(watch)
 
-    def stream_session(self, session_id: str, *, after: int | None = None) -> EventStream:
-        """The frames of all turns behind the id `after`, else from the running turn's start.
+    async def read(self) -> list[bytes]:
+        """The next frames; none at the end. Raises Unavailable if they could not be stored."""
+        while True:
+            try:
+                return await self._frames.read_frames()
+            except Lagged:
+                if self._turn is not None and self._turn.broken:
+                    text = "What the agent did could not be stored: the session's events say more"
+                    raise Unavailable(text) from None
+                await self.begin(self._frames.cursor - 1)
 
-        Goes on, turn after turn, until the session has ended. Sends nothing to the agent.
-        """
 
-        @asynccontextmanager
-        async def opening() -> AsyncIterator[Following]:
-            start = whole_number(given(after=after).get, "after", None)
-            async with open_watch(self._core, session_id, start) as frames:
-                yield frames
+@asynccontextmanager
+async def open_feed(core: Core, request: StreamRequest) -> AsyncIterator[FrameFeed]:
+    """Sends the message, if there is one. Raises AshError."""
+    session_id = request.session_id
+    if request.message is None:
+        after = whole_number({"after": request.after}.get, "after", None)
+        async with _feed(core, session_id, after) as feed:
+            yield feed
+    else:
+        async with (
+            _send(core, session_id, request.message) as (turn, frames),
+            _feed(core, session_id, frames, turn) as feed,
+        ):
+            yield feed
 
-        return EventStream(self._root, opening)
+
+@asynccontextmanager
+async def _feed(
+    core: Core, session_id: str, start: TurnFrames | int | None, turn: Turn | None = None
+) -> AsyncIterator[FrameFeed]:
+    async with AsyncExitStack() as held:
+        feed = FrameFeed(core, session_id, held, turn)
+        await feed.begin(start)
+        yield feed
+
+
+@asynccontextmanager
+async def _send(
+    core: Core, session_id: str, message: Request[Any]
+) -> AsyncIterator[tuple[Turn, TurnFrames]]:
+    """The turn that the message starts. Leaving it early interrupts it, if that was asked for."""
+    query = message_query(session_id, _bounded(encode(message.body or {})))
+    asked = options(message.params)
+    turn, ring = await core.sessions.send(
+        TENANT, session_id, query, asked.when_busy, resume=asked.resume
+    )
+    try:
+        yield turn, TurnFrames(turn, ring)
+    finally:
+        if asked.on_disconnect == "interrupt" and not turn.finished.is_set():
+            core.nursery.start_soon(turn.stop, "interrupted")
 
 
 def _bounded(body: bytes) -> bytes:

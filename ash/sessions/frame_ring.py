@@ -82,11 +82,11 @@ class FrameRing:
         self.ended = True
         self._followers.unpark_all()
 
-    async def read(self, cursor: int, end: int | None = None) -> tuple[bytes, int]:
+    async def read(self, cursor: int, end: int | None = None) -> tuple[list[bytes], int]:
         """The frames from `cursor` on that are there, and the next cursor; waits for one.
 
-        Takes as many as fit into one write, at least one, none from `end` on. Raises Cut, and
-        Ended behind the last one.
+        Takes as many as fit into one write, at least one, none from `end` on. Raises Lagged, and
+        RingEnded behind the last one.
         """
         while cursor >= self.next_id:
             if self.ended:
@@ -103,7 +103,7 @@ class FrameRing:
         while stop < last and (stop == start or size + len(self._frames[stop]) <= WRITE_BYTES):
             size += len(self._frames[stop])
             stop += 1
-        return b"".join(self._frames[start:stop]), cursor + stop - start
+        return self._frames[start:stop], cursor + stop - start
 
     def _trim(self) -> None:
         """Drops to half when over the bound, so that the cost is spread over many frames."""

@@ -36,7 +36,8 @@ class Watch:
         self._page: deque[StoredFrame] = deque()
         self._is_last_page = False
         self._boundary = 0
-        self._written = bytearray()
+        self._written: list[bytes] = []
+        self._written_size = 0
 
     @property
     def is_ending(self) -> bool:
@@ -44,9 +45,13 @@ class Watch:
         return self._ring.ended
 
     async def read(self) -> bytes:
-        """What comes next, about as much as fits into one write; waits for it.
+        """What `read_frames` gives, as it goes over the wire."""
+        return b"".join(await self.read_frames())
 
-        Nothing at the end. Raises Cut for a watcher that had come up with what is live and fell
+    async def read_frames(self) -> list[bytes]:
+        """The next frames, about as many as fit into one write; waits for one.
+
+        None at the end. Raises Lagged for a watcher that had come up with what is live and fell
         behind. A read that is cancelled loses nothing.
         """
         if not self._live:
@@ -55,14 +60,14 @@ class Watch:
             while not self._written and self.cursor < self._ring.earliest:
                 await self._read_past()
             if self._written:
-                written, self._written = bytes(self._written), bytearray()
+                written, self._written, self._written_size = self._written, [], 0
                 return written
             self._live = True
         try:
-            data, self.cursor = await self._ring.read(self.cursor)
+            frames, self.cursor = await self._ring.read(self.cursor)
         except RingEnded:
-            return b""
-        return data
+            return []
+        return frames
 
     async def _read_past(self) -> None:
         """Writes what was before the ring's first frame, up to one write."""
@@ -71,7 +76,7 @@ class Watch:
             self._in_turn = await self._store.in_turn(self._tenant, self._session_id, before)
         if not self._page:
             await self._turn_page()
-        while self._page and len(self._written) < WRITE_BYTES:
+        while self._page and self._written_size < WRITE_BYTES:
             frames = await self._frames(self._page[0])
             self._show(self._page.popleft(), frames)
         if self._is_last_page and not self._page:
@@ -108,7 +113,7 @@ class Watch:
         for frame_id, frame in enumerate(frames, stored.id - len(frames) + 1):
             if self.cursor <= frame_id < self._boundary:
                 self._skip(frame_id)
-                self._written += sse(frame_id, frame)
+                self._write(frame_id, frame)
                 self.cursor = frame_id + 1
         if stored.id < self._boundary:
             self._in_turn = stored.event != "done"
@@ -125,8 +130,13 @@ class Watch:
     def _miss(self, earliest: int) -> None:
         """Says that the frames before `earliest` are gone."""
         gap = events.gap(self.cursor, earliest, self._ring.next_id - 1)
-        self._written += sse(earliest - 1, gap)
+        self._write(earliest - 1, gap)
         self.cursor = earliest
+
+    def _write(self, frame_id: int, frame: Frame) -> None:
+        data = sse(frame_id, frame)
+        self._written.append(data)
+        self._written_size += len(data)
 
 
 class TurnFrames:
@@ -138,10 +148,14 @@ class TurnFrames:
         self._ring = ring
 
     async def read(self) -> bytes:
-        """What comes next, about as much as fits into one write; nothing at the end. Raises Cut."""
+        """What `read_frames` gives, as it goes over the wire."""
+        return b"".join(await self.read_frames())
+
+    async def read_frames(self) -> list[bytes]:
+        """The next frames, about as many as fit into one write; none at the end. Raises Lagged."""
         last = self._turn.last_frame
         if last is not None and self.cursor > last:
-            return b""
+            return []
         end = None if last is None else last + 1
         frames, self.cursor = await self._ring.read(self.cursor, end)
         return frames

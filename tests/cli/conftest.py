@@ -118,7 +118,7 @@ def server():
 @pytest.fixture
 def soon(monkeypatch):
     """Streams come back at once."""
-    monkeypatch.setattr("ash.client.following.FIRST_PAUSE", 0)
+    monkeypatch.setattr("ash.client.reconnecting.FIRST_PAUSE", 0)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from ash.cli import agents
-from ash.client.target import Target
+from ash.client.address import ServerAddress
 
 AGENT = {
     "id": "a1",
@@ -71,7 +71,7 @@ def test_deploy_upload(client_ash, deployed, folder):
 
 def test_deploy_to_another_machine(client_ash, deployed, folder, monkeypatch):
     """A server elsewhere gets the files, for it can't read our disk."""
-    monkeypatch.setattr(Target, "is_local", False)
+    monkeypatch.setattr(ServerAddress, "is_local", False)
 
     client_ash("deploy", folder)
 

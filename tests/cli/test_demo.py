@@ -10,7 +10,7 @@ import pytest
 
 from ash.cli import demo, demo_steps, process
 from ash.client import AshClient
-from ash.client.target import Target
+from ash.client.address import ServerAddress
 from ash.testing import Say
 
 DONE = ("done", {"reason": "completed"})
@@ -45,7 +45,7 @@ def steps(server):
             "/api/sessions/s1/messages",
             lambda body: [server.sse(*frame) for frame in answers[body["content"]]],
         )
-        with AshClient(target=Target(server.url, None, "")) as client:
+        with AshClient(target=ServerAddress(server.url, None, "")) as client:
             return demo_steps.run(client, Path("/agent"), demo_steps.FOR_STUB, time.monotonic())
 
     return run

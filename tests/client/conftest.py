@@ -129,8 +129,8 @@ async def proxy(daemon):
 @pytest.fixture
 def soon(monkeypatch):
     """Streams come back at once."""
-    monkeypatch.setattr("ash.client.following.FIRST_PAUSE", 0.01)
-    monkeypatch.setattr("ash.client.following.LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr("ash.client.reconnecting.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("ash.client.reconnecting.LONGEST_PAUSE", 0.02)
 
 
 @pytest.fixture

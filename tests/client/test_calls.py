@@ -1,12 +1,10 @@
 """Every call of the life cycle, from a thread, under trio and under asyncio."""
 
-import inspect
 import json
 
 import pytest
 
-from ash import AshApiError, AshClient, AsyncAshClient
-from ash.client.api import Api
+from ash import AshApiError
 from ash.model import Agent, Message, Session
 
 
@@ -169,31 +167,3 @@ async def test_files(script, session):
 async def test_health(script):
     """What the server says of itself."""
     assert "ok" == (await script.call("health"))["status"]
-
-
-@pytest.mark.parametrize("kind", [AshClient, AsyncAshClient])
-def test_methods_look_like_functions(kind):
-    """Editors and `help` are told parameters, defaults and what a call does."""
-    client = kind("http://127.0.0.1:9", "key")
-    fork = client.fork_session
-
-    assert ["session_id", "after_sequence", "when_busy"] == list(inspect.signature(fork).parameters)
-    assert "fork_session" == fork.__name__
-    assert fork.__doc__ == kind.fork_session.__doc__
-    assert "branches off" in fork.__doc__
-
-
-def test_every_call_is_in_the_table():
-    """What is described is a method of both clients."""
-    from ash.client.calls import agents, inside, sessions, streams
-
-    described = {
-        name
-        for module in (agents, inside, sessions, streams)
-        for name, found in vars(module).items()
-        if inspect.isfunction(found)
-        and found.__module__ == module.__name__
-        and not name.startswith("_")
-    }
-
-    assert described - {"sessions"} == {name for name in vars(Api) if not name.startswith("_")}

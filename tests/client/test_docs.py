@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from ash.client.api import Api
-from ash.client.following import ATTEMPTS, SILENCE
+from ash.client.reconnecting import ATTEMPTS, SILENCE
 from tests.support.daemon import KEY
 
 PAGE = (Path(__file__).parents[2] / "docs" / "client.md").read_text(encoding="utf-8")

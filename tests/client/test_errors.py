@@ -6,10 +6,10 @@ import httpx
 import pytest
 
 from ash import AshApiError
+from ash.client.address import ServerAddress
 from ash.client.calls.inside import exec  # noqa: A004 - the API's name
 from ash.client.calls.sessions import get_session
 from ash.client.request import answer
-from ash.client.target import Target
 from ash.errors import AshError
 
 
@@ -77,7 +77,7 @@ def test_answer_that_does_not_fit(body):
     response = httpx.Response(200, text=body, request=request)
 
     with pytest.raises(AshApiError, match=r"api/sessions/s1 did .* is this an ash server"):
-        answer(get_session("s1"), response, Target("http://127.0.0.1:9", "k", ""))
+        answer(get_session("s1"), response, ServerAddress("http://127.0.0.1:9", "k", ""))
 
 
 def test_answer_with_half_a_character():
@@ -85,4 +85,4 @@ def test_answer_with_half_a_character():
     text = '{"exitCode": 0, "stdout": "\\ud83d", "stderr": ""}'
     response = httpx.Response(200, text=text, request=httpx.Request("POST", "http://x/"))
 
-    assert "\ud83d" == answer(exec("s1", "x"), response, Target("http://x", "k", "")).stdout
+    assert "\ud83d" == answer(exec("s1", "x"), response, ServerAddress("http://x", "k", "")).stdout

@@ -5,7 +5,7 @@ import trio
 
 from ash import AshApiError, AsyncAshClient
 from ash.client import MessageInDoubt
-from ash.client.following import ATTEMPTS
+from ash.client.reconnecting import ATTEMPTS
 from tests.support.daemon import KEY, PATIENCE, running, settings
 
 
@@ -133,7 +133,7 @@ async def test_stream_that_is_left_early_with_its_turn(script, us, session):
 
 async def test_server_that_falls_silent(script, soon, monkeypatch):
     """Without its pings it counts as gone, however long its first answer may have taken."""
-    monkeypatch.setattr("ash.client.following.SILENCE", 0.1)
+    monkeypatch.setattr("ash.client.reconnecting.SILENCE", 0.1)
     monkeypatch.setattr("ash.client.calls.streams.SILENCE", 30)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
     answers = [(0.3, b"id: 1\nevent: session_start\n"), (0, b"id: 2\nevent: done\n")]
@@ -196,7 +196,7 @@ async def test_server_that_does_not_come_back(far, proxy, session):
 @pytest.fixture
 def patient(soon, monkeypatch):
     """Comes back as often as it takes a daemon to start."""
-    monkeypatch.setattr("ash.client.following.ATTEMPTS", 1000)
+    monkeypatch.setattr("ash.client.reconnecting.ATTEMPTS", 1000)
 
 
 @pytest.mark.usefixtures("patient")

@@ -1,34 +1,10 @@
 """What a script can ask of the ash inside it: the same as of a server."""
 
-import inspect
-
 import pytest
 
-from ash import Ash, AsyncAshClient
 from ash.errors import AshError, BadRequest, Conflict, Gone
 from ash.model import Agent, Session
 from tests.support.embedded import begin, embedded, say
-
-# What is there because there is a connection, or none.
-OF_THE_CLIENT = {"aclose", "ask", "follow"}
-OF_ASH = {"from_environment", "settings"}
-
-
-def calls(owner, but):
-    names = {name for name in dir(owner) if not name.startswith("_")} - but
-    return {name for name in names if not isinstance(getattr(owner, name), property)}
-
-
-async def test_calls_are_those_of_the_client(ash):
-    """A script can go from one to the other: names and parameters agree."""
-    client = AsyncAshClient("http://localhost:1", "key")
-    names = calls(AsyncAshClient, OF_THE_CLIENT)
-
-    assert names == calls(Ash, OF_ASH)
-    for name in names:
-        ours, theirs = (inspect.signature(getattr(each, name)) for each in (ash, client))
-        assert list(theirs.parameters.values()) == list(ours.parameters.values()), name
-    await client.aclose()
 
 
 async def test_agents(ash, tmp_path, monkeypatch):

@@ -118,7 +118,7 @@ class Scene:
         frames, cursor = [], turn.first_frame
         while turn.last_frame is None or cursor <= turn.last_frame:
             try:
-                data, cursor = await self.ring.read(cursor, cursor + 1)
+                (data,), cursor = await self.ring.read(cursor, cursor + 1)
             except Lagged:
                 return [*frames, "cut"]
             lines = data.decode().split("\n")

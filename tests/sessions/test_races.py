@@ -10,6 +10,7 @@ import trio
 from msgspec import Raw
 
 from ash.errors import AshError
+from ash.events import unwrap
 from ash.lifecycle import CHANGES
 from ash.protocol import Exec, Query
 from ash.sessions.session_spec import NewSession
@@ -139,8 +140,8 @@ async def follow(turn, ring, frames):
     cursor = turn.first_frame
     while turn.last_frame is None or cursor <= turn.last_frame:
         end = None if turn.last_frame is None else turn.last_frame + 1
-        data, cursor = await ring.read(cursor, end)
-        frames += [block.split(b"\n")[1][7:] for block in data.split(b"\n\n") if block]
+        shown, cursor = await ring.read(cursor, end)
+        frames += [unwrap(data)[1].event for data in shown]
 
 
 def plan(random, ids, *more):
@@ -209,7 +210,7 @@ async def check(world, callers):
     allowed = {400, 409, 410, 503, *([502] if world.deaths else [])}
     assert [] == [repr(error) for _, error in callers.errors if error.status not in allowed]
     for frames in callers.rings:
-        assert ((b"session_start", b"done"), 1) == ((frames[0], frames[-1]), frames.count(b"done"))
+        assert (("session_start", "done"), 1) == ((frames[0], frames[-1]), frames.count("done"))
     await trio.sleep(60)
     for session_id in callers.ids:
         live = world.sessions._live_sessions.get(session_id)

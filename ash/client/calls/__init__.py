@@ -1,4 +1,4 @@
-"""Every call of the API, described as data: what is asked, and what the answer holds.
+"""Every call of the API, described as data: the request and the type of its answer.
 
-What is None is not sent, and means what the API does without it (docs/api.md).
+A parameter that is None is not sent; the API's default holds then (docs/api.md).
 """

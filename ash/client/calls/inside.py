@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping
 
-from ash.client.calls.fields import encoded, given
-from ash.client.calls.sessions import sessions
-from ash.client.request import Request
+from ash.client.request import Request, as_bytes, given
 from ash.client.results import CommandResult, FileList, Logs, WrittenFile
 from ash.model import EventType, Message, SessionEvent
 
-# What a command may take on its way, beside its own time; in seconds.
+# Seconds that the request may take beside the command's own time.
 _SLACK = 30.0
 _COMMAND_MS = 30_000
 
@@ -16,10 +14,10 @@ _COMMAND_MS = 30_000
 def list_messages(
     session_id: str, *, after: int | None = None, limit: int | None = None
 ) -> Request[list[Message]]:
-    """Those behind the sequence `after`, oldest first; 100 if no limit is given."""
+    """The messages after the sequence `after`, oldest first; 100 if no limit is given."""
     return Request(
         method="GET",
-        path=sessions(session_id, "messages"),
+        path=("sessions", session_id, "messages"),
         params=given(after=after, limit=limit),
         result=list[Message],
         under="messages",
@@ -33,10 +31,10 @@ def list_events(
     limit: int | None = None,
     type: EventType | None = None,  # noqa: A002 - the API's name
 ) -> Request[list[SessionEvent]]:
-    """The timeline behind the sequence `after`, oldest first; 200 if no limit is given."""
+    """The timeline after the sequence `after`, oldest first; 200 if no limit is given."""
     return Request(
         method="GET",
-        path=sessions(session_id, "events"),
+        path=("sessions", session_id, "events"),
         params=given(after=after, limit=limit, type=type),
         result=list[SessionEvent],
         under="events",
@@ -44,9 +42,9 @@ def list_events(
 
 
 def get_logs(session_id: str, *, after: int | None = None) -> Request[Logs]:
-    """What was printed in the sandbox, behind the line with the index `after`."""
-    url = sessions(session_id, "logs")
-    return Request(method="GET", path=url, params=given(after=after), result=Logs)
+    """The lines printed in the sandbox after the line with the index `after`."""
+    path = ("sessions", session_id, "logs")
+    return Request(method="GET", path=path, params=given(after=after), result=Logs)
 
 
 def exec(session_id: str, command: str, timeout: int | None = None) -> Request[CommandResult]:  # noqa: A001 - the API's name
@@ -56,7 +54,7 @@ def exec(session_id: str, command: str, timeout: int | None = None) -> Request[C
     """
     return Request(
         method="POST",
-        path=sessions(session_id, "exec"),
+        path=("sessions", session_id, "exec"),
         body=given(command=command, timeout=timeout),
         result=CommandResult,
         patience=(timeout or _COMMAND_MS) / 1000 + _SLACK,
@@ -82,7 +80,8 @@ def write_files(
     return Request(
         method="POST",
         path=_files(session_id),
-        body=given(files=encoded(files), targetPath=target_path),
+        body=given(targetPath=target_path),
+        files=as_bytes(files),
         result=list[WrittenFile],
         under="files",
     )
@@ -92,5 +91,5 @@ def delete_file(session_id: str, path: str) -> Request[None]:
     return Request(method="DELETE", path=_files(session_id, path), result=type(None))
 
 
-def _files(session_id: str, file: str | None = None) -> str:
-    return sessions(session_id, "files", *([] if file is None else file.split("/")))
+def _files(session_id: str, file: str | None = None) -> tuple[str, ...]:
+    return ("sessions", session_id, "files", *([] if file is None else file.split("/")))

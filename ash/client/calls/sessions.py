@@ -5,11 +5,10 @@ from typing import Any, Literal
 
 from msgspec import UNSET, UnsetType
 
-from ash.client.calls.fields import given
-from ash.client.request import PATIENCE, Request, path
+from ash.client.request import PATIENCE, Request, given
 from ash.model import Session, SessionStatus
 
-# What booting an engine may take, and an agent's install.sh and startup.sh before it.
+# Seconds that an engine may take to boot, with the agent's install.sh and startup.sh before it.
 STARTING = 330.0
 
 
@@ -28,7 +27,7 @@ def create_session(
     initial_agent: str | None = None,
     limits: Mapping[str, int] | None = None,
 ) -> Request[Session]:
-    """A session that is ready for its first message."""
+    """Makes a session; it is ready for its first message."""
     body = given(
         agent=agent,
         model=model,
@@ -43,11 +42,11 @@ def create_session(
         initialAgent=initial_agent,
         limits=limits,
     )
-    return _session("POST", sessions(), body, patience=STARTING)
+    return _session("POST", body=body, patience=STARTING)
 
 
 def get_session(session_id: str) -> Request[Session]:
-    return _session("GET", sessions(session_id))
+    return _session("GET", session_id)
 
 
 def list_sessions(
@@ -60,23 +59,23 @@ def list_sessions(
     """Newest first; 100 if no limit is given."""
     params = given(agent=agent, status=status, limit=limit, offset=offset)
     return Request(
-        method="GET", path=sessions(), params=params, result=list[Session], under="sessions"
+        method="GET", path=("sessions",), params=params, result=list[Session], under="sessions"
     )
 
 
 def pause_session(session_id: str) -> Request[Session]:
-    """Ends its turn; it keeps its sandbox while there is room."""
-    return _session("POST", sessions(session_id, "pause"))
+    """Ends the running turn; the session keeps its sandbox while there is room."""
+    return _session("POST", session_id, "pause")
 
 
 def resume_session(session_id: str) -> Request[Session]:
-    """Goes on with one that was paused or stopped, or that broke."""
-    return _session("POST", sessions(session_id, "resume"), patience=STARTING)
+    """Makes a paused, stopped or broken session active again."""
+    return _session("POST", session_id, "resume", patience=STARTING)
 
 
 def stop_session(session_id: str) -> Request[Session]:
-    """Ends its turn and its sandbox; its files are kept and it can be resumed."""
-    return _session("POST", sessions(session_id, "stop"))
+    """Ends the running turn and the sandbox; the files are kept and the session can be resumed."""
+    return _session("POST", session_id, "stop")
 
 
 def fork_session(
@@ -85,29 +84,30 @@ def fork_session(
     *,
     when_busy: Literal["queue", "interrupt"] | None = None,
 ) -> Request[Session]:
-    """A new session, paused, that branches off behind that message, else behind the last turn.
+    """Makes a paused session with the history up to that message, else up to the last turn.
 
-    A turn that runs is not in it, unless `when_busy` waits for its end or ends it.
+    A running turn is left out, unless `when_busy` waits for its end or interrupts it.
     """
     return _session(
         "POST",
-        sessions(session_id, "fork"),
-        given(afterSequence=after_sequence),
+        session_id,
+        "fork",
+        body=given(afterSequence=after_sequence),
         params=given(whenBusy=when_busy),
-        # Nobody knows when the turn ends.
+        # Nobody knows when the running turn ends.
         patience=None if when_busy == "queue" else PATIENCE,
     )
 
 
 def end_session(session_id: str) -> Request[Session]:
-    """For good."""
-    return _session("DELETE", sessions(session_id))
+    """Ends the session for good."""
+    return _session("DELETE", session_id)
 
 
 def interrupt_session(session_id: str) -> Request[bool]:
-    """Ends the running turn and keeps the session; whether there was one."""
-    url = sessions(session_id, "interrupt")
-    return Request(method="POST", path=url, result=bool, under="interrupted")
+    """Ends the running turn and keeps the session. Answers whether a turn was running."""
+    path = ("sessions", session_id, "interrupt")
+    return Request(method="POST", path=path, result=bool, under="interrupted")
 
 
 def configure_session(
@@ -120,7 +120,10 @@ def configure_session(
     subagents: Mapping[str, Any] | UnsetType | None = UNSET,
     initial_agent: str | UnsetType | None = UNSET,
 ) -> Request[Session]:
-    """From the next message on. None takes a setting back; what is left out stays."""
+    """Changes settings from the next message on.
+
+    None takes a setting back to the agent's; a setting that is left out stays.
+    """
     settings = {
         "model": model,
         "allowedTools": allowed_tools,
@@ -130,24 +133,19 @@ def configure_session(
         "initialAgent": initial_agent,
     }
     body = {name: value for name, value in settings.items() if value is not UNSET}
-    return _session("PATCH", sessions(session_id, "config"), body)
-
-
-def sessions(*parts: str) -> str:
-    return path("sessions", *parts)
+    return _session("PATCH", session_id, "config", body=body)
 
 
 def _session(
     method: str,
-    url: str,
+    *path: str,
     body: dict[str, Any] | None = None,
-    *,
     params: dict[str, str | int] | None = None,
     patience: float | None = PATIENCE,
 ) -> Request[Session]:
     return Request(
         method=method,
-        path=url,
+        path=("sessions", *path),
         params=params or {},
         body=body,
         result=Session,

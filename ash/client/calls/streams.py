@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from ash.client.calls.fields import given
-from ash.client.calls.sessions import STARTING, sessions
-from ash.client.following import SILENCE, Streamed
-from ash.client.request import Request
+from ash.client.calls.sessions import STARTING
+from ash.client.reconnecting import SILENCE, StreamRequest
+from ash.client.request import Request, given
 
 Content = str | Sequence[Mapping[str, Any]]
 
@@ -25,12 +24,13 @@ def send_message(
     effort: Literal["low", "medium", "high", "max"] | None = None,
     thinking: Mapping[str, Any] | None = None,
     output_format: Mapping[str, Any] | None = None,
-) -> Streamed:
-    """The turn that the message starts, up to its `done`.
+) -> StreamRequest:
+    """The events of the turn that the message starts, up to its `done`.
 
-    The message is sent when the stream is entered or first iterated, once. Leaving the stream
-    early leaves the turn running, unless `on_disconnect` is `interrupt`. Raises AshApiError if
-    it is refused, MessageInDoubt if nobody can say whether it was.
+    The message is sent once, when the stream is entered or first iterated. Leaving the stream
+    early leaves the turn running, unless `on_disconnect` is `interrupt`. Raises AshError if the
+    message is refused; over HTTP that is an AshApiError, and a MessageInDoubt if the connection
+    broke before anyone could know whether it was accepted.
     """
     body = given(
         content=content,
@@ -42,23 +42,23 @@ def send_message(
         thinking=thinking,
         outputFormat=output_format,
     )
-    # One that queues is answered when its turn begins, and nobody knows when that is. Another may
-    # wait for its session to start, which the server may do without being asked.
+    # A queued message is answered when its turn begins, and nobody knows when that is. Any other
+    # may have to wait for its session to start: the server may resume it without being asked.
     patience = None if when_busy == "queue" else SILENCE if resume == "no" else STARTING
     message: Request[None] = Request(
         method="POST",
-        path=sessions(session_id, "messages"),
+        path=("sessions", session_id, "messages"),
         params=given(whenBusy=when_busy, resume=resume, onDisconnect=on_disconnect),
         body=body,
         result=type(None),
         patience=patience,
     )
-    return Streamed(path=sessions(session_id, "stream"), message=message)
+    return StreamRequest(session_id=session_id, message=message)
 
 
-def stream_session(session_id: str, *, after: int | None = None) -> Streamed:
-    """The frames of all turns behind the id `after`, else from the running turn's start.
+def stream_session(session_id: str, *, after: int | None = None) -> StreamRequest:
+    """The events of all turns after the id `after`, else from the start of the running turn.
 
     Goes on, turn after turn, until the session has ended. Sends nothing to the agent.
     """
-    return Streamed(path=sessions(session_id, "stream"), after=after)
+    return StreamRequest(session_id=session_id, after=after)

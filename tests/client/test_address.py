@@ -3,7 +3,7 @@
 import pytest
 
 from ash.authentication import INITIAL_KEY_FILE
-from ash.client.target import KEY_FILE, find
+from ash.client.address import KEY_FILE, find_server
 from ash.errors import ConfigError
 
 
@@ -20,24 +20,24 @@ def test_find_server_by_flag_then_environment_then_default(data):
     """The flag wins over ASH_SERVER_URL, which wins over localhost:4100."""
     env = {"ASH_SERVER_URL": "http://env.example"}
 
-    assert find("http://flag.example", None, None, env).url == "http://flag.example"
-    assert find(None, None, None, env).url == "http://env.example"
-    assert find(None, None, None, {}).url == "http://localhost:4100"
+    assert find_server("http://flag.example", None, None, env).url == "http://flag.example"
+    assert find_server(None, None, None, env).url == "http://env.example"
+    assert find_server(None, None, None, {}).url == "http://localhost:4100"
 
 
 def test_find_key_by_flag_then_environment_then_file(data):
     """The flag wins over ASH_API_KEY, which wins over the local key file."""
     env = {"ASH_API_KEY": "from-env"}
 
-    assert find(None, "from-flag", None, env).key == "from-flag"
-    assert find(None, None, None, env).key == "from-env"
-    assert find(None, None, None, {}).key == "from-file"
+    assert find_server(None, "from-flag", None, env).key == "from-flag"
+    assert find_server(None, None, None, env).key == "from-env"
+    assert find_server(None, None, None, {}).key == "from-file"
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://[::1]:9", "http://localhost:9"])
 def test_find_key_file_for_a_local_server(data, url):
     """The key file is for servers on loopback."""
-    assert find(url, None, None, {}).key == "from-file"
+    assert find_server(url, None, None, {}).key == "from-file"
 
 
 @pytest.mark.parametrize(
@@ -45,15 +45,15 @@ def test_find_key_file_for_a_local_server(data, url):
 )
 def test_find_key_file_for_another_machine(data, url):
     """The key of a local server is never sent elsewhere."""
-    target = find(url, None, None, {})
+    address = find_server(url, None, None, {})
 
-    assert target.key is None
-    assert "initial-api-key" not in target.key_places
+    assert address.key is None
+    assert "initial-api-key" not in address.key_places
 
 
 def test_find_key_given_for_another_machine(data):
     """A key that was given goes wherever the user wants it."""
-    assert find("https://ash.example", None, None, {"ASH_API_KEY": "k"}).key == "k"
+    assert find_server("https://ash.example", None, None, {"ASH_API_KEY": "k"}).key == "k"
 
 
 def test_find_key_file_in_the_named_data_directory(data, tmp_path):
@@ -64,19 +64,19 @@ def test_find_key_file_in_the_named_data_directory(data, tmp_path):
     (tmp_path / "ash.toml").write_text('data_dir = "toml"')
     env = {"ASH_DATA_DIR": str(tmp_path / "env")}
 
-    assert find(None, None, tmp_path / "flag", env).key == "flag"
-    assert find(None, None, None, env).key == "env"
-    assert find(None, None, None, {}).key == "toml"
+    assert find_server(None, None, tmp_path / "flag", env).key == "flag"
+    assert find_server(None, None, None, env).key == "env"
+    assert find_server(None, None, None, {}).key == "toml"
 
 
 def test_find_without_any_key(tmp_path, monkeypatch):
     """No key is no error here; the places that were searched are told."""
     monkeypatch.chdir(tmp_path)
 
-    target = find(None, None, None, {})
+    address = find_server(None, None, None, {})
 
-    assert target.key is None
-    assert target.key_places == "api_key, ASH_API_KEY, data/initial-api-key"
+    assert address.key is None
+    assert address.key_places == "api_key, ASH_API_KEY, data/initial-api-key"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_find_url_as_people_write_it(tmp_path, monkeypatch, text, url):
     """A missing scheme and a slash at the end are forgiven."""
     monkeypatch.chdir(tmp_path)
 
-    assert url == find(text, None, None, {}).url
+    assert url == find_server(text, None, None, {}).url
 
 
 @pytest.mark.parametrize("text", ["ftp://a.example", "http://", "http://a:port", "http://[::1"])
@@ -96,7 +96,7 @@ def test_find_not_a_url(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(ConfigError, match="must be an http:// or https:// URL"):
-        find(text, None, None, {})
+        find_server(text, None, None, {})
 
 
 def test_key_file_is_the_daemons():

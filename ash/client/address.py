@@ -1,4 +1,4 @@
-"""Which server is spoken to, and with which key."""
+"""Which server a client talks to, and which key it sends."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +13,8 @@ DEFAULT_SERVER = "http://localhost:4100"
 KEY_FILE = "initial-api-key"
 
 
-class Target(Struct, frozen=True):
-    """`key_places` says in words where a key was looked for."""
+class ServerAddress(Struct, frozen=True):
+    """`key_places` says in words where the key was looked for."""
 
     url: str
     key: str | None
@@ -30,18 +30,18 @@ def is_local(url: str) -> bool:
     return is_loopback(urlsplit(url).hostname or "")
 
 
-def find(
+def find_server(
     server: str | None,
     api_key: str | None,
     data_dir: Path | None,
     env: Mapping[str, str],
     given_by: str = "api_key",
-) -> Target:
-    """The server and its key: as given, else as the environment says, else this machine's.
+) -> ServerAddress:
+    """The server and its key: as given, else from the environment, else this machine's.
 
-    The key file is only read for a server on this machine: a key of ours is no one else's
-    business. `given_by` is how the caller's user gives a key. Raises ConfigError for what is
-    not a URL.
+    The key file is read only for a server on this machine, so that its key is never sent to
+    another. `given_by` names the option by which the user gives a key. Raises ConfigError for an
+    invalid URL.
     """
     url = _as_url(server or env.get("ASH_SERVER_URL") or DEFAULT_SERVER)
     places = f"{given_by}, ASH_API_KEY"
@@ -50,12 +50,12 @@ def find(
         path = data_folder(data_dir, env) / KEY_FILE
         places += f", {path}"
         key = key or _read_key(path)
-    return Target(url, key, places)
+    return ServerAddress(url, key, places)
 
 
 def data_folder(data_dir: Path | None, env: Mapping[str, str]) -> Path:
-    """The daemon's data directory as a daemon started here would choose it."""
-    # Late: it brings the server's parts along, and only one on this machine has a folder here.
+    """The data directory that a daemon started here would use."""
+    # Imported late: it imports parts of the server, which scripts for other machines don't need.
     from ash import config
 
     return config.load(config.find_toml(None, env, Path()), env, {"data_dir": data_dir}).data_dir

@@ -4,12 +4,18 @@ import httpx
 import pytest
 
 from ash.client import AshApiError, MessageInDoubt
-from ash.client import following as module
+from ash.client import reconnecting as module
+from ash.client.address import ServerAddress
 from ash.client.calls.streams import send_message, stream_session
-from ash.client.following import ATTEMPTS, FIRST_PAUSE, LONGEST_PAUSE, Broken, Following
-from ash.client.target import Target
+from ash.client.reconnecting import (
+    ATTEMPTS,
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    ConnectionLost,
+    ReconnectingStream,
+)
 
-TARGET = Target("https://ash.example", "key", "api_key")
+TARGET = ServerAddress("https://ash.example", "key", "api_key")
 BROKEN = httpx.ReadError("reset")
 GREETING = b": stream\nretry: 1000\nid: 6\n\n"
 
@@ -26,22 +32,22 @@ def frame(number, event="text_delta"):
 @pytest.fixture
 def message():
     """A message that has been sent and answered."""
-    following = Following(send_message("s1", "hi"), TARGET, None)
-    following.opened(response(200))
-    return following
+    stream = ReconnectingStream(send_message("s1", "hi"), TARGET, None)
+    stream.opened(response(200))
+    return stream
 
 
 @pytest.fixture
 def watch():
     """A stream that has been opened."""
-    following = Following(stream_session("s1"), TARGET, None)
-    following.opened(response(200))
-    return following
+    stream = ReconnectingStream(stream_session("s1"), TARGET, None)
+    stream.opened(response(200))
+    return stream
 
 
 def test_request_of_a_message(message):
     """The first is the message; what comes after asks for the frames behind the last."""
-    fresh = Following(send_message("s1", "hi"), TARGET, None)
+    fresh = ReconnectingStream(send_message("s1", "hi"), TARGET, None)
     message.feed(frame(7) + b"id: 8\nevent: text_delta\n")
 
     assert ("POST", {"content": "hi"}) == (fresh.request.method, fresh.request.body)
@@ -61,8 +67,8 @@ def test_request_before_any_frame(watch):
 
 def test_done_ends_a_message_and_no_watch(message, watch):
     """A turn is over with its `done`; a session goes on."""
-    for following in (message, watch):
-        following.feed(frame(7) + frame(8, "done") + frame(9))
+    for stream in (message, watch):
+        stream.feed(frame(7) + frame(8, "done") + frame(9))
 
     assert (True, [7, 8]) == (message.over, [event.id for event in message.ready])
     assert (False, [7, 8, 9]) == (watch.over, [event.id for event in watch.ready])
@@ -115,9 +121,9 @@ def test_server_that_can_not_yet(watch, status):
     watch.feed(GREETING)
     watch.lost(BROKEN)
 
-    with pytest.raises(Broken, match=str(status)):
+    with pytest.raises(ConnectionLost, match=str(status)):
         watch.opened(response(status))
-    assert watch.lost(Broken("x")) > 0
+    assert watch.lost(ConnectionLost("x")) > 0
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 410])
@@ -134,10 +140,10 @@ def test_server_that_does_not_want(watch, status):
 @pytest.mark.parametrize("status", [409, 503])
 def test_message_that_is_refused(status):
     """Also one that could be taken later is the caller's to send again."""
-    following = Following(send_message("s1", "hi"), TARGET, None)
+    stream = ReconnectingStream(send_message("s1", "hi"), TARGET, None)
 
     with pytest.raises(AshApiError, match=r"^no room$") as caught:
-        following.opened(response(status, '{"error": "no room"}', **{"Retry-After": "5"}))
+        stream.opened(response(status, '{"error": "no room"}', **{"Retry-After": "5"}))
     assert (status, {"Retry-After": "5"}) == (caught.value.status, caught.value.headers)
 
 
@@ -151,10 +157,10 @@ def test_end_of_the_session(watch):
 
 def test_stream_that_was_never_there():
     """The first connection is not tried again: whoever asks is told at once."""
-    following = Following(stream_session("s1", after=5), TARGET, None)
+    stream = ReconnectingStream(stream_session("s1", after=5), TARGET, None)
 
     with pytest.raises(AshApiError, match=r"^cannot reach https://ash.example: refused$"):
-        following.lost(httpx.ConnectError("[Errno 111] refused"))
+        stream.lost(httpx.ConnectError("[Errno 111] refused"))
 
 
 @pytest.mark.parametrize(
@@ -169,10 +175,10 @@ def test_stream_that_was_never_there():
 )
 def test_message_that_was_not_answered(error, in_doubt):
     """Only what can't have reached the server was certainly not accepted."""
-    following = Following(send_message("s1", "hi"), TARGET, None)
+    stream = ReconnectingStream(send_message("s1", "hi"), TARGET, None)
 
     with pytest.raises(AshApiError) as caught:
-        following.lost(error)
+        stream.lost(error)
     assert in_doubt == isinstance(caught.value, MessageInDoubt)
 
 
@@ -203,17 +209,17 @@ def test_frames_without_ids(message):
 def test_return_that_is_told(breaks):
     """A connection that breaks is; a stream that comes to its end is just asked for more."""
     told = []
-    following = Following(stream_session("s1", after=5), TARGET, told.append)
-    following.opened(response(200))
-    with pytest.raises(Broken) as ended:
-        following.feed(b"")
+    stream = ReconnectingStream(stream_session("s1", after=5), TARGET, told.append)
+    stream.opened(response(200))
+    with pytest.raises(ConnectionLost) as ended:
+        stream.feed(b"")
 
-    following.lost(BROKEN if breaks else ended.value)
+    stream.lost(BROKEN if breaks else ended.value)
 
     assert breaks == bool(told)
 
 
 def test_end_of_a_response(message):
     """One that ends before the turn does has broken off."""
-    with pytest.raises(Broken):
+    with pytest.raises(ConnectionLost):
         message.feed(b"")

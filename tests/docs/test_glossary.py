@@ -10,10 +10,6 @@ GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
 
 # Two classes of one name, each with the reason why neither can have another.
 SHARED_NAMES = {
-    # Both are the events of a stream, one for `ash.client`, one for `Ash`.
-    "EventStream",
-    # The same below each of them.
-    "Following",
     # `ash.testing` offers one to users; the other is a call of the client.
     "Request",
 }

@@ -27,7 +27,9 @@ async def open_cloud(
     try:
         from ash.sandbox.snapshots import cloud
     except ImportError:
-        raise StartError('snapshot_url needs two more packages: install "ash[snapshots]"') from None
+        raise StartError(
+            'snapshot_url needs two more packages: install "ashd[snapshots]"'
+        ) from None
     try:
         opened = cloud.connect(url)
     except StoreFailed as error:

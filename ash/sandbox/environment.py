@@ -33,7 +33,7 @@ def environment(inside: Inside, own: Mapping[str, str], given: Mapping[str, str]
         "HOME": inside.home,
         # As root inside, which only `isolation = none` is, the CLI asks for this word.
         "IS_SANDBOX": "1",
-        "PYTHONPATH": inside.library,
+        "PYTHONPATH": inside.python_path,
     }
 
 

@@ -5,7 +5,7 @@ import pytest
 from ash.sandbox.environment import QUIET, environment, own_part
 from ash.sandbox.isolation import Inside
 
-INSIDE = Inside("/workspace", "/home/agent", "/opt/ash", "/run/ash")
+INSIDE = Inside("/workspace", "/home/agent", "/opt/ash", "/run/ash", "/opt/ash")
 GIVEN = {"ASH_ENGINE": "scripted", "HTTP_PROXY": "http://127.0.0.1:1"}
 
 

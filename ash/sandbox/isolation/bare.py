@@ -1,9 +1,8 @@
 """No isolation at all."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-import ash
+from ash.sandbox.isolation import code
 from ash.sandbox.isolation.place import Inside, Place, Wrapped
 
 
@@ -16,8 +15,13 @@ class Bare:
         self.missing = missing
 
     def inside(self, place: Place) -> Inside:
-        library = Path(ash.__file__).parent.parent
-        return Inside(str(place.workspace), str(place.home), str(library), str(place.sockets))
+        return Inside(
+            str(place.workspace),
+            str(place.home),
+            str(code.ASH.parent),
+            str(place.sockets),
+            python_path=code.PYTHON_PATH,
+        )
 
     def settle(self, place: Place) -> Place:
         return place

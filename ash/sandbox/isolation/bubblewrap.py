@@ -67,7 +67,7 @@ class Bubblewrap:
         self._seccomp = seccomp
 
     def inside(self, place: Place) -> Inside:
-        return Inside(WORKSPACE, HOME, LIBRARY, SOCKETS)
+        return Inside(WORKSPACE, HOME, LIBRARY, SOCKETS, python_path=LIBRARY)
 
     def settle(self, place: Place) -> Place:
         if self._users is None:

@@ -105,7 +105,7 @@ def _why_not(isolation: Bubblewrap) -> str | None:
 
 
 def _tried(isolation: Bubblewrap, program: list[str], place: Place) -> str | None:
-    wrapped = isolation.wrap(program, place, {"PYTHONPATH": isolation.inside(place).library})
+    wrapped = isolation.wrap(program, place, {"PYTHONPATH": isolation.inside(place).python_path})
     try:
         done = subprocess.run(
             wrapped.argv,

@@ -23,12 +23,13 @@ class Place(Struct, frozen=True):
 
 
 class Inside(Struct, frozen=True):
-    """Where the program finds its folders and the bridge's code."""
+    """Where the program finds its folders, the folder that holds `ash`, and modules of ours."""
 
     workspace: str
     home: str
     library: str
     sockets: str
+    python_path: str
 
 
 class Wrapped(Struct):

@@ -54,9 +54,9 @@ make_venv() {
     echo "Making $VENV with $("$python" --version) …"
     rm -rf $VENV
     mkdir $VENV
-    : >$BUSY
+    begin
     logged "$python" -m venv $VENV \
-      || fail "$python can't make a $VENV. On Debian this helps: apt-get install python3-venv"
+      || fail_step "$python can't make a $VENV. On Debian apt-get install python3-venv helps"
     identity $VENV/bin/python >$MADE
 }
 
@@ -65,21 +65,26 @@ step() {
     file=$1 text=$2 what=$3
     if ! cmp -s "$file" "$VENV/.ash-$file"; then
         echo "$text"
-        : >$BUSY
+        begin
         "install_$what" "$file"
         cp "$file" "$VENV/.ash-$file"
     fi
     rm -f $BUSY
 }
 
+begin() {
+    : >$BUSY
+    : >$LOG
+}
+
 install_packages() {
-    install --require-hashes -r "$1" || fail "the packages of $1 can't be installed"
+    install --require-hashes -r "$1" || fail_step "the packages of $1 can't be installed"
     # What tests need holds what the main job needs.
     cp requirements.lock $VENV/.ash-requirements.lock
 }
 
 install_ash() {
-    install --no-deps --no-build-isolation -e . || fail "ash can't be installed into $VENV"
+    install --no-deps --no-build-isolation -e . || fail_step "ash can't be installed into $VENV"
 }
 
 # With uv, which takes a quarter of the time; else with pip.
@@ -88,6 +93,8 @@ install() {
         UV_DEFAULT_INDEX=$(mirror) logged \
           "$uv" pip install --quiet --python $VENV/bin/python --compile-bytecode "$@" && return
         echo "uv could not; pip tries, which takes longer …"
+    elif unreachable; then
+        return 1
     fi
     pip "$@"
 }
@@ -117,14 +124,21 @@ logged() {
     "$@" >>$LOG 2>&1
 }
 
-fail() {
-    if grep -qE 'name resolution|NewConnectionError|Network is unreachable|[Cc]onnection refused|dns error|tcp connect' $LOG 2>/dev/null; then
+# Of the step that is under way.
+unreachable() {
+    grep -qE 'name resolution|not known|NewConnection|unreachable|[Cc]onnection refused|dns error|tcp connect' $LOG
+}
+
+fail_step() {
+    if unreachable; then
         rm -f $BUSY  # uv and pip fetch all before they change anything
-        set -- "the package index can't be reached. See to the network, a proxy (HTTPS_PROXY) or a mirror (PIP_INDEX_URL), then start again. More is in $LOG"
-    elif [ -e $LOG ]; then
-        grep -v '^WARNING' $LOG | tail -n 10 >&2
-        set -- "$1. Above is the end of $LOG; once that is seen to, start again"
+        fail "the package index can't be reached. See to the network, a proxy (HTTPS_PROXY) or a mirror (PIP_INDEX_URL), then start again. More is in $LOG"
     fi
+    grep -v '^WARNING' $LOG | tail -n 10 >&2
+    fail "$1. Above is the end of $LOG; once that is seen to, start again"
+}
+
+fail() {
     echo "Set-up failed: $1" >&2
     exit 1
 }

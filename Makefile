@@ -1,6 +1,6 @@
 # Two commands are all it takes: `make demo` and `make test`. Both set up what is missing first.
 VENV   := .venv
-# Which Python .venv is made with: python3, unless another is given.
+# The Python that .venv is made with. Default: python3.
 PYTHON ?=
 export PYTHON
 
@@ -10,12 +10,12 @@ help:
 	@echo "make demo    the main job, end to end, without an API key"
 	@echo "make test    the whole test suite"
 	@echo "make test-fast   the tests that start no process, in seconds"
-	@echo "make test-setup  that ash can be installed in all ways, which takes minutes and a network"
+	@echo "make test-setup  test the installation itself; takes minutes and needs a network"
 	@echo "make coverage    the whole suite, and which lines it reaches; takes a third longer"
 	@echo "make check   lint, types, tests: what CI runs"
 	@echo "make lock    pin the dependencies anew"
-	@echo "make setup   only what the others do first: a .venv with what runs, system packages"
-	@echo "make setup-test   the same with what tests need"
+	@echo "make setup   install what ash needs: a .venv and system packages"
+	@echo "make setup-test   install what the tests need as well"
 
 setup:
 	@sh tools/system-packages.sh

@@ -1,4 +1,4 @@
-"""What holds for all tests: which of them are fast, and what a run took."""
+"""Marks the fast tests, and prints how long a run took."""
 
 import ssl
 import sys
@@ -14,7 +14,7 @@ _SLOW = ("slow", "crash", "cli", "setup", "process")
 
 
 def pytest_addoption(parser):
-    parser.addoption("--took", metavar="COMMAND", help="say at the end what COMMAND took")
+    parser.addoption("--took", metavar="COMMAND", help="print at the end how long COMMAND took")
 
 
 def pytest_configure(config):
@@ -22,14 +22,14 @@ def pytest_configure(config):
         config.pluginmanager.register(_Check())
         settings.register_profile("fast", max_examples=20)
         settings.load_profile("fast")
-        # Each HTTP client reads all certificates of the world, 20 ms, and asks only loopback.
+        # Each HTTP client loads the CA certificates, which takes 20 ms and is not needed here.
         ssl.create_default_context = cache(ssl.create_default_context)
     if command := config.option.took:
         config.pluginmanager.register(_Took(command))
 
 
 def pytest_collection_modifyitems(items):
-    """A test is `fast` that starts no process, by itself, by its fixtures or by what they call."""
+    """Marks tests as `fast` if neither they nor their fixtures start a process."""
     reach = Reach()
     for item in items:
         if any(item.get_closest_marker(name) for name in _SLOW):
@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items):
 
 
 class _Check:
-    """That no fast test starts a process all the same."""
+    """Fails a fast test that starts a process nevertheless."""
 
     def __init__(self):
         self._started = False
@@ -63,7 +63,7 @@ class _Check:
 
 
 class _Took:
-    """The last line of a run."""
+    """Prints the last line of a run."""
 
     def __init__(self, command):
         self._command = command

@@ -1,4 +1,4 @@
-"""How tests that start processes are told from those that don't."""
+"""`Reach` tells code that starts processes from code that does not."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ class _Method:
 
 
 def _none(started):
-    """What it is handed may be anything."""
+    """An argument may be anything."""
     return started.run(sys.executable)
 
 
@@ -47,11 +47,11 @@ def _none(started):
     [_itself, _by_another, _late, _asked_for, _Method, partial(_itself), Spawner, daemon.running],
 )
 def test_code_that_starts_a_process(code):
-    """By itself, or by what it names."""
+    """Code that starts a process itself or through other functions is found."""
     assert Reach().starts_process(code)
 
 
 @pytest.mark.parametrize("code", [_none, open_store, len, 5, cli, tree])
 def test_code_that_starts_none(code):
-    """Modules count only by what is asked of them."""
+    """Code that only could be given something that starts a process is not."""
     assert not Reach().starts_process(code)

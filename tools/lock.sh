@@ -1,6 +1,6 @@
 #!/bin/sh
-# Pins all dependencies anew, for every Python that ash runs on. Extras and hashes are kept, or pip
-# would not install from the locks; no index is named, so that a mirror serves as well.
+# Pins all dependencies anew, for every Python version that ash supports. pip needs the extras and
+# the hashes. The locks name no index, so that they work with a mirror.
 set -eu
 cd "$(dirname "$0")/.."
 

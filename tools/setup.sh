@@ -1,13 +1,14 @@
 #!/bin/sh
-# Makes .venv what the locks say: `run` for the main job, `test` for what only its tests need, too.
-# Says a line a step; what the tools themselves say is in .venv/setup.log.
+# Makes .venv and installs the pinned packages into it.
+# `sh tools/setup.sh run` installs what ash needs; `sh tools/setup.sh test` adds what its tests need.
+# It prints one line for each step. The output of pip and uv goes to .venv/setup.log.
 set -eu
 cd "$(dirname "$0")/.."
 
 VENV=.venv
 LOG=$VENV/setup.log
-BUSY=$VENV/.ash-busy  # there while .venv is worked on: what was cut off is begun anew
-MADE=$VENV/.ash-made  # whose Python .venv has, and where it is
+BUSY=$VENV/.ash-busy  # exists while a step runs; if a run finds it, the run before was interrupted
+MADE=$VENV/.ash-made  # which Python .venv was made with, and in which folder
 
 main() {
     one_at_a_time
@@ -29,7 +30,7 @@ one_at_a_time() {
     flock --nonblock 9 || { echo "Waiting for another set-up …"; flock 9; }
 }
 
-# The interpreter itself: `python3` may be one of a .venv that is about to be removed.
+# Prints the base interpreter. `python3` may be the one in .venv, which make_venv removes.
 find_python() {
     for name in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
         "$name" -c 'import sys; sys.version_info >= (3, 11) or sys.exit(1); print(sys._base_executable)' \
@@ -38,7 +39,7 @@ find_python() {
     return 1
 }
 
-# The programs in a .venv name their folder: moved, it is another.
+# The scripts in .venv contain its path, so a .venv that was moved does not work.
 identity() {
     "$1" -c 'import os, sys; print(os.getcwd(), sys.base_prefix, *sys.version_info[:2])' 2>/dev/null
 }
@@ -46,7 +47,7 @@ identity() {
 must_be_made() {
     [ ! -e $BUSY ] && [ -e $MADE ] || return 0
     [ "$(identity $VENV/bin/python)" = "$(cat $MADE)" ] || return 0
-    # Without a wish one that works is kept, whatever `python3` is by now.
+    # Unless PYTHON asks for another interpreter, a .venv that works is kept.
     [ -n "${PYTHON:-}" ] && [ "$(identity "$python")" != "$(cat $MADE)" ]
 }
 
@@ -60,7 +61,8 @@ make_venv() {
     identity $VENV/bin/python >$MADE
 }
 
-# Does it unless it was done with the same file. A copy of that is the mark.
+# Runs install_$3 unless it has already run with the same content of file $1.
+# A copy of the file in .venv records that.
 step() {
     file=$1 text=$2 what=$3
     if ! cmp -s "$file" "$VENV/.ash-$file"; then
@@ -79,7 +81,7 @@ begin() {
 
 install_packages() {
     install --require-hashes -r "$1" || fail_step "the packages of $1 can't be installed"
-    # What tests need holds what the main job needs.
+    # requirements-dev.lock contains all of requirements.lock.
     cp requirements.lock $VENV/.ash-requirements.lock
 }
 
@@ -87,12 +89,12 @@ install_ash() {
     install --no-deps --no-build-isolation -e . || fail_step "ash can't be installed into $VENV"
 }
 
-# With uv, which takes a quarter of the time; else with pip.
+# Tries uv first, which is four times as fast, then pip.
 install() {
     if uv=$(find_uv); then
         UV_DEFAULT_INDEX=$(mirror) logged \
           "$uv" pip install --quiet --python $VENV/bin/python --compile-bytecode "$@" && return
-        echo "uv could not; pip tries, which takes longer …"
+        echo "uv failed; trying pip, which takes longer …"
     elif unreachable; then
         return 1
     fi
@@ -109,7 +111,7 @@ find_uv() {
     pip --require-hashes -r requirements-uv.lock && echo $VENV/bin/uv
 }
 
-# Who has told pip of a mirror means it for uv as well.
+# uv does not read pip's settings: a mirror that is set for pip is passed on.
 mirror() {
     echo "${UV_DEFAULT_INDEX:-${UV_INDEX_URL:-${PIP_INDEX_URL:-$(
       $VENV/bin/python -m pip config get global.index-url 2>/dev/null)}}}"
@@ -124,18 +126,18 @@ logged() {
     "$@" >>$LOG 2>&1
 }
 
-# Of the step that is under way.
+# Whether the log of this step shows a network error.
 unreachable() {
     grep -qE 'name resolution|not known|NewConnection|unreachable|[Cc]onnection refused|dns error|tcp connect' $LOG
 }
 
 fail_step() {
     if unreachable; then
-        rm -f $BUSY  # uv and pip fetch all before they change anything
-        fail "the package index can't be reached. See to the network, a proxy (HTTPS_PROXY) or a mirror (PIP_INDEX_URL), then start again. More is in $LOG"
+        rm -f $BUSY  # nothing was changed: uv and pip download everything first
+        fail "the package index can't be reached. Check the network, or set a proxy (HTTPS_PROXY) or a mirror (PIP_INDEX_URL), then try again. Details: $LOG"
     fi
     grep -v '^WARNING' $LOG | tail -n 10 >&2
-    fail "$1. Above is the end of $LOG; once that is seen to, start again"
+    fail "$1. The lines above are the end of $LOG. Fix the cause, then try again"
 }
 
 fail() {

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Sees to the system packages that ash needs: installs them when root on Debian, else says which.
-# With the word `test`, also to what only its tests need: a browser.
+# Installs the system packages that ash needs, as root on Debian. Otherwise says which are missing.
+# With the argument `test` also what only its tests need: a browser.
 set -eu
 
 missing=""
@@ -27,6 +27,6 @@ export DEBIAN_FRONTEND=noninteractive
 if ! { apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing; } >"$log" 2>&1
 then
     tail -n 5 "$log" >&2
-    echo "That failed: see to what apt-get says above, or install$missing by hand, and start again" >&2
+    echo "apt-get failed, see above. Fix the cause or install$missing by hand, then try again" >&2
     exit 1
 fi

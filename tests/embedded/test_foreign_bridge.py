@@ -1,4 +1,4 @@
-"""A module named `bridge` that is not ours is never taken for it, and stays whose it is."""
+"""A foreign module `bridge` does not disturb ash, and ash does not disturb it."""
 
 import ast
 import os
@@ -31,7 +31,7 @@ trio.run(main)
 
 @pytest.fixture(params=["none", "best-effort"])
 def run(request, tmp_path):
-    """Runs the script, from a folder of its own; what it printed."""
+    """Runs the script in a folder of its own; its output."""
     folder = tmp_path / "scripts"
     folder.mkdir()
     script = folder / "script.py"
@@ -52,13 +52,13 @@ def run(request, tmp_path):
 
 
 def test_bridge_beside_a_script(run, tmp_path):
-    """The script gets its own, the sandbox ours."""
+    """The script imports its own bridge, the sandbox starts ours."""
     (tmp_path / "scripts" / "bridge.py").write_text("WHOSE = 'the script has its own'")
     assert "echo: hello the script has its own\n" == run()
 
 
 def test_bridge_of_another_distribution(run, tmp_path):
-    """One that is installed, and comes before ours on the path, is left alone as well."""
+    """The same holds for an installed package that comes before ours in sys.path."""
     other = tmp_path / "installed" / "bridge"
     other.mkdir(parents=True)
     (other / "__init__.py").write_text("WHOSE = 'somebody has another'")
@@ -67,7 +67,7 @@ def test_bridge_of_another_distribution(run, tmp_path):
 
 
 def test_package_imports_no_bridge():
-    """Whose it would get depends on who runs it."""
+    """An import of bridge could find a foreign one."""
     package = Path(ash.__file__).parent
     assert [] == [file for file in package.rglob("*.py") if "bridge" in _imported(file)]
 

@@ -1,4 +1,4 @@
-"""Copies of the checkout as a fresh clone would be, and Pythons to install into."""
+"""Copies of the checkout that are like a fresh clone, and virtual environments to install into."""
 
 import os
 import shutil
@@ -14,12 +14,13 @@ OLDEST_PIP = "pip==23.0"
 
 
 class Clone:
-    """What was said, in lines, is given back; with `fails` it has to have failed."""
+    """A copy of the checkout, without .git and .venv."""
 
     def __init__(self, path):
         self.path = shutil.copytree(CHECKOUT, path, ignore=_NOT_CLONED)
 
     def set_up(self, *, fails=False, mode="run", **env):
+        """Runs the script; the lines that it printed."""
         return run(["sh", "tools/setup.sh", mode], cwd=self.path, fails=fails, **env)
 
 

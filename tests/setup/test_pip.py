@@ -1,4 +1,4 @@
-"""The locks with pip, the oldest that we support beside the newest."""
+"""The locks with the oldest pip that we support, and with the newest."""
 
 import pytest
 
@@ -9,13 +9,13 @@ pytestmark = pytest.mark.setup
 
 @pytest.mark.parametrize("pip", [OLDEST_PIP, "pip"], ids=["oldest", "newest"])
 def test_lock_is_complete(pip, tmp_path):
-    """pip finds each package that it would install in the lock, with its hash."""
+    """The lock contains each package that pip would install, with its hash."""
     lock = CHECKOUT / "requirements-dev.lock"
     Venv(tmp_path / "venv", pip).pip("install", "--dry-run", "--require-hashes", "-r", lock)
 
 
 def test_locks_agree():
-    """What runs is the same with the packages for tests and without."""
+    """All pins of requirements.lock are in requirements-dev.lock too."""
     runs, all_of_it = (_pins(name) for name in ("requirements.lock", "requirements-dev.lock"))
     assert set() == runs - all_of_it
 

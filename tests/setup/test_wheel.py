@@ -1,4 +1,4 @@
-"""ash outside of a checkout, as pip, pipx and uv install it from one."""
+"""ash installed as a wheel, without a checkout."""
 
 import pytest
 
@@ -12,7 +12,7 @@ _FIND = "import importlib.util as u; print(u.find_spec('bridge'), u.find_spec('t
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """Installed by the oldest pip; what it was installed from is gone."""
+    """ash installed from a checkout by the oldest pip; the checkout is moved away."""
     folder = tmp_path_factory.mktemp("wheel")
     venv = Venv(folder / "venv", OLDEST_PIP)
     clone = Clone(folder / "clone")
@@ -23,21 +23,21 @@ def installed(tmp_path_factory):
 
 
 def test_commands(installed):
-    """Both are there, and know themselves."""
+    """`ash` and `ashd` start."""
     assert [f"ash, version {__version__}"] == installed.run("ashd", "--version")
     assert "Usage: ash [OPTIONS] COMMAND [ARGS]..." == installed.run("ash", "--help")[0]
 
 
 def test_demo(installed, tmp_path):
-    """The main job works from any folder."""
+    """`ash demo` works in any folder."""
     assert "All of it worked." == installed.run("ash", "demo", cwd=tmp_path)[-1]
 
 
 def test_names(installed):
-    """`ash` is the only name that is taken."""
+    """`ash` is the only top-level module that is installed."""
     assert ["None None"] == installed.run("python", "-c", _FIND)
 
 
 def test_distribution(installed):
-    """Its name is not that of somebody else's."""
+    """The distribution is called ashd."""
     assert "Name: ashd" in installed.run("python", "-m", "pip", "show", "ashd")

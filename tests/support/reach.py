@@ -1,4 +1,4 @@
-"""Which tests start processes, found out by reading their code: nobody has to keep a list."""
+"""Finds out from the code which tests start processes, so that nobody has to keep a list."""
 
 import asyncio
 import os
@@ -25,27 +25,37 @@ _STARTS = (
     os.posix_spawn,
     os.system,
 )
-# The same as the interpreter tells of it.
+# The same, as the names of audit events.
 STARTING = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system")
 
 _READ = ("ash", "bridge", "tests", "conftest", "test_")
 
 
 class Reach:
-    """Follows names, not values: who is handed something else in place of a process starts none."""
+    """Follows global names from function to function; it does not know what arguments are."""
 
     def __init__(self) -> None:
-        self._starts: dict[int, bool] = {id(start): True for start in _STARTS}
-        self._kept: list[Any] = []
+        self._known: dict[int, bool] = {id(start): True for start in _STARTS}
+        self._kept: list[Any] = []  # or their ids could be reused
 
     def starts_process(self, value: Any) -> bool:
-        """Whether the code of a function or class, or any that it names, can start one."""
-        if id(value) in self._starts:
-            return self._starts[id(value)]
-        self._starts[id(value)] = False  # it may name itself
-        self._kept.append(value)  # as long as its id is used
-        found = any(map(self.starts_process, _named(value)))
-        self._starts[id(value)] = found
+        """Whether this function or class, or one that it refers to, can start a process."""
+        seen: set[int] = set()
+        found = self._search(value, seen)
+        if not found:
+            self._known.update(dict.fromkeys(seen, False))
+        return found
+
+    def _search(self, value: Any, seen: set[int]) -> bool:
+        if id(value) in self._known:
+            return self._known[id(value)]
+        if id(value) in seen:
+            return False
+        seen.add(id(value))
+        self._kept.append(value)
+        found = any(self._search(named, seen) for named in _named(value))
+        if found:
+            self._known[id(value)] = True
         return found
 
 
@@ -57,7 +67,7 @@ def _named(value: Any) -> Iterator[Any]:
     elif callable(value) and isinstance(plain := unwrap(value), FunctionType) and _is_ours(plain):
         for code in _codes(plain.__code__):
             if "getfixturevalue" in code.co_names:
-                yield subprocess.Popen  # which one is known when it runs
+                yield subprocess.Popen  # can be any fixture
             yield from _globals(code.co_names, plain.__globals__)
 
 
@@ -78,7 +88,7 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def _globals(names: Iterable[str], scope: dict[str, Any]) -> Iterator[Any]:
-    """What the names can stand for: globals, late imports, and what is asked of modules."""
+    """What the names can refer to: globals, modules, and members of these modules."""
     for name in names:
         value = scope.get(name, sys.modules.get(name) if name.startswith(_READ) else None)
         if isinstance(value, ModuleType):

@@ -1,6 +1,6 @@
-"""Our own code that runs in a sandbox, found by where it lies: docs/decisions/0016-bridge.md.
+"""Where our own code is that runs in a sandbox. See docs/decisions/0016-bridge.md.
 
-Never by name: on this process's path a module `bridge` may be anybody's.
+`import bridge` could find somebody else's module, so the path of `ash` leads to the folder.
 """
 
 from pathlib import Path
@@ -9,9 +9,9 @@ import ash
 
 ASH = Path(ash.__file__).parent
 
-# Installed from a wheel it lies below the package, where nobody else's can; in a checkout beside.
+# A wheel has it below the package, a checkout beside the package.
 _INSTALLED = ASH / "inside" / "bridge"
 BRIDGE = _INSTALLED if _INSTALLED.is_dir() else ASH.parent / "bridge"
 
-# For a Python without isolation: ours come before whatever else it finds.
+# PYTHONPATH without isolation. It comes before site-packages, where a foreign `bridge` may be.
 PYTHON_PATH = ":".join(dict.fromkeys([str(BRIDGE.parent), str(ASH.parent)]))

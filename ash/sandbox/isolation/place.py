@@ -23,7 +23,10 @@ class Place(Struct, frozen=True):
 
 
 class Inside(Struct, frozen=True):
-    """Where the program finds its folders, the folder that holds `ash`, and modules of ours."""
+    """Paths as the program sees them.
+
+    `library` is the folder that contains `ash`, `python_path` the PYTHONPATH for the bridge.
+    """
 
     workspace: str
     home: str

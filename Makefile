@@ -1,56 +1,58 @@
 # Two commands are all it takes: `make demo` and `make test`. Both set up what is missing first.
 VENV   := .venv
-PYTHON ?= python3
-STAMP  := $(VENV)/.ash-setup
+# The Python that .venv is made with. Default: python3.
+PYTHON ?=
+export PYTHON
 
-.PHONY: help setup system demo test coverage check lint format lock bench clean
+.PHONY: help setup setup-test demo test test-fast test-setup coverage check lint format lock bench clean
 
 help:
-	@echo "make setup   a .venv with everything, system packages where possible"
 	@echo "make demo    the main job, end to end, without an API key"
 	@echo "make test    the whole test suite"
-	@echo "make coverage  the same, and which lines it reaches; takes a third longer"
+	@echo "make test-fast   the tests that start no process, in seconds"
+	@echo "make test-setup  test the installation itself; takes minutes and needs a network"
+	@echo "make coverage    the whole suite, and which lines it reaches; takes a third longer"
 	@echo "make check   lint, types, tests: what CI runs"
 	@echo "make lock    pin the dependencies anew"
+	@echo "make setup   install what ash needs: a .venv and system packages"
+	@echo "make setup-test   install what the tests need as well"
 
-setup: system $(STAMP)
-
-system:
+setup:
 	@sh tools/system-packages.sh
+	@sh tools/setup.sh run
 
-$(STAMP): pyproject.toml requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "ash needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing the pinned packages into $(VENV) …"
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+setup-test:
+	@sh tools/system-packages.sh test
+	@sh tools/setup.sh test
 
 demo: setup
 	@$(VENV)/bin/ash demo $(ARGS)
 
-test: setup
-	@sh tools/system-packages.sh test
-	@$(VENV)/bin/pytest $(ARGS)
+test: setup-test
+	@$(VENV)/bin/pytest -m "not setup" --took "make test" $(ARGS)
 
-coverage: setup
-	@$(VENV)/bin/pytest --cov --cov-report=term $(ARGS)
+test-fast: setup-test
+	@$(VENV)/bin/pytest -q -m fast --took "make test-fast" $(ARGS)
 
-lint: setup
+test-setup: setup-test
+	@$(VENV)/bin/pytest -v -m setup --took "make test-setup" $(ARGS)
+
+coverage: setup-test
+	@$(VENV)/bin/pytest -m "not setup" --cov --cov-report=term $(ARGS)
+
+lint: setup-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-check: lint test
+check: lint test test-setup
 
-format: setup
+format: setup-test
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-lock:
-	uv pip compile pyproject.toml --all-extras --universal --generate-hashes \
-	  --no-header --no-emit-index-url --upgrade -o requirements.lock
+lock: setup-test
+	@sh tools/lock.sh
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .coverage*

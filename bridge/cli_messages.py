@@ -6,9 +6,9 @@ from uuid import uuid4
 
 from msgspec import Struct
 
-from bridge import script
+from ash import script
+from ash.model_turn import error_type, new_id, text_block
 from bridge.engine import Launch
-from bridge.model_turn import error_type, new_id, text_block
 
 TOOLS = ("Bash", "Write")
 _AGENTS = ("general-purpose",)

@@ -11,10 +11,10 @@ import msgspec
 import trio
 from msgspec import Raw
 
+from ash.model_turn import text_block
 from ash.protocol import Branch
 from bridge import cli_messages as cli
 from bridge.engine import Emit, EngineDied, EngineError, EngineGone, Launch, WriteLog
-from bridge.model_turn import text_block
 from bridge.scripted_turn import ScriptedTurn
 
 _MODEL = "scripted"

@@ -10,10 +10,11 @@ from uuid import uuid4
 import msgspec
 import trio
 
+from ash import script
+from ash.model_turn import ModelTurn, text_block
 from bridge import cli_messages as cli
-from bridge import script, scripted_tools
+from bridge import scripted_tools
 from bridge.engine import Emit, EngineDied, Launch
-from bridge.model_turn import ModelTurn, text_block
 from bridge.scripted_tools import ToolOutcome
 
 T = TypeVar("T")

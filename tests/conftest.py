@@ -1,9 +1,11 @@
-"""Fixtures that several folders of tests share."""
+"""Fixtures and hooks for all tests."""
 
 import pytest
 import trio
 
 from tests.support.pool import Maker
+
+pytest_plugins = ["tests.support.runs"]
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ class Bubblewrap:
         self._seccomp = seccomp
 
     def inside(self, paths: HostPaths) -> GuestPaths:
-        return GuestPaths(WORKSPACE, HOME, LIBRARY, SOCKETS)
+        return GuestPaths(WORKSPACE, HOME, LIBRARY, SOCKETS, python_path=LIBRARY)
 
     def acquire(self, paths: HostPaths) -> HostPaths:
         if self._users is None:

@@ -145,7 +145,7 @@ def _why_not(isolation: Bubblewrap) -> str | None:
 
 
 def _tried(isolation: Bubblewrap, program: list[str], paths: HostPaths) -> str | None:
-    wrapped = isolation.wrap(program, paths, {"PYTHONPATH": isolation.inside(paths).library})
+    wrapped = isolation.wrap(program, paths, {"PYTHONPATH": isolation.inside(paths).python_path})
     try:
         done = subprocess.run(
             wrapped.argv,

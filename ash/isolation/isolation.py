@@ -1,24 +1,27 @@
 """What an isolation is given and gives back."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Literal, Protocol
 
 from msgspec import Struct, field
 
-import ash
+from ash.isolation import code
 from ash.workspaces.workspaces import HostPaths
 
 IsolationLevel = Literal["strict", "best-effort", "none"]
 
 
 class GuestPaths(Struct, frozen=True):
-    """Where the program finds its folders and the bridge's code."""
+    """Paths as the program sees them.
+
+    `library` is the folder that contains `ash`, `python_path` the PYTHONPATH for the bridge.
+    """
 
     workspace: str
     home: str
     library: str
     sockets: str
+    python_path: str
 
 
 class WrappedCommand(Struct):
@@ -59,8 +62,13 @@ class Bare:
         self.missing = missing
 
     def inside(self, paths: HostPaths) -> GuestPaths:
-        library = Path(ash.__file__).parent.parent
-        return GuestPaths(str(paths.workspace), str(paths.home), str(library), str(paths.sockets))
+        return GuestPaths(
+            str(paths.workspace),
+            str(paths.home),
+            str(code.ASH.parent),
+            str(paths.sockets),
+            python_path=code.PYTHON_PATH,
+        )
 
     def acquire(self, paths: HostPaths) -> HostPaths:
         return paths

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-import ash
-import bridge
+from ash.isolation import code
 
 LIBRARY = "/opt/ash"
 
@@ -122,8 +121,7 @@ def _interpreter() -> Iterator[Bind]:
 
 
 def _library() -> Iterator[Bind]:
-    for package in (ash, bridge):
-        folder = Path(package.__file__ or "").parent
+    for folder in (code.ASH, code.BRIDGE):
         yield Bind(folder, f"{LIBRARY}/{folder.name}")
 
 

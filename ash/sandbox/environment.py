@@ -35,7 +35,7 @@ def environment(
         "HOME": inside.home,
         # As root inside, which only `isolation = none` is, the CLI asks for this word.
         "IS_SANDBOX": "1",
-        "PYTHONPATH": inside.library,
+        "PYTHONPATH": inside.python_path,
     }
 
 

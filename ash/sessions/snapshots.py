@@ -287,7 +287,9 @@ async def open_session_snapshots(
     try:
         from ash.workspaces.snapshots import object_store
     except ImportError:
-        raise StartError('snapshot_url needs two more packages: install "ash[snapshots]"') from None
+        raise StartError(
+            'snapshot_url needs two more packages: install "ashd[snapshots]"'
+        ) from None
     try:
         opened = object_store.connect(url)
     except StoreFailed as error:

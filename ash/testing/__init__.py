@@ -1,7 +1,7 @@
 """For tests of agents without a model: see docs/testing.md."""
 
+from ash.script import Crash, Fail, Say, Use
 from ash.testing.messages import Request
 from ash.testing.stub_model import Rule, StubModel
-from bridge.script import Crash, Fail, Say, Use
 
 __all__ = ["Crash", "Fail", "Request", "Rule", "Say", "StubModel", "Use"]

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from bridge import script
-from bridge.model_turn import ModelTurn, error_type, new_id, text_block
+from ash import script
+from ash.model_turn import ModelTurn, error_type, new_id, text_block
 
 # A path in the CLI's own description of where it runs.
 _CWD = re.compile(r"[Ww]orking directory: (/[^\n]*)")

@@ -12,10 +12,10 @@ import h11
 import msgspec
 import trio
 
+from ash import script
+from ash.model_turn import ModelTurn
 from ash.testing.connection import StubConnection
 from ash.testing.messages import Request, error_body, parts, tool_output
-from bridge import script
-from bridge.model_turn import ModelTurn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

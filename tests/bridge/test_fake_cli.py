@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import tests
-from bridge import script
+from ash import script
 from tests.support.bridge import Bridge, processes_under, start_bridge
 
 _FAKE = Path(tests.__path__[0], "support", "fake_cli.py")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge import script
-from bridge.script import Crash, Fail, Say, Use
+from ash import script
+from ash.script import Crash, Fail, Say, Use
 
 _COMMANDS = ("BASH:", "WRITE:", "SLOW:", "BURST:", "BIG:", "THINK:", "FAIL:")
 

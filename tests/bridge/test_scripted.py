@@ -13,8 +13,8 @@ import pytest
 import trio
 from msgspec import Raw
 
+from ash.script import big
 from bridge.engine import EngineDied, EngineError, EngineGone, Launch
-from bridge.script import big
 from bridge.scripted import Scripted, ScriptedConversation
 
 _FOLDER = Path(__file__).parent.parent / "fixtures" / "cli"

@@ -109,6 +109,7 @@ def test_demo_step_that_the_server_refuses(steps, server):
         steps(GOOD)
 
 
+@pytest.mark.process
 def test_demo_server_that_does_not_start(ash, clean, monkeypatch):
     """One line says what failed, after the end of the daemon's log; nothing is left behind."""
     script = "import os, sys; print('last words', flush=True); sys.exit('ashd: the CLI is missing')"

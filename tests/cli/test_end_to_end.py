@@ -11,6 +11,8 @@ import pytest
 
 from ash.cli import process
 
+pytestmark = pytest.mark.process
+
 AGENT = Path(__file__).parents[2] / "examples" / "hello-agent"
 _ASH = [sys.executable, "-P", "-m", "ash.cli"]
 

@@ -11,6 +11,8 @@ import pytest
 
 from ash.cli import process
 
+pytestmark = pytest.mark.process
+
 # Like ashd: a start line, /health, an end on SIGTERM. FAKE says how it misbehaves.
 FAKE_ASHD = """
 import json, os, signal, sys

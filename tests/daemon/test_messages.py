@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.script import _UNICODE
+from ash.script import _UNICODE
 from tests.support.processes import alive, descendants, until
 
 

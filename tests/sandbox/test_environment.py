@@ -5,7 +5,7 @@ import pytest
 from ash.isolation import GuestPaths
 from ash.sandbox.environment import QUIET, environment, own_part
 
-INSIDE = GuestPaths("/workspace", "/home/agent", "/opt/ash", "/run/ash")
+INSIDE = GuestPaths("/workspace", "/home/agent", "/opt/ash", "/run/ash", "/opt/ash")
 GIVEN = {"ASH_ENGINE": "scripted", "HTTP_PROXY": "http://127.0.0.1:1"}
 
 

@@ -5,8 +5,8 @@ import signal
 import pytest
 import trio
 
+from ash.script import big
 from ash.testing import StubModel
-from bridge.script import big
 
 pytestmark = pytest.mark.cli
 

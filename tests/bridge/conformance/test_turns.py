@@ -3,8 +3,8 @@
 import time
 from pathlib import Path
 
+from ash import script
 from ash.protocol import Exec, ExecResult
-from bridge import script
 
 
 def test_text_is_echoed_and_the_turn_ends_with_one_done(bridge) -> None:

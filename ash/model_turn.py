@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import msgspec
 
-from bridge import script
+from ash import script
 
 # What the CLI accepts as a thinking block's signature is not checked: any text will do.
 _SIGNATURE = "c2NyaXB0ZWQ="

@@ -20,7 +20,7 @@ from pathlib import Path
 import trio
 
 from ash.limits import Limits, ResourceGroup, ResourceGroups, open_resource_groups
-from ash.limits.disk import entry_sizes
+from ash.limits.disk_usage import entry_sizes
 from ash.limits.resource_groups import RECORD
 from ash.testing import StubModel
 

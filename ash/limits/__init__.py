@@ -5,7 +5,7 @@
 """
 
 from ash.limits.amounts import AskedLimits, Limits, cap
-from ash.limits.disk import DiskSweep
+from ash.limits.disk_sweep import DiskSweep
 from ash.limits.resource_group import ResourceGroup
 from ash.limits.resource_groups import ResourceGroups, open_resource_groups
 

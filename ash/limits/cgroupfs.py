@@ -45,19 +45,41 @@ def processes(folder: Path) -> set[int]:
 
 def counter(file: Path, key: str) -> int:
     """One number of a file of `key number` lines; 0 if there is none."""
-    with suppress(OSError):
-        for line in file.read_text().splitlines():
-            name, _, number = line.partition(" ")
-            if name == key:
-                return int(number)
-    return 0
+    return _find_counter(file, key) or 0
 
 
 def number(file: Path) -> int:
     """A file that is just a number; 0 if there is none."""
-    with suppress(OSError):
+    return _find_number(file) or 0
+
+
+def cpu_used(folders: Folders) -> int | None:
+    """The CPU time of all processes that ever ran there, in ns; None if it is not counted.
+
+    Version 2 always counts it, version 1 where `cpuacct` is mounted together with `cpu`, as
+    systemd does.
+    """
+    if "kill" in folders:
+        used = _find_counter(folders["kill"] / "cpu.stat", "usage_usec")
+        return None if used is None else used * 1000
+    if "cpu" in folders:
+        return _find_number(folders["cpu"] / "cpuacct.usage")
+    return None
+
+
+def _find_counter(file: Path, key: str) -> int | None:
+    with suppress(OSError, ValueError):
+        for line in file.read_text().splitlines():
+            name, _, number = line.partition(" ")
+            if name == key:
+                return int(number)
+    return None
+
+
+def _find_number(file: Path) -> int | None:
+    with suppress(OSError, ValueError):
         return int(file.read_text())
-    return 0
+    return None
 
 
 def subfolders(folder: Path) -> Iterator[Path]:

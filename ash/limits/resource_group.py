@@ -109,6 +109,10 @@ class ResourceGroup:
         """How many processes the kernel has killed for want of memory."""
         return self._oom().kills
 
+    def cpu_used(self) -> int | None:
+        """The CPU time of all that has ever run in it, in ns; None if it is not counted."""
+        return cgroupfs.cpu_used(self._folders)
+
     def pids_hit(self) -> int:
         """How often a process could not be started because there were too many."""
         if "pids" not in self._folders:

@@ -147,6 +147,10 @@ class Workspaces:
         finally:
             os.close(root)
 
+    def live(self, session_id: str) -> Path:
+        """Where the session's workspace is while it has a sandbox."""
+        return _paths(self._live / session_id).workspace
+
     def has(self, session_id: str, root: int) -> bool:
         """Whether the descriptor still is of the session's workspace."""
         try:

@@ -1,5 +1,6 @@
 import math
 import resource
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
@@ -10,6 +11,7 @@ from ash.limits.amounts import MB
 from ash.limits.cgroup_versions import V2
 from ash.limits.resource_group import ResourceGroup
 from tests.limits.conftest import SMALL
+from tests.support.processes import until
 
 # More than SMALL allows, and no more than any machine has.
 EAT = "/usr/bin/head -c 200M /dev/zero | /usr/bin/tail -c 200M >/dev/null; exit ${PIPESTATUS[1]}"
@@ -79,6 +81,23 @@ async def test_too_many_processes_are_named(group, run):
     assert None is group.take_limit_report()
 
 
+async def test_cpu_used_grows_with_work_alone(group, start, run):
+    """The kernel counts what processes of a group have used, also after they have ended."""
+    assert "ready\n" == await start(group, "echo ready; exec sleep 1000")
+    await until(lambda: asleep(group))
+    before = group.cpu_used()
+    assert before > 0
+    assert before == group.cpu_used()
+    await run(group, "for i in {1..1000}; do :; done")
+    assert before < group.cpu_used()
+
+
+def asleep(group):
+    """Whether its one process is in the call that it is going to wait in."""
+    (pid,) = group.processes()
+    return "nanosleep" in Path(f"/proc/{pid}/wchan").read_text()
+
+
 async def test_nothing_hit_is_nothing_said(group, run):
     """An agent that keeps to its limits hears nothing of them."""
     assert ("1\n", 0) == await run(group, "echo 1")
@@ -134,6 +153,7 @@ async def test_without_cgroups_there_are_rlimits(run):
     _, code = await run(group, EAT)
     assert 0 != code
     assert (0, 0, None) == (group.oom_kills(), group.pids_hit(), group.take_limit_report())
+    assert None is group.cpu_used()
 
 
 async def test_open_that_fails_leaves_nothing(groups, monkeypatch, support):

@@ -1,10 +1,11 @@
+import mmap
 import os
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from ash.limits.disk import MAX_DEPTH, TooDeep, entry_sizes, unlinked_sizes
+from ash.limits.disk_usage import MAX_DEPTH, TooDeep, entry_sizes, unlinked_sizes
 
 KB = 1024
 
@@ -134,6 +135,19 @@ def test_unlinked_sizes_count_what_has_no_name(folder):
         expected = os.fstat(one.fileno()).st_blocks * 512
         sizes = unlinked_sizes([os.getpid(), os.getpid()], folder.stat().st_dev)
         assert expected == sum(sizes)
+
+
+@pytest.mark.parametrize("name", ["plain", "odd (deleted)\n"])
+def test_unlinked_sizes_count_what_is_only_mapped(folder, name):
+    """A file that is closed and deleted takes its blocks as long as it is mapped."""
+    device = folder.stat().st_dev
+    size = taken(write(folder / name, 100 * KB))
+    with (folder / name).open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    with mapped:
+        assert 0 == sum(unlinked_sizes([os.getpid()], device))
+        (folder / name).unlink()
+        assert size == sum(unlinked_sizes([os.getpid()], device))
 
 
 def test_unlinked_sizes_leave_out_what_is_counted_elsewhere(folder):

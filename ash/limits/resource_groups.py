@@ -157,7 +157,7 @@ class ResourceGroups:
             group.kill()
             with trio.CancelScope(shield=True):
                 if not await group.remove():
-                    log.error("cage.left", group=name, processes=sorted(group.processes()))
+                    log.error("group.remove_failed", folders=sorted(map(str, group.folders)))
 
 
 @asynccontextmanager
@@ -172,11 +172,13 @@ async def open_resource_groups(
     if support is None:
         support = await trio.to_thread.run_sync(partial(detect, systemd=systemd))
     for folder in await trio.to_thread.run_sync(sweep_leftovers, support, data_dir):
-        log.warning("cages.swept", folder=str(folder))
+        log.warning("group.leftover_removed", folder=str(folder))
     owned = await trio.to_thread.run_sync(OwnedCgroups, support, data_dir)
     try:
         yield ResourceGroups(support, owned.folders)
     finally:
         with trio.CancelScope(shield=True):
             if not await trio.to_thread.run_sync(owned.leave):
-                log.error("cages.left", folders=sorted({str(f) for f in owned.folders.values()}))
+                log.error(
+                    "group.remove_failed", folders=sorted({*map(str, owned.folders.values())})
+                )

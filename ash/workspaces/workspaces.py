@@ -109,7 +109,7 @@ class Workspaces:
                 return self.keep(session_id)
             self.discard(session_id)
         except OSError as error:
-            log.warning("sandbox.left", sandbox=session_id, why=error.strerror)
+            log.warning("sandbox.move_failed", sandbox=session_id, why=error.strerror)
         return False
 
     def keep(self, session_id: str) -> bool:

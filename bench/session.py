@@ -1,9 +1,9 @@
-"""Fifty turns on one session through the daemon: latency of a turn, processes, memory.
+"""Fifty turns of one session through the daemon: their latency, its processes and their memory.
 
     .venv/bin/python bench/session.py [--engine claude-agent] [--turns 50]
 
-The floor, measured in the same run, is what the model endpoint itself takes for the same words,
-asked directly. The rest is the CLI's own work and ours.
+The floor, measured in the same run, is the time that the model endpoint takes if it is asked
+directly. The rest is the time of the CLI and ours.
 """
 
 import argparse

@@ -1,9 +1,8 @@
 """Holds sandboxes to their disk limits by measuring their folders again and again.
 
-Why it measures: a folder has no quota on most machines. ext4 and XFS know project quotas, but
-only when they are mounted with them; overlays and ZFS have none. A file system of its own for
-each sandbox (a loop device) was tried and dropped: it takes root, and it takes the disk space at
-once. Watching changes (inotify) was dropped as well: it needs a watch for each folder and says
+Why it measures: on most machines a folder can't have a quota. ext4 and XFS have quotas for
+projects, but only if they are mounted with that option; overlays have none. A file system for each
+sandbox would take root. Watching changes with inotify would take a watch for each folder, and says
 nothing about how much a file grew.
 
 How it works: one task measures the sandboxes in turn, in slices, in a thread. It leaves out those
@@ -13,9 +12,10 @@ counted with their process). A sandbox is looked at
 
 - after a second, if its group used 10 ms of CPU or more since the last look, or if the count
   can't be read, as on a machine without cgroups;
-- after 10 s, if it used less. A Claude CLI that waits uses 1 ms a second, so any use at all is
-  no sign of work, but with 10 ms hardly more than 20 MB can be written;
-- at once, after the daemon itself has written to it (`look_again`): a client uploaded a file;
+- after 10 s, if it used less. With so little, an agent can take less of the disk than a busy one
+  can in the second between two looks. Looking after any use at all was tried and dropped: a Claude
+  CLI that waits uses 1 ms a second, and so was looked at every second;
+- in the next pass, after the daemon itself has written to it (`look_again`), as in an upload;
 - after 10 s, 20 s, 40 s and so on, up to 10 min, if it used none. Some file systems give a file
   its blocks seconds after the write (ZFS, NFS), and this does not rely on one counter alone.
 
@@ -172,7 +172,7 @@ class DiskSweep:
             await trio.sleep_until(begun + PASS_SECONDS)
 
     async def look_at_due(self) -> None:
-        """One pass. Which looks are due is found out in one go: it costs idle ones 15 µs each."""
+        """Makes one pass. A thread finds out which sandboxes are due, at 15 µs each."""
         watched, now = list(self._watched), trio.current_time()
         for due in await trio.to_thread.run_sync(_due, watched, now):
             await self._look(due)

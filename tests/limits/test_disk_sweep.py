@@ -20,7 +20,7 @@ def sweep(nursery):
 
 
 class Ear:
-    """Hears what the sweep has to say; `await ear.heard()` is the next thing."""
+    """Is called by the sweep; `await ear.heard()` returns the next text."""
 
     def __init__(self):
         self.say, self._said = trio.open_memory_channel(10)
@@ -41,7 +41,7 @@ def fill(folder, megabytes):
 
 
 async def test_over_the_limit_is_told(sweep, autojump_clock, tmp_path):
-    """A sandbox that takes more than it may is named with its limit."""
+    """A sandbox that takes more than its limit is told so, with the limit."""
     ear = Ear()
     with sweep.watch([tmp_path], 1, ear) as watched:
         fill(tmp_path, 2)
@@ -51,7 +51,7 @@ async def test_over_the_limit_is_told(sweep, autojump_clock, tmp_path):
 
 
 async def test_over_the_limit_is_told_once(sweep, autojump_clock, tmp_path, monkeypatch):
-    """It is not told again at each pass, only after it has been under the limit."""
+    """The text does not come again in each pass, only after the sandbox was under the limit."""
     ear = Ear()
     looks = counted(monkeypatch)
     with sweep.watch([tmp_path], 1, ear) as watched:
@@ -67,7 +67,7 @@ async def test_over_the_limit_is_told_once(sweep, autojump_clock, tmp_path, monk
 
 
 async def test_under_the_limit_is_measured(sweep, autojump_clock, tmp_path, monkeypatch):
-    """Who keeps to its limit hears nothing, and what it takes is known."""
+    """A sandbox under its limit is told nothing, and what it takes is known."""
     ear = Ear()
     looks = counted(monkeypatch)
     with sweep.watch([tmp_path], 5, ear) as watched:
@@ -88,7 +88,7 @@ async def test_all_folders_count_together(sweep, autojump_clock, tmp_path):
 
 
 async def test_files_without_a_name_count(sweep, autojump_clock, tmp_path):
-    """A file that is deleted and still held takes what it takes."""
+    """A file that was deleted and is still open counts."""
     ear = Ear()
     fill(tmp_path, 2)
     held = (tmp_path / "large-2").open("rb")
@@ -98,7 +98,7 @@ async def test_files_without_a_name_count(sweep, autojump_clock, tmp_path):
 
 
 async def test_a_nest_of_folders_is_told(sweep, autojump_clock, tmp_path):
-    """Folders without end are over the limit, whatever they take."""
+    """Folders that are nested too deep count as over the limit, whatever they take."""
     ear = Ear()
     at = tmp_path
     for _ in range(MAX_DEPTH + 1):
@@ -109,7 +109,7 @@ async def test_a_nest_of_folders_is_told(sweep, autojump_clock, tmp_path):
 
 
 async def test_one_that_is_gone_does_not_end_the_sweep(sweep, autojump_clock, tmp_path):
-    """A folder that can't be read is no news, and the others are looked at."""
+    """A folder that can't be read is not told as over the limit, and the others are looked at."""
     ear, deaf = Ear(), Ear()
     fill(tmp_path, 2)
     with sweep.watch([tmp_path / "gone"], 1, deaf), sweep.watch([tmp_path], 1, ear):
@@ -133,7 +133,7 @@ async def test_one_that_is_no_longer_watched_is_not_told(
 
 
 async def test_one_that_ends_while_it_is_looked_at_is_not_told(mock_clock, tmp_path, monkeypatch):
-    """A look takes its time; who has gone by its end has nothing more to hear."""
+    """If a sandbox ends while it is measured, it is told nothing."""
     ear, sweep, looking = Ear(), DiskSweep(), trio.Event()
     fill(tmp_path, 2)
     take = disk_sweep._take
@@ -152,7 +152,7 @@ async def test_one_that_ends_while_it_is_looked_at_is_not_told(mock_clock, tmp_p
 
 
 async def test_the_pace_is_bounded(tmp_path, autojump_clock, monkeypatch):
-    """So many entries take so many seconds, and no more than a slice is done at once."""
+    """500 entries at 50 a second take 10 seconds, and a thread measures a slice at most."""
     monkeypatch.setattr(disk_sweep, "SLICE", 10)
     monkeypatch.setattr(disk_sweep, "ENTRIES_PER_SECOND", 50)
     for name in range(500):
@@ -176,7 +176,7 @@ async def test_the_pace_is_bounded(tmp_path, autojump_clock, monkeypatch):
 
 
 async def test_a_look_ends_when_it_is_too_much(tmp_path, autojump_clock, monkeypatch):
-    """What is over the limit need not be measured to its end."""
+    """Once the limit is exceeded, the rest is not measured."""
     monkeypatch.setattr(disk_sweep, "SLICE", 10)
     for name in range(2000):
         (tmp_path / str(name)).touch()

@@ -167,7 +167,7 @@ def _start(
         pool=pool,
         agents=_agents(store, data_dir, sessions, pool, snapshots),
         sessions=sessions,
-        files=SessionFiles(store, sandbox_dependencies.workspaces),
+        files=SessionFiles(store, sandbox_dependencies.workspaces, runtime.disk.look_again),
         snapshots=snapshots,
         nursery=nursery,
         opened_at=trio.current_time(),

@@ -72,7 +72,7 @@ async def _stop_on_signals(core: Core, draining: trio.Event, answered: trio.Even
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:
             if draining.is_set():
-                log.warning("daemon.stopping_now", signal=number)
+                log.warning("daemon.stop_forced", signal=number)
                 core.nursery.cancel_scope.cancel()
                 return
             log.info("daemon.stopping", signal=number, grace=core.settings.grace_seconds)

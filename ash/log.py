@@ -1,7 +1,7 @@
 """Structured logs on stderr: readable on a terminal, JSON lines otherwise.
 
-An event's name is a fixed word, its `action`: `log.info("session.created", session_id=…)`.
-Logs are an interface, so what varies goes into the fields.
+Each line has an `action`, a noun and a verb: `log.info("session.recovered", session=…)`. Actions
+and fields are an interface, listed in docs/running.md. What varies goes into the fields.
 """
 
 import logging
@@ -17,12 +17,12 @@ from structlog.typing import Processor
 
 from ash.errors import AshError
 
-# A line for each request, with its URL, is not for the daemon's log.
+# These loggers write a line with the URL for each request, which is too much for the daemon's log.
 _TOO_CHATTY = ("httpx", "httpcore")
 
 _HIDDEN = "***"
-# The last word of a name decides: `api_key` and `Authorization` are secret, `key_prefix` and
-# `input_tokens` are not.
+# The last word of a field's name decides: `api_key` and `Authorization` are secret, `key_prefix`
+# and `input_tokens` are not.
 _SECRET_NAME = re.compile(
     r"(^|[_-])(key|secret|token|ticket|password|authorization|cookie|custom_headers)$",
     re.IGNORECASE,
@@ -34,7 +34,7 @@ _SECRET_TEXT = re.compile(
 
 
 def configure(level: str, form: str, stream: TextIO | None = None) -> None:
-    """Sets structlog up, and routes the standard library's logging through it.
+    """Sets structlog up, and sends the standard library's logging through it.
 
     `level` and `form` are `log_level` and `log_format` of the settings. Hypercorn takes part
     when its config's `errorlog` is `logging.getLogger("hypercorn.error")`: from a name it
@@ -64,22 +64,23 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
 
 
 def get_logger() -> structlog.stdlib.BoundLogger:
-    """structlog's, once somebody has set that up; else the standard library's, named `ash`.
+    """A logger that writes to structlog if that is configured, else to `logging.getLogger("ash")`.
 
-    A script that embeds ash decides where logs go: by itself structlog writes to stdout.
+    So a script that embeds ash decides where its log goes. An unconfigured structlog would write
+    to stdout.
     """
     return cast("structlog.stdlib.BoundLogger", _Logger())
 
 
 def redact(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Hides what a name or the text itself gives away as a secret, at any depth."""
+    """Hides secrets at any depth: fields whose name says so, and texts that look like one."""
     return {name: _clean(name, value) for name, value in event.items()}
 
 
 def _put_in_words(
     logger: Any, method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """A failure that has words for its caller needs no stack: they say what to do."""
+    """Logs an AshError as its text, without the stack: the text says what to do."""
     given = event.get("exc_info")
     error = sys.exc_info()[1] if given is True else given
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
@@ -114,7 +115,7 @@ def _add_time(
 
 def _render(*, readable: bool, colors: bool) -> list[Processor]:
     if readable:
-        # Values are quoted: what an agent printed must not write to the terminal by itself.
+        # Values are quoted, so that escape codes in an agent's output don't reach the terminal.
         return [
             structlog.dev.ConsoleRenderer(
                 colors=colors,
@@ -135,7 +136,7 @@ def _head_first(
 def _as_record(
     logger: Any, method: str, event: MutableMapping[str, Any]
 ) -> tuple[tuple[str], dict[str, Any]]:
-    """What a logger of the standard library is called with: one line, and the exception."""
+    """The arguments for a logger of the standard library: one line of text, and the exception."""
     action, exc_info = event.pop("event"), event.pop("exc_info", None)
     fields = (f"{name}={value!r}" for name, value in event.items())
     return (" ".join([action, *fields]),), {"exc_info": exc_info}
@@ -149,7 +150,7 @@ _standard = structlog.wrap_logger(
 
 
 class _Logger:
-    """Decides at each call: what is imported first must not matter."""
+    """Chooses the logger at each call, as structlog may be configured after ash is imported."""
 
     def __getattr__(self, name: str) -> Any:
         log = structlog.get_logger() if structlog.is_configured() else _standard
@@ -157,7 +158,7 @@ class _Logger:
 
 
 class _Tolerant:
-    """A log whose disk is full must not end those who log: they have more important things to do.
+    """Ignores errors of the log's own disk, so that a full one does not end whoever logs.
 
     What could not be written is lost, or is written when there is room again.
     """
@@ -175,7 +176,7 @@ class _Tolerant:
 
 
 class _ToStructlog(logging.Handler):
-    """Brings records of other packages into the pipeline; their logger's name is the action."""
+    """Passes records of other packages to structlog, with their logger's name as the action."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

@@ -54,7 +54,9 @@ async def _clean_sessions(store: Store, workspaces: Workspaces, oldest: float) -
         else:
             unknown += 1
     if unknown:
-        log.warning("sessions.unknown", folders=unknown, removed_after_days=KEEP_SECONDS / 86_400)
+        log.warning(
+            "session.unknown_found", folders=unknown, removed_after_days=KEEP_SECONDS / 86_400
+        )
 
 
 def _clean(data_dir: Path, agents: list[StoredAgent], oldest: float) -> None:

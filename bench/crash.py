@@ -1,8 +1,8 @@
-"""Kills daemon, bridges and what they run, at random moments of a busy load, and checks the rest.
+"""Kills the daemon, bridges and their children at random moments of a load, then checks the rest.
 
     .venv/bin/python bench/crash.py [--kills 200] [--sessions 3] [--seed 1] [--engine claude-agent]
 
-Says what was hit and how the turns ended, or stops at the first thing that is not as promised.
+Prints what was killed and how the turns ended, or stops at the first broken promise.
 """
 
 import argparse

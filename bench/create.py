@@ -1,9 +1,9 @@
-"""What it takes to create a session: warm, cold, and twenty at once beside a running turn.
+"""How long it takes to create a session: warm, cold, and twenty at once beside a running turn.
 
     .venv/bin/python bench/create.py [--engine claude-agent] [warm] [cold] [storm]
 
-Over HTTP on one connection that is kept. The floor of `warm` is a GET of a session in the same
-run; that of `storm` the same turn while nothing else goes on.
+It uses HTTP on one kept connection. The floor of `warm` is a GET of a session in the same run; the
+floor of `storm` is the same turn while nothing else goes on.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Runs sandboxes to their end, kills the daemon, over and over, and tells what is left.
+"""Ends sandboxes and kills the daemon over and over, and prints what is left of them.
 
     .venv/bin/python bench/death.py [--cycles 300] [--kills 50] [--engine scripted] [--seed 1]
 
-A cycle is a session: created, given a turn of which something stays behind, and ended. A kill is
-SIGKILL to a daemon that starts, or works for several clients. Exits with 1 if anything is left:
-processes (zombies too), mounts, cgroups, sockets, descriptors, folders.
+A cycle creates a session, runs a turn that leaves something behind, and ends the session. A kill
+is a SIGKILL to a daemon that starts, or that works for several clients. The exit code is 1 if
+anything is left: processes (zombies too), mounts, cgroups, sockets, descriptors, folders.
 """
 
 import argparse
@@ -27,8 +27,8 @@ from tests.support.crash import Ashd
 from tests.support.daemon import KEY, Client
 from tests.support.death import (
     TURNS,
-    Ground,
     Left,
+    Surroundings,
     descriptors,
     processes_end,
     take_in_orphans,
@@ -43,7 +43,7 @@ WORKERS = 3
 
 class Run:
     def __init__(self, data_dir: Path, seed: int, options: list[str]) -> None:
-        self.ground = Ground(data_dir)
+        self.surroundings = Surroundings(data_dir)
         self.choose = random.Random(seed)
         self.ashd = Ashd(data_dir, "--pre-warm-count", "1", *options)
         self.turns: Counter[str] = Counter()
@@ -82,14 +82,14 @@ class Run:
             self._check_alive(pid)
         await self.ashd.stop()
         await processes_end()
-        self.expect_nothing("after the cycles", self.ground.left())
+        self.expect_nothing("after the cycles", self.surroundings.left())
 
     def _check_alive(self, pid: int) -> None:
-        """One warm sandbox: the only one with processes, a cage and a folder."""
+        """One warm sandbox: the only one with processes, a group and a folder."""
         names = [name for child in descendants(pid) if (name := _bridge_of(child))]
-        folders = len(list(self.ground.data_dir.glob("sandboxes/*")))
-        if (len(names), self.ground.groups(), folders) != (1, 1, 1):
-            text = f"{len(names)} bridges, {self.ground.groups()} cages, {folders} folders"
+        folders = len(list(self.surroundings.data_dir.glob("sandboxes/*")))
+        if (len(names), self.surroundings.groups(), folders) != (1, 1, 1):
+            text = f"{len(names)} bridges, {self.surroundings.groups()} groups, {folders} folders"
             self.faults.append(f"while it lives with one warm sandbox: {text}")
         zombies = [child for child in descendants(pid) if _state(child) == "Z"]
         if zombies:
@@ -120,7 +120,7 @@ class Run:
             starting = number % 5 == 4
             await (self._kill_starting() if starting else self._kill_working())
             self.lasted.append(await processes_end())
-            left = self.ground.left()
+            left = self.surroundings.left()
             if left.processes:
                 self.faults.append(f"kill {number}: {left.processes}")
         # What a dead daemon can't clear away the next one does.
@@ -129,7 +129,7 @@ class Run:
             await self._check_sessions(us)
         await self.ashd.stop()
         await processes_end()
-        self.expect_nothing("after the kills", self.ground.left())
+        self.expect_nothing("after the kills", self.surroundings.left())
         if self.lasted:
             worst = max(self.lasted)
             print(

@@ -1,11 +1,11 @@
-"""What the way out of a sandbox adds to a model call: forwarder, Unix socket and proxy.
+"""How much time forwarder, Unix socket and proxy add to a model call of a sandbox.
 
     .venv/bin/python bench/egress.py [calls, default 200]
 
-One process each, as in life: the endpoint, the forwarder, and a client with two connections
-that stay open, one straight to the endpoint and one by way of the proxy, which this process
-runs. The client asks by one and by the other in turns. A call has a body as large as the
-CLI's first one; its answer is a small event stream.
+As in production, each is a process: the endpoint, the forwarder, and a client. This process runs
+the proxy. The client keeps two connections, one to the endpoint and one through the proxy, and
+calls through each in turn. A call has a body as large as the CLI's first one; its answer is a
+small event stream.
 """
 
 import json

@@ -1,10 +1,10 @@
-"""POST + one SSE event: our HTTP server against bare trio + h11 and Hypercorn as it comes.
+"""A POST answered by one SSE event: our HTTP server, bare trio with h11, and plain Hypercorn.
 
     .venv/bin/python bench/front.py [requests, default 3000]
 
-A child process sends the requests over loopback on one keep-alive connection, to the servers
-in turns, so that all see the same machine. An answer is a head, an event and an end: two writes
-for ours and the bare one, three for Hypercorn.
+A child process sends the requests to the servers in turn, each over one kept loopback connection,
+so that all meet the same load. An answer is a head, an event and an end: our server and the bare
+one write twice, Hypercorn three times.
 """
 
 import json

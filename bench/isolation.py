@@ -1,4 +1,4 @@
-"""What isolation costs: `.venv/bin/python bench/isolation.py`. As root, to see all of it."""
+"""How long isolation takes: `.venv/bin/python bench/isolation.py`; some of it only as root."""
 
 import os
 import statistics

@@ -1,6 +1,6 @@
-"""What cages cost, how fast they end what is in them, and what the real CLI needs of one.
+"""What resource groups cost, how fast they kill, and what the real CLI needs of its limits.
 
-    .venv/bin/python bench/limits.py [cages|deaths|disk|cli|tools]
+    .venv/bin/python bench/limits.py [groups|deaths|disk|cli|tools]
 
 Without an argument, all of it. Root, or a delegated cgroup; see docs/decisions/0008-limits.md.
 """
@@ -20,13 +20,13 @@ from pathlib import Path
 import trio
 
 from ash.limits import Limits, ResourceGroup, ResourceGroups, open_resource_groups
-from ash.limits.disk import entry_sizes
-from ash.limits.resource_groups import RECORD
+from ash.limits.disk_usage import entry_sizes
+from ash.limits.owned_cgroups import RECORD
 from ash.testing import StubModel
 
 BIN = Path(sys.executable).parent
 ROUNDS = 100
-# Odd, so that the session's cage can be told from those of warm sandboxes.
+# An odd number, which tells the session's group from those of warm sandboxes.
 MARK = 201
 
 OUTCASTS = """
@@ -37,7 +37,7 @@ sleep 0.2; echo; sleep 1000
 """
 BOMB = "bomb() { bomb | bomb & }; bomb >/dev/null 2>&1; echo; sleep 1000"
 
-# Much memory in pieces, none of which is as large as the CLI is.
+# Much memory in several processes, each of which is smaller than the CLI.
 PIECES = "for i in 1 2 3 4 5 6 7 8; do head -c 100M /dev/zero | tail -c 100M >/dev/null & done"
 
 
@@ -69,8 +69,8 @@ class Times:
             print(f"  {name:48} {middle:8.2f} ms   worst {worst:8.2f}")
 
 
-async def measure_cages() -> None:
-    """The three steps of a sandbox's life, alone on the machine."""
+async def measure_groups() -> None:
+    """The group's part of a sandbox's life: made, entered, removed."""
     times = Times()
     with tempfile.TemporaryDirectory() as folder:
         with times("daemon: detect, sweep, make its groups"):
@@ -84,19 +84,19 @@ async def measure_cages() -> None:
 
 
 async def _one_life(groups: ResourceGroups, times: Times) -> None:
-    with times("start of /bin/true without a cage"):
+    with times("start of /bin/true without a group"):
         await trio.run_process(["/bin/true"])
     scope = groups.open(Limits())
-    with times("make a cage"):
+    with times("make a group"):
         group = await scope.__aenter__()
-    with times("start of /bin/true in a cage"):
+    with times("start of /bin/true in a group"):
         await trio.run_process([*group.prefix, "/bin/true"])
-    with times("end of an empty cage"):
+    with times("end of an empty group"):
         await scope.__aexit__(None, None, None)
 
 
 async def measure_deaths() -> None:
-    """From the end of the scope to no process and no folder left."""
+    """From the end of the context until no process and no folder is left."""
     times = Times()
     with tempfile.TemporaryDirectory() as folder:
         async with open_resource_groups(Path(folder)) as groups:
@@ -138,7 +138,7 @@ async def _run_first_line(group: ResourceGroup, script: str) -> trio.Process:
 
 
 async def measure_tools() -> None:
-    """How many threads the kernel counts for what agents run; some need a registry."""
+    """How many threads the kernel counts for tools; some need a package registry."""
     with tempfile.TemporaryDirectory() as folder:
         async with open_resource_groups(Path(folder)) as groups:
             for command in TOOLS:
@@ -153,7 +153,7 @@ async def measure_tools() -> None:
 
 
 def measure_disk() -> None:
-    """How fast a tree is measured when the disk's cache is warm."""
+    """How fast a tree is measured that is in the page cache."""
     with tempfile.TemporaryDirectory() as folder:
         for number in range(100):
             below = Path(folder, str(number))
@@ -167,7 +167,7 @@ def measure_disk() -> None:
 
 
 def measure_cli() -> None:
-    """A session on the real CLI, looked at from outside."""
+    """Threads, processes and memory of a session on the real CLI."""
     with (
         StubModel.in_thread() as model,
         tempfile.TemporaryDirectory(prefix="ash-bench-") as data,
@@ -211,7 +211,7 @@ def _number(group: ResourceGroup, name: str) -> int:
 
 
 class _Group:
-    """The kernel's own figures of the session's cage, in either version."""
+    """The kernel's own figures of the session's group, in either version."""
 
     def __init__(self, data: Path) -> None:
         own = [Path(line) for line in (data / RECORD).read_text().splitlines()]
@@ -251,7 +251,7 @@ class Client:
         self._response = self._http.getresponse()
 
     def read_turn(self) -> str:
-        """What the turn said in the end, or what went wrong."""
+        """The turn's result, or its error."""
         assert self._response is not None
         event, said = "", ""
         for line in self._response.read().decode().splitlines():
@@ -280,11 +280,11 @@ def _daemon(data: str, model_url: str) -> Iterator[Client]:
 
 
 def main(*wanted: str) -> None:
-    for name in wanted or ("cages", "deaths", "disk", "cli", "tools"):
+    for name in wanted or ("groups", "deaths", "disk", "cli", "tools"):
         print(f"{name}:")
         match name:
-            case "cages":
-                trio.run(measure_cages)
+            case "groups":
+                trio.run(measure_groups)
             case "deaths":
                 trio.run(measure_deaths)
             case "tools":

@@ -1,9 +1,9 @@
-"""Pausing and resuming over HTTP: warm, with the sandbox still there, and cold, in a new one.
+"""Pausing and resuming over HTTP: warm, in the sandbox that is still there, and cold, in a new one.
 
     .venv/bin/python bench/resume.py [--engine scripted] [--times 500] [--cold 20]
 
-The floor is reading the session, on the same connection in the same run: one request through the
-same server that changes nothing. A change is a commit in the store, too.
+The floor is a GET of the session on the same connection in the same run. Unlike that, a pause or
+a resume also commits to the store.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Fifty turns on one session through the daemon: latency of a turn, processes, memory.
+"""Fifty turns of one session through the daemon: their latency, its processes and their memory.
 
     .venv/bin/python bench/session.py [--engine claude-agent] [--turns 50]
 
-The floor, measured in the same run, is what the model endpoint itself takes for the same words,
-asked directly. The rest is the CLI's own work and ours.
+The floor, measured in the same run, is the time that the model endpoint takes if it is asked
+directly. The rest is the time of the CLI and ours.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,12 +25,14 @@ BIN = Path(sys.executable).parent
 
 
 @contextmanager
-def daemon(engine: str, model_url: str) -> Iterator[tuple[int, int, str]]:
-    """A daemon on a port of its own: its pid, port and key."""
+def daemon(
+    engine: str, model_url: str, more: Mapping[str, str] | None = None
+) -> Iterator[tuple[int, int, str]]:
+    """A daemon on a port of its own: its pid, port and key. `more` adds to its environment."""
     with tempfile.TemporaryDirectory(prefix="ash-bench-") as data:
         # No stock: a second engine that boots in the first turns is measured elsewhere.
         settings = {"ANTHROPIC_API_KEY": "bench", "ASH_PRE_WARM_COUNT": "0"}
-        env = {**os.environ, **settings, "ANTHROPIC_BASE_URL": model_url}
+        env = {**os.environ, **settings, **(more or {}), "ANTHROPIC_BASE_URL": model_url}
         argv = [BIN / "ashd", "--port", "0", "--data-dir", data, "--engine", engine]
         with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=sys.stderr) as ashd:
             try:

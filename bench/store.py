@@ -1,4 +1,4 @@
-"""What the store costs over bare sqlite3, in one run on one machine: keep the ratios.
+"""What the store costs over bare sqlite3 in the same run: only the ratios can be compared.
 
 .venv/bin/python bench/store.py [--seconds 3]
 """

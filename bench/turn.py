@@ -2,8 +2,8 @@
 
     .venv/bin/python bench/turn.py [claude-agent|claude-code|scripted] [turns]
 
-The real CLI talks to the stub model on loopback, so what is measured is everything but a model.
-Seconds of wall clock, over the bridge's socket, medians; run it on an idle machine.
+The real CLI talks to the stub model on loopback, so everything but a model is measured. Figures
+are medians of wall-clock seconds at the bridge's socket; run it on an idle machine.
 """
 
 import statistics

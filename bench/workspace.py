@@ -1,10 +1,10 @@
-"""Turns in a workspace of 5,000 files and 500 MB, beside those in an empty one.
+"""Turns in a workspace of 5,000 files and 500 MB, and in an empty one.
 
     .venv/bin/python bench/workspace.py [--engine scripted] [--turns 1000] [--files 5000] [--mb 500]
 
-The floor is an empty session of a daemon that has nothing else, measured turn by turn in the same
-run. The other daemon has the big session and a small one, whose turns are measured too, in the end
-also while the big one is stopped, uploaded to an S3 on loopback, and resumed again and again.
+The floor is an empty session of a daemon that has no other, measured turn by turn in the same run.
+Another daemon has the big session and a small one. The turns of both are measured; those of the
+small one also while the big one is stopped, uploaded to an S3 on loopback, and resumed.
 """
 
 import argparse

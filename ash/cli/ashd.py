@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import structlog
 import trio
 
 from ash import __version__, config, log
@@ -33,7 +32,7 @@ def serve(config_file: Path | None, flags: dict[str, Any]) -> None:
     settings = config.load(file, os.environ, flags)
     log.configure(settings.log_level, settings.log_format)
     for warning in config.unknown_environment(os.environ):
-        structlog.get_logger().warning("config.unknown", text=warning)
+        log.get_logger().warning("config.ignored", text=warning)
     try:
         trio.run(daemon.run, settings)
     except BaseException as error:
@@ -41,7 +40,7 @@ def serve(config_file: Path | None, flags: dict[str, Any]) -> None:
             raise refusal from None
         if not isinstance(error, Exception):
             raise
-        structlog.get_logger().critical("daemon.crashed", exc_info=error)
+        log.get_logger().critical("daemon.crashed", exc_info=error)
         raise AshError("the daemon has crashed; the log says how") from None
 
 

@@ -122,7 +122,7 @@ class Front:
                 log.info("http.reader_cut", session=session_id)
             except* AshError:
                 # The store can't be read. The body has no end, so the client comes back.
-                log.exception("http.stream_broken", session=session_id)
+                log.exception("http.stream_failed", session=session_id)
 
 
 def _message_options(query: bytes) -> Options:

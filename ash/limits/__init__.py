@@ -1,11 +1,11 @@
-"""What a sandbox may take, and how all of it ends.
+"""Limits memory, CPU, processes and disk of a sandbox, and kills all of its processes.
 
-`open_resource_groups` is the daemon's; `ResourceGroups.open` gives one sandbox its group;
-`DiskSweep` looks after the disk. docs/decisions/0008-limits.md says why.
+A daemon calls `open_resource_groups` once. `ResourceGroups.open` gives a sandbox its cgroups,
+`DiskSweep` holds it to its disk limit. docs/decisions/0008-limits.md gives the reasons.
 """
 
 from ash.limits.amounts import AskedLimits, Limits, cap
-from ash.limits.disk import DiskSweep
+from ash.limits.disk_sweep import DiskSweep
 from ash.limits.resource_group import ResourceGroup
 from ash.limits.resource_groups import ResourceGroups, open_resource_groups
 

@@ -1,4 +1,4 @@
-"""How much of the machine a sandbox may take, as the API says it."""
+"""How much of the machine a sandbox may take, in the API's units."""
 
 from typing import Annotated
 
@@ -15,11 +15,11 @@ MaxProcesses = Annotated[int, Meta(ge=8, le=2**20)]
 
 
 class Limits(Struct, frozen=True, kw_only=True, rename="camel"):
-    """`cpu_percent` is of one CPU; `max_processes` counts threads too, as the kernel does.
+    """`cpu_percent` is of one CPU. `max_processes` counts threads as well, as the kernel does.
 
-    The CLI, its bridge and a tool make 15 threads, each MCP server that `npx` starts 19 more,
-    each `node` 7 to 11: 64 would be gone with two servers and a build. The CLI begins at
-    160 MB. docs/decisions/0008-limits.md has the measurements.
+    The CLI, its bridge and a tool have 15 threads. Each MCP server that `npx` starts has 19, each
+    `node` 7 to 11, so that two servers and a build would reach 64. The CLI takes 160 MB from the
+    start. docs/decisions/0008-limits.md has the measurements.
     """
 
     memory_mb: MemoryMb = 2048
@@ -48,9 +48,9 @@ class AskedLimits(
 
 
 def cap(*asked: AskedLimits | None, most: Limits) -> Limits:
-    """What `asked` comes to under the daemon's limits: later ones win, none exceeds `most`.
+    """The limits that result from `asked`: the later ones win, and none exceeds `most`.
 
-    What nobody asked for is `most`'s.
+    An amount that nobody asked for is that of `most`.
     """
     amounts = msgspec.structs.asdict(most)
     for one in filter(None, asked):

@@ -1,4 +1,4 @@
-"""What the two versions of cgroups call the same things."""
+"""The two versions of cgroups: their files for the same limits and counters."""
 
 from pathlib import Path
 from typing import Protocol
@@ -9,15 +9,15 @@ from ash.limits import cgroupfs
 from ash.limits.amounts import MB, Limits
 from ash.limits.cgroupfs import Controller
 
-# Linux's default, in µs. Shorter ones cost more switches, longer ones stutter.
+# Linux's default, in µs. A shorter period costs more switches, a longer one makes pauses felt.
 _CPU_PERIOD = 100_000
 
-# The largest piece that the kernel may have asked for when there was no more room.
+# The kernel allocates up to this much at a time, so a group is full when less than this is free.
 _HUGE_PAGE = 2 * MB
 
 
 class ControllerSetting(Struct, frozen=True):
-    """A value for a file of a part. What is `optional` may be missing in the kernel."""
+    """A value for a controller's file. If it is `optional`, the kernel may not have the file."""
 
     controller: Controller
     file: str
@@ -26,9 +26,9 @@ class ControllerSetting(Struct, frozen=True):
 
 
 class OomCounts(Struct, frozen=True):
-    """How often a process was killed for memory, and how often the cage itself had been full.
+    """How often a process was killed for lack of memory, and how often the group itself was full.
 
-    Kills alone mean that the machine, or what the daemon itself may take, was full.
+    Kills without that mean that the machine was full, or a group above this one.
     """
 
     kills: int
@@ -44,7 +44,7 @@ class CgroupVersion(Protocol):
 
 
 class V1:
-    """The kernel ends the largest process when memory is full, not the whole group."""
+    """When memory is full, the kernel kills the largest process and not the whole group."""
 
     name = "cgroup v1"
     swap_file = "memory.memsw.limit_in_bytes"
@@ -53,7 +53,7 @@ class V1:
         memory = str(limits.memory_mb * MB)
         return [
             ControllerSetting("memory", "memory.limit_in_bytes", memory),
-            # Memory and swap together: no swap. It can't be set below the one above.
+            # The sum of memory and swap, so there is no swap. It can't be less than the above.
             ControllerSetting("memory", self.swap_file, memory, optional=True),
             ControllerSetting("pids", "pids.max", str(limits.max_processes)),
             ControllerSetting("cpu", "cpu.cfs_period_us", str(_CPU_PERIOD)),
@@ -61,7 +61,7 @@ class V1:
         ]
 
     def oom(self, memory: Path) -> OomCounts:
-        """Newer kernels no longer count in `memory.failcnt`: the highest use tells instead."""
+        """Newer kernels no longer count in `memory.failcnt`, so the highest use is compared."""
         kills = cgroupfs.counter(memory / "memory.oom_control", "oom_kill")
         limit = cgroupfs.number(memory / "memory.limit_in_bytes")
         most = cgroupfs.number(memory / "memory.max_usage_in_bytes")
@@ -69,7 +69,10 @@ class V1:
 
 
 class V2:
-    """As above: `memory.oom.group` stays 0, so that a tool dies and its session goes on."""
+    """As in version 1, one process is killed: `memory.oom.group` stays 0.
+
+    So a tool that takes too much dies, and its session goes on.
+    """
 
     name = "cgroup v2"
     swap_file = "memory.swap.max"

@@ -1,4 +1,4 @@
-"""The few things that are done with a cgroup's folder. Whatever changes one may block."""
+"""What is done with the folders of cgroups. Functions that change one may block."""
 
 import os
 import signal
@@ -15,14 +15,14 @@ Folders = Mapping[Controller, Path]
 
 
 def make(folder: Path) -> None:
-    """Raises FileExistsError, or OSError for why the kernel won't."""
+    """Raises FileExistsError, or OSError with the kernel's reason."""
     folder.mkdir()
 
 
 def remove(folder: Path) -> None:
-    """Removes it with all below. Raises OSError while there are processes; not there is fine."""
+    """Removes the folder and all below it, if it is there. Raises OSError if it has processes."""
     for below in (*reversed([*subfolders(folder)]), folder):
-        # Looked at first: on a read-only mount the kernel says so of what isn't there, too.
+        # Checked first: on a read-only mount the error would be the same for a missing folder.
         if below.exists():
             below.rmdir()
 
@@ -34,34 +34,56 @@ def write(file: Path, text: str) -> None:
 
 
 def processes(folder: Path) -> set[int]:
-    """Who is in it and in all below, as far as this pid namespace can name them."""
+    """The processes of the group and of all below it that this pid namespace has numbers for."""
     found: set[int] = set()
     for group in (folder, *subfolders(folder)):
         with suppress(FileNotFoundError, NotADirectoryError):
             found.update(map(int, (group / "cgroup.procs").read_text().split()))
-    # A process outside of the namespace is shown as 0, which to kill() means: ourselves.
+    # Processes outside of the namespace are shown as 0, and kill(0) would kill ourselves.
     return found - {0}
 
 
 def counter(file: Path, key: str) -> int:
-    """One number of a file of `key number` lines; 0 if there is none."""
-    with suppress(OSError):
+    """The number after `key` in a file of such lines; 0 if there is none."""
+    return _find_counter(file, key) or 0
+
+
+def number(file: Path) -> int:
+    """The number that a file consists of; 0 if there is none."""
+    return _find_number(file) or 0
+
+
+def cpu_used(folders: Folders) -> int | None:
+    """The CPU time of all processes that ever ran there, in ns; None if it is not counted.
+
+    Version 2 always counts it, version 1 where `cpuacct` is mounted together with `cpu`, as
+    systemd does.
+    """
+    if "kill" in folders:
+        used = _find_counter(folders["kill"] / "cpu.stat", "usage_usec")
+        return None if used is None else used * 1000
+    if "cpu" in folders:
+        return _find_number(folders["cpu"] / "cpuacct.usage")
+    return None
+
+
+def _find_counter(file: Path, key: str) -> int | None:
+    with suppress(OSError, ValueError):
         for line in file.read_text().splitlines():
             name, _, number = line.partition(" ")
             if name == key:
                 return int(number)
-    return 0
+    return None
 
 
-def number(file: Path) -> int:
-    """A file that is just a number; 0 if there is none."""
-    with suppress(OSError):
+def _find_number(file: Path) -> int | None:
+    with suppress(OSError, ValueError):
         return int(file.read_text())
-    return 0
+    return None
 
 
 def subfolders(folder: Path) -> Iterator[Path]:
-    """All below, a folder before what is in it."""
+    """Yields all folders below, each before those in it."""
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
@@ -69,21 +91,23 @@ def subfolders(folder: Path) -> Iterator[Path]:
                 yield from subfolders(Path(entry.path))
 
 
-# After SIGKILL only a process in an uninterruptible system call is left: nobody can end that.
+# How long the end of killed processes is waited for. One that lasts longer is in an
+# uninterruptible system call, and nobody can end it.
 END_SECONDS = 5.0
 
-# How long it takes the kernel to have ended one process; doubled up to the other for many.
+# How long to wait before looking whether all have ended: the kernel takes about so long for one
+# process. The pause doubles from look to look, up to the longest.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02
 
 
 def kill(folders: Folders) -> None:
-    """SIGKILL to every process, in one stroke where the kernel can (since 5.14).
+    """Sends SIGKILL to every process, all at once where the kernel can do that (since 5.14).
 
-    Elsewhere nobody inside can start another process before each is killed; it must be called
-    again until none is left, as `end_groups` does, for those that were just being born.
+    Elsewhere new processes are forbidden first, then each one is killed. Those that were just
+    being started are missed, so it has to be called until none is left, as `end_groups` does.
     """
     with suppress(KeyError, OSError):
-        # Opened without creating it: an older kernel doesn't have it.
+        # Opened without creating it: an older kernel doesn't have this file.
         with (folders["kill"] / "cgroup.kill").open("r+") as file:
             file.write("1")
         return
@@ -96,16 +120,16 @@ def kill(folders: Folders) -> None:
 
 
 def populated(folders: Folders) -> bool:
-    """Whether there is a process in any of them."""
+    """Whether any of the folders has a process."""
     if "kill" in folders:
         return counter(folders["kill"] / "cgroup.events", "populated") > 0
     return any(processes(folder) for folder in folders.values())
 
 
 def end_groups(folders: Folders, seconds: float = END_SECONDS) -> bool:
-    """Kills all and removes the folders; blocks. False if that could not be done in time.
+    """Kills all processes and removes the folders; False if that took too long. Blocks.
 
-    The time is the real one: the kernel knows of no other.
+    It waits in real time, not in trio's, as the kernel does.
     """
     deadline, pause = time.monotonic() + seconds, _FIRST_PAUSE
     while True:
@@ -119,7 +143,7 @@ def end_groups(folders: Folders, seconds: float = END_SECONDS) -> bool:
 
 
 def _removed(folders: Folders) -> bool:
-    """A folder is busy for a moment after its last process was."""
+    """False if a folder is still busy, which it is for a moment after its last process."""
     try:
         for folder in dict.fromkeys(folders.values()):
             remove(folder)

@@ -1,7 +1,7 @@
-"""Version 2 gives limits only to whom its part of the tree has been handed: this takes it.
+"""Finds a cgroup of version 2 that the daemon may divide among its sandboxes, and divides it.
 
 The rules are systemd's (https://systemd.io/CGROUP_DELEGATION): only a delegated group may be
-divided, and since a divided one has no processes of its own, they move to a leaf.
+divided. A divided group can't have processes of its own, so they are moved to a leaf below it.
 """
 
 import os
@@ -15,27 +15,27 @@ from ash.limits import cgroupfs
 
 CONTROLLERS = ("cpu", "memory", "pids")
 
-# The daemon's own place. Started again from a shell that an earlier daemon moved there, it
-# finds itself in it.
+# The group that the daemon moves to. A shell is moved along if it is in the same group, so a
+# daemon that is started from that shell later is in the leaf already.
 LEAF = "ashd"
 
-# Newer systemds write the first, older ones the second.
+# The attributes of a delegated group: newer versions of systemd set the first, older the second.
 _DELEGATED = ("user.delegate", "trusted.delegate")
 
-# Processes are moved one by one, and one may start another meanwhile.
+# How often the processes of a group are moved. They are moved one by one, and may start others.
 _MOVES = 20
 
-# There if and only if systemd is what started the machine, see sd_booted(3).
+# It exists if and only if systemd is the machine's init, see sd_booted(3).
 _SYSTEMD = Path("/run/systemd/system")
 
-# systemd answers in a few ms; a machine that boots is busy.
+# systemd answers in a few ms, but a machine that boots is busy.
 _SYSTEMD_SECONDS = 5.0
 
 
 def delegated(own: Path, path: str) -> Path | None:
-    """The group that is ours to divide: the daemon's own or, if that is a leaf, its parent.
+    """The group that we may divide: the daemon's own or, if that is a leaf, its parent.
 
-    `path` is what the kernel calls `own`.
+    `path` is the kernel's name of `own`.
     """
     if path == "/" or _is_delegated(own):
         return own
@@ -45,14 +45,14 @@ def delegated(own: Path, path: str) -> Path | None:
 
 
 def divide(base: Path) -> tuple[str, ...]:
-    """Hands what controllers there are on to the groups below `base`. Says which those are.
+    """Enables the available controllers for the groups below `base`, and returns them.
 
-    Raises OSError if there are processes in it that can't be moved.
+    Raises OSError if `base` has processes that can't be moved.
     """
     there = (base / "cgroup.controllers").read_text().split()
     wanted = tuple(name for name in CONTROLLERS if name in there)
     if not set(wanted) <= set((base / "cgroup.subtree_control").read_text().split()):
-        # Only the root of the whole tree, which has no type, may keep its processes.
+        # The root of the whole tree may keep its processes. Only the root has no type.
         if (base / "cgroup.type").exists():
             _vacate(base)
         hand_on(base, wanted)
@@ -65,10 +65,11 @@ def hand_on(group: Path, controllers: tuple[str, ...]) -> None:
 
 
 def ask_systemd() -> bool:
-    """Moves this process to a scope of its own that systemd won't touch. Blocks.
+    """Asks systemd to move this process to a delegated scope of its own. Blocks.
 
-    What `systemd-run --scope -p Delegate=yes` does, for a process that already runs. False if
-    there is no systemd, if it says no, and for a service: `systemctl stop` must find it.
+    It is what `systemd-run --scope -p Delegate=yes` does, for a process that already runs. False
+    if there is no systemd or if it refuses. A service is not moved: `systemctl stop` would no
+    longer find it.
     """
     before = _own()
     if before.strip().endswith(".service") or not _SYSTEMD.is_dir():
@@ -95,7 +96,7 @@ def _call_systemd(method: str, *arguments: str) -> None:
 
 
 def _moved(before: str) -> bool:
-    """The manager answers once it has taken the job, not once it has done it."""
+    """Waits for the move: systemd answers when it has accepted the job, not when it is done."""
     deadline = time.monotonic() + _SYSTEMD_SECONDS
     while _own() == before:
         if time.monotonic() > deadline:

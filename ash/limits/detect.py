@@ -1,4 +1,4 @@
-"""Finds out what the machine gives for limits, by trying."""
+"""Finds out by trying which limits this machine can enforce."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ from ash.limits.resource_group import joining_prefix
 
 
 class Own(Struct, frozen=True):
-    """The daemon's own cgroup in each hierarchy that is mounted: `v1` by controller."""
+    """The daemon's own cgroups: `v1` has one for each mounted controller."""
 
     v1: Mapping[str, Path]
     v2: Path | None
@@ -28,7 +28,7 @@ class _Mount(Struct, frozen=True):
     controllers: frozenset[str] | None
 
     def folder(self, path: str) -> Path | None:
-        """Where the cgroup `path` is seen; None if this mount shows another part of the tree."""
+        """The folder of the cgroup `path`; None if this mount shows another part of the tree."""
         root = self.root.rstrip("/")
         if path != root and not path.startswith(f"{root}/"):
             return None
@@ -51,7 +51,7 @@ def own_cgroups(cgroup: str, mountinfo: str) -> Own:
 
 
 def _find(mounts: list[_Mount], controller: str | None, path: str) -> Path | None:
-    """`controller` None stands for the hierarchy of version 2."""
+    """The folder of `path` for a controller; None stands for version 2."""
     for mount in mounts:
         named = mount.controllers
         fits = named is None if controller is None else named is not None and controller in named
@@ -77,10 +77,10 @@ def _unescape(word: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), word)
 
 
-# Names of groups of ours: anything else in a hierarchy is left alone.
+# The names of our groups begin with this. All others are left alone.
 PREFIX = "ash-"
 
-# What is said of each part that has no cgroup.
+# What the user is told about each controller that is missing.
 _WITHOUT: Mapping[Controller, str] = {
     "memory": "memory is limited for each process only",
     "pids": "processes are limited for each user only, and not for root",
@@ -89,10 +89,10 @@ _WITHOUT: Mapping[Controller, str] = {
 
 
 class CgroupSupport(Struct, frozen=True):
-    """What limits are built on: the daemon's own cgroup for each part that works.
+    """The cgroups that limits can be built on: the daemon's own for each controller that works.
 
-    `missing` says in words what a better machine has. `controllers` are to be handed on to
-    the groups below, which only version 2 asks for.
+    `missing` says in words what can't be limited. `controllers` have to be enabled for the groups
+    below, which only version 2 requires.
     """
 
     name: str
@@ -103,13 +103,13 @@ class CgroupSupport(Struct, frozen=True):
 
 
 def detect(proc: Path = Path("/proc/self"), *, systemd: bool = True) -> CgroupSupport:
-    """The best ground there is. Blocks.
+    """The best support that this machine has. Blocks.
 
-    Under version 2 it may move this process, and others of its group, to a leaf of a group that
-    is delegated, and ask systemd for such a group.
+    Under version 2 it may move this process, and others of its group, to a leaf of a delegated
+    group, and ask systemd for such a group.
     """
     own = _own(proc)
-    # Version 2 may be there without controllers, beside a full version 1.
+    # Both may be mounted. Version 2 then has no controllers.
     if "memory" in own.v1:
         return _detect_v1(own)
     if own.v2:
@@ -148,7 +148,7 @@ def _detect_v2(proc: Path, *, systemd: bool) -> CgroupSupport:
 def _tried(
     version: CgroupVersion, parents: dict[Controller, Path], controllers: tuple[str, ...]
 ) -> CgroupSupport:
-    """What is left of `parents` after a cage has been made there, entered and removed."""
+    """The support that is left after a group was made below `parents`, entered and removed."""
     name = f"try-ash-{uuid4().hex[:8]}"
     probe = {controller: parent / name for controller, parent in parents.items()}
     missing: list[str] = []
@@ -164,10 +164,10 @@ def _tried(
     finally:
         end_groups({controller: parent / name for controller, parent in parents.items()})
     works = {controller: parents[controller] for controller in probe}
-    return _ground(version, works, controllers, missing)
+    return _support(version, works, controllers, missing)
 
 
-def _ground(
+def _support(
     version: CgroupVersion,
     works: dict[Controller, Path],
     controllers: tuple[str, ...],
@@ -179,17 +179,17 @@ def _ground(
 
 
 def _rlimits(reason: str) -> CgroupSupport:
-    """No cgroups: `ulimit` is all there is."""
-    return _ground(V2(), {}, (), [reason])
+    """Without cgroups, only `ulimit` is left."""
+    return _support(V2(), {}, (), [reason])
 
 
 def _why_not(version: CgroupVersion, controller: Controller, folder: Path) -> str | None:
-    """Why the folder can't be had, or that it lacks what the part needs."""
+    """Why the folder can't be made, or which file of the controller is missing."""
     needed = [
         s.file for s in version.settings(Limits()) if s.controller == controller and not s.optional
     ]
     try:
-        # Two parts may be in one hierarchy.
+        # Two controllers may share a hierarchy.
         if not folder.exists():
             cgroupfs.make(folder)
         for file in needed or ["cgroup.events"]:
@@ -200,7 +200,7 @@ def _why_not(version: CgroupVersion, controller: Controller, folder: Path) -> st
 
 
 def _refusal(probe: Mapping[Controller, Path]) -> str | None:
-    """Why a process can't put itself into the groups, if it can't."""
+    """Why a process can't enter the groups; None if it can."""
     prefix = joining_prefix(probe, Limits())
     done = subprocess.run([*prefix, "true"], capture_output=True, check=False)
     if done.returncode == 0:
@@ -209,7 +209,7 @@ def _refusal(probe: Mapping[Controller, Path]) -> str | None:
 
 
 def _swaps_unlimited(version: CgroupVersion, memory: Path) -> bool:
-    """A kernel that can't swap at all needs no limit for it."""
+    """Whether the kernel can swap but has no limit for it."""
     return not (memory / version.swap_file).exists() and Path("/proc/swaps").exists()
 
 

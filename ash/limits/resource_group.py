@@ -1,4 +1,4 @@
-"""One sandbox's cage: what it may take, what it took too much of, and how all of it ends."""
+"""The resource group of one sandbox: its limits, which of them were hit, and killing it."""
 
 import os
 import resource
@@ -11,16 +11,16 @@ from ash.limits.amounts import MB, Limits
 from ash.limits.cgroup_versions import CgroupVersion, OomCounts
 from ash.limits.cgroupfs import Folders
 
-# The CLI has 40 files open when it works; some servers and test runners want a thousand and
-# more. With 64 processes that makes a quarter of a million, which a kernel bears.
+# A process's open files. The CLI has 40 when it works; some servers and test runners want more
+# than a thousand. 256 processes with so many are a million, which a kernel can hold.
 OPEN_FILES = 4096
 
-# When the machine itself is full, sandboxes are ended before the daemon that has all of them.
-# It is in thousandths of the memory, 1000 the most. `bin/bash` sets tools above their engine.
+# When the memory of the machine is full, the kernel kills sandboxes before the daemon. The unit is
+# a thousandth of the memory, at most 1000. `bin/bash` raises tools above their engine.
 _OOM_STEP, _OOM_MOST = 200, 1000
 
-# One `ulimit` each and no other options: what dash, bash and busybox agree on. Files are in
-# units of 512 bytes, memory in KiB. bash and dash call the limit of processes -u and -p.
+# Each `ulimit` sets one limit: more is not the same in dash, bash and busybox. The unit of -f is
+# 512 bytes, that of -d a KiB. The limit of processes is -u in bash and -p in dash.
 _SCRIPT = """\
 while [ "$1" != -- ]; do echo $$ > "$1" || exit 125; shift; done
 echo "$2" > /proc/self/oom_score_adj
@@ -33,18 +33,18 @@ exec "$@"
 
 
 def joining_prefix(folders: Folders, limits: Limits) -> list[str]:
-    """A prefix to a command: it runs inside of the cgroups from before its first instruction.
+    """What to put before a command, so that it runs in the cgroups from its first instruction.
 
-    It must be run as the daemon's user; who becomes another user does so behind it. Exits with
-    125 if it can't get in: then the command does not run. For what has no cgroup there is a
-    limit for each process (memory) or user (processes, if not root).
+    It has to be run as the daemon's user; a command that changes the user comes after it. If it
+    can't enter the cgroups it exits with 125 and does not run the command. Where there is no
+    cgroup it limits the memory of each process, and the processes of the user if that is not root.
     """
     groups = [str(folder / "cgroup.procs") for folder in dict.fromkeys(folders.values())]
     blocks = str(limits.disk_mb * MB // 512)
     memory = "" if "memory" in folders else str(limits.memory_mb * MB // 1024)
     processes = "" if "pids" in folders else str(limits.max_processes)
     amounts = (_oom_score(), str(_open_files()), blocks, memory, processes)
-    return ["/bin/sh", "-c", _SCRIPT, "cage", *groups, "--", *amounts]
+    return ["/bin/sh", "-c", _SCRIPT, "join", *groups, "--", *amounts]
 
 
 def _oom_score() -> str:
@@ -53,23 +53,22 @@ def _oom_score() -> str:
 
 
 def _open_files() -> int:
-    """What may be asked for: only root may raise a hard limit."""
+    """At most the present hard limit, unless we are root: only root may raise it."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if os.geteuid() == 0 or hard == resource.RLIM_INFINITY:
         return OPEN_FILES
     return min(OPEN_FILES, hard)
 
 
-# How often a cage is looked at that is to become empty: often at first, as most are at once.
+# The pauses between two looks at a group that is about to become empty. Most do so at once.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
 
 
 class ResourceGroup:
     """The limits of one sandbox; `ResourceGroups.open` makes it before the first process starts.
 
-    That process joins by the command `prefix`. Where there are no cgroups the group has no
-    folders: then only `prefix` has an effect, and killing is left to the process's own group and
-    namespace.
+    That process joins the group by the command `prefix`. Without cgroups the group has no folders:
+    then only `prefix` has an effect, and killing is left to whoever kills the process group.
     """
 
     def __init__(self, version: CgroupVersion, folders: Folders, limits: Limits) -> None:
@@ -83,31 +82,31 @@ class ResourceGroup:
 
     @property
     def folders(self) -> list[Path]:
-        """Its folders in the kernel's trees, each once."""
+        """Its folders, each once."""
         return list(dict.fromkeys(self._folders.values()))
 
     def kill(self) -> None:
-        """SIGKILL to all in it, children that left their session or parent included."""
+        """Sends SIGKILL to all its processes, those that left their session or parent included."""
         cgroupfs.kill(self._folders)
 
     async def empty(self) -> None:
-        """Returns once there is no process in it."""
+        """Returns once it has no process."""
         pause = _FIRST_PAUSE
         while cgroupfs.populated(self._folders):
             await trio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def remove(self) -> bool:
-        """Kills what is left and removes the cage; False if it withstood END_SECONDS."""
+        """Kills what is left and removes the folders; False if that took over END_SECONDS."""
         return await trio.to_thread.run_sync(cgroupfs.end_groups, self._folders)
 
     def processes(self) -> set[int]:
-        """The ids of all in it, threads not among them."""
+        """The ids of its processes."""
         return set[int]().union(*map(cgroupfs.processes, self.folders))
 
-    def oom_kills(self) -> int:
-        """How many processes the kernel has killed for want of memory."""
-        return self._oom().kills
+    def cpu_used(self) -> int | None:
+        """The CPU time of all that has ever run in it, in ns; None if it is not counted."""
+        return cgroupfs.cpu_used(self._folders)
 
     def pids_hit(self) -> int:
         """How often a process could not be started because there were too many."""
@@ -116,16 +115,16 @@ class ResourceGroup:
         return cgroupfs.counter(self._folders["pids"] / "pids.events", "max")
 
     def note(self, text: str) -> None:
-        """Adds what was hit that the kernel does not count, for the next `take_limit_report`."""
+        """Adds a limit that was hit and that the kernel does not count to the next report."""
         self._notes.append(text)
 
     def take_limit_report(self) -> str | None:
-        """Which limits were hit since the last call, for the one who is to hear of it."""
-        said, self._notes = self._notes, []
-        said += self._memory_news() + self._pids_news()
-        return ". ".join(said) or None
+        """Which limits were hit since the last call, in words for the agent's user."""
+        hits, self._notes = self._notes, []
+        hits += self._memory_hits() + self._pids_hits()
+        return ". ".join(hits) or None
 
-    def _memory_news(self) -> list[str]:
+    def _memory_hits(self) -> list[str]:
         before, self._seen_oom = self._seen_oom, self._oom()
         if self._seen_oom.kills == before.kills:
             return []
@@ -133,7 +132,7 @@ class ResourceGroup:
             return ["A process of the agent was ended because the machine ran out of memory"]
         return [f"The agent went over its memory limit of {self.limits.memory_mb} MB"]
 
-    def _pids_news(self) -> list[str]:
+    def _pids_hits(self) -> list[str]:
         before, self._seen_pids = self._seen_pids, self.pids_hit()
         if self._seen_pids == before:
             return []
@@ -146,7 +145,7 @@ class ResourceGroup:
 
 
 def make(version: CgroupVersion, folders: Folders, limits: Limits) -> ResourceGroup:
-    """Makes the folders and sets the limits; blocks. Raises OSError, and then leaves nothing."""
+    """Makes the folders and sets the limits; blocks. Removes them again if it raises OSError."""
     try:
         for folder in dict.fromkeys(folders.values()):
             cgroupfs.make(folder)

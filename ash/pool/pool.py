@@ -302,12 +302,12 @@ class Pool:
         except Exception:
             # The next start settles it. Until then it isn't found as a cold one, nor taken off.
             self._cold -= sandbox.kept
-            log.exception("pool.end_not_stored", sandbox=sandbox.id)
+            log.exception("sandbox.end_store_failed", sandbox=sandbox.id)
 
     def _stop_restocking(self, sandbox: Sandbox) -> None:
         """What fails is not booted anew until a deploy or a create asks for it."""
         key = sandbox.spec.key
-        log.warning("pool.sandbox_failed", agent=key.agent, error=str(sandbox.failure))
+        log.warning("pool.sandbox_failed", agent=key.agent, why=str(sandbox.failure))
         lived = 0.0 if sandbox.state == "warming" else trio.current_time() - sandbox.used_at
         target = self._warm_targets.get((key.tenant, key.agent))
         if target is not None and target.spec.key == key and lived < LEAST_LIFE:

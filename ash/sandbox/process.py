@@ -141,7 +141,7 @@ def _take_in_orphans(*, on: bool) -> bool:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0) == 0:
         return True
-    log.warning("reaper.refused", error=os.strerror(ctypes.get_errno()))
+    log.warning("reaper.refused", why=os.strerror(ctypes.get_errno()))
     return False
 
 

@@ -207,7 +207,7 @@ class Sandbox:
         """It is of no use any more, and this is why."""
         error = disk_refusal(error) or error
         if not isinstance(error, AshError):
-            log.error("sandbox_broken", sandbox=self.id, exc_info=error)
+            log.error("sandbox.failed", sandbox=self.id, exc_info=error)
             error = EngineFailed("The sandbox broke")
         self.failure = error
 

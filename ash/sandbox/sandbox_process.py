@@ -142,7 +142,7 @@ def _disk_watched(
         sandbox.kill()
 
     folders = [paths.workspace, paths.home]
-    with disk.watch(folders, group.limits.disk_mb, over, group.processes):
+    with disk.watch(folders, group.limits.disk_mb, over, group.processes, group.cpu_used):
         yield
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import trio
@@ -50,9 +51,13 @@ class SessionFiles:
     BadRequest for a path that leads out of its workspace.
     """
 
-    def __init__(self, store: Store, workspaces: Workspaces) -> None:
+    def __init__(
+        self, store: Store, workspaces: Workspaces, changed: Callable[[Path], None]
+    ) -> None:
+        """`changed` is called with a live workspace that has been written to."""
         self._store = store
         self._workspaces = workspaces
+        self._changed = changed
         self._threads = trio.CapacityLimiter(THREADS)
 
     async def find(
@@ -105,7 +110,11 @@ class SessionFiles:
                 raise Conflict("The session's files were moved meanwhile: look, and try again")
             return done
 
-        done, _ = await self._at(tenant, session_id, run)
+        try:
+            done, _ = await self._at(tenant, session_id, run)
+        finally:
+            # Also after a failure: a part may have been written.
+            self._changed(self._workspaces.live(session_id))
         return done
 
     async def _at(

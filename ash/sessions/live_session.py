@@ -285,7 +285,7 @@ class LiveSession:
                 await self._say_what_became_of_it()
             except Exception:
                 if not self._decided.is_set():
-                    log.exception("session_end_not_stored", session=self.stored.session.id)
+                    log.exception("session.end_store_failed", session=self.stored.session.id)
                 self._decided.set()
                 await trio.sleep(RETRY_SECONDS)
             else:

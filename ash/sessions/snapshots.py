@@ -254,7 +254,7 @@ def _session_about(manifest: Manifest | None, subject: Subject) -> SessionAbout 
 
 
 def _unreachable(error: StoreFailed) -> Unavailable:
-    log.warning("snapshot.unreachable", why=str(error))
+    log.warning("snapshot.fetch_failed", why=str(error))
     return Unavailable("The snapshot store can't be reached: try again later")
 
 

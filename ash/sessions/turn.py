@@ -94,7 +94,7 @@ class Turn:
                     await self._give_up(batches)
                 nursery.cancel_scope.cancel()
         except* Exception:
-            log.exception("turn_broken", session=self._session_id)
+            log.exception("turn.failed", session=self._session_id)
             self._context.ring.break_off()
             self.broken = True
             self._sandbox.kill()
@@ -144,7 +144,7 @@ class Turn:
         except AshError as error:
             self._refusal = error
         except Exception:
-            log.exception("turn_not_stored", session=self._session_id)
+            log.exception("turn.store_failed", session=self._session_id)
             self._refusal = Unavailable("The message could not be stored")
         else:
             context.ring.reserved = reserve

@@ -9,10 +9,10 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from uuid import uuid4
 
 import msgspec
-import structlog
 from msgspec import Struct
 
 from ash.errors import AshError, Unavailable
+from ash.log import get_logger
 from ash.store.schema import SqlQuery
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class Driver(Protocol):
         ...
 
 
-log = structlog.stdlib.get_logger()
+log = get_logger()
 
 DAMAGED = (
     "The database is damaged: restore a copy of ash.db, or mend it, while no ashd runs"

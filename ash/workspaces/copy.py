@@ -47,7 +47,7 @@ def remove_tree(folder: Path) -> None:
     done = subprocess.run(["/bin/rm", "-rf", "--", str(folder)], capture_output=True, check=False)
     if done.returncode:
         why = done.stderr.decode(errors="replace").partition("\n")[0]
-        log.warning("folder.left", path=str(folder), why=why)
+        log.warning("folder.remove_failed", path=str(folder), why=why)
 
 
 def _check_kinds(source: Path) -> None:

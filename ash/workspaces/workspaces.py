@@ -109,7 +109,7 @@ class Workspaces:
                 return self.keep(session_id)
             self.discard(session_id)
         except OSError as error:
-            log.warning("sandbox.left", sandbox=session_id, why=error.strerror)
+            log.warning("sandbox.move_failed", sandbox=session_id, why=error.strerror)
         return False
 
     def keep(self, session_id: str) -> bool:
@@ -146,6 +146,10 @@ class Workspaces:
             yield root, source
         finally:
             os.close(root)
+
+    def live(self, session_id: str) -> Path:
+        """Where the session's workspace is while it has a sandbox."""
+        return _paths(self._live / session_id).workspace
 
     def has(self, session_id: str, root: int) -> bool:
         """Whether the descriptor still is of the session's workspace."""

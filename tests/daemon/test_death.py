@@ -12,11 +12,11 @@ ROOT = Path(__file__).parents[2]
 STRAY = """\
 import subprocess, sys, tempfile
 from pathlib import Path
-from tests.support.death import Ground, take_in_orphans
+from tests.support.death import Surroundings, take_in_orphans
 take_in_orphans()
-ground = Ground(Path(tempfile.gettempdir()) / "no-data")
+surroundings = Surroundings(Path(tempfile.gettempdir()) / "no-data")
 subprocess.run(["/bin/sh", "-c", "(setsid sleep 60 >/dev/null 2>&1 &)"], check=True)
-left = ground.left()
+left = surroundings.left()
 for line in left.processes:
     print(line)
     subprocess.run(["kill", "-9", line.split()[0]], check=True)

@@ -1,5 +1,6 @@
 """What an agent can reach, looked at through the routes; how many there may be."""
 
+import base64
 import os
 from pathlib import Path
 
@@ -69,6 +70,25 @@ def test_word_for_bubblewrap_can_not_hide_another(tmp_path):
     env = {"A": "x\0--bind\0/\0/host"}
     with pytest.raises(ValueError, match="NUL"):
         isolation.wrap(["/usr/bin/true"], HostPaths(tmp_path, tmp_path, tmp_path), env)
+
+
+async def test_disk_limit_holds_for_an_agent(us, agent):
+    """An agent that writes more than it may loses its sandbox, and its turn says why."""
+    session = await us.create(limits={"diskMb": 1})
+    command = "for i in 1 2 3 4; do head -c 600K /dev/zero >$i; done; sleep 60"
+    frames = await us.say(session, f"BASH: {command}")
+    (error,) = [frame.value["error"] for frame in frames if frame.event == "error"]
+    assert "The agent went over its disk limit of 1 MB" in error
+    await us.becomes(session, "error")
+
+
+async def test_disk_limit_holds_for_uploads(us, agent):
+    """Files that a client uploads count as the agent's own do, while its sandbox does nothing."""
+    session = await us.create(limits={"diskMb": 1})
+    content = base64.b64encode(bytes(2 * 1024 * 1024)).decode()
+    body = {"files": [{"path": "large", "content": content}]}
+    (await us.post(f"/api/sessions/{session}/files", json=body)).raise_for_status()
+    await us.becomes(session, "error")
 
 
 async def test_room_for_sandboxes_is_limited(data_dir):

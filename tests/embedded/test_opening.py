@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ import trio
 
 from ash import Ash
 from ash import daemon as ash_daemon
-from ash.errors import ConfigError, StartError
+from ash.errors import ConfigError, StartError, Unavailable
+from ash.store.sqlite import SqliteDriver
 from tests.support.daemon import running, settings
 from tests.support.embedded import embedded
 
@@ -134,6 +136,28 @@ async def test_process_stays_the_scripts(data_dir, capfd):
         session = await ash.create_session("helper")
         await ash.stop_session(session.id)
     assert before == during == process()
+    assert ("", "") == capfd.readouterr()
+
+
+async def test_store_that_fails_is_told_to_the_scripts_log(data_dir, caplog, capfd, monkeypatch):
+    """A failure of the store goes where the script sends its log, and never to stdout."""
+    structlog.reset_defaults()
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorcode = sqlite3.SQLITE_FULL
+
+    def execute(driver, statement):
+        raise full
+
+    async with embedded(data_dir) as ash:
+        with monkeypatch.context() as failing:
+            failing.setattr(SqliteDriver, "_execute", execute)
+            with pytest.raises(Unavailable, match="full"):
+                await ash.deploy_agent("helper", system_prompt="be kind")
+    assert [("ash", "ERROR")] == [
+        (record.name, record.levelname)
+        for record in caplog.records
+        if record.getMessage().startswith("store.failing")
+    ]
     assert ("", "") == capfd.readouterr()
 
 

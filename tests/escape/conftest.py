@@ -39,7 +39,7 @@ memory.shmget({KEY}, 4096, 0o1666) >= 0 or exit(1)
 """
 
 
-class Ground(Struct):
+class Host(Struct):
     """A daemon that runs. `secrets` are texts that must not be seen anywhere in a sandbox."""
 
     url: str
@@ -68,7 +68,7 @@ class Ground(Struct):
 class Session(Struct):
     """`folder` is where the host has its files."""
 
-    ground: Ground
+    host: Host
     id: str
     folder: Path
 
@@ -77,10 +77,10 @@ class Session(Struct):
 
     def say(self, text: str) -> str:
         """All frames of the turn, as text."""
-        return self.ground.request("POST", self.path("messages"), {"content": text}).text
+        return self.host.request("POST", self.path("messages"), {"content": text}).text
 
     def execute(self, command: str) -> dict:
-        return self.ground.post(self.path("exec"), {"command": command})
+        return self.host.post(self.path("exec"), {"command": command})
 
     def make(self, attempts: list, facts: dict) -> dict[str, str]:
         """Has the agent make the attempts by its Bash tool; their outcomes by name."""
@@ -93,7 +93,7 @@ class Session(Struct):
 
 
 @contextmanager
-def running(engine: str, uid: int, model: StubModel) -> Iterator[Ground]:
+def running(engine: str, uid: int, model: StubModel) -> Iterator[Host]:
     canary = secrets.token_hex(16)
     with TemporaryDirectory(prefix="ash-escape-") as folder:
         agent = Path(folder, "agent")
@@ -118,9 +118,9 @@ def running(engine: str, uid: int, model: StubModel) -> Iterator[Ground]:
         try:
             url = re.search(rb"http://\S+", daemon.stdout.readline())[0].decode()
             key = (data / "initial-api-key").read_text().strip()
-            ground = Ground(url, key, data, daemon.pid, [canary, key], port_of(model.url))
-            ground.post("/api/agents", {"name": "attacker", "path": str(agent)})
-            yield ground
+            host = Host(url, key, data, daemon.pid, [canary, key], port_of(model.url))
+            host.post("/api/agents", {"name": "attacker", "path": str(agent)})
+            yield host
         finally:
             daemon.terminate()
             daemon.communicate(timeout=30)
@@ -134,26 +134,26 @@ GROUNDS = [
 
 
 @pytest.fixture(scope="session", params=GROUNDS)
-def ground(request) -> Iterator[Ground]:
+def host(request) -> Iterator[Host]:
     engine, uid = request.param
     with StubModel.in_thread() as model, running(engine, uid, model) as on:
         yield on
 
 
 @pytest.fixture(scope="session")
-def victim(ground) -> Session:
+def victim(host) -> Session:
     """A session with a secret in its files, memory, environment and arguments."""
     secret = secrets.token_hex(16)
-    ground.secrets.append(secret)
-    session = ground.session("attacker", extraEnv={"SECRET": secret})
+    host.secrets.append(secret)
+    session = host.session("attacker", extraEnv={"SECRET": secret})
     assert "started" in session.execute(VICTIM)["stdout"]
     return session
 
 
 @pytest.fixture(scope="session")
-def services(ground) -> Iterator[dict]:
+def services(host) -> Iterator[dict]:
     """What listens on the host, beside the daemon."""
-    path = str(ground.data.parent / "host.sock")
+    path = str(host.data.parent / "host.sock")
     abstract = f"\0ash-{secrets.token_hex(4)}"
     with socket.socket(socket.AF_UNIX) as plain, socket.socket(socket.AF_UNIX) as nameless:
         plain.bind(path)
@@ -164,17 +164,17 @@ def services(ground) -> Iterator[dict]:
 
 
 @pytest.fixture(scope="session")
-def facts(ground, victim, services) -> dict:
+def facts(host, victim, services) -> dict:
     """What an attacker may know or guess of the host."""
     return {
         **services,
         "host": own_address(),
-        "model_port": ground.model_port,
-        "data": str(ground.data),
-        "tmp_file": str(ground.data.parent / "host.txt"),
-        "daemon_pid": ground.pid,
-        "daemon_port": port_of(ground.url),
-        "victim_pid": max(processes_of(ground.secrets[-1])),
+        "model_port": host.model_port,
+        "data": str(host.data),
+        "tmp_file": str(host.data.parent / "host.txt"),
+        "daemon_pid": host.pid,
+        "daemon_port": port_of(host.url),
+        "victim_pid": max(processes_of(host.secrets[-1])),
         "victim_workspace": str(victim.folder / "workspace"),
         "victim_key": KEY,
         "secrets": ["ASH_TEST_CANARY", "SECRET=", "initial-api-key"],
@@ -182,8 +182,8 @@ def facts(ground, victim, services) -> dict:
 
 
 @pytest.fixture(scope="session")
-def attacker(ground, victim) -> Session:
-    return ground.session("attacker")
+def attacker(host, victim) -> Session:
+    return host.session("attacker")
 
 
 def port_of(url: str) -> int:

@@ -19,11 +19,11 @@ def test_attempt_is_held(attempt, outcomes):
     assert outcomes[attempt.name] in attempt.held, attempt.sentence
 
 
-def test_nothing_secret_is_seen(outcomes, ground):
+def test_nothing_secret_is_seen(outcomes, host):
     """No attempt, whatever came of it, has brought a secret to light."""
-    assert [] == [s for s in ground.secrets for seen in outcomes.values() if s in seen]
+    assert [] == [s for s in host.secrets for seen in outcomes.values() if s in seen]
 
 
 def test_victim_is_unharmed(outcomes, victim):
     """After all attempts the other session has its files and works."""
-    assert victim.execute("cat secret.txt")["stdout"].strip() == victim.ground.secrets[-1]
+    assert victim.execute("cat secret.txt")["stdout"].strip() == victim.host.secrets[-1]

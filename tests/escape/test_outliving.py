@@ -34,14 +34,14 @@ def once_there(secret):
 def test_nothing_outlives_a_daemon_that_is_killed(engine, uid):
     """The kernel ends all that is in its sandboxes, whatever that has done against it."""
     secret = secrets.token_hex(16)
-    with StubModel.in_thread() as model, running(engine, uid, model) as ground:
-        session = ground.session("attacker", extraEnv={"SECRET": secret})
+    with StubModel.in_thread() as model, running(engine, uid, model) as host:
+        session = host.session("attacker", extraEnv={"SECRET": secret})
         with suppress(httpx.ReadTimeout):
-            ground.request("POST", session.path("exec"), {"command": LIVE_ON}, patience=1)
+            host.request("POST", session.path("exec"), {"command": LIVE_ON}, patience=1)
         handles = [os.pidfd_open(pid) for pid in once_there(secret)]
         try:
             assert [] == select.select(handles, [], [], 0)[0]
-            os.kill(ground.pid, signal.SIGKILL)
+            os.kill(host.pid, signal.SIGKILL)
             for handle in handles:
                 assert [handle] == select.select([handle], [], [], 10)[0]
         finally:

@@ -115,9 +115,12 @@ async def api(tmp_path, serving):
         keys = ApiKeys(store, b"secret", SystemClock())
         await keys.load(data, KEYS["default"])
         keys._tenants[keys._digest(KEYS["other"])] = "other"
-        service = SessionFiles(store, Workspaces(data))
+        changed = []
+        service = SessionFiles(store, Workspaces(data), changed.append)
         server = await serving(make_app(Services(None, None, service, keys, None, dict)))
-        yield await Api(data, store, service, server).connect()
+        api = Api(data, store, service, server)
+        api.changed = changed
+        yield await api.connect()
 
 
 PLACES = [
@@ -336,6 +339,18 @@ async def test_bad_path_is_refused_in_words(api, path, reason):
         os.mkfifo(workspace / "fifo")
         assert refused(await api.ask(path), 400, reason)
         assert refused(await api.ask(f"{path}?format=json"), 400, reason)
+
+
+async def test_what_changes_files_says_where(api):
+    """Disk limits are checked after each change, also after one that failed half way."""
+    workspace = await api.create()
+    await api.ask()
+    await api.raw("/src/main.py")
+    assert [] == api.changed
+    await api.upload(("a", b"a"), ("b", b"b"))
+    await api.ask("/a", "DELETE")
+    await api.ask("/nothing", "DELETE")
+    assert [workspace] * 3 == api.changed
 
 
 @pytest.mark.parametrize("path", ["/../secret", "//etc/passwd", "/a%00b", "/out", "/out/secret"])

@@ -1,4 +1,4 @@
-"""Cages on this machine's own cgroups, whichever version they are of."""
+"""Resource groups in this machine's own cgroups, of either version."""
 
 from subprocess import PIPE
 
@@ -35,24 +35,24 @@ async def group(groups):
 
 @pytest.fixture
 def run():
-    """`await run(cage, script)`: what the script printed and its exit code, both streams."""
+    """`await run(group, script)`: what the script printed and its exit code, both streams."""
 
-    async def in_cage(group, script):
+    async def in_group(group, script):
         command = [*group.prefix, "/bin/bash", "-c", script]
         done = await trio.run_process(
             command, check=False, capture_stdout=True, capture_stderr=True
         )
         return done.stdout.decode(), done.returncode
 
-    return in_cage
+    return in_group
 
 
 @pytest.fixture
 async def start():
-    """`await start(cage, script)`: its first line; it runs on until its cage ends."""
+    """`await start(group, script)`: its first line; it runs on until its group ends."""
     started = []
 
-    async def in_cage(group, script):
+    async def in_group(group, script):
         command = [*group.prefix, "/bin/bash", "-c", script]
         process = await trio.lowlevel.open_process(command, stdout=PIPE)
         started.append(process)
@@ -61,7 +61,7 @@ async def start():
             line += await process.stdout.receive_some(1)
         return line.decode()
 
-    yield in_cage
+    yield in_group
     for process in started:
         await process.wait()
         await process.stdout.aclose()

@@ -1,4 +1,4 @@
-"""Has a caged process that stays, prints its id, and waits to be killed.
+"""Has a process in a group that stays, prints its id, and waits to be killed.
 
 The data directory is argv[1]. With a second argument it is told apart from a daemon by that
 it ends well when its stdin does.

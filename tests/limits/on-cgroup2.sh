@@ -5,7 +5,7 @@
 #     tests/limits/on-cgroup2.sh [command …]
 set -eu
 
-root=$(cd "$(dirname "$0")/../../.." && pwd)
+root=$(cd "$(dirname "$0")/../.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ash-user-mode-linux
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -24,7 +24,7 @@ BOUNDED = Limits(memory_mb=256, max_processes=200)
 
 @pytest.fixture(params=["in one stroke", "one by one"])
 async def groups(request, support, tmp_path):
-    """As an old kernel has to kill, too: it has no group that can be killed at once."""
+    """With and without `cgroup.kill`, which old kernels do not have."""
     parents = dict(support.parents)
     if request.param == "one by one":
         del parents["kill"]
@@ -34,7 +34,7 @@ async def groups(request, support, tmp_path):
 
 
 async def test_open_ends_what_left_its_session_and_parent(groups, start):
-    """Nothing outlives the scope, whatever it did to get away."""
+    """No process outlives the group, whatever it did to get away."""
     async with groups.open(BOUNDED) as group:
         outcast = int(await start(group, OUTCAST))
         assert alive(outcast)
@@ -42,7 +42,7 @@ async def test_open_ends_what_left_its_session_and_parent(groups, start):
 
 
 async def test_open_that_is_cancelled_ends_all(groups, start):
-    """A cancelled scope is an end like any other."""
+    """Cancelling the context kills all processes as well."""
     with trio.CancelScope() as scope:
         async with groups.open(BOUNDED) as group:
             outcast = int(await start(group, OUTCAST))
@@ -62,7 +62,7 @@ async def test_open_ends_a_fork_bomb(groups, start):
 
 
 async def test_open_leaves_nothing_in_the_kernel(groups, start):
-    """The cage's folders are gone with it, and those of the daemon with the daemon."""
+    """The group's folders are gone with it, and those of the daemon with the daemon."""
     async with groups.open(BOUNDED) as group:
         await start(group, OUTCAST)
         folders = group.folders
@@ -71,7 +71,7 @@ async def test_open_leaves_nothing_in_the_kernel(groups, start):
 
 
 async def test_kill_ends_all_at_once_and_empty_tells(groups, start):
-    """`kill` doesn't wait; `empty` returns once there is nobody left."""
+    """`kill` does not wait; `empty` returns once no process is left."""
     async with groups.open(BOUNDED) as group:
         outcast = int(await start(group, OUTCAST))
         group.kill()
@@ -81,7 +81,7 @@ async def test_kill_ends_all_at_once_and_empty_tells(groups, start):
 
 
 async def test_empty_waits_for_the_last_one(groups, start, nursery):
-    """A cage is not empty while anyone in it lives."""
+    """A group is not empty while one of its processes lives."""
     emptied = trio.Event()
 
     async def wait_empty(group):
@@ -99,7 +99,7 @@ async def test_empty_waits_for_the_last_one(groups, start, nursery):
 
 
 async def test_kill_twice_is_no_error(groups):
-    """Killing an empty cage, or one that is gone, does nothing."""
+    """Killing an empty group, or one that is gone, does nothing."""
     async with groups.open(BOUNDED) as group:
         group.kill()
         group.kill()
@@ -107,7 +107,7 @@ async def test_kill_twice_is_no_error(groups):
 
 
 def test_kill_spares_whom_it_can_not_name(tmp_path, monkeypatch):
-    """A process outside of our pid namespace is shown as 0, which would mean ourselves."""
+    """A process outside of our pid namespace is shown as 0; killing 0 would kill ourselves."""
     killed = []
     monkeypatch.setattr(os, "kill", lambda pid, _: killed.append(pid))
     (tmp_path / "cgroup.procs").write_text("0\n7\n0\n")
@@ -116,7 +116,7 @@ def test_kill_spares_whom_it_can_not_name(tmp_path, monkeypatch):
 
 
 async def test_sandboxes_side_by_side_die_apart(groups, start):
-    """The end of one is nothing to the others."""
+    """The end of a group leaves the processes of others alone."""
     async with groups.open(BOUNDED) as one:
         async with groups.open(BOUNDED) as other:
             mine, theirs = int(await start(one, OUTCAST)), int(await start(other, OUTCAST))
@@ -132,12 +132,12 @@ def test_kill_one_by_one_lets_nobody_start_another(tmp_path):
 
 
 def test_end_gives_up_after_its_time(tmp_path, monkeypatch):
-    """What nobody can kill is reported, and does not hold the daemon up."""
+    """Processes that can't be killed are reported, and the daemon goes on."""
     monkeypatch.setattr(cgroupfs, "populated", lambda _: True)
     assert not cgroupfs.end_groups({"memory": tmp_path}, seconds=0.01)
 
 
 def wait_full(group):
-    """A bomb has no event; it needs a few ms."""
+    """Polls until the bomb has reached its limit, for lack of an event."""
     while group.pids_hit() == 0:
         time.sleep(0.001)

@@ -13,7 +13,7 @@ from ash.limits.detect import detect
 
 @pytest.fixture
 def delegate(monkeypatch):
-    """`delegate(folder)`: marks it as systemd marks what it hands over."""
+    """`delegate(folder)` marks the folder as systemd marks a delegated group."""
     marked = set()
 
     def getxattr(path, name, **_):
@@ -32,7 +32,7 @@ def test_detect_on_this_machine(support):
 
 
 def test_detect_leaves_nothing_of_its_trial(monkeypatch):
-    """What is made to try is removed again."""
+    """The groups that are made as a trial are removed again."""
     trial = uuid4()
     monkeypatch.setattr("ash.limits.detect.uuid4", lambda: trial)
     parents = detect().parents.values()
@@ -40,7 +40,7 @@ def test_detect_leaves_nothing_of_its_trial(monkeypatch):
 
 
 def test_detect_in_the_root_of_version_2(fake):
-    """At the root of the tree, all controllers are handed on and nobody has to move."""
+    """At the root of the tree, all controllers are enabled and no process is moved."""
     tree = fake("/")
     cgroupfs.write(tree.root / "cgroup.procs", "77")
     support = detect(tree.proc)
@@ -51,7 +51,7 @@ def test_detect_in_the_root_of_version_2(fake):
 
 
 def test_detect_in_a_delegated_unit_moves_the_daemon_to_a_leaf(fake, delegate):
-    """A group that is to be divided may have no processes: they go to a leaf, all of them."""
+    """All processes of a group that is to be divided are moved to a leaf."""
     tree = fake("/system.slice/ash.service")
     delegate(tree.own)
     for pid in ("77", "78"):
@@ -63,7 +63,7 @@ def test_detect_in_a_delegated_unit_moves_the_daemon_to_a_leaf(fake, delegate):
 
 
 def test_detect_in_the_leaf_of_a_delegated_unit(fake, delegate):
-    """A daemon that is already in a leaf divides what is above it, and stays."""
+    """A daemon that is in a leaf already stays there and divides the parent."""
     tree = fake("/system.slice/ash.service/main")
     delegate(tree.own.parent)
     cgroupfs.write(tree.own / "cgroup.procs", "77")
@@ -73,7 +73,7 @@ def test_detect_in_the_leaf_of_a_delegated_unit(fake, delegate):
 
 
 def test_detect_again_from_the_leaf_at_the_root_of_a_container(fake):
-    """A second daemon in a container finds itself where the first one has moved it to."""
+    """A second daemon in a container starts in the leaf that the first one has made."""
     tree = fake("/")
     (tree.root / "cgroup.type").write_text("domain")
     cgroupfs.write(tree.root / "cgroup.procs", "77")
@@ -85,7 +85,7 @@ def test_detect_again_from_the_leaf_at_the_root_of_a_container(fake):
 
 
 def test_detect_in_a_unit_that_is_not_delegated(fake):
-    """What belongs to systemd is left as it is, and it is said how to change that."""
+    """A group that is not delegated is left alone, and the message says how to delegate it."""
     tree = fake("/system.slice/ash.service")
     cgroupfs.write(tree.own / "cgroup.procs", "77")
     support = detect(tree.proc)
@@ -96,7 +96,7 @@ def test_detect_in_a_unit_that_is_not_delegated(fake):
 
 
 def test_detect_without_the_cpu_controller(fake):
-    """What is there is used, and what is missing is named."""
+    """The controllers that exist are used, and the missing ones are named."""
     tree = fake("/", controllers="memory pids")
     support = detect(tree.proc)
     assert ("cgroup v2", ("CPU is not limited",)) == (support.name, support.missing)
@@ -104,7 +104,7 @@ def test_detect_without_the_cpu_controller(fake):
 
 
 def test_detect_without_controllers_can_still_kill(fake):
-    """A tree without controllers limits nothing, but all that is in a group can be ended."""
+    """Without controllers there are no limits, but a group can still be killed."""
     tree = fake("/", controllers="")
     support = detect(tree.proc)
     assert ("rlimits", {"kill": tree.root}) == (support.name, support.parents)
@@ -112,7 +112,7 @@ def test_detect_without_controllers_can_still_kill(fake):
 
 
 def test_detect_where_nothing_may_be_made(fake, monkeypatch):
-    """A read-only tree, as in most containers, gives its reason."""
+    """On a read-only tree, as in most containers, the message says so."""
     tree = fake("/")
 
     def refuse(*_):
@@ -125,7 +125,7 @@ def test_detect_where_nothing_may_be_made(fake, monkeypatch):
 
 
 def test_detect_where_nobody_can_enter(fake, monkeypatch):
-    """Groups that a process can't get into are none."""
+    """Groups that a process can't enter are not used."""
     tree = fake("/")
     make = cgroupfs.make
 
@@ -141,7 +141,7 @@ def test_detect_where_nobody_can_enter(fake, monkeypatch):
 
 
 def test_detect_without_cgroups(tmp_path):
-    """A machine without cgroups has rlimits, and it is said what they are worth."""
+    """A machine without cgroups has rlimits, and the message says what they do not limit."""
     (tmp_path / "cgroup").write_text("")
     (tmp_path / "mountinfo").write_text("")
     support = detect(tmp_path)
@@ -156,7 +156,7 @@ def test_detect_without_cgroups(tmp_path):
 
 
 def test_detect_in_version_1_without_a_controller(tmp_path, monkeypatch):
-    """A controller that can't be had is named with the reason, the others are used."""
+    """A controller that can't be used is named with the reason; the others are used."""
     memory, pids = tmp_path / "memory", tmp_path / "pids"
     memory.mkdir()
     (tmp_path / "cgroup").write_text("4:memory:/\n3:pids:/\n")
@@ -206,7 +206,7 @@ def test_detect_asks_systemd_for_a_group(fake, delegate, monkeypatch, tmp_path):
     ],
 )
 def test_detect_without_a_group_from_systemd(fake, monkeypatch, tmp_path, path, answer):
-    """If systemd says no, or it is a service that must stay in its unit, there are rlimits."""
+    """Rlimits are left if systemd refuses, or if the daemon is a service and stays in its unit."""
     tree = fake(path)
 
     def call(*_):

@@ -1,6 +1,6 @@
 import pytest
 
-from ash.limits import Limits
+from ash.limits import Limits, cgroupfs
 from ash.limits.cgroup_versions import V1, V2, OomCounts
 
 LIMITS = Limits(memory_mb=100, cpu_percent=150, disk_mb=1, max_processes=40)
@@ -60,3 +60,27 @@ def test_v1_oom_is_read_from_oom_control_and_the_highest_use(tmp_path, most, ful
     (tmp_path / "memory.limit_in_bytes").write_text("104857600\n")
     (tmp_path / "memory.max_usage_in_bytes").write_text(f"{most}\n")
     assert OomCounts(kills=2, full=full) == V1().oom(tmp_path)
+
+
+def test_cpu_used_of_v2(tmp_path):
+    """Version 2 counts in µs, with controllers or without."""
+    (tmp_path / "cpu.stat").write_text("usage_usec 1234\nuser_usec 1000\nsystem_usec 234\n")
+    assert 1_234_000 == cgroupfs.cpu_used({"kill": tmp_path, "cpu": tmp_path / "other"})
+
+
+def test_cpu_used_of_v1(tmp_path):
+    """Version 1 counts in ns, in the folder of `cpu` if that is mounted as systemd does it."""
+    (tmp_path / "cpuacct.usage").write_text("1234\n")
+    assert 1234 == cgroupfs.cpu_used({"cpu": tmp_path})
+
+
+@pytest.mark.parametrize("folders", [[], ["kill"], ["cpu"], ["memory"]])
+def test_cpu_used_is_unknown(tmp_path, folders):
+    """A group that can't be read is not taken for one that used nothing."""
+    assert None is cgroupfs.cpu_used(dict.fromkeys(folders, tmp_path))
+
+
+def test_cpu_used_of_a_strange_file(tmp_path):
+    """What does not say it is not taken for zero."""
+    (tmp_path / "cpu.stat").write_text("nr_periods 0\nusage_usec many\n")
+    assert None is cgroupfs.cpu_used({"kill": tmp_path})

@@ -29,7 +29,7 @@ def test_own_cgroups_on_a_hybrid_machine():
 
 
 def test_own_cgroups_without_a_mount():
-    """A hierarchy that is not mounted is not there."""
+    """A hierarchy that is not mounted is not found."""
     assert "pids" not in own_cgroups(HYBRID_GROUPS, HYBRID_MOUNTS).v1
 
 

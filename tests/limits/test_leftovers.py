@@ -11,7 +11,7 @@ import trio
 from ash.limits import delegation, open_resource_groups
 from ash.limits.cgroup_versions import V2
 from ash.limits.detect import CgroupSupport
-from ash.limits.resource_groups import RECORD, OwnedCgroups, sweep_leftovers
+from ash.limits.owned_cgroups import RECORD, OwnedCgroups, sweep_leftovers
 from tests.support.processes import alive
 
 DAEMON = [sys.executable, Path(__file__).with_name("killed_daemon.py")]
@@ -19,7 +19,7 @@ DAEMON = [sys.executable, Path(__file__).with_name("killed_daemon.py")]
 
 @pytest.fixture
 async def daemon():
-    """`async with daemon(data_dir) as (process, pid)`: a daemon that has a process in a cage."""
+    """`async with daemon(data_dir) as (process, pid)`: a daemon that has a process in a group."""
 
     @asynccontextmanager
     async def run(data_dir):
@@ -37,7 +37,7 @@ async def daemon():
 
 @pytest.fixture
 async def left(daemon, tmp_path):
-    """The id of a process that the killed daemon of `tmp_path / "left"` has left in its cage."""
+    """The id of a process that the killed daemon of `tmp_path / "left"` has left in its group."""
     async with daemon(tmp_path / "left") as (process, pid):
         process.kill()
         await process.wait()
@@ -49,7 +49,7 @@ def groups(data_dir):
     return [Path(line) for line in (data_dir / RECORD).read_text().splitlines()]
 
 
-async def test_open_cages_ends_what_a_killed_daemon_left(left, support, tmp_path):
+async def test_open_groups_ends_what_a_killed_daemon_left(left, support, tmp_path):
     """After a crash, the next start kills what ran and removes its groups."""
     data_dir = tmp_path / "left"
     before = groups(data_dir)
@@ -59,14 +59,14 @@ async def test_open_cages_ends_what_a_killed_daemon_left(left, support, tmp_path
         assert [] == [folder for folder in before if folder.exists()]
 
 
-async def test_open_cages_ends_what_another_data_directory_left(left, support, tmp_path):
-    """A dead daemon whose data directory is gone for good leaves nothing either."""
+async def test_open_groups_ends_what_another_data_directory_left(left, support, tmp_path):
+    """The groups of a dead daemon whose data directory is gone are removed, too."""
     async with open_resource_groups(tmp_path, support):
         assert not alive(left)
 
 
-async def test_open_cages_spares_a_daemon_that_lives(daemon, support, tmp_path):
-    """A daemon on another data directory keeps what it has."""
+async def test_open_groups_spares_a_daemon_that_lives(daemon, support, tmp_path):
+    """A daemon that lives, on another data directory, keeps its groups."""
     async with daemon(tmp_path / "other") as (_, pid):
         async with open_resource_groups(tmp_path, support):
             assert alive(pid)
@@ -75,7 +75,7 @@ async def test_open_cages_spares_a_daemon_that_lives(daemon, support, tmp_path):
     assert not alive(pid)
 
 
-async def test_open_cages_that_ends_leaves_nothing(support, tmp_path):
+async def test_open_groups_that_ends_leaves_nothing(support, tmp_path):
     """The daemon's own groups go with it, and all that is still in them."""
     async with open_resource_groups(tmp_path, support):
         pass
@@ -83,7 +83,7 @@ async def test_open_cages_that_ends_leaves_nothing(support, tmp_path):
 
 
 def test_sweep_looks_where_the_last_daemon_was(fake, tmp_path):
-    """A daemon that is started elsewhere has other groups: those it had are on record."""
+    """A daemon that was started elsewhere finds its old groups by the record."""
     tree = fake("/session-1.scope")
     elsewhere = tree.root / "session-0.scope"
     tree.make(elsewhere)
@@ -95,7 +95,7 @@ def test_sweep_looks_where_the_last_daemon_was(fake, tmp_path):
 
 
 def test_sweep_removes_nothing_but_what_is_named_as_ours(fake, tmp_path):
-    """A record that has been tampered with can't be used to end what is not ours."""
+    """A manipulated record can't make the daemon kill processes of other groups."""
     tree = fake("/")
     tree.make(tree.root / "system.slice")
     (tmp_path / RECORD).write_text(f"{tree.root / 'system.slice'}\n")
@@ -103,8 +103,8 @@ def test_sweep_removes_nothing_but_what_is_named_as_ours(fake, tmp_path):
     assert (tree.root / "system.slice").is_dir()
 
 
-def test_sweep_removes_cages_within(fake, tmp_path):
-    """All cages of the dead daemon go with its group."""
+def test_sweep_removes_groups_within(fake, tmp_path):
+    """All groups of the dead daemon go with its own."""
     tree = fake("/")
     tree.make(tree.root / "ash-0")
     tree.make(tree.root / "ash-0" / "1")
@@ -112,8 +112,8 @@ def test_sweep_removes_cages_within(fake, tmp_path):
     assert not (tree.root / "ash-0").exists()
 
 
-def test_estate_hands_controllers_on_to_its_cages(fake, tmp_path):
-    """Version 2 gives a cage only what the group above it has handed on."""
+def test_owned_cgroups_enable_controllers_for_groups(fake, tmp_path):
+    """Version 2 gives a group only the controllers that the one above it has enabled."""
     tree = fake("/")
     owned = OwnedCgroups(on(tree), tmp_path)
     assert "cpu memory pids" == (owned.folders["memory"] / "cgroup.subtree_control").read_text()
@@ -121,7 +121,9 @@ def test_estate_hands_controllers_on_to_its_cages(fake, tmp_path):
 
 
 @pytest.mark.parametrize(("module", "step"), [(os, "open"), (fcntl, "flock")])
-def test_estate_is_made_again_if_it_was_swept_at_once(fake, tmp_path, monkeypatch, module, step):
+def test_owned_cgroups_are_made_again_if_they_were_swept_at_once(
+    fake, tmp_path, monkeypatch, module, step
+):
     """Another daemon's sweep may come between the making of a group and its lock."""
     tree = fake("/")
     support = on(tree)
@@ -141,8 +143,8 @@ def test_estate_is_made_again_if_it_was_swept_at_once(fake, tmp_path, monkeypatc
     assert owned.leave()
 
 
-def test_estates_of_two_data_directories_have_two_names(fake, tmp_path):
-    """Who looks at the groups can tell whose they are."""
+def test_owned_cgroups_of_two_data_directories_have_two_names(fake, tmp_path):
+    """The names of groups differ for each data directory."""
     tree = fake("/")
     names = []
     for folder in (tmp_path / "a", tmp_path / "b", tmp_path / "a"):
@@ -153,8 +155,8 @@ def test_estates_of_two_data_directories_have_two_names(fake, tmp_path):
     assert names[0] == names[2] != names[1]
 
 
-def test_estate_that_fails_leaves_nothing(fake, tmp_path):
-    """Without its record there is no estate: nobody would find it again."""
+def test_owned_cgroups_that_fail_leave_nothing(fake, tmp_path):
+    """Without the record nothing is left open: nobody would find the groups again."""
     tree = fake("/")
     (tmp_path / RECORD).mkdir()
     with pytest.raises(IsADirectoryError):
@@ -163,7 +165,7 @@ def test_estate_that_fails_leaves_nothing(fake, tmp_path):
 
 
 def on(tree):
-    """The ground as it is where the daemon is in the tree."""
+    """The support as it is where the daemon is in the tree."""
     controllers = delegation.divide(tree.own)
     parts = ("memory", "pids", "cpu", "kill")
     return CgroupSupport("cgroup v2", V2(), dict.fromkeys(parts, tree.own), controllers)

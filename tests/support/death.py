@@ -74,7 +74,7 @@ class Left(Struct):
         return any(getattr(self, name) for name in self.__struct_fields__)
 
 
-class Ground:
+class Surroundings:
     """What was there before; `data_dir` is the daemon's."""
 
     def __init__(self, data_dir: Path) -> None:

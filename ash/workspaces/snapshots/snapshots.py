@@ -163,10 +163,12 @@ class Snapshots:
         try:
             manifest = _manifest(await self._store.get(key))
         except msgspec.DecodeError as error:
-            log.warning("snapshot.damaged", key=key, why=str(error))
+            log.warning("snapshot.damaged", **_names(subject), key=key, why=str(error))
             return None
         if manifest.subject != subject or not manifest.archive.startswith(f"{subject.prefix}/"):
-            log.warning("snapshot.damaged", key=key, why="it is of something else")
+            log.warning(
+                "snapshot.damaged", **_names(subject), key=key, why="it is of something else"
+            )
             return None
         return manifest
 
@@ -185,7 +187,9 @@ class Snapshots:
                 job = Unpack(archive=str(archive), target=str(fresh), tops=list(tops), limit=limit)
                 why = _trouble(await run_in_worker(job))
             if why:
-                log.warning("snapshot.damaged", **_names(manifest.subject), why=why)
+                log.warning(
+                    "snapshot.damaged", **_names(manifest.subject), key=manifest.archive, why=why
+                )
                 return False
             whole = fresh if len(tops) > 1 else fresh / tops[0]
             await trio.to_thread.run_sync(_move, whole, target)
@@ -203,7 +207,7 @@ class Snapshots:
             named |= {one.key for one in kept}
             await self._remove([one for one in stored if self._is_due(one, named, stored)])
         except StoreFailed as error:
-            log.warning("snapshot.not_cleaned", **_names(subject), why=str(error))
+            log.warning("snapshot.cleanup_failed", **_names(subject), why=str(error))
 
     def _is_due(self, one: Stored, named: set[str], stored: list[Stored]) -> bool:
         """An archive without a manifest may still be on its way."""
@@ -251,7 +255,7 @@ def _done(subject: Subject, answer: JobDone | JobRefused | JobBroken) -> JobDone
         log.warning("snapshot.refused", **_names(subject), why=answer.why)
         return None
     if answer.packed is not None and answer.packed.skipped:
-        log.warning("snapshot.unreadable", **_names(subject), files=answer.packed.skipped)
+        log.warning("snapshot.files_skipped", **_names(subject), files=answer.packed.skipped)
     return answer
 
 

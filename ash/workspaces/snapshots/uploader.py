@@ -35,7 +35,9 @@ class Uploader:
     def add(self, subject: Subject) -> None:
         """It has changed. Never waits."""
         if len(self._due) >= QUEUE and subject not in self._due:
-            log.warning("snapshot.queue_full", of=subject.kind, name=subject.name)
+            log.warning(
+                "snapshot.skipped", of=subject.kind, tenant=subject.tenant, name=subject.name
+            )
             return
         self._due[subject] = None
         self._notify()
@@ -55,13 +57,16 @@ class Uploader:
                 log.warning(
                     "snapshot.failed",
                     of=subject.kind,
+                    tenant=subject.tenant,
                     name=subject.name,
                     why=str(error),
                     tries=self._failures,
                 )
                 self.add(subject)
             except Exception:
-                log.exception("snapshot.broken", of=subject.kind, name=subject.name)
+                log.exception(
+                    "snapshot.crashed", of=subject.kind, tenant=subject.tenant, name=subject.name
+                )
             else:
                 self._failures = 0
             finally:
@@ -80,7 +85,7 @@ class Uploader:
         if source is None:
             await self._snapshots.drop(subject)
         elif await self._snapshots.save(subject, source):
-            log.info("snapshot.uploaded", of=subject.kind, name=subject.name)
+            log.info("snapshot.uploaded", of=subject.kind, tenant=subject.tenant, name=subject.name)
 
     def _notify(self) -> None:
         self._changed.set()

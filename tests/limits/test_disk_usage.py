@@ -1,10 +1,11 @@
+import mmap
 import os
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from ash.limits.disk import MAX_DEPTH, TooDeep, entry_sizes, unlinked_sizes
+from ash.limits.disk_usage import MAX_DEPTH, TooDeep, entry_sizes, unlinked_sizes
 
 KB = 1024
 
@@ -15,7 +16,7 @@ def used(*folders):
 
 @pytest.fixture
 def folder(tmp_path):
-    """An empty one; what a single empty file adds to it is in it already."""
+    """An empty folder."""
     made = tmp_path / "folder"
     made.mkdir()
     return made
@@ -27,12 +28,12 @@ def write(file, size):
 
 
 def test_entry_sizes_of_an_empty_folder(folder):
-    """Nothing is nothing."""
+    """An empty folder has no entries to count."""
     assert 0 == used(folder)
 
 
 def test_entry_sizes_count_what_the_disk_gives(folder):
-    """A file takes whole blocks, whatever its length; so does one in a folder, and the folder."""
+    """Files and folders at any level count with the blocks that the disk gave them."""
     write(folder / "one", 1)
     (folder / "below").mkdir()
     write(folder / "below" / "more", 5 * KB)
@@ -41,7 +42,7 @@ def test_entry_sizes_count_what_the_disk_gives(folder):
 
 
 def test_entry_sizes_count_no_holes(folder):
-    """A file that is mostly hole takes what was written to it."""
+    """A sparse file counts with the blocks that were written."""
     with (folder / "sparse").open("wb") as out:
         out.truncate(1024 * 1024 * 1024)
         out.write(b"x")
@@ -49,14 +50,14 @@ def test_entry_sizes_count_no_holes(folder):
 
 
 def test_entry_sizes_bound_empty_files(folder):
-    """An empty file takes an inode, and there are only so many of them."""
+    """An empty file counts 1 KiB, because a disk has a limited number of inodes."""
     for name in range(10):
         (folder / str(name)).touch()
     assert 10 * KB == used(folder)
 
 
 def test_entry_sizes_count_hard_links_once(folder):
-    """The names of a file share its blocks."""
+    """A file with several names counts once."""
     write(folder / "one", 100 * KB)
     before = used(folder)
     os.link(folder / "one", folder / "same")
@@ -66,7 +67,7 @@ def test_entry_sizes_count_hard_links_once(folder):
 
 
 def test_entry_sizes_count_hard_links_across_folders_once(tmp_path, folder):
-    """Workspace and home are one account."""
+    """A file with a name in workspace and home counts once."""
     write(folder / "one", 100 * KB)
     home = tmp_path / "home"
     home.mkdir()
@@ -75,7 +76,7 @@ def test_entry_sizes_count_hard_links_across_folders_once(tmp_path, folder):
 
 
 def test_entry_sizes_follow_no_links(tmp_path, folder):
-    """A link to a large file, to the root or to itself is a link and nothing more."""
+    """A symlink counts as itself, wherever it leads."""
     write(tmp_path / "outside", 1024 * KB)
     for name, target in (("file", "../outside"), ("root", "/"), ("loop", "."), ("none", "gone")):
         (folder / name).symlink_to(target)
@@ -83,19 +84,19 @@ def test_entry_sizes_follow_no_links(tmp_path, folder):
 
 
 def test_entry_sizes_of_a_folder_that_is_a_link(tmp_path, folder):
-    """Not even the folder itself may be a link to elsewhere."""
+    """The folder itself is not followed either if it is a symlink."""
     write(folder / "one", 100 * KB)
     (tmp_path / "link").symlink_to(folder)
     assert 0 == used(tmp_path / "link")
 
 
 def test_entry_sizes_of_what_is_gone(tmp_path):
-    """A sandbox that has just ended takes nothing."""
+    """A folder that is gone counts nothing."""
     assert 0 == used(tmp_path / "gone")
 
 
 def test_entry_sizes_while_a_folder_is_replaced_by_a_link(tmp_path, folder):
-    """A folder that becomes a link after it was seen leads nowhere."""
+    """A folder that becomes a symlink after it was seen is not followed."""
     write(tmp_path / "outside", 1024 * KB)
     (folder / "below").mkdir()
     with closing(entry_sizes([folder])) as sizes:
@@ -106,7 +107,7 @@ def test_entry_sizes_while_a_folder_is_replaced_by_a_link(tmp_path, folder):
 
 
 def test_entry_sizes_of_too_many_folders_within_each_other(folder):
-    """A nest deeper than anybody needs is not followed to its end: it has none."""
+    """Folders that are nested deeper than MAX_DEPTH raise TooDeep."""
     nest(folder, MAX_DEPTH)
     assert MAX_DEPTH == len(list(entry_sizes([folder])))
     nest(folder, MAX_DEPTH + 1)
@@ -115,7 +116,7 @@ def test_entry_sizes_of_too_many_folders_within_each_other(folder):
 
 
 def test_entry_sizes_hold_no_descriptors_afterwards(folder):
-    """Neither the end, an early close nor a failure leaves one open."""
+    """No descriptor stays open after the end, an early close or a failure."""
     nest(folder, 50)
     before = open_descriptors()
     used(folder)
@@ -136,8 +137,21 @@ def test_unlinked_sizes_count_what_has_no_name(folder):
         assert expected == sum(sizes)
 
 
+@pytest.mark.parametrize("name", ["plain", "odd (deleted)\n"])
+def test_unlinked_sizes_count_what_is_only_mapped(folder, name):
+    """A file that is closed and deleted takes its blocks as long as it is mapped."""
+    device = folder.stat().st_dev
+    size = taken(write(folder / name, 100 * KB))
+    with (folder / name).open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    with mapped:
+        assert 0 == sum(unlinked_sizes([os.getpid()], device))
+        (folder / name).unlink()
+        assert size == sum(unlinked_sizes([os.getpid()], device))
+
+
 def test_unlinked_sizes_leave_out_what_is_counted_elsewhere(folder):
-    """What has a name, is no file, or is on another device is not counted."""
+    """Files that have a name or are on another device, and what is no file, are not counted."""
     with write(folder / "named", 100 * KB).open("rb"):
         assert 0 == sum(unlinked_sizes([os.getpid()], folder.stat().st_dev))
 
@@ -148,7 +162,7 @@ def test_unlinked_sizes_of_who_is_gone(folder):
 
 
 def taken(path):
-    """Some file systems have folders that take no block."""
+    """A folder that takes no block counts 1 KiB, as on some file systems."""
     return max(path.stat().st_blocks * 512, KB)
 
 
@@ -157,7 +171,7 @@ def open_descriptors():
 
 
 def nest(folder, depth):
-    """So many folders within each other."""
+    """Makes folders nested so deep."""
     at = os.open(folder, os.O_RDONLY)
     for _ in range(depth):
         with suppress(FileExistsError):

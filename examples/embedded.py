@@ -2,7 +2,8 @@
 
     python examples/embedded.py "How are you?"
 
-asks the model that ANTHROPIC_API_KEY opens. Without a key it asks the stub model, which echoes.
+It asks the model with the key in ANTHROPIC_API_KEY. Without a key it asks the stub model, which
+repeats the question.
 """
 
 import os
@@ -21,7 +22,7 @@ AGENT = Path(__file__).parent / "hello-agent"
 
 
 async def main(question: str) -> None:
-    # A data directory that stays keeps the sessions: they can be resumed by the next run.
+    # With a data directory that is not temporary, the next run could resume the sessions.
     with TemporaryDirectory(prefix="ash-embedded-") as data_dir:
         async with model() as settings, Ash(data_dir=data_dir, **settings) as ash:
             await ash.deploy_agent("hello", path=str(AGENT))
@@ -38,7 +39,7 @@ async def main(question: str) -> None:
 
 @asynccontextmanager
 async def model() -> AsyncIterator[dict[str, str | None]]:
-    """The settings that lead to a model."""
+    """Gives the settings for the model to ask, and keeps the stub model open if it is that."""
     if key := os.environ.get("ANTHROPIC_API_KEY"):
         base_url = os.environ.get("ANTHROPIC_BASE_URL")
         yield {"anthropic_api_key": key, "anthropic_base_url": base_url}

@@ -17,8 +17,8 @@ from msgspec import Meta, Struct
 from ash.clock import Clock, now_iso
 from ash.data_dir import AGENTS, FOLDERS
 from ash.errors import BadRequest, NotFound
-from ash.limits import AskedLimits
 from ash.model import Agent, StoredAgent
+from ash.shapes import AskedLimits
 from ash.store import Store
 from ash.workspaces.copy import copy_tree, remove_tree
 from ash.workspaces.disk_errors import disk_in_words

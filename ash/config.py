@@ -17,7 +17,7 @@ from msgspec import Meta, Struct, inspect
 
 from ash.addresses import is_loopback
 from ash.errors import ConfigError
-from ash.limits.amounts import CpuPercent, DiskMb, MaxProcesses, MemoryMb
+from ash.shapes import CpuPercent, DiskMb, MaxProcesses, MemoryMb
 
 IsolationLevel = Literal["strict", "best-effort", "none"]
 

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType, field
 
+from ash.session_options import SessionOptions
+
 SessionStatus = Literal["starting", "active", "paused", "stopped", "ended", "error"]
 Role = Literal["user", "assistant"]
 LogLevel = Literal["stdout", "stderr", "system"]
@@ -76,15 +78,13 @@ class Session(Struct, kw_only=True, rename="camel"):
     config: dict[str, Any] | None = None
 
 
-class SessionSettings(Struct, kw_only=True, rename="camel", omit_defaults=True):
-    """What the session was created with and its engine needs again at each start. Private."""
+class SessionSettings(SessionOptions):
+    """The options that a session was created with and the API does not show.
 
-    system_prompt: str | None = None
-    mcp_servers: dict[str, Any] | None = None
-    permission_mode: str | None = None
-    extra_env: dict[str, str] = field(default_factory=dict)
-    credential_id: str | None = None
-    limits: dict[str, int] | None = None
+    Every start of its engine needs them again. A fork also has the conversations that it may
+    continue, as `ash.protocol.Branch`.
+    """
+
     fork: list[dict[str, Any]] | None = None
 
 

@@ -1,35 +1,29 @@
-"""What daemon and bridge say to each other: one JSON object a line over a Unix socket.
+"""The messages between daemon and bridge: one JSON object a line over a Unix socket.
 
-Adding a field or a message is fine, renaming one breaks bridges in older images. Fields that
-a reader does not know are ignored.
+Adding a field or a message is fine. Renaming one breaks the bridges of older images. A reader
+ignores fields that it does not know.
 """
 
 import re
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
+
+from ash.session_options import EngineOptions
 
 # A line may carry a 50 MB request body as JSON string, escapes included.
 MAX_LINE = 128 * 1024 * 1024
 
 
-class EngineOptions(Struct, kw_only=True, rename="camel", omit_defaults=True):
-    """What an engine is started with. None means: as the agent or the engine has it."""
+class _WithOptions(EngineOptions, kw_only=True):
+    """A command that carries options of the session."""
 
-    model: str | None = None
-    system_prompt: str | None = None
-    mcp_servers: dict[str, Any] | None = None
-    permission_mode: str | None = None
-    allowed_tools: list[str] | None = None
-    disallowed_tools: list[str] | None = None
-    betas: list[str] | None = None
-    subagents: dict[str, Any] | None = None
-    initial_agent: str | None = None
-    env: dict[str, str] | None = None
+    # The bridge's name for it is older than the API's.
+    extra_env: dict[str, str] = field(default_factory=dict, name="env")
 
 
-class Open(EngineOptions, tag_field="cmd", tag="open"):
+class Open(_WithOptions, tag_field="cmd", tag="open"):
     """Boots the engine for a new conversation, before the first query. Answer: `opened`."""
 
     session_id: str
@@ -37,10 +31,10 @@ class Open(EngineOptions, tag_field="cmd", tag="open"):
 
 
 class Branch(Struct, kw_only=True, rename="camel", omit_defaults=True):
-    """A conversation to go on from.
+    """A conversation that another one continues.
 
-    `at` is the uuid of the last message to take over and `prompts` how many prompts that is;
-    None takes over all.
+    The new one takes over its messages up to the one with the uuid `at`, which are `prompts`
+    prompts and the answers to them. None takes over all.
     """
 
     session_id: str
@@ -48,10 +42,11 @@ class Branch(Struct, kw_only=True, rename="camel", omit_defaults=True):
     prompts: int | None = None
 
 
-class Resume(EngineOptions, tag_field="cmd", tag="resume"):
-    """Boots the engine on a conversation that exists. Answer: `opened`.
+class Resume(_WithOptions, tag_field="cmd", tag="resume"):
+    """Boots the engine on an existing conversation. Answer: `opened`.
 
-    One that does not yet begins as the first of `fork` that does.
+    If the conversation does not exist yet, it begins as a copy of the first one in `fork` that
+    does.
     """
 
     session_id: str
@@ -59,33 +54,21 @@ class Resume(EngineOptions, tag_field="cmd", tag="resume"):
     fork: list[Branch] | None = None
 
 
-class Query(Struct, kw_only=True, rename="camel", omit_defaults=True, tag_field="cmd", tag="query"):
+class Query(_WithOptions, kw_only=True, tag_field="cmd", tag="query"):
     """One turn. Answers: `message` …, then `done`; an `error` may come before the `done`.
 
-    `prompt` is a JSON string or a list of content blocks. Settings that are None stay as the
-    conversation was opened with. Budgets hold for this turn alone.
+    `prompt` is a JSON string or a list of content blocks. An option that only turns have holds
+    for this turn alone. Any other that is None stays as the conversation was opened with, and
+    those of the session's creation are not read.
     """
 
     prompt: Raw
     session_id: str
     id: str = ""
-    include_partial_messages: bool = False
-    model: str | None = None
-    max_turns: int | None = None
-    max_budget_usd: float | None = None
-    effort: str | None = None
-    thinking: dict[str, Any] | None = None
-    output_format: dict[str, Any] | None = None
-    allowed_tools: list[str] | None = None
-    disallowed_tools: list[str] | None = None
-    betas: list[str] | None = None
-    subagents: dict[str, Any] | None = None
-    initial_agent: str | None = None
-    trace_context: dict[str, str] | None = None
 
 
 class Interrupt(Struct, rename="camel", tag_field="cmd", tag="interrupt"):
-    """Ends the running turn; its `done` follows. Without a running turn nothing happens."""
+    """Ends the running turn, whose `done` follows. Without a running turn nothing happens."""
 
     id: str = ""
 
@@ -108,7 +91,7 @@ BridgeCommand: TypeAlias = Open | Resume | Query | Interrupt | Exec | Shutdown
 
 
 class Ready(Struct, rename="camel", tag_field="ev", tag="ready"):
-    """The bridge takes commands; the engine has not been started."""
+    """The bridge takes commands. It has not started the engine yet."""
 
     pid: int = 0
 
@@ -124,7 +107,7 @@ class EngineMessage(Struct, rename="camel", tag_field="ev", tag="message"):
 
 
 class Failed(Struct, rename="camel", tag_field="ev", tag="error"):
-    """What went wrong with the request `id`; with the turn, if that is what `id` names."""
+    """The command `id` failed, and why. For a query, `done` follows."""
 
     error: str
     id: str = ""
@@ -136,7 +119,7 @@ class TurnDone(Struct, rename="camel", tag_field="ev", tag="done"):
 
 
 class EngineExited(Struct, rename="camel", tag_field="ev", tag="gone"):
-    """The engine has died between two turns; the next one starts it again."""
+    """The engine died between two turns. The next turn starts it again."""
 
     error: str
 
@@ -167,21 +150,22 @@ _event_decoder: msgspec.json.Decoder[BridgeEvent] = msgspec.json.Decoder(BridgeE
 _encoder = msgspec.json.Encoder()
 
 _MESSAGE_HEAD = b'{"ev":"message","data":'
+# Half a character is a surrogate, escaped, without the other one of its pair.
 _LOW = rb"\\u[dD][c-fC-F]\w\w"
 _PAIR = rb"\\u[dD][89abAB]\w\w" + _LOW
-# It begins with what it looks for, or it would take ten times as long.
+# The look-arounds come after the literal text: before it they make the search ten times slower.
 _HALF = re.compile(
     rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!%b)|[c-fC-F][0-9a-fA-F]{2}(?<!%b))" % (_LOW, _PAIR)
 )
 
 
 def decode_command(line: bytes | memoryview) -> BridgeCommand:
-    """Raises msgspec.DecodeError, of which ValidationError tells what does not fit."""
+    """Raises msgspec.DecodeError; as ValidationError it says which field does not fit."""
     return _command_decoder.decode(line)
 
 
 def decode_event(line: bytes | memoryview) -> BridgeEvent:
-    """Raises msgspec.DecodeError, and RecursionError. Raw fields are views of `line`."""
+    """Raises msgspec.DecodeError or RecursionError. Raw fields are views of `line`."""
     try:
         return _event_decoder.decode(line)
     except msgspec.DecodeError:
@@ -193,21 +177,21 @@ def decode_event(line: bytes | memoryview) -> BridgeEvent:
 
 
 def with_whole_characters(data: bytes | memoryview) -> bytes:
-    """The JSON with U+FFFD for each half of a character.
+    """The JSON with U+FFFD in the place of each half of a character.
 
-    JavaScript writes such halves, as escapes, where a program has cut a text in the middle of
-    a character. They are valid JSON, but msgspec takes them for broken.
+    A JavaScript program that cuts a text in the middle of a character writes such halves as
+    escapes. They are valid JSON, but msgspec refuses them.
     """
     text = bytes(data)
     if b"\0" in text:
         return text
-    # A backslash that is itself escaped begins no escape: NUL, which JSON can't hold, stands in.
+    # An escaped backslash begins no escape. Hide it behind NULs, which JSON can't contain.
     hidden = text.replace(rb"\\", b"\0\0")
     return _HALF.sub(rb"\\ufffd", hidden).replace(b"\0\0", rb"\\")
 
 
 def encode(thing: BridgeCommand | BridgeEvent) -> bytes:
-    """The thing as one line, its line feed included."""
+    """One line, with its line feed."""
     line = bytearray()
     _encoder.encode_into(thing, line)
     line += b"\n"
@@ -215,12 +199,12 @@ def encode(thing: BridgeCommand | BridgeEvent) -> bytes:
 
 
 def message_line(raw: bytes | memoryview) -> bytes:
-    """`encode(Message(Raw(raw)))` without taking the raw JSON into an object."""
+    """The same bytes as `encode(EngineMessage(Raw(raw)))`, without making the object."""
     return b"".join((_MESSAGE_HEAD, raw, b"}\n"))
 
 
 class LineTooLong(ValueError):
-    """A line grew past the limit without an end; `lines` are the others that became complete."""
+    """A line is longer than the limit. `lines` are the complete lines of the same chunk."""
 
     def __init__(self, limit: int, lines: list[memoryview]) -> None:
         super().__init__(f"a line is longer than {limit} bytes")
@@ -230,8 +214,8 @@ class LineTooLong(ValueError):
 class Lines:
     """Splits a byte stream into lines, wherever its chunks are cut.
 
-    Sans-IO: feed it what was received, get the lines that became complete, without their
-    line feed, blank ones left out. A line inside one chunk is a view of it, not a copy.
+    Sans-IO: feed it each received chunk and get the lines that it completed, without line feeds
+    and without blank lines. A line that lies within one chunk is a view of it, not a copy.
     """
 
     def __init__(self, limit: int = MAX_LINE) -> None:
@@ -241,7 +225,7 @@ class Lines:
         self._skipping = False
 
     def feed(self, chunk: bytes) -> list[memoryview]:
-        """Raises LineTooLong once for such a line; the next one is read again."""
+        """Raises LineTooLong once for each line that is too long, and reads on after it."""
         lines: list[memoryview] = []
         view = memoryview(chunk)
         start, too_long = 0, False
@@ -254,13 +238,8 @@ class Lines:
             raise LineTooLong(self._limit, lines)
         return lines
 
-    @property
-    def pending(self) -> int:
-        """Bytes of the line that has not ended."""
-        return self._pending
-
     def _outgrows(self, part: memoryview) -> bool:
-        """Keeps the part; whether the line has just become too long. Then it is dropped."""
+        """Keeps the part. True if that makes the line too long: then all of it is dropped."""
         if self._skipping:
             return False
         self._pending += len(part)

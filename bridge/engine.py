@@ -2,11 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Protocol
 
 from msgspec import Raw, structs
 
-from ash.protocol import Branch, EngineOptions, Open, Query, Resume
+from ash.protocol import Branch, Open, Query, Resume
+from ash.session_options import AT_CREATE, OPTIONS, EngineOptions
 
 Emit = Callable[[bytes | memoryview], Awaitable[None]]
 WriteLog = Callable[[str], None]
@@ -25,18 +26,13 @@ class EngineGone(EngineDied):
 
 
 class Launch(EngineOptions, kw_only=True):
-    """Everything an engine is started with: when any of it changes, it is started anew.
+    """Everything that an engine is started with. When any of it changes, it is started anew.
 
-    The budgets are here because the CLI takes them as flags.
+    The options of a turn are here because the CLI takes them as flags.
     """
 
     session_id: str
     fork: list[Branch] | None = None
-    max_turns: int | None = None
-    max_budget_usd: float | None = None
-    effort: str | None = None
-    thinking: dict[str, Any] | None = None
-    output_format: dict[str, Any] | None = None
 
 
 def opened_with(command: Open | Resume) -> Launch:
@@ -47,14 +43,17 @@ def opened_with(command: Open | Resume) -> Launch:
 
 
 def wanted_by(query: Query, standing: Launch) -> Launch:
-    """The launch that this turn needs: the standing one with what the query says.
+    """The launch that this turn needs: the standing one, changed by the query's options.
 
-    The model is left out, an engine can change it while it runs.
+    Options that an engine can change while it runs are left out: they need no new launch.
     """
-    per_turn = ("max_turns", "max_budget_usd", "effort", "thinking", "output_format")
-    lasting = ("allowed_tools", "disallowed_tools", "betas", "subagents", "initial_agent")
-    said = {name: value for name in lasting if (value := getattr(query, name)) is not None}
-    return structs.replace(standing, **{name: getattr(query, name) for name in per_turn}, **said)
+    changes = {
+        name: value
+        for name, option in OPTIONS.items()
+        if option.fixed_at_spawn and option.at != AT_CREATE
+        if (value := getattr(query, name)) is not None or not option.kept
+    }
+    return structs.replace(standing, **changes)
 
 
 class Conversation(Protocol):

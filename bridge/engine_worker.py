@@ -151,7 +151,7 @@ class EngineWorker:
             self._resume = isinstance(job.command, Resume) or known == job.launch.session_id
             self._standing = job.launch
             # The bridge is one session's alone: its commands and tools get this as the CLI does.
-            os.environ.update(job.launch.env or {})
+            os.environ.update(job.launch.extra_env)
         return job
 
     async def _converse(self, job: WorkerJob) -> WorkerJob:

@@ -74,7 +74,7 @@ def test_lines_are_the_same_wherever_the_bytes_are_split(data, cuts):
     lines = Lines()
     *complete, rest = data.split(b"\n")
     assert [line for line in complete if line] == feed_all(lines, split(data, cuts))
-    assert len(rest) == lines.pending
+    assert [line for line in [rest] if line] == feed_all(lines, [b"\n"])
 
 
 @given(st.lists(JSON), st.lists(st.integers(0, 500)))
@@ -110,11 +110,11 @@ def test_line_of_the_limit_is_let_through():
 
 @pytest.mark.parametrize("chunks", [[b"123456"], [b"123", b"456"], [b"123456\n"]])
 def test_line_over_the_limit_is_refused(chunks):
-    """A line is refused as soon as it is too long, whether or not it has ended."""
+    """A line is refused as soon as it is too long, ended or not, and nothing of it is kept."""
     lines = Lines(limit=5)
     with pytest.raises(LineTooLong, match="longer than 5 bytes"):
         feed_all(lines, chunks)
-    assert 0 == lines.pending
+    assert [b"ok"] == feed_all(lines, [b"\nok\n"])
 
 
 @pytest.mark.parametrize("cut", range(15))
@@ -159,11 +159,22 @@ def test_names_on_the_wire_are_those_of_the_contract():
 def test_what_is_not_said_is_not_written():
     """None means as the agent has it, and isn't on the wire."""
     assert b'{"cmd":"open","sessionId":"s"}\n' == protocol.encode(Open(session_id="s"))
+    query = Query(prompt=Raw(b'"hi"'), session_id="s", include_partial_messages=False)
+    assert b'{"cmd":"query","prompt":"hi","sessionId":"s"}\n' == protocol.encode(query)
+
+
+@pytest.mark.parametrize("command", [Open, Resume])
+def test_environment_has_the_name_that_bridges_know(command):
+    """On the wire it is `env`: bridges in older images would not find it under another name."""
+    line = protocol.encode(command(session_id="s", extra_env={"A": "b"}))
+    assert {"A": "b"} == json.loads(line)["env"]
 
 
 def test_unknown_fields_are_ignored():
-    """A newer peer may say more than this one understands."""
+    """A newer peer, and an older one, may say more than this one understands."""
     assert Interrupt() == protocol.decode_command(b'{"cmd":"interrupt","soon":true}')
+    traced = b'{"cmd":"query","prompt":"hi","sessionId":"s","traceContext":{"traceparent":"00-1"}}'
+    assert Query(prompt=Raw(b'"hi"'), session_id="s") == protocol.decode_command(traced)
     assert TurnDone("s") == protocol.decode_event(b'{"ev":"done","sessionId":"s","cost":{"usd":1}}')
 
 

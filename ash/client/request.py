@@ -16,6 +16,7 @@ from msgspec import Struct, field
 
 from ash.client.address import ServerAddress
 from ash.client.errors import AshApiError, refusal
+from ash.session_options import API_NAMES
 
 T = TypeVar("T")
 
@@ -63,6 +64,12 @@ class Request(Struct, Generic[T], frozen=True, kw_only=True):
 def given(**fields: Any) -> dict[str, Any]:
     """The fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def session_options(parameters: Mapping[str, Any], left_out: Any = None) -> dict[str, Any]:
+    """The options of a session among a call's parameters, by the API's names."""
+    said = {name: value for name, value in parameters.items() if value is not left_out}
+    return {API_NAMES[name]: value for name, value in said.items() if name in API_NAMES}
 
 
 def file_list(contents: Mapping[str, str]) -> list[dict[str, str]]:

@@ -33,10 +33,10 @@ from ash.requests.sessions import (
     RunCommand,
     UploadFiles,
     fork_when_busy,
-    new_config,
     new_session,
     shell_command,
 )
+from ash.session_options import given
 from ash.sessions.files import SessionFiles, Upload, Written
 from ash.sessions.service import Sessions
 
@@ -132,7 +132,7 @@ def _absolute(path: str) -> str:
 
 async def _configure(sessions: Sessions, session_id: str, request: Request[Any]) -> Session:
     wanted = decode(_body(request), _configure_body)
-    return await sessions.configure(TENANT, session_id, wanted.model, new_config(wanted))
+    return await sessions.configure(TENANT, session_id, given(wanted, "configure"))
 
 
 async def _fork(sessions: Sessions, session_id: str, request: Request[Any]) -> Session:

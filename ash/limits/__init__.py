@@ -4,13 +4,12 @@ A daemon calls `open_resource_groups` once. `ResourceGroups.open` gives a sandbo
 `DiskSweep` holds it to its disk limit. docs/decisions/0008-limits.md gives the reasons.
 """
 
-from ash.limits.amounts import AskedLimits, Limits, cap
+from ash.limits.amounts import Limits, cap
 from ash.limits.disk_sweep import DiskSweep
 from ash.limits.resource_group import ResourceGroup
 from ash.limits.resource_groups import ResourceGroups, open_resource_groups
 
 __all__ = [
-    "AskedLimits",
     "DiskSweep",
     "Limits",
     "ResourceGroup",

@@ -1,17 +1,11 @@
 """How much of the machine a sandbox may take, in the API's units."""
 
-from typing import Annotated
-
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
+
+from ash.shapes import AskedLimits, CpuPercent, DiskMb, MaxProcesses, MemoryMb
 
 MB = 1024 * 1024
-
-# Below these nothing starts. The upper ends only keep a number from overflowing in the kernel.
-MemoryMb = Annotated[int, Meta(ge=64, le=2**24)]
-CpuPercent = Annotated[int, Meta(ge=1, le=100_000)]
-DiskMb = Annotated[int, Meta(ge=1, le=2**30)]
-MaxProcesses = Annotated[int, Meta(ge=8, le=2**20)]
 
 
 class Limits(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -26,25 +20,6 @@ class Limits(Struct, frozen=True, kw_only=True, rename="camel"):
     cpu_percent: CpuPercent = 100
     disk_mb: DiskMb = 1024
     max_processes: MaxProcesses = 256
-
-
-class AskedLimits(
-    Struct,
-    frozen=True,
-    kw_only=True,
-    rename="camel",
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-):
-    """What an agent or a session asks for: `{memoryMb?, cpuPercent?, diskMb?, maxProcesses?}`.
-
-    A name that is none of these is an error: a limit must not be dropped in silence.
-    """
-
-    memory_mb: MemoryMb | None = None
-    cpu_percent: CpuPercent | None = None
-    disk_mb: DiskMb | None = None
-    max_processes: MaxProcesses | None = None
 
 
 def cap(*asked: AskedLimits | None, most: Limits) -> Limits:

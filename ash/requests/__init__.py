@@ -1,4 +1,4 @@
-"""What callers may ask for, whichever face they come to: shapes, bounds, and words of refusal.
+"""What callers may ask for, over HTTP and embedded alike: bodies, bounds, error texts.
 
-Names are those of the API. What is not named here is ignored.
+Names are those of the API. Fields that are not named here are ignored.
 """

@@ -9,7 +9,8 @@ from ash.agents import PROMPT_FILE, AgentConfig, Agents, Deployment
 from ash.egress import parse as parse_network
 from ash.errors import BadRequest
 from ash.model import Agent
-from ash.requests.parsing import Body, Env, explain
+from ash.requests.parsing import explain
+from ash.shapes import Body, Env
 
 AGENT_NAME = r"^[a-zA-Z0-9_-]+\Z"
 
@@ -37,7 +38,10 @@ class DeployAgent(Body):
 async def deploy(
     agents: Agents, tenant: str, wanted: DeployAgent, contents: Mapping[str, bytes] | None = None
 ) -> Agent:
-    """`contents` are those of the files, for who has them as bytes. Raises BadRequest."""
+    """Deploys an agent. Raises BadRequest.
+
+    A caller that has the files as bytes gives them as `contents`: those in `wanted` are base64.
+    """
     settings = Deployment(env=wanted.env, config=wanted.config)
     check_config(wanted.config)
     given = [wanted.path, wanted.files, wanted.system_prompt]
@@ -53,7 +57,7 @@ async def deploy(
 
 
 def check_config(config: dict[str, Any] | None) -> None:
-    """Raises BadRequest for what the daemon itself would make of an agent's config."""
+    """Raises BadRequest if the daemon can't read its own settings in an agent's config."""
     try:
         parse_network(msgspec.convert(config or {}, AgentConfig).network)
     except msgspec.ValidationError as error:

@@ -1,11 +1,10 @@
-"""How a request's body is read."""
+"""Reads the bodies and queries of requests."""
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, TypeVar, get_args, overload
+from typing import Any, TypeVar, get_args, overload
 
 import msgspec
-from msgspec import Meta, Struct
 
 from ash.errors import BadRequest
 from ash.model import EventType, SessionStatus
@@ -13,25 +12,12 @@ from ash.protocol import with_whole_characters
 
 T = TypeVar("T")
 
-# \Z, as $ lets a line feed follow.
-VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*\Z"
-# A NUL would end the variable, and begin what the program that takes it reads next.
-VALUE = r"^[^\0]*\Z"
-
-Env = dict[Annotated[str, Meta(pattern=VARIABLE)], Annotated[str, Meta(pattern=VALUE)]]
-
-
-class Body(Struct, rename="camel", kw_only=True):
-    pass
-
-
-def one_of(*words: str) -> Meta:
-    """As a Literal, but its error tells the words."""
-    return Meta(pattern=rf"^({'|'.join(words)})\Z")
+# The largest whole number up to which JavaScript has them all.
+MAX_NUMBER = 2**53 - 1
 
 
 def decode(body: bytes | bytearray, shape: msgspec.json.Decoder[T]) -> T:
-    """The body as that shape; none at all is `{}`. Raises BadRequest, naming the field."""
+    """The body as that shape. An empty body means `{}`. Raises BadRequest, naming the field."""
     try:
         return shape.decode(body or b"{}")
     except msgspec.ValidationError as error:
@@ -46,7 +32,7 @@ def decode(body: bytes | bytearray, shape: msgspec.json.Decoder[T]) -> T:
 
 
 def encode(fields: Mapping[str, Any]) -> bytes:
-    """The body that says the same as these Python values. Raises BadRequest."""
+    """The body of a request with these fields. Raises BadRequest."""
     try:
         return msgspec.json.encode(fields)
     except UnicodeEncodeError:
@@ -58,7 +44,7 @@ def encode(fields: Mapping[str, Any]) -> bytes:
 
 
 def explain(error: msgspec.ValidationError, prefix: str = "") -> str:
-    """Puts the field's name before the rule that it broke."""
+    """The name of the field, then the rule that it broke."""
     rule, _, place = str(error).replace(r"\\Z", "$").partition(" - at `")
     path = (prefix + place.removeprefix("key` in `").removeprefix("$").rstrip("`")).lstrip(".")
     if missing := re.search(r"missing required field `(\w+)`", rule):
@@ -70,12 +56,9 @@ def explain(error: msgspec.ValidationError, prefix: str = "") -> str:
 
 Get = Callable[[str], Any]
 
-# What a number in JavaScript holds.
-MAX_NUMBER = 2**53 - 1
-
 
 def session_page(get: Get) -> dict[str, Any]:
-    """The arguments of `Sessions.find`. Raises BadRequest, as all below."""
+    """The arguments of `Sessions.find`. Like all functions below it raises BadRequest."""
     return {
         "agent": get("agent"),
         "status": choice(get, "status", get_args(SessionStatus)),
@@ -115,7 +98,7 @@ def whole_number(
 def whole_number(
     get: Get, name: str, default: int | None, *, least: int = 0, most: int = MAX_NUMBER
 ) -> int | None:
-    """A number or its digits. Raises BadRequest, naming it and its range."""
+    """The parameter, which is a number or its digits. Raises BadRequest, naming its range."""
     given = get(name)
     if given is None:
         return default
@@ -129,7 +112,7 @@ def whole_number(
 
 
 def choice(get: Get, name: str, choices: tuple[T, ...]) -> T | None:
-    """One of the words. Raises BadRequest, naming them."""
+    """The parameter, which is one of `choices`. Raises BadRequest, naming these."""
     given = get(name)
     if given is None:
         return None

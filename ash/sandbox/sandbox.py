@@ -247,15 +247,15 @@ class Sandbox:
 
     def _open_egress(self, settings: EngineLaunch) -> None:
         """What the proxy does for this session: which hosts, with which key."""
-        key = own_key({**self.spec.env, **(settings.env or {})})
+        key = own_key({**self.spec.env, **settings.extra_env})
         upstream = self._dependencies.runtime.upstream
         self._egress.policy = with_servers(self._policy, settings.mcp_servers)
         self._egress.headers = with_key(upstream.headers, key) if key else upstream.headers
 
     def _with_own_id(self, settings: EngineLaunch) -> EngineLaunch:
         """With the id that its session will have, so that a warm engine knows it already."""
-        env = own_part(settings.env) if settings.env else None
-        return structs.replace(settings, session_id=self.id, env=env or None)
+        own = own_part(settings.extra_env)
+        return structs.replace(settings, session_id=self.id, extra_env=own)
 
     async def _run_engine(
         self, process: SandboxProcess, paths: HostPaths, settings: EngineLaunch

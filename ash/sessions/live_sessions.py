@@ -130,7 +130,7 @@ class Resumer:
         dependencies, session = self._dependencies, stored.session
         agent = await dependencies.agent_of(session)
         spec = session_spec.sandbox_spec(
-            dependencies.rules, agent, session_spec.asked_limits(stored), restore=True
+            dependencies.rules, agent, stored.settings.limits, restore=True
         )
         sandbox = await dependencies.pool.claim_again(session.id, spec)
         mine = await self._take_ownership(session, sandbox)

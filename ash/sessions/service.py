@@ -1,11 +1,10 @@
 """What can be done with sessions. Routes, the command line and scripts all come through here."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 import trio
-from msgspec import UNSET, UnsetType
 
 from ash import events
 from ash.agents import agent_config
@@ -58,7 +57,7 @@ class Sessions:
         self.keep_warm(agent)
         dependencies = self._dependencies
         sandbox = await dependencies.pool.claim(
-            session_spec.sandbox_spec(dependencies.rules, agent, wanted.limits)
+            session_spec.sandbox_spec(dependencies.rules, agent, wanted.options.limits)
         )
         stored = session_spec.new_session(
             sandbox.id,
@@ -222,23 +221,16 @@ class Sessions:
         async with live.entry(when_busy):
             return await fork(self._dependencies, parent, live, after)
 
-    async def configure(
-        self, tenant: str, session_id: str, model: str | UnsetType | None, config: dict[str, Any]
-    ) -> Session:
-        """Changes what is given; it holds from the next message on. Null takes a setting back.
+    async def configure(self, tenant: str, session_id: str, changes: Mapping[str, Any]) -> Session:
+        """Changes these options from the next message on. None takes an option back.
 
         Raises Gone if the session has ended.
         """
         stored = await self._dependencies.known(tenant, session_id)
         if stored.session.status == "ended":
             raise refusal("configure", "ended")
-        merged = {**(stored.session.config or {}), **config}
-        kept = {name: value for name, value in merged.items() if value is not None}
-        await self._store.configure_session(
-            session_id,
-            model=stored.session.model if model is UNSET else model,
-            config=kept or None,
-        )
+        model, config = session_spec.configured(stored.session, changes)
+        await self._store.configure_session(session_id, model=model, config=config)
         if live := self._live_sessions.get(session_id):
             await live.configured()
         return await self.get(tenant, session_id)

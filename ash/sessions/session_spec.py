@@ -1,6 +1,6 @@
-"""What a session is made from: its sandbox, its engine's settings, its row."""
+"""Derives what a session is made of: its row, its sandbox, the options of its engine."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,27 +12,28 @@ from ash.agents import agent_config
 from ash.egress import Policy
 from ash.egress import cap as cap_network
 from ash.egress import parse as parse_network
-from ash.limits import AskedLimits, Limits, cap
+from ash.limits import Limits, cap
 from ash.model import Message, Session, SessionSettings, StoredAgent, StoredSession
 from ash.protocol import Branch, Open, Query, Resume
 from ash.sandbox.sandbox import PoolKey, SandboxSpec
+from ash.session_options import API_NAMES, OPTIONS, EngineOptions, SessionOptions
+from ash.shapes import AskedLimits
 
-# What a session's owner may set at any time: the engine's name for it, and the API's.
+# The options that a session's config shows, by their API names. The model stands beside it.
 CONFIG = {
-    "allowed_tools": "allowedTools",
-    "disallowed_tools": "disallowedTools",
-    "betas": "betas",
-    "subagents": "subagents",
-    "initial_agent": "initialAgent",
+    name: API_NAMES[name]
+    for name, option in OPTIONS.items()
+    if option.kept == "config" and name != "model"
 }
+PRIVATE = [name for name, option in OPTIONS.items() if option.kept == "private"]
 
 
 class ServerRules(Struct, frozen=True, kw_only=True):
-    """What the daemon's settings say for all sessions.
+    """The daemon's settings that hold for all sessions.
 
-    None gets more than `limits` and `network` allow. Idle for `idle_timeout` seconds, a
-    session gives up its sandbox; 0 means never. With `auto_resume` a message resumes its session,
-    where it does not say.
+    No session gets more than `limits` and `network` allow. A session that is idle for
+    `idle_timeout` seconds gives up its sandbox; 0 means never. With `auto_resume` a message that
+    does not say otherwise resumes its session.
     """
 
     permission_mode: str
@@ -44,27 +45,23 @@ class ServerRules(Struct, frozen=True, kw_only=True):
 
 
 class NewSession(Struct, kw_only=True):
-    """What a session is created with. `config` is what its owner may change later."""
-
     agent: str
-    model: str | None = None
-    system_prompt: str | None = None
-    mcp_servers: dict[str, Any] | None = None
-    permission_mode: str | None = None
-    extra_env: dict[str, str] = field(default_factory=dict)
-    limits: AskedLimits | None = None
-    config: dict[str, Any] = field(default_factory=dict)
+    options: SessionOptions = field(default_factory=SessionOptions)
 
 
 def sandbox_spec(
     rules: ServerRules,
     agent: StoredAgent,
-    asked: AskedLimits | None = None,
+    limits: Mapping[str, int] | None = None,
     *,
     restore: bool = False,
 ) -> SandboxSpec:
-    """A sandbox for this agent; with `restore` it goes on with the files that were kept."""
+    """A sandbox for this agent, with the `limits` that its session asked for.
+
+    With `restore` it gets the files that were kept of the session's last sandbox.
+    """
     config = agent_config(agent)
+    asked = None if limits is None else msgspec.convert(limits, AskedLimits)
     return SandboxSpec(
         key=PoolKey(agent.agent.tenant_id, agent.agent.name, agent.agent.version),
         source=Path(agent.source),
@@ -78,7 +75,9 @@ def sandbox_spec(
 def new_session(
     session_id: str, agent: StoredAgent, wanted: NewSession, *, mode: str, owner: str, now: str
 ) -> StoredSession:
-    """The row to begin with; `mode` is the permission mode if nothing else is wanted."""
+    """The session's first row. `mode` is the permission mode of a session that asks for none."""
+    options = wanted.options
+    config = {key: value for name, key in CONFIG.items() if (value := getattr(options, name))}
     session = Session(
         id=session_id,
         tenant_id=agent.agent.tenant_id,
@@ -87,16 +86,11 @@ def new_session(
         status="starting",
         created_at=now,
         last_active_at=now,
-        model=wanted.model,
-        config=wanted.config or None,
+        model=options.model,
+        config=config or None,
     )
-    settings = SessionSettings(
-        system_prompt=wanted.system_prompt,
-        mcp_servers=wanted.mcp_servers,
-        permission_mode=wanted.permission_mode or mode,
-        extra_env=wanted.extra_env,
-        limits=msgspec.to_builtins(wanted.limits),
-    )
+    settings = SessionSettings(**{name: getattr(options, name) for name in PRIVATE})
+    settings.permission_mode = settings.permission_mode or mode
     version = agent.agent.version
     return StoredSession(session=session, settings=settings, agent_version=version, owner=owner)
 
@@ -104,14 +98,15 @@ def new_session(
 def forked(
     parent: StoredSession, taken: Sequence[Message], *, whole: bool, owner: str, now: str
 ) -> StoredSession:
-    """A session that goes on from the `taken` messages of its parent, paused.
+    """The row of a paused session that continues after the `taken` messages of its parent.
 
-    If these are not the `whole` conversation, the engine is told the last one to take over.
+    If these are not the `whole` conversation, the engine is told the last message to take over.
     """
     at = None if whole else _last_uuid(taken)
     prompts = None if whole else sum(message.role == "user" for message in taken)
     own = Branch(session_id=parent.session.id, at=at, prompts=prompts)
-    # A parent that is a fork itself, and was not resumed yet, has no conversation of its own.
+    # A parent that is a fork and was never resumed has no conversation of its own yet: the new
+    # session then continues the one that the parent would have continued.
     inherited = [
         branch if whole else structs.replace(branch, at=at, prompts=prompts)
         for branch in _branches(parent)
@@ -141,7 +136,7 @@ _said = msgspec.json.Decoder(_Said).decode
 
 
 def _last_uuid(messages: Sequence[Message]) -> str | None:
-    """Of the last that the agent said: the CLI can go on from there."""
+    """The uuid of the agent's last message: the CLI can continue after it."""
     for message in reversed(messages):
         if message.role == "assistant" and (uuid := _uuid(message.content)):
             return uuid
@@ -149,7 +144,7 @@ def _last_uuid(messages: Sequence[Message]) -> str | None:
 
 
 def _uuid(content: str) -> str | None:
-    """None for what is not of the agent's own words; it may be any JSON."""
+    """The uuid of an `assistant` message. Other content, which may be any JSON, has none."""
     try:
         said = _said(content)
     except msgspec.ValidationError:
@@ -157,41 +152,48 @@ def _uuid(content: str) -> str | None:
     return said.uuid if said.type == "assistant" else None
 
 
-def asked_limits(stored: StoredSession) -> AskedLimits | None:
-    """What the session asked for when it was created."""
-    limits = stored.settings.limits
-    return None if limits is None else msgspec.convert(limits, AskedLimits)
+def configured(
+    session: Session, changes: Mapping[str, Any]
+) -> tuple[str | None, dict[str, Any] | None]:
+    """The session's model and config after the changes, in which None takes an option back."""
+    config = dict(session.config or {})
+    config |= {key: changes[name] for name, key in CONFIG.items() if name in changes}
+    kept = {key: value for key, value in config.items() if value is not None}
+    return changes.get("model", session.model), kept or None
 
 
 def opening(agent: StoredAgent, stored: StoredSession) -> Open:
-    """What the engine must be opened with for this session."""
-    return Open(**_settings(agent, stored))
+    """The command that begins the session's conversation."""
+    return Open(session_id=stored.session.id, **_engine_options(agent, stored))
 
 
 def resuming(agent: StoredAgent, stored: StoredSession) -> Resume:
-    """The same, to go on with the conversation that is on its disk."""
-    return Resume(**_settings(agent, stored), fork=_branches(stored) or None)
+    """The command that continues the conversation on the session's disk."""
+    options = _engine_options(agent, stored)
+    return Resume(session_id=stored.session.id, **options, fork=_branches(stored) or None)
 
 
 def _branches(stored: StoredSession) -> list[Branch]:
     return msgspec.convert(stored.settings.fork or [], list[Branch])
 
 
-def _settings(agent: StoredAgent, stored: StoredSession) -> dict[str, Any]:
-    config = stored.session.config or {}
+def _engine_options(agent: StoredAgent, stored: StoredSession) -> dict[str, Any]:
+    settings, of_engine = stored.settings, EngineOptions.__struct_fields__
     return {
-        "session_id": stored.session.id,
+        **{name: getattr(settings, name) for name in PRIVATE if name in of_engine},
+        **_configured(stored.session),
         "model": stored.session.model or agent.agent.model or None,
-        "system_prompt": stored.settings.system_prompt,
-        "mcp_servers": stored.settings.mcp_servers,
-        "permission_mode": stored.settings.permission_mode,
-        "env": stored.settings.extra_env or None,
-        **{name: config.get(key) for name, key in CONFIG.items()},
     }
 
 
+def _configured(session: Session) -> dict[str, Any]:
+    config = session.config or {}
+    return {name: config[key] for name, key in CONFIG.items() if key in config}
+
+
 def fill_in(query: Query, session: Session) -> None:
-    """What the message leaves open is as the session has it."""
+    """Gives the query the session's options where the message has none of its own."""
     query.model = query.model or session.model
-    for name, key in CONFIG.items():
-        setattr(query, name, (session.config or {}).get(key))
+    for name, value in _configured(session).items():
+        if "turn" not in OPTIONS[name].at or getattr(query, name) is None:
+            setattr(query, name, value)

@@ -23,6 +23,7 @@ from ash.limits.amounts import MB
 from ash.log import get_logger
 from ash.model import Agent, Session, SessionSettings, StoredAgent, StoredSession
 from ash.sandbox.sandbox import PoolKey, SandboxSpec
+from ash.session_options import without_secrets
 from ash.store import Store
 from ash.workspaces.snapshots.snapshot_store import Manifest, StoreFailed, Subject
 from ash.workspaces.snapshots.snapshots import Snapshots, SnapshotSource, Unusable
@@ -166,7 +167,7 @@ class SessionSnapshots:
         session.runner_id = None
         stored = StoredSession(
             session=session,
-            settings=structs.replace(about.settings, extra_env={}, mcp_servers=None),
+            settings=without_secrets(about.settings)[0],
             agent_version=about.agent_version,
             owner=self._owner,
             generation=about.generation + 1,
@@ -216,15 +217,14 @@ class SessionSnapshots:
         return None if stored is None else self._session_source(stored)
 
     def _session_source(self, stored: StoredSession) -> SnapshotSource:
-        settings = stored.settings
-        secret = {"extraEnv": settings.extra_env, "mcpServers": settings.mcp_servers}
+        settings, left_out = without_secrets(stored.settings)
         about = SessionAbout(
             session=stored.session,
-            settings=structs.replace(settings, extra_env={}, mcp_servers=None),
+            settings=settings,
             agent_version=stored.agent_version,
             generation=stored.generation,
             next_frame=stored.next_frame,
-            left_out=[name for name, value in secret.items() if value],
+            left_out=left_out,
         )
         kept = self._kept() / stored.session.id
         tops = {name: kept / name for name in SESSION_TOPS}

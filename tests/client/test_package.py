@@ -29,7 +29,8 @@ def test_import_of_the_client():
 
     assert "ash.client" in found
     rest = {name for name in found if name.count(".") == 1} - {"ash.client"}
-    assert {"ash.addresses", "ash.errors", "ash.model"} == rest
+    expected = {"addresses", "errors", "model", "session_options", "shapes"}
+    assert {f"ash.{name}" for name in expected} == rest
 
 
 @pytest.mark.parametrize("name", ash.__all__)

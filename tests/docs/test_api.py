@@ -11,16 +11,16 @@ import pytest
 from ash import errors
 from ash.model import EventType, SessionStatus, TurnReason
 from ash.requests.agents import DeployAgent, File
-from ash.requests.messages import Options, OutputFormat, SendMessage, Thinking
+from ash.requests.messages import Options, SendMessage
 from ash.requests.sessions import (
     ConfigureSession,
     CreateSession,
     ForkSession,
-    McpServer,
     RunCommand,
     UploadedFile,
     UploadFiles,
 )
+from ash.shapes import McpServer, OutputFormat, Thinking
 from tests.support.routes import served
 
 ROOT = Path(__file__).parents[2]

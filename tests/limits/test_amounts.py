@@ -1,7 +1,8 @@
 import msgspec
 import pytest
 
-from ash.limits import AskedLimits, Limits, cap
+from ash.limits import Limits, cap
+from ash.shapes import AskedLimits
 
 MOST = Limits(memory_mb=4096, cpu_percent=200, disk_mb=2048, max_processes=512)
 

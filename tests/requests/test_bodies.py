@@ -13,7 +13,7 @@ from ash.errors import BadRequest
 from ash.requests.agents import DeployAgent, File
 from ash.requests.messages import MAX_BLOCKS, MAX_CONTENT, SendMessage, check_content
 from ash.requests.parsing import decode
-from ash.requests.sessions import CreateSession
+from ash.requests.sessions import ConfigureSession, CreateSession
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -94,6 +94,17 @@ def content(value):
         ),
         (CreateSession, {"agent": "a", "extraEnv": {"X": 1}}, "extraEnv[...]: expected"),
         (
+            CreateSession,
+            {"agent": "a", "extraEnv": None},
+            'extraEnv: expected "object", got "null"',
+        ),
+        (
+            CreateSession,
+            {"agent": "a", "limits": {"memoryMb": 63}},
+            'limits.memoryMb: expected "int" >= 64',
+        ),
+        (ConfigureSession, {"betas": "x"}, 'betas: expected "array | null", got "str"'),
+        (
             DeployAgent,
             {"name": "a b"},
             """name: expected "str" matching regex '^[a-zA-Z0-9_-]+$'""",
@@ -133,7 +144,8 @@ def test_value_of_a_variable_may_be_any_text():
 
 def test_unknown_fields_are_ignored():
     """A newer client says more, and works all the same."""
-    assert "a" == read(CreateSession, agent="a", colour="red").agent
+    body = read(CreateSession, agent="a", colour="red", credentialId="c")
+    assert read(CreateSession, agent="a") == body
 
 
 def test_fields_are_in_camel_case():

@@ -234,7 +234,7 @@ async def test_binding_other_settings_opens_the_engine_anew(bench):
         mcp_servers={"s": {"command": "x"}},
         permission_mode="bypassPermissions",
         allowed_tools=["Bash"],
-        env={"TOKEN": "t"},
+        extra_env={"TOKEN": "t"},
     )
     await sandbox.bind(asked)
     await sandbox.bind(asked)
@@ -247,10 +247,9 @@ async def test_binding_other_settings_opens_the_engine_anew(bench):
 async def test_session_s_env_has_no_say_over_the_bridge(bench):
     """The bridge's own variables and the model's key are not handed in."""
     sandbox = await bench.booted()
-    await sandbox.bind(
-        Open(session_id="", env={"ASH_ENGINE": "x", "ANTHROPIC_API_KEY": "k", "A": "b"})
-    )
-    assert {"A": "b"} == bench.maker.last.opened[-1].env
+    given = {"ASH_ENGINE": "x", "ANTHROPIC_API_KEY": "k", "A": "b"}
+    await sandbox.bind(Open(session_id="", extra_env=given))
+    assert {"A": "b"} == bench.maker.last.opened[-1].extra_env
 
 
 async def test_proxy_uses_the_session_s_key_from_its_binding_on(bench):
@@ -258,7 +257,7 @@ async def test_proxy_uses_the_session_s_key_from_its_binding_on(bench):
     sandbox = await bench.booted()
     egress = bench.maker.last.egress
     assert RUNTIME.upstream.headers == egress.headers
-    await sandbox.bind(Open(session_id="", env={"ANTHROPIC_API_KEY": "its own"}))
+    await sandbox.bind(Open(session_id="", extra_env={"ANTHROPIC_API_KEY": "its own"}))
     assert ["its own"] == [value.decode() for _, value in egress.headers]
 
 

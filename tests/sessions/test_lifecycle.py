@@ -8,6 +8,7 @@ from msgspec import Raw
 
 from ash.errors import BadRequest, Conflict, EngineFailed
 from ash.protocol import Open, Query, Resume
+from ash.session_options import SessionOptions
 from ash.sessions.session_spec import NewSession
 from tests.support.world import opened
 
@@ -22,7 +23,8 @@ async def world(tmp_path, monkeypatch):
 
 
 async def create(world, **more):
-    return (await world.sessions.create(TENANT, NewSession(agent="helper", **more))).id
+    wanted = NewSession(agent="helper", options=SessionOptions(**more))
+    return (await world.sessions.create(TENANT, wanted)).id
 
 
 async def lifecycle(world, session_id):
@@ -52,16 +54,18 @@ async def test_engine_is_resumed_with_what_it_was_opened_with(world, autojump_cl
         "mcp_servers": {"tools": {"url": "http://tools"}},
         "permission_mode": "default",
         "extra_env": {"A": "b"},
-        "config": {"allowedTools": ["Bash"], "betas": ["x"], "subagents": {"s": {}}},
+        "allowed_tools": ["Bash"],
+        "betas": ["x"],
+        "subagents": {"s": {}},
     }
     session_id = await create(world, **asked)
     (opened_with,) = [c for c in world.bridges[session_id].commands if isinstance(c, Open)]
     await world.sessions.stop(TENANT, session_id)
     await world.sessions.resume(TENANT, session_id)
     (resumed,) = [c for c in world.bridges[session_id].commands if isinstance(c, Resume)]
-    for setting in Open.__struct_fields__:
-        assert getattr(opened_with, setting) == getattr(resumed, setting), setting
-    assert ("be brief", ["x"], {"A": "b"}) == (resumed.system_prompt, resumed.betas, resumed.env)
+    for command in (opened_with, resumed):
+        assert asked == {name: getattr(command, name) for name in asked}
+    assert opened_with.session_id == resumed.session_id == session_id
 
 
 async def test_session_stopped_while_it_starts_is_stopped(world, autojump_clock):

@@ -101,7 +101,7 @@ class Callers:
 
     async def configure(self, session_id):
         model = self.random.choice("abcdef")
-        session = await self.sessions.configure(TENANT, session_id, model, {})
+        session = await self.sessions.configure(TENANT, session_id, {"model": model})
         assert session.model is not None
 
     async def kill(self, session_id):

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from msgspec import UNSET, UnsetType
 
-from ash.client.request import PATIENCE, Request, given
+from ash.client.request import PATIENCE, Request, given, session_options
 from ash.model import Session, SessionStatus
 
 # Seconds that an engine may take to boot, with the agent's install.sh and startup.sh before it.
@@ -28,20 +28,7 @@ def create_session(
     limits: Mapping[str, int] | None = None,
 ) -> Request[Session]:
     """Makes a session; it is ready for its first message."""
-    body = given(
-        agent=agent,
-        model=model,
-        systemPrompt=system_prompt,
-        mcpServers=mcp_servers,
-        permissionMode=permission_mode,
-        extraEnv=extra_env,
-        allowedTools=allowed_tools,
-        disallowedTools=disallowed_tools,
-        betas=betas,
-        subagents=subagents,
-        initialAgent=initial_agent,
-        limits=limits,
-    )
+    body = given(agent=agent, **session_options(locals()))
     return _session("POST", body=body, patience=STARTING)
 
 
@@ -124,15 +111,7 @@ def configure_session(
 
     None takes a setting back to the agent's; a setting that is left out stays.
     """
-    settings = {
-        "model": model,
-        "allowedTools": allowed_tools,
-        "disallowedTools": disallowed_tools,
-        "betas": betas,
-        "subagents": subagents,
-        "initialAgent": initial_agent,
-    }
-    body = {name: value for name, value in settings.items() if value is not UNSET}
+    body = session_options(locals(), left_out=UNSET)
     return _session("PATCH", session_id, "config", body=body)
 
 

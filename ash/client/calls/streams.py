@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from ash.client.calls.sessions import STARTING
 from ash.client.reconnecting import SILENCE, StreamRequest
-from ash.client.request import Request, given
+from ash.client.request import Request, given, session_options
 
 Content = str | Sequence[Mapping[str, Any]]
 
@@ -32,16 +32,7 @@ def send_message(
     message is refused; over HTTP that is an AshApiError, and a MessageInDoubt if the connection
     broke before anyone could know whether it was accepted.
     """
-    body = given(
-        content=content,
-        includePartialMessages=include_partial_messages,
-        model=model,
-        maxTurns=max_turns,
-        maxBudgetUsd=max_budget_usd,
-        effort=effort,
-        thinking=thinking,
-        outputFormat=output_format,
-    )
+    body = given(content=content, **session_options(locals()))
     # A queued message is answered when its turn begins, and nobody knows when that is. Any other
     # may have to wait for its session to start: the server may resume it without being asked.
     patience = None if when_busy == "queue" else SILENCE if resume == "no" else STARTING

@@ -13,10 +13,10 @@ from ash.requests.sessions import (
     ForkSession,
     RunCommand,
     fork_when_busy,
-    new_config,
     new_session,
     shell_command,
 )
+from ash.session_options import given
 from ash.sessions.service import Sessions
 
 _create = msgspec.json.Decoder(CreateSession)
@@ -100,8 +100,8 @@ def lifecycle_routes(sessions: Sessions) -> Blueprint:
     @routes.patch("/<session_id>/config")
     async def configure(session_id: str) -> Response:
         wanted = await read_json(_configure)
-        config = new_config(wanted)
-        session = await sessions.configure(g.tenant, session_id, wanted.model, config)
+        changes = given(wanted, "configure")
+        session = await sessions.configure(g.tenant, session_id, changes)
         return json_response(session=session)
 
     return routes

@@ -21,12 +21,10 @@ from ash.model import Agent, StoredAgent
 from ash.shapes import AskedLimits
 from ash.store import Store
 from ash.workspaces.copy import copy_tree, remove_tree
+from ash.workspaces.copy_program import MAX_DEPTH
 from ash.workspaces.disk_errors import disk_in_words
 
 PROMPT_FILE = "CLAUDE.md"
-
-# No project is that deep; what is deeper by far can't be copied.
-MAX_DEPTH = 100
 
 
 class AgentConfig(Struct, kw_only=True, rename="camel", omit_defaults=True):

@@ -6,9 +6,10 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from ash.agents import MAX_DEPTH, Agents, Deployment
+from ash.agents import Agents, Deployment
 from ash.errors import BadRequest, NotFound, Unavailable
 from ash.store import open_store
+from ash.workspaces.copy_program import MAX_DEPTH
 from tests.support.read_only import immutable
 
 PLAIN = Deployment()

@@ -32,7 +32,8 @@ from pathlib import Path
 import trio
 
 from ash.limits.amounts import MB
-from ash.limits.disk_usage import MAX_DEPTH, TooDeep, entry_sizes, unlinked_sizes
+from ash.limits.disk_usage import TooDeep, entry_sizes, unlinked_sizes
+from ash.workspaces.copy_program import MAX_DEPTH
 
 # One entry takes about 4 µs, so the sweep takes less than a tenth of one CPU.
 ENTRIES_PER_SECOND = 20_000

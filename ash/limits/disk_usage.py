@@ -6,16 +6,14 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
+from ash.workspaces.copy_program import MAX_DEPTH
+
 # `st_blocks` is in units of 512 bytes, whatever block size the file system has.
 _BLOCK = 512
 
 # An empty file takes no block, but it takes an inode, and a disk has a fixed number of them:
 # ext4 has one for each 16 KiB. Counting each file with 1 KiB at least bounds them as well.
 _LEAST = 1024
-
-# No source tree is deeper: old versions of npm made the deepest ones, with 40 levels. The limit
-# is there because measuring a tree holds two descriptors a level, and removing it recurses.
-MAX_DEPTH = 100
 
 
 class TooDeep(Exception):

@@ -20,7 +20,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-# Where the disk limit ends a sandbox, too.
+# How deep folders may nest, wherever ash walks them. No source tree is deeper: old versions of npm
+# made the deepest ones, with 40 levels. The limit is there because a walk holds two descriptors a
+# level, and removing a tree recurses. It stands in this file because this program, which runs with
+# `-I -S`, can't import it from another.
 MAX_DEPTH = 100
 
 CHUNK = 8 * 1024 * 1024

@@ -6,7 +6,7 @@ import trio
 from ash.limits import DiskSweep, disk_sweep
 from ash.limits.amounts import MB
 from ash.limits.disk_sweep import LookSchedule
-from ash.limits.disk_usage import MAX_DEPTH
+from ash.workspaces.copy_program import MAX_DEPTH
 
 OVER = "The agent went over its disk limit of 1 MB"
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ash.limits.disk_usage import MAX_DEPTH, TooDeep, entry_sizes, unlinked_sizes
+from ash.limits.disk_usage import TooDeep, entry_sizes, unlinked_sizes
+from ash.workspaces.copy_program import MAX_DEPTH
 
 KB = 1024
 

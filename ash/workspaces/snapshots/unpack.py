@@ -5,7 +5,8 @@ import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ash.workspaces.snapshots.walk import FOLDER_FLAGS, LEAST_COST, MAX_DEPTH
+from ash.workspaces.copy_program import MAX_DEPTH
+from ash.workspaces.snapshots.walk import FOLDER_FLAGS, LEAST_COST
 
 CHUNK = 1024 * 1024
 

@@ -7,8 +7,7 @@ from collections.abc import Generator, Mapping
 from contextlib import closing
 from typing import NamedTuple
 
-# Deeper than any source tree is; a walk holds two descriptors a level.
-MAX_DEPTH = 100
+from ash.workspaces.copy_program import MAX_DEPTH
 
 # An empty file takes no block but its inode, as the disk limit counts it too.
 LEAST_COST = 1024

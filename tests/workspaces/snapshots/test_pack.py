@@ -6,9 +6,10 @@ import stat
 
 import pytest
 
+from ash.workspaces.copy_program import MAX_DEPTH
 from ash.workspaces.snapshots.pack import pack
 from ash.workspaces.snapshots.unpack import unpack
-from ash.workspaces.snapshots.walk import LEAST_COST, MAX_DEPTH, REBUILDABLE, Unfit, listing
+from ash.workspaces.snapshots.walk import LEAST_COST, REBUILDABLE, Unfit, listing
 from tests.workspaces.snapshots.conftest import MB, TOPS
 
 

@@ -7,8 +7,9 @@ import tarfile
 import pytest
 import zstandard
 
+from ash.workspaces.copy_program import MAX_DEPTH
 from ash.workspaces.snapshots.unpack import MAX_NAME, Damaged, unpack
-from ash.workspaces.snapshots.walk import LEAST_COST, MAX_DEPTH
+from ash.workspaces.snapshots.walk import LEAST_COST
 from tests.workspaces.snapshots.conftest import MB, TOPS
 
 

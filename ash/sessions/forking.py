@@ -1,4 +1,4 @@
-"""Makes a session that goes on from what another one has."""
+"""Makes a session that continues another one's conversation, with a copy of its files."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +18,7 @@ async def fork(
     live: LiveSession | None,
     after: int | None,
 ) -> Session:
-    """See `Sessions.fork`; `live` is the parent if it lives here."""
+    """See `Sessions.fork`. `live` is the parent, if it is live in this daemon."""
     taken, is_all = await _taken(dependencies, parent, after)
     whole = is_all and (live is None or live.turn is None)
     made = session_spec.forked(
@@ -33,7 +33,7 @@ async def fork(
 async def _taken(
     dependencies: SessionDependencies, parent: StoredSession, after: int | None
 ) -> tuple[list[Message], bool]:
-    """The messages to begin with, and whether these are all of the finished turns."""
+    """The messages that the fork takes over, and whether they are all those of finished turns."""
     session = parent.session
     finished = await dependencies.store.finished_up_to(session.id)
     upto = finished if after is None else after
@@ -49,7 +49,7 @@ async def _taken(
 async def _files(
     dependencies: SessionDependencies, parent: Session, live: LiveSession | None, fork_id: str
 ) -> AsyncIterator[None]:
-    """What the parent has; it stays the fork's if the block ends well."""
+    """Copies the parent's files for the fork. They are removed again if the block fails."""
     if live is None and dependencies.snapshots is not None:
         await dependencies.snapshots.bring_session(parent.tenant_id, parent.id)
     async with dependencies.pool.forked_files(parent.id, fork_id):

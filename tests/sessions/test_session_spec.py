@@ -1,0 +1,80 @@
+"""What a session is made of, from what was asked and what is stored."""
+
+import pytest
+from msgspec import Raw
+
+from ash.model import Agent, StoredAgent
+from ash.protocol import Query
+from ash.session_options import SessionOptions
+from ash.sessions import session_spec
+from ash.sessions.session_spec import NewSession
+
+AGENT = StoredAgent(
+    source="/agents/a",
+    agent=Agent(
+        id="i",
+        name="a",
+        tenant_id="t",
+        version=3,
+        path="/a",
+        created_at="c",
+        updated_at="u",
+        model="agent's",
+    ),
+)
+
+
+def stored(**options):
+    wanted = NewSession(agent="a", options=SessionOptions(**options))
+    return session_spec.new_session("s", AGENT, wanted, mode="default", owner="me", now="now")
+
+
+def filled_in(session, **options):
+    query = Query(prompt=Raw(b""), session_id="s", **options)
+    session_spec.fill_in(query, session)
+    return query
+
+
+def test_new_session_shows_what_its_owner_may_change():
+    """Options that were given empty are as good as not given."""
+    session = stored(model="m", allowed_tools=[], betas=["b"], system_prompt="p").session
+    assert ("m", {"betas": ["b"]}) == (session.model, session.config)
+    assert stored(system_prompt="p").session.config is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "model", "config"),
+    [
+        ({}, "m", {"betas": ["b"], "initialAgent": "x"}),
+        ({"model": None}, None, {"betas": ["b"], "initialAgent": "x"}),
+        ({"model": "n", "betas": None}, "n", {"initialAgent": "x"}),
+        ({"allowed_tools": [], "betas": None, "initial_agent": None}, "m", {"allowedTools": []}),
+        ({"betas": None, "initial_agent": None}, "m", None),
+    ],
+)
+def test_session_configured(changes, model, config):
+    """What is not among the changes stays; None takes an option back."""
+    session = stored(model="m", betas=["b"], initial_agent="x").session
+    assert (model, config) == session_spec.configured(session, changes)
+
+
+@pytest.mark.parametrize(("asked", "model"), [("m", "m"), ("", "agent's"), (None, "agent's")])
+def test_engine_is_opened_with_the_session_s_model_or_the_agent_s(asked, model):
+    """A session that asks for none has the agent's."""
+    session = stored(model=asked)
+    assert model == session_spec.opening(AGENT, session).model
+    assert model == session_spec.resuming(AGENT, session).model
+
+
+def test_engine_is_told_nothing_of_the_limits():
+    """They are the sandbox's."""
+    session = stored(limits={"memoryMb": 64})
+    assert {"memoryMb": 64} == session.settings.limits
+    assert not hasattr(session_spec.opening(AGENT, session), "limits")
+
+
+@pytest.mark.parametrize(("asked", "model"), [("n", "n"), ("", "m"), (None, "m")])
+def test_message_has_its_own_model_or_the_session_s(asked, model):
+    """It goes before the session's; what else the session is configured with comes along."""
+    query = filled_in(stored(model="m", betas=["b"]).session, model=asked)
+    assert (model, ["b"]) == (query.model, query.betas)

@@ -24,7 +24,7 @@ AT_TURN: AbstractSet[Moment] = frozenset({"turn"})
 LASTING: AbstractSet[Moment] = frozenset({"create", "configure"})
 
 
-class Option(Struct, frozen=True):
+class OptionRules(Struct, frozen=True):
     """What holds for an option besides its type and its default.
 
     `at` says when it may be given. One that is `fixed_at_spawn` can't change while its process
@@ -48,46 +48,48 @@ class Option(Struct, frozen=True):
 class EngineOptions(Struct, kw_only=True, rename="camel", omit_defaults=True):
     """What the engine is told. The default means: as the agent or the engine has it."""
 
-    model: Annotated[str | None, Option(LASTING | AT_TURN, fixed_at_spawn=False)] = None
-    system_prompt: Annotated[str | None, Option(AT_CREATE)] = None
+    model: Annotated[str | None, OptionRules(LASTING | AT_TURN, fixed_at_spawn=False)] = None
+    system_prompt: Annotated[str | None, OptionRules(AT_CREATE)] = None
     mcp_servers: Annotated[
-        dict[str, Any] | None, Option(AT_CREATE, dict[str, McpServer], secret=True)
+        dict[str, Any] | None, OptionRules(AT_CREATE, dict[str, McpServer], secret=True)
     ] = None
     permission_mode: Annotated[
         str | None,
-        Option(
+        OptionRules(
             AT_CREATE,
             Annotated[str, one_of("bypassPermissions", "permissionsByAgent", "default")],
         ),
     ] = None
-    extra_env: Annotated[dict[str, str], Option(AT_CREATE, Env, secret=True)] = field(
+    extra_env: Annotated[dict[str, str], OptionRules(AT_CREATE, Env, secret=True)] = field(
         default_factory=dict
     )
-    allowed_tools: Annotated[list[str] | None, Option(LASTING)] = None
-    disallowed_tools: Annotated[list[str] | None, Option(LASTING)] = None
-    betas: Annotated[list[str] | None, Option(LASTING)] = None
-    subagents: Annotated[dict[str, Any] | None, Option(LASTING)] = None
-    initial_agent: Annotated[str | None, Option(LASTING)] = None
-    include_partial_messages: Annotated[bool, Option(AT_TURN, fixed_at_spawn=False)] = False
-    max_turns: Annotated[int | None, Option(AT_TURN, Annotated[int, Meta(ge=1)])] = None
-    max_budget_usd: Annotated[float | None, Option(AT_TURN, Annotated[float, Meta(gt=0)])] = None
+    allowed_tools: Annotated[list[str] | None, OptionRules(LASTING)] = None
+    disallowed_tools: Annotated[list[str] | None, OptionRules(LASTING)] = None
+    betas: Annotated[list[str] | None, OptionRules(LASTING)] = None
+    subagents: Annotated[dict[str, Any] | None, OptionRules(LASTING)] = None
+    initial_agent: Annotated[str | None, OptionRules(LASTING)] = None
+    include_partial_messages: Annotated[bool, OptionRules(AT_TURN, fixed_at_spawn=False)] = False
+    max_turns: Annotated[int | None, OptionRules(AT_TURN, Annotated[int, Meta(ge=1)])] = None
+    max_budget_usd: Annotated[float | None, OptionRules(AT_TURN, Annotated[float, Meta(gt=0)])] = (
+        None
+    )
     effort: Annotated[
-        str | None, Option(AT_TURN, Annotated[str, one_of("low", "medium", "high", "max")])
+        str | None, OptionRules(AT_TURN, Annotated[str, one_of("low", "medium", "high", "max")])
     ] = None
-    thinking: Annotated[dict[str, Any] | None, Option(AT_TURN, Thinking)] = None
-    output_format: Annotated[dict[str, Any] | None, Option(AT_TURN, OutputFormat)] = None
+    thinking: Annotated[dict[str, Any] | None, OptionRules(AT_TURN, Thinking)] = None
+    output_format: Annotated[dict[str, Any] | None, OptionRules(AT_TURN, OutputFormat)] = None
 
 
 class SessionOptions(EngineOptions):
     """What the engine is told, and what its sandbox is."""
 
-    limits: Annotated[dict[str, int] | None, Option(AT_CREATE, AskedLimits)] = None
+    limits: Annotated[dict[str, int] | None, OptionRules(AT_CREATE, AskedLimits)] = None
 
 
 _FIELDS = structs.fields(SessionOptions)
 
 # By their names in Python, and what the API calls them.
-OPTIONS: dict[str, Option] = {each.name: get_args(each.type)[1] for each in _FIELDS}
+OPTIONS: dict[str, OptionRules] = {each.name: get_args(each.type)[1] for each in _FIELDS}
 API_NAMES = {each.name: each.encode_name for each in _FIELDS}
 
 

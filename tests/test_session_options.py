@@ -33,9 +33,9 @@ TURN = {
 MOMENTS = [("create", LASTING | CREATION), ("configure", LASTING), ("turn", TURN)]
 
 NEW_OPTIONS = """
-    colour: Annotated[str | None, Option(LASTING | AT_TURN)] = None
-    word: Annotated[str | None, Option(AT_CREATE, secret=True)] = None
-    pace: Annotated[int | None, Option(AT_TURN, Annotated[int, Meta(ge=1)])] = None
+    colour: Annotated[str | None, OptionRules(LASTING | AT_TURN)] = None
+    word: Annotated[str | None, OptionRules(AT_CREATE, secret=True)] = None
+    pace: Annotated[int | None, OptionRules(AT_TURN, Annotated[int, Meta(ge=1)])] = None
 """
 
 # Each step is done with what the step before it wrote as JSON.
@@ -149,7 +149,7 @@ def test_options_are_those_of_the_contract(moment, expected):
     ("head", "others", "expected"),
     [
         ("`POST /api/sessions`", {"agent"}, LASTING | CREATION),
-        ("`PATCH …/config`", set(), LASTING),
+        ("`PATCH /api/sessions/:id/config`", set(), LASTING),
         ("`POST /api/sessions/:id/messages`", {"content"}, TURN),
     ],
 )

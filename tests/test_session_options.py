@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -87,15 +86,6 @@ def parameters(call, *others):
     return set(inspect.signature(call).parameters) - {"session_id", *others}
 
 
-def documented(head):
-    """The options that docs/api.md lists in braces behind these words."""
-    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    listed = re.search(re.escape(head) + r"[ |]*\{(.*?)\}( →|\n\n)", page, re.DOTALL)[1]
-    while (plain := re.sub(r"\([^()]*\)", "", listed)) != listed:
-        listed = plain
-    return set(re.findall(r"\w+", listed))
-
-
 @pytest.fixture(scope="module")
 def life(tmp_path_factory):
     """What becomes of three new options, in a copy of the code with a line for each."""
@@ -143,19 +133,6 @@ def test_new_option_that_is_secret_is_in_no_snapshot(life):
 def test_options_are_those_of_the_contract(moment, expected):
     """What may be given when is promised to clients."""
     assert expected == {API_NAMES[name] for name in OPTIONS if moment in OPTIONS[name].at}
-
-
-@pytest.mark.parametrize(
-    ("head", "others", "expected"),
-    [
-        ("`POST /api/sessions`", {"agent"}, LASTING | CREATION),
-        ("`PATCH /api/sessions/:id/config`", set(), LASTING),
-        ("`POST /api/sessions/:id/messages`", {"content"}, TURN),
-    ],
-)
-def test_documentation_names_every_option(head, others, expected):
-    """docs/api.md lists the options at each moment, and no others."""
-    assert expected | others == documented(head)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ Action = Literal["activate", "fail", "pause", "stop", "resume", "wake", "end"]
 
 
 class Change(Struct, frozen=True):
-    """`action` takes a session from any of `sources` to `target`."""
+    """An action changes a session's status from any of `sources` to `target`."""
 
     sources: tuple[SessionStatus, ...]
     target: SessionStatus

@@ -152,7 +152,7 @@ class EngineWorker:
             await job.finished.wait()
 
     def _launch(self, command: Open | Resume | Query) -> Launch:
-        """What the engine must have been started with to do this."""
+        """The launch that the engine needs for this command."""
         if not isinstance(command, Query):
             return opened_with(command)
         return wanted_by(command, self._standing or Launch(session_id=command.session_id))

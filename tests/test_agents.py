@@ -112,7 +112,7 @@ async def test_deploy_that_fails_leaves_nothing(agents, store, data_dir):
     assert [] == list((data_dir / "agents" / "default").iterdir())
 
 
-async def test_deploys_at_the_same_time_leave_the_last_one_s_files(agents, store, nursery):
+async def test_concurrent_deploys_leave_the_files_of_the_last(agents, store, nursery):
     """Concurrent deploys of an agent don't remove the last one's files."""
     async with trio.open_nursery() as deploying:
         for number in range(8):

@@ -182,7 +182,7 @@ def test_ticket_is_for_one_server(clock, ticket):
 
 
 @pytest.mark.parametrize("bad", ["", ".", "x", "é.é", "a.b.c", "MTow.", "%00.%00"])
-def test_ticket_that_is_none_is_refused(tickets, bad):
+def test_text_that_is_no_ticket_is_refused(tickets, bad):
     """A text that is no ticket is refused."""
     with pytest.raises(Unauthorized, match="does not open this stream"):
         tickets.tenant_of(bad, SESSION, again=True)
@@ -198,7 +198,7 @@ def test_ticket_can_not_be_changed(tickets, ticket):
             tickets.tenant_of(changed, SESSION, again=True)
 
 
-def test_ticket_has_to_be_used_soon(tickets, ticket, clock):
+def test_ticket_expires(tickets, ticket, clock):
     """A ticket is valid for a minute, and for ten minutes to reconnect."""
     clock.time += CONNECT_SECONDS
     tickets.tenant_of(ticket, SESSION, again=False)

@@ -202,7 +202,7 @@ def test_result_completes_the_turn():
         ({"subtype": "", "is_error": True, "result": ""}, Ending("error", "unknown error")),
     ],
 )
-def test_result_tells_how_the_turn_ended(fields, ending):
+def test_result_gives_the_reason_of_the_end(fields, ending):
     """A limit is no failure, and the CLI's error text is kept."""
     assert ending == read(result(**fields)).ending
 
@@ -246,7 +246,7 @@ def test_values_are_taken_out_as_they_were_written():
     assert big in bytes(events.read(raw).frames[0].data)
 
 
-def test_half_a_character_is_mended_in_what_is_taken_out():
+def test_half_a_character_is_replaced_in_values():
     """Half a surrogate pair is replaced in values, but not in the message."""
     raw = json.dumps(
         tool_result(

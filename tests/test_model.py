@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ash.model import Agent, Session, iso
 
-# 1970 to 9999: what has four digits for its year.
+# From 1970 to 9999, the years with four digits.
 TIMES = st.floats(0, 253_402_300_799)
 
 

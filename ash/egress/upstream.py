@@ -83,7 +83,7 @@ class ModelUpstream:
             response = await self._client.send(outgoing, stream=True)
             yield _answer(request, response, Scrub(secrets(headers)))
         except httpx.HTTPError as error:
-            raise Unreachable(_words(error, answered=response is not None)) from None
+            raise Unreachable(_error_text(error, answered=response is not None)) from None
         finally:
             if response is not None:
                 with trio.move_on_after(CLOSE_SECONDS, shield=True):
@@ -165,7 +165,7 @@ async def _scrubbed(response: httpx.Response, scrub: Scrub) -> AsyncIterator[byt
         yield rest
 
 
-def _words(error: httpx.HTTPError, *, answered: bool) -> str:
+def _error_text(error: httpx.HTTPError, *, answered: bool) -> str:
     """A text for the sandbox. The error's own text may name hosts that it must not know."""
     if isinstance(error, httpx.TimeoutException):
         return "The model endpoint does not answer in time"

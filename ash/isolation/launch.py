@@ -63,13 +63,13 @@ def _user_namespace(owner: int, mapping: str) -> int:
 
     A namespace needs a process to be made, and exists as long as a descriptor is open.
     """
-    ready, say_ready = os.pipe()
+    ready, report_ready = os.pipe()
     hold, end_hold = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(end_hold)
-        _hold_namespace(owner, say_ready, hold)
-    os.close(say_ready)
+        _hold_namespace(owner, report_ready, hold)
+    os.close(report_ready)
     if not os.read(ready, 1):
         sys.exit(FAILED)
     _write(f"/proc/{child}/gid_map", mapping)
@@ -83,7 +83,7 @@ def _user_namespace(owner: int, mapping: str) -> int:
     return namespace
 
 
-def _hold_namespace(owner: int, say_ready: int, hold: int) -> None:
+def _hold_namespace(owner: int, report_ready: int, hold: int) -> None:
     """Makes the namespace in the child process, and waits until the parent has a descriptor."""
     try:
         # Becomes `owner`, so that the namespace is `owner`'s, but keeps the capabilities of root.
@@ -91,7 +91,7 @@ def _hold_namespace(owner: int, say_ready: int, hold: int) -> None:
         os.seteuid(owner)
         _call(_libc.unshare(CLONE_NEWUSER), "a user namespace can't be made")
         _write("/proc/sys/user/max_user_namespaces", "0")
-        os.write(say_ready, b"1")
+        os.write(report_ready, b"1")
         os.read(hold, 1)
     except OSError as error:
         _say(error)

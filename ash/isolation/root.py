@@ -34,8 +34,8 @@ _ETC = (
     "timezone",
 )
 
-# What a Python needs of its prefix. The rest may be somebody's files, if a virtual environment is
-# a project's own folder.
+# The parts of its prefix that Python needs. The rest may be a user's files, if a virtual
+# environment is a project's own folder.
 _PREFIX = ("bin", "include", "lib", "lib64", "pyvenv.cfg", "share", "ssl")
 
 # Files of /proc that reveal things about the host and that no program needs, if they exist.

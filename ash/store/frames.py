@@ -1,4 +1,4 @@
-"""The frames of a session that are stored, for clients that come back to a stream."""
+"""The stored frames of a session, for clients that come back to a stream."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""What is stored of sandboxes, and the logs that sessions print in them."""
+"""Sandboxes, and the logs of sessions."""
 
 from collections.abc import Iterable
 from typing import TypeAlias

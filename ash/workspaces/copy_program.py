@@ -37,7 +37,7 @@ _LEFT_OUT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EACCES
 
 
 def copy(sources: list[str], target: str) -> None:
-    """Raises OSError."""
+    """Copies the folders into `target`. Raises OSError."""
     with _open(target) as into:
         for source in sources:
             with _open(source) as folder:

@@ -69,7 +69,7 @@ def test_unknown_field_of_a_subagent_is_named(bridge) -> None:
         ({"output_format": {"type": "json_schema", "schema": _SCHEMA}}, "outputFormat"),
     ],
 )
-def test_claude_code_says_what_it_can_not_do(model, tmp_path, setting, name) -> None:
+def test_claude_code_refuses_unsupported_features(model, tmp_path, setting, name) -> None:
     """claude-code refuses with an error that names claude-agent, and serves the next query."""
     with start_bridge("claude-code", tmp_path, model.url) as bridge:
         turn = bridge.open().turn("hello", **setting)

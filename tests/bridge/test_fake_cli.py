@@ -159,7 +159,7 @@ def test_turn_lasts_until_background_work_is_done(bridge) -> None:
     assert "second" == turn.text
 
 
-def test_what_comes_between_two_turns_opens_the_next(bridge) -> None:
+def test_lines_between_two_turns_open_the_next(bridge) -> None:
     """Messages written between two turns come at the beginning of the next."""
     late = ["write", {"type": "late"}]
     _do(bridge, ["write", {"type": "result"}], ["result", None], ["sleep", 0.1], late)
@@ -168,7 +168,7 @@ def test_what_comes_between_two_turns_opens_the_next(bridge) -> None:
     assert ["late", "system", "result"] == [message["type"] for message in turn.messages]
 
 
-def test_prompt_waits_for_what_the_cli_does_by_itself(bridge) -> None:
+def test_prompt_waits_for_a_turn_of_the_clis_own(bridge) -> None:
     """A prompt is not sent while the CLI runs a turn of its own."""
     done = ["write", {"type": "result"}]
     own = [done, ["result", None], _state("idle"), _state("running"), ["sleep", 0.5], done]

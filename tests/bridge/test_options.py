@@ -137,7 +137,7 @@ def test_bypassed_permissions_let_tools_run(bridge, cli) -> None:
     assert "done: bypassed" == turn.text
 
 
-def test_default_permissions_deny_what_nobody_can_grant(bridge, cli) -> None:
+def test_default_permissions_deny_at_once(bridge, cli) -> None:
     """A tool that needs a permission is refused at once, and the turn goes on."""
     turn = bridge.open(permission_mode="default").turn("BASH: touch refused")
     assert "default" == cli.option("--permission-mode")

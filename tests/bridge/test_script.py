@@ -44,7 +44,7 @@ def test_command_is_understood(text, expected) -> None:
         *("FAIL: 200", "FAIL: 399", "FAIL: 600", "FAIL: 50", "CRASH now", "RECALL it", ""),
     ],
 )
-def test_what_is_no_command_is_echoed(text) -> None:
+def test_text_without_a_command_is_echoed(text) -> None:
     """A command in the wrong form is echoed like any text."""
     assert f"echo: {text}" == script.answer([text]).text
 
@@ -116,7 +116,7 @@ def test_big_has_the_characters_that_break_readers() -> None:
 @pytest.mark.parametrize(
     ("is_error", "expected"), [(False, "done: out"), (None, "done: out"), (True, "failed: out")]
 )
-def test_text_after_a_tool_tells_how_it_went(is_error, expected) -> None:
+def test_text_after_a_tool_has_its_output(is_error, expected) -> None:
     """The text after a tool contains the tool's output."""
     assert expected == script.after_tool("out", is_error=is_error).text
 
@@ -130,7 +130,7 @@ def test_text_after_a_tool_tells_how_it_went(is_error, expected) -> None:
         ("hello <system-reminder>", True),
     ],
 )
-def test_texts_of_the_cli_are_told_from_the_users(text, expected) -> None:
+def test_texts_of_the_cli_are_not_the_users(text, expected) -> None:
     """Texts that the CLI adds by itself are not taken for the user's."""
     assert expected is script.said_by_user(text)
 

@@ -147,7 +147,7 @@ async def test_prompt_of_blocks_is_read_by_its_texts() -> None:
     assert '["RECALL"]' == said.result["result"]
 
 
-async def test_recall_lists_what_was_said_before_a_resume() -> None:
+async def test_recall_lists_texts_from_before_a_resume() -> None:
     """A resumed conversation remembers all turns, also interrupted and failed ones."""
     async with _open() as conversation:
         await _turn(conversation, "one")
@@ -353,7 +353,7 @@ async def test_big_text_arrives_whole() -> None:
     assert expected == said.result["result"]
 
 
-async def test_init_shows_what_the_engine_was_started_with() -> None:
+async def test_init_shows_the_settings_of_the_engine() -> None:
     """`init` shows the session's settings, so that tests can check them."""
     settings: dict[str, Any] = {
         "model": "some-model",

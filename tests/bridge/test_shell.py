@@ -31,7 +31,7 @@ async def test_stdin_is_empty() -> None:
     assert "0\n" == (await _run("wc -c")).stdout
 
 
-async def test_timeout_is_124_with_what_was_printed() -> None:
+async def test_timeout_is_124_with_the_output_so_far() -> None:
     """A timeout kills the whole process group and keeps its output so far."""
     result = await _run("echo before; sleep 30 | sleep 30; echo after", timeout=300)
     assert (124, True, "before\n") == (result.exit_code, result.timed_out, result.stdout)

@@ -466,7 +466,7 @@ def test_watch_prints_turn_after_turn(client_ash, server, soon):
     assert result.stderr == "the turn ended early: interrupted\n"
 
 
-def test_watch_names_what_is_missing(client_ash, server, soon):
+def test_watch_names_lost_frames(client_ash, server, soon):
     """Lost frames are named, and the message with lost deltas is printed completely."""
     gap = ("gap", {"requested": 8, "earliest": 12, "latest": 20})
     frames = [delta("o"), gap, assistant("one"), DONE]

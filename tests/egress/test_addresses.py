@@ -53,7 +53,7 @@ from ash.egress.addresses import is_own, parse_address, why_not_public
         ("ff02::1", "multicast"),
     ],
 )
-def test_address_that_is_not_public_is_told_by_its_kind(address, why):
+def test_address_that_is_not_public_is_described(address, why):
     """An address that is not public is described, also if it is embedded in IPv6."""
     assert why in (why_not_public(parse_address(address)) or "public")
 

@@ -73,7 +73,7 @@ def test_parse_authority_refuses_addresses_in_unusual_forms(text):
         ".".join(["abcdefg"] * 40),
     ],
 )
-def test_parse_authority_refuses_what_is_no_host(text):
+def test_parse_authority_refuses_texts_that_are_no_host(text):
     """A text that is neither a name nor an address is an error."""
     with pytest.raises(ValueError):
         policy.parse_authority(text)

@@ -56,7 +56,7 @@ def test_secrets_are_the_values_that_prove_something():
     assert {b"sk-1", b"Bearer abc", b"abc", b"def"} == set(found)
 
 
-def test_credentials_with_a_session_s_key_keep_what_the_gateway_wants():
+def test_credentials_with_a_session_s_key_keep_other_headers():
     """A session's key replaces the daemon's; the other headers stay."""
     expected = [(b"x-team", b"blue"), (b"x-api-key", b"sk-2")]
     assert expected == with_key(credential_headers("sk-1", "X-Team: blue"), "sk-2")

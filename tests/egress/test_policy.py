@@ -39,7 +39,7 @@ LIST = ["api.example.com", "*.pypi.org", "db.corp:5432", "10.0.0.5", "[fd00::5]:
         (["*.pypi.org:443"], "files.pypi.org", 80, False),
     ],
 )
-def test_policy_allows_what_its_list_says(network, host, port, allowed):
+def test_policy_allows_the_hosts_of_its_list(network, host, port, allowed):
     """A host is allowed if a preset, an entry or a wildcard covers it."""
     assert allowed == parse(network).allows(host, port)
 
@@ -57,7 +57,7 @@ def test_policy_allows_what_its_list_says(network, host, port, allowed):
         (["0:0:0:0:0:0:0:1"], "::1", True),
     ],
 )
-def test_policy_names_only_what_is_listed_exactly(network, host, named):
+def test_policy_names_only_hosts_listed_exactly(network, host, named):
     """Hosts that a wildcard or `public` allows are not named."""
     assert named == parse(network).names(host, 80)
 
@@ -101,7 +101,7 @@ def test_policy_calls_model_unless_it_is_none(network, word):
         (["[fe80::1%eth0]"], '"[fe80::1%eth0]" in network'),
     ],
 )
-def test_parse_of_what_does_not_fit_names_the_entry(network, words):
+def test_parse_of_an_invalid_entry_names_it(network, words):
     """An invalid entry is an error that shows it and says what is wrong."""
     with pytest.raises(ValueError) as error:
         parse(network)
@@ -121,7 +121,7 @@ networks = st.sampled_from(["none", "model-only", "public"]) | st.lists(entries,
 
 
 @given(networks, networks, hosts, ports)
-def test_cap_allows_what_both_allow(agent, server, host, port):
+def test_cap_allows_only_hosts_that_both_allow(agent, server, host, port):
     """A capped policy allows and names a host only if both policies do."""
     ours, theirs = parse(agent), parse(server)
     both = cap(ours, theirs)

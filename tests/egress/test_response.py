@@ -94,7 +94,7 @@ def test_scrub_holds_nothing_back_after_a_line():
     assert b"data: {}\n\n" == Scrub([SECRET]).feed(b"data: {}\n\n")
 
 
-def test_scrub_holds_back_alike_what_begins_a_secret_and_what_does_not():
+def test_scrub_holds_back_the_same_whether_a_guess_is_right():
     """The cuts of the output are the same, whether a guess begins the secret or not."""
     guesses = [b"sk-ant-0123456", b"sk-ant-0123457", b"something else"]
     out = [len(Scrub([SECRET]).feed(b"x" * 100 + guess)) for guess in guesses]

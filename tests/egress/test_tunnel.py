@@ -70,7 +70,7 @@ async def test_tunnel_carries_much_both_ways_at_once(proxy, listen):
     assert data == back
 
 
-async def test_tunnel_takes_what_was_sent_with_its_request(proxy, listen):
+async def test_tunnel_takes_bytes_sent_with_its_request(proxy, listen):
     """Bytes that a client sends right after its CONNECT are not lost."""
     port = await listen(echo)
     async with proxy([f"127.0.0.1:{port}"]) as proxied:

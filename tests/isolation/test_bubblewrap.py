@@ -24,7 +24,7 @@ def test_program_runs_in_the_workspace(isolation, host_paths):
     assert ["home"] == [file.name for file in host_paths.home.iterdir()]
 
 
-def test_environment_is_just_what_was_given(isolation, host_paths):
+def test_environment_is_only_the_given_one(isolation, host_paths):
     """No process inside has a variable of the daemon's environment."""
     said = output(isolation, host_paths, "tr '\\0' '\\n' </proc/1/environ; env", {"ONE": "1"})
     by_the_shell = {"PWD=/workspace", "SHLVL=0", "_=/usr/bin/env"}

@@ -34,7 +34,7 @@ def test_launch_without_root_says_so():
     assert 1 == done.stderr.count("\n")
 
 
-def test_launch_of_what_is_not_there_says_so():
+def test_launch_with_a_missing_folder_names_it():
     """The error names a folder that no longer exists."""
     done = start("/bin/echo", "ran", uid=os.geteuid(), sources=b"/usr\0/gone")
     assert (launch.FAILED, "") == (done.returncode, done.stdout)

@@ -13,7 +13,7 @@ MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 I386 = 0x40000003
 ALLOWED, KILLED = "allowed", "killed"
 
-# Each with its numbers, as above, and what it is called with.
+# Each call with its numbers, as in seccomp.py, and its arguments.
 SOCKET, CLONE, UNSHARE, IOCTL = (41, 198), (56, 220), (272, 97), (16, 29)
 READ, OPENAT, EXECVE, FUTEX = (0, 63), (257, 56), (59, 221), (202, 98)
 
@@ -59,14 +59,14 @@ def judged(column):
     return lambda numbers, *arguments: verdict(machine, numbers[column], *arguments)
 
 
-def test_forbidden_calls_are_told_so(column):
+def test_forbidden_calls_get_eperm(column):
     """Forbidden calls get EPERM on both architectures."""
     machine = list(MACHINES)[column]
     numbers = [numbers[column] for numbers in FORBIDDEN.values() if numbers[column] is not None]
     assert {"EPERM"} == {verdict(machine, number) for number in numbers}
 
 
-def test_absent_calls_are_unknown(column):
+def test_absent_calls_get_enosys(column):
     """Calls that programs can do without get ENOSYS."""
     machine = list(MACHINES)[column]
     numbers = [numbers[column] for numbers in ABSENT.values() if numbers[column] is not None]
@@ -115,7 +115,7 @@ def test_children_and_threads_are_allowed(judged):
     assert ALLOWED == judged(UNSHARE, 0x400)
 
 
-def test_time_namespace_is_told_from_a_signal(judged):
+def test_time_namespace_is_distinguished_from_a_signal(judged):
     """The bit of a time namespace is allowed in `clone`, where it is part of a signal."""
     assert ("EPERM", ALLOWED) == (judged(UNSHARE, 0x80), judged(CLONE, 0x80))
 

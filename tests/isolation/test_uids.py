@@ -15,7 +15,7 @@ def test_take_gives_each_sandbox_another_user():
     assert set(range(1001, 1010)) == {users.take(0) for _ in range(9)}
 
 
-def test_take_gives_what_is_wanted_if_it_is_free():
+def test_take_gives_the_wanted_user_if_it_is_free():
     """The wanted user is given if no other sandbox has it."""
     users = Uids(first=1000, count=10)
     assert 1005 == users.take(1005)
@@ -23,7 +23,7 @@ def test_take_gives_what_is_wanted_if_it_is_free():
 
 
 @pytest.mark.parametrize("wanted", [0, 999, 1000, 1010, 2**31])
-def test_take_gives_nobody_else_s_user(wanted):
+def test_take_gives_no_user_outside_of_its_range(wanted):
     """A user outside of our range is never given, even if it is wanted."""
     assert wanted != Uids(first=1000, count=10).take(wanted)
 
@@ -87,7 +87,7 @@ def test_give_does_nothing_twice(tmp_path, chowned):
     assert [] == chowned
 
 
-def test_give_of_what_can_not_be_read(tmp_path, monkeypatch):
+def test_give_of_an_unreadable_folder(tmp_path, monkeypatch):
     """A folder that can't be listed is an error."""
 
     def fail(*_):

@@ -26,7 +26,7 @@ _FLAGS = {
     "disallowed_tools": "--disallowedTools",
 }
 
-# It comes when the CLI finds time for it, or not at all.
+# The CLI sends this message at any time, or not at all.
 _UNRELIABLE = "system thinking_tokens"
 
 

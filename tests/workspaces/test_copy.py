@@ -28,7 +28,7 @@ def parent(target):
     target.parent.mkdir()
 
 
-def test_copy_has_what_the_folder_has(source, target):
+def test_copy_has_all_files(source, target):
     """Files with their mode, empty folders and hidden files are copied."""
     script = source / "sub" / ".hidden.sh"
     script.write_bytes(b"\x00\xff")

@@ -144,7 +144,7 @@ def test_new_file_is_written_with_its_folders(root, workspace):
     assert ["file"] == names(workspace / "a" / "b")
 
 
-def test_written_file_has_its_mode_whatever_the_umask(root, workspace):
+def test_written_file_has_a_mode_independent_of_the_umask(root, workspace):
     """The mode does not depend on the daemon's umask."""
     before = os.umask(0o077)
     try:

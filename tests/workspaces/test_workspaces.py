@@ -91,7 +91,7 @@ def test_only_the_latest_is_kept(workspaces, source, data_dir):
     assert {"CLAUDE.md", "second"} == names
 
 
-def test_session_without_live_folders_keeps_what_was_kept(workspaces, source, data_dir):
+def test_keep_without_live_folders_changes_nothing(workspaces, source, data_dir):
     """Keeping a session without live folders changes nothing."""
     workspaces.prepare("one", source)
     assert workspaces.keep("one")
@@ -112,7 +112,7 @@ def test_first_start_has_no_live_ids(workspaces):
     assert [] == workspaces.live_ids()
 
 
-def test_session_goes_on_with_what_was_kept(workspaces, source, data_dir):
+def test_restore_moves_kept_folders_back(workspaces, source, data_dir):
     """Restoring moves the kept folders back; without any it returns None."""
     paths = workspaces.prepare("one", source)
     (paths.workspace / "made").write_text("by the agent")
@@ -131,7 +131,7 @@ def test_unclaimed_sandbox_leaves_nothing(workspaces, source, data_dir):
     assert [] == list((data_dir / "sandboxes").iterdir())
 
 
-def test_fork_has_what_its_parent_has(workspaces, source, data_dir):
+def test_fork_has_the_parent_s_folders(workspaces, source, data_dir):
     """A fork has the parent's files and home, whether the parent is live or kept."""
     paths = workspaces.prepare("parent", source)
     (paths.workspace / "new").write_text("hello")

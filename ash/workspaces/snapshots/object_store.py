@@ -47,7 +47,7 @@ def connect(url: str) -> ObjectStore:
     try:
         return from_url(url, client_options=options, retry_config=_RETRY)
     except (BaseError, ValueError) as error:
-        raise StoreFailed(_words(error)) from None
+        raise StoreFailed(_first_line(error)) from None
 
 
 @asynccontextmanager
@@ -127,7 +127,7 @@ class ObjectSnapshotStore:
         except FileNotFoundError:
             raise Missing("there is no such object, or no such bucket") from None
         except (BaseError, OSError, ValueError) as error:
-            raise StoreFailed(_words(error)) from None
+            raise StoreFailed(_first_line(error)) from None
         return result
 
 
@@ -135,6 +135,6 @@ def _create(target: Path) -> BinaryIO:
     return target.open("xb")
 
 
-def _words(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """The first line of an error; the others show requests and answers in full."""
     return str(error).partition("\n")[0][:300]

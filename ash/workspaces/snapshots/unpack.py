@@ -79,7 +79,7 @@ class _Reader:
         if not self._tops <= {path for path, _, _ in self._folders}:
             raise Damaged("a folder is missing")
         for path, mode, when in reversed(self._folders):
-            self._settle_folder(path, mode, when)
+            self._finish_folder(path, mode, when)
 
     def _next(self) -> tarfile.TarInfo | None:
         """The next member; a long name comes before it, as a member of its own."""
@@ -171,7 +171,7 @@ class _Reader:
         finally:
             os.close(folder)
 
-    def _settle_folder(self, path: str, mode: int, when: float) -> None:
+    def _finish_folder(self, path: str, mode: int, when: float) -> None:
         fd = self._open(path.split("/"))
         try:
             os.fchmod(fd, mode)

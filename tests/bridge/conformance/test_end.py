@@ -8,7 +8,7 @@ import pytest
 from ash.protocol import Exec, ExecResult, Shutdown
 from tests.support.bridge import processes_under
 
-# The engine's processes, a tool of its, and what tools and shell commands put in the background.
+# The engine's processes, one of its tools, and background processes of tools and shell commands.
 _BUSY = "BASH: (setsid sleep 300 >/dev/null 2>&1 &); echo busy > busy; sleep 300"
 
 

@@ -28,7 +28,7 @@ def test_new_process_goes_on_with_the_conversation(start) -> None:
         assert {bridge.session_id} == {m["session_id"] for m in other.turn("x").messages}
 
 
-def test_query_alone_opens_what_it_needs(start) -> None:
+def test_query_without_open_begins_or_resumes(start) -> None:
     """A query without an `open` begins the conversation or continues it."""
     with start() as bridge:
         bridge.turn("unannounced")

@@ -162,7 +162,7 @@ def test_file_that_changes_meanwhile_is_noticed(generation, packed, monkeypatch)
         packed()
 
 
-def test_listing_tells_changes_apart(generation):
+def test_listing_changes_with_the_files(generation):
     """A listing changes with content, mode, name or link, but not with folders left out."""
 
     def listed():

@@ -1,7 +1,7 @@
 """Turns a folder into a production API.
 
-What scripts import is found here, and imported when it is first asked for: the bridge imports
-`ash.protocol` inside every sandbox, and its start is on the way to the first answer.
+The public names are imported only on first use, because every bridge imports `ash.protocol` and
+its start delays the first answer.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,10 +1,10 @@
-"""What an address says of who can reach it."""
+"""Whether an address can only be reached from this machine."""
 
 import ipaddress
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address; names other than localhost are not."""
+    """Whether the host is a loopback address or localhost; other names are not resolved."""
     if host == "localhost":
         return True
     try:

@@ -1,4 +1,4 @@
-"""Agents: a folder is deployed as a copy, so that what runs is what was deployed."""
+"""Deploys agents. A deploy copies the folder, so later changes of it don't affect the agent."""
 
 import errno
 from collections.abc import Callable, Mapping
@@ -26,9 +26,12 @@ from ash.workspaces.disk_errors import disk_in_words
 
 PROMPT_FILE = "CLAUDE.md"
 
+# Errors of the disk that the caller's paths cause, such as a file where a folder should be.
+_CALLERS_FAULT = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+
 
 class AgentConfig(Struct, kw_only=True, rename="camel", omit_defaults=True):
-    """What an agent's `config` means to the daemon; what else is in it is its owner's."""
+    """The fields of an agent's `config` that the daemon uses; others are the owner's own."""
 
     limits: AskedLimits | None = None
     network: str | list[str] = "public"
@@ -36,7 +39,7 @@ class AgentConfig(Struct, kw_only=True, rename="camel", omit_defaults=True):
 
 
 class Deployment(Struct, kw_only=True):
-    """What goes with the files; None leaves it as it was."""
+    """The settings of a deploy; None leaves a setting as it was."""
 
     env: dict[str, str] | None = None
     config: dict[str, Any] | None = None
@@ -47,13 +50,13 @@ def agent_config(stored: StoredAgent) -> AgentConfig:
 
 
 def agent_folder(data_dir: Path, tenant: str, name: str) -> Path:
-    """Where the copies of an agent are."""
+    """The folder that holds the copies of an agent."""
     tenant_folder = quote(tenant, safe="").replace(".", "%2E")
     return data_dir / AGENTS / tenant_folder / name
 
 
 class Agents:
-    """Keeps each deployed version below `<data>/agents`; running sessions have their own copy."""
+    """Stores deployed versions below `<data>/agents`; each session works on its own copy."""
 
     def __init__(
         self,
@@ -63,7 +66,7 @@ class Agents:
         on_deploy: Callable[[StoredAgent], None],
         on_delete: Callable[[str, str], None],
     ) -> None:
-        """`on_deploy` is told the new version, `on_delete` the tenant and the name."""
+        """`on_deploy` is called with the new version, `on_delete` with the tenant and name."""
         self._store = store
         self._on_deploy = on_deploy
         self._on_delete = on_delete
@@ -72,7 +75,7 @@ class Agents:
         self._locks: WeakValueDictionary[Path, trio.Lock] = WeakValueDictionary()
 
     async def deploy_path(self, tenant: str, name: str, path: str, settings: Deployment) -> Agent:
-        """A folder of this machine; a relative path starts at the data directory."""
+        """Deploys a folder of this machine; a relative path starts at the data directory."""
         source = await trio.to_thread.run_sync(self._resolve, path)
         return await self._deploy(
             tenant, name, str(source), lambda to: copy_tree(source, to), settings
@@ -81,7 +84,7 @@ class Agents:
     async def deploy_files(
         self, tenant: str, name: str, files: Mapping[str, bytes], settings: Deployment
     ) -> Agent:
-        """Files by their relative path. Raises BadRequest for one that leads out."""
+        """Deploys files, given by relative path. Raises BadRequest for a path that leads out."""
         checked = {_relative(path): content for path, content in files.items()}
         if PurePosixPath(PROMPT_FILE) not in checked:
             raise BadRequest(f"files: {PROMPT_FILE} is missing, an agent is told there what it is")
@@ -97,7 +100,7 @@ class Agents:
         return [stored.agent for stored in await self._store.agents(tenant)]
 
     async def delete(self, tenant: str, name: str) -> None:
-        """Takes its files along; sessions that run go on with theirs."""
+        """Deletes the agent and its files; running sessions keep their own copies."""
         folder = self._folder(tenant, name)
         async with self._lock(folder):
             stored = await self._store.delete_agent(tenant, name)
@@ -114,14 +117,14 @@ class Agents:
         fill: Callable[[Path], None],
         settings: Deployment,
     ) -> Agent:
-        """Makes the copy first: an agent is never without its files."""
+        """Makes the copy before it stores the version, so an agent is never without its files."""
         folder = self._folder(tenant, name)
         copy = folder / str(uuid4())
         async with self._lock(folder):
             previous = await self._store.agent(tenant, name)
             try:
                 await trio.to_thread.run_sync(_fill, copy, fill)
-                # A write is committed whether or not its caller waits: this one has to know.
+                # Shielded: a cancelled write may still be committed, and then the copy must stay.
                 with trio.CancelScope(shield=True):
                     stored = await self._store.deploy_agent(
                         tenant,
@@ -143,7 +146,7 @@ class Agents:
         return stored.agent
 
     def _lock(self, folder: Path) -> trio.Lock:
-        """Deploys of one agent follow one another: each drops the copies of earlier ones."""
+        """The lock of one agent: each deploy removes older copies, so they must not overlap."""
         return self._locks.setdefault(folder, trio.Lock())
 
     def _folder(self, tenant: str, name: str) -> Path:
@@ -158,7 +161,7 @@ class Agents:
             raise BadRequest(f'path: there is no folder "{path}" on the server')
         if not (source / PROMPT_FILE).is_file():
             raise BadRequest(f"path: {PROMPT_FILE} is missing in it, which makes a folder an agent")
-        # They hold what other tenants deployed, too.
+        # The server's own folders also hold what other tenants have deployed.
         own = (self._data_dir / name for name in FOLDERS)
         if self._data_dir.is_relative_to(source) or any(map(source.is_relative_to, own)):
             raise BadRequest("path: this folder holds the server's own data")
@@ -174,7 +177,7 @@ def _fill(copy: Path, fill: Callable[[Path], None]) -> None:
 
 def _take_back(copy: Path) -> None:
     remove_tree(copy)
-    with suppress(OSError):  # it has other copies
+    with suppress(OSError):  # there are other copies
         copy.parent.rmdir()
 
 
@@ -182,10 +185,6 @@ def _drop_all_but(folder: Path, kept: set[Path]) -> None:
     for copy in folder.iterdir():
         if copy not in kept:
             remove_tree(copy)
-
-
-# What is wrong with a path, not with the server: a file where a folder should be, and the like.
-_CALLERS = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 
 
 def _write(files: Mapping[PurePosixPath, bytes], copy: Path) -> None:
@@ -196,13 +195,13 @@ def _write(files: Mapping[PurePosixPath, bytes], copy: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
         except OSError as error:
-            if error.errno not in _CALLERS:
+            if error.errno not in _CALLERS_FAULT:
                 raise
             raise BadRequest(f'files: "{path}" can\'t be made: {error.strerror}') from None
 
 
 def _relative(path: str) -> PurePosixPath:
-    """The path if it stays inside; the folder is new, so no link can lead out."""
+    """The path, if it stays inside. The target folder is new, so no link can lead out of it."""
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\0" in path:
         raise BadRequest(f'files: the path "{path}" does not stay in the agent\'s folder')

@@ -1,4 +1,7 @@
-"""API keys: who a request comes from."""
+"""Finds the tenant that a request comes from, by its API key or its ticket.
+
+A ticket lets a browser's `EventSource`, which can't send headers, open one stream.
+"""
 
 import hmac
 import secrets
@@ -19,12 +22,19 @@ INITIAL_KEY_FILE = "initial-api-key"
 SECRET_FILE = "key-secret"  # noqa: S105 - a file's name
 PREFIX = "ash_"
 
+# How long a new ticket is valid: from the answer that contains it to the page's `new EventSource`.
+CONNECT_SECONDS = 60.0
+
+# How long a ticket is valid for reconnecting. An `EventSource` reconnects with its old address; a
+# page that is open for hours asks for another ticket. An open connection is never cut.
+RECONNECT_SECONDS = 600.0
+
 
 class ApiKeys:
-    """Knows keys by their keyed hash only, held in memory: each request asks.
+    """Holds the keyed hashes of all keys in memory, because every request looks one up.
 
-    The hash is of what the client sent, under a secret of this server, so that the time a
-    look-up takes tells nothing of the keys there are.
+    What a client sends is hashed with a secret of this server before the look-up, so the time that
+    the look-up takes reveals nothing about the keys.
     """
 
     def __init__(self, store: Store, secret: bytes, clock: Clock) -> None:
@@ -34,7 +44,7 @@ class ApiKeys:
         self._tenants: dict[bytes, str] = {}
 
     async def load(self, data_dir: Path, configured: str | None) -> Path | None:
-        """Reads what is stored. Without any key makes one, and returns the file it is in."""
+        """Reads the stored keys. If there are none, makes one and returns the file with it."""
         for key, digest in await self._store.keys():
             self._tenants[digest] = key.tenant_id
         if configured:
@@ -58,7 +68,7 @@ class ApiKeys:
         return tenant
 
     async def _add_initial(self, file: Path) -> None:
-        """Writes the key out before it is stored: a crash in between leaves no key unknown."""
+        """Writes the key to the file before storing it, so a crash never leaves an unknown key."""
         secret = PREFIX + secrets.token_urlsafe(32)
         await trio.to_thread.run_sync(write_private, file, secret.encode() + b"\n")
         key = ApiKey(
@@ -78,7 +88,7 @@ class ApiKeys:
 
 
 def load_secret(data_dir: Path) -> bytes:
-    """The secret that keys are hashed with, made on first use. Blocks."""
+    """The secret for hashing keys, which is made on first use. Blocks."""
     file = data_dir / SECRET_FILE
     if not file.exists():
         write_private(file, secrets.token_bytes(32))
@@ -86,19 +96,11 @@ def load_secret(data_dir: Path) -> bytes:
 
 
 def write_private(file: Path, content: bytes) -> None:
-    """Replaces the file at once, never readable for others. Blocks."""
+    """Replaces the file atomically; other users can never read it. Blocks."""
     fresh = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     fresh.touch(mode=0o600)
     fresh.write_bytes(content)
     fresh.replace(file)
-
-
-# From the answer that has the ticket to the page's `new EventSource`.
-CONNECT_SECONDS = 60.0
-
-# An `EventSource` that reconnects uses the address it has, so the ticket has to hold for longer;
-# a page that stays open for hours asks for another. What is connected is never cut for it.
-RECONNECT_SECONDS = 600.0
 
 
 class Ticket(Struct, frozen=True):
@@ -107,10 +109,10 @@ class Ticket(Struct, frozen=True):
 
 
 class Tickets:
-    """Signs tickets, each for one stream of one tenant. Nothing is kept of them."""
+    """Issues and checks signed tickets, each for one stream of one tenant, without storing them."""
 
     def __init__(self, secret: bytes, clock: Clock) -> None:
-        # A key of its own: nothing signed here can pass for another use of the secret.
+        # A derived key, so that a signature made here is of no use elsewhere.
         self._key = hmac.digest(secret, b"stream tickets", sha256)
         self._clock = clock
 
@@ -121,7 +123,7 @@ class Tickets:
         return Ticket(ticket, iso(now + CONNECT_SECONDS))
 
     def tenant_of(self, ticket: str, session_id: str, *, again: bool) -> str:
-        """The tenant whose stream it opens; `again` if it was open before. Raises Unauthorized."""
+        """The tenant of the ticket. `again` means a reconnect. Raises Unauthorized."""
         claim, _, signature = ticket.partition(".")
         expected = _encode(self._sign(session_id, claim))
         if not hmac.compare_digest(signature.encode(), expected.encode()):

@@ -1,4 +1,4 @@
-"""The time of day, as something that is passed in. Time-outs use trio's clock."""
+"""The clock for times of day, which tests can replace. Time-outs use trio's clock."""
 
 import time
 from typing import Protocol

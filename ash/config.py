@@ -1,8 +1,8 @@
-"""Settings from `ash.toml` < environment < flags.
+"""Loads the settings: flags override environment variables, and these override `ash.toml`.
 
-`Settings` is the one table of options: each field carries its environment variable and its
-help. Parsing, the flags of `ashd`, `ash.toml.example` and docs/configuration.md are all made
-from it; `tools/reference.py` writes the last two.
+`Settings` is the only table of options; each field has its environment variable and help text.
+Parsing, the flags of `ashd`, `ash.toml.example` and docs/configuration.md are made from it;
+`tools/reference.py` writes the last two.
 """
 
 import tomllib
@@ -38,7 +38,7 @@ WebOrigin = Annotated[
 
 
 class Doc(Struct, frozen=True):
-    """What a field of `Settings` does not say by itself."""
+    """The environment variable and help text of a field of `Settings`."""
 
     env: str
     help: str
@@ -46,17 +46,16 @@ class Doc(Struct, frozen=True):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """All that the daemon can be told. Durations are in seconds unless the name says ms.
+    """All settings of the daemon. Durations are in seconds unless the name says ms.
 
-    Made by `load`, which checks every value; a Settings made by hand is not checked.
-    Secrets are left out of its repr.
+    `load` checks every value; a Settings made by hand is not checked. Its repr hides secrets.
     """
 
     host: Annotated[Text, Doc("ASH_HOST", "Address to listen on.")] = "127.0.0.1"
     port: Annotated[
         int,
         Meta(ge=0, le=65_535),
-        Doc("ASH_PORT", "Port to listen on; 0 takes a free one, which the start line tells."),
+        Doc("ASH_PORT", "Port to listen on; 0 takes a free one, which the start line shows."),
     ] = 4100
     data_dir: Annotated[
         Path,
@@ -64,7 +63,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = Path("data")
     engine: Annotated[
         Literal["claude-agent", "claude-code", "scripted"],
-        Doc("ASH_ENGINE", "What thinks in a session; `scripted` needs no model."),
+        Doc("ASH_ENGINE", "The engine that runs sessions; `scripted` needs no model."),
     ] = "claude-agent"
     isolation: Annotated[
         IsolationLevel | None,
@@ -85,7 +84,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = None
     permission_mode: Annotated[
         Literal["bypassPermissions", "permissionsByAgent", "default"],
-        Doc("ASH_PERMISSION_MODE", "Which tools run unasked, where a session does not say."),
+        Doc("ASH_PERMISSION_MODE", "Which tools run unasked, unless a session sets it itself."),
     ] = "bypassPermissions"
     max_sandboxes: Annotated[
         int, Meta(ge=1), Doc("ASH_MAX_SANDBOXES", "How many sandboxes may live at a time.")
@@ -120,7 +119,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     pre_warm_count: Annotated[
         int,
         Meta(ge=0),
-        Doc("ASH_PRE_WARM_COUNT", "Booted sandboxes an agent, where its config does not say."),
+        Doc("ASH_PRE_WARM_COUNT", "Booted sandboxes for each agent whose config does not set it."),
     ] = 1
     parallel_starts: Annotated[
         int, Meta(ge=1), Doc("ASH_PARALLEL_STARTS", "How many engines may boot at a time.")
@@ -137,8 +136,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         bool,
         Doc(
             "ASH_AUTO_RESUME",
-            "Whether a message resumes a session that is not active, where the request does not"
-            " say (`?resume=auto`, `?resume=no`).",
+            "Whether a message resumes a session that is not active, unless the request sets it"
+            " itself (`?resume=auto`, `?resume=no`).",
         ),
     ] = False
     grace_seconds: Annotated[
@@ -147,7 +146,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 10.0
     turn_silence_timeout: Annotated[
         Seconds,
-        Doc("ASH_TURN_SILENCE_TIMEOUT", "A turn that says nothing for so long ends; 0 = never."),
+        Doc("ASH_TURN_SILENCE_TIMEOUT", "A turn without output for so long is ended; 0 = never."),
     ] = 600.0
     engine_start_timeout: Annotated[
         Seconds,
@@ -198,7 +197,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def effective_isolation(self) -> IsolationLevel:
-        """The isolation to use: what was set, else what the listening address calls for."""
+        """The isolation that is set, or else the default for the listening address."""
         if self.isolation is not None:
             return self.isolation
         return "best-effort" if is_loopback(self.host) else "strict"
@@ -213,7 +212,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 class Option(Struct, frozen=True):
-    """One row of the table. `field` is also the key in ash.toml; `rule` says what may be set."""
+    """One row of the table. `field` is also the key in ash.toml; `rule` says what is allowed."""
 
     field: str
     env: str
@@ -233,7 +232,7 @@ class Option(Struct, frozen=True):
 
 
 def find_toml(flag: Path | None, env: Mapping[str, str], folder: Path) -> Path | None:
-    """The file to load: `--config`, ASH_CONFIG, or `ash.toml` in the folder if it is there."""
+    """The file to load: from `--config`, from ASH_CONFIG, or `ash.toml` in the folder."""
     if flag is not None:
         return flag
     if named := env.get("ASH_CONFIG"):
@@ -249,11 +248,11 @@ def load(
     *,
     given_by: str | None = None,
 ) -> Settings:
-    """Settings from the file, over it the environment, over it the flags that are not None.
+    """Loads settings from the file, the environment and the flags; later ones override earlier.
 
-    `flags` has field names as keys and texts or typed values. An empty environment variable
-    counts as not set. Raises ConfigError with the key, where its value is from and the rule;
-    `given_by` says where flags are from that are none of a command's.
+    `flags` maps field names to texts or typed values; None means not set, and so does an empty
+    environment variable. Raises ConfigError, which names the key, the source of its value and
+    what is allowed. `given_by` is the source to name for `flags` that are not command-line flags.
     """
     values: dict[str, Any] = {}
     if toml_path is not None:
@@ -273,11 +272,11 @@ def load(
 
 
 def unknown_environment(env: Mapping[str, str]) -> list[str]:
-    """A sentence for each `ASH_…` variable that means nothing here.
+    """A warning for each `ASH_…` variable that is not a setting.
 
-    Warnings and not errors: other programs may use the prefix too.
+    It is no error, because other programs may use the prefix too.
     """
-    # Not settings of the daemon: where the client looks, and where the file is.
+    # These two are not settings of the daemon, but of the client and for finding the file.
     known = {o.env for o in OPTIONS} | {"ASH_SERVER_URL", "ASH_CONFIG"}
     strangers = sorted(name for name in env if name.startswith("ASH_") and name not in known)
     return [f"{name} is not a setting of ash{_nearest(name, known)}" for name in strangers]
@@ -304,10 +303,10 @@ def _nearest(name: str, known: Mapping[str, Any] | set[str]) -> str:
 
 
 def _from_text(option: Option, text: str) -> Any:
-    """The text of a variable or flag as the type it stands for; as it is if it does not fit."""
+    """Converts the text of a variable or flag to the option's type, if it fits."""
     if option.is_list:
         return [part.strip() for part in text.split(",") if part.strip()]
-    # Only these: the lax mode would also read the text "null" as no value at all.
+    # Only these types, because the lax mode would also read the text "null" as None.
     if (bare := _bare(option.type)) not in {int, float, bool}:
         return text
     try:
@@ -335,7 +334,7 @@ def _to_path(kind: type, value: Any) -> Any:
 
 
 def _bare(kind: Any) -> Any:
-    """The type without Annotated and without the None of an optional one."""
+    """The type without Annotated and Optional."""
     while get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
     if get_origin(kind) in {Union, UnionType}:

@@ -1,6 +1,6 @@
-"""Puts the tree together: store, pool, sandboxes and sessions, below whoever opens it.
+"""Makes store, pool, sandboxes and sessions, and connects them.
 
-The daemon and `ash.Ash` both do, and add their face to it.
+The daemon and `ash.Ash` open this core, and add HTTP or a Python API.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -36,18 +36,18 @@ from ash.workspaces.workspaces import Workspaces
 
 log = get_logger()
 
-# Sessions of a process that stands alone are found again under this name after a restart.
+# The owner of sessions in the store. There is one server, which finds them again after a restart.
 OWNER = "standalone"
 
-# What ending sandboxes and closing the store may take after the turns had their grace.
+# How long ending the sandboxes and closing the store may take after the grace of the turns.
 CLOSE_SECONDS = 4.0
 
-# What uploads may take of that; what is left of them is due at the next start.
+# How much of that uploads may take; the next start uploads the rest.
 UPLOAD_SECONDS = 2.0
 
 
 class Core(Struct, frozen=True):
-    """What a face works with; its own tasks go into `nursery`, and end with it."""
+    """The running parts of a server. Tasks that use them belong into `nursery`."""
 
     settings: Settings
     store: Store
@@ -65,8 +65,8 @@ class Core(Struct, frozen=True):
     ) -> None:
         """Ends turns as `shutdown`, pauses their sessions, then cancels the nursery.
 
-        `before_end` is waited for in between. All of it takes CLOSE_SECONDS more than the grace
-        at most: then what is left is cut off.
+        Waits for `before_end` before the cancel. It takes at most CLOSE_SECONDS more than the
+        grace; then everything is cancelled.
         """
         grace, scope = self.settings.grace_seconds, self.nursery.cancel_scope
         scope.deadline = trio.current_time() + grace + CLOSE_SECONDS
@@ -78,7 +78,7 @@ class Core(Struct, frozen=True):
         scope.cancel()
 
     def health(self) -> dict[str, Any]:
-        """What `GET /health` shows; its cost does not grow with the sessions."""
+        """The answer to `GET /health`; its cost does not grow with the number of sessions."""
         stats, runtime = self.pool.stats(), self.runtime
         return {
             "status": "ok",
@@ -100,17 +100,17 @@ class Core(Struct, frozen=True):
 
     @property
     def missing(self) -> list[str]:
-        """What a better machine has for its sandboxes, in words."""
+        """Features of sandboxes that this machine lacks, in words."""
         return [*self.runtime.isolation.missing, *self.runtime.groups.missing]
 
 
 @asynccontextmanager
 async def open_core(settings: Settings, *, systemd: bool) -> AsyncIterator[Core]:
-    """The tree on a data directory that the caller owns, after what a crash left is settled.
+    """Recovers from a crash and starts the core, in a data directory that the caller has locked.
 
-    With `systemd` this process may be moved to a scope of its own, for want of another place
-    for limits. Leaving the block cancels what is in the tree; `wind_down` before that ends it
-    properly. Raises StartError, in groups.
+    With `systemd`, this process may be moved to a systemd scope of its own if limits can't be set
+    otherwise. Leaving the block cancels all tasks; call `wind_down` before to end them properly.
+    Raises StartError, in exception groups.
     """
     data_dir = settings.data_dir.absolute()
     with closing(Spawner()) as spawner:
@@ -177,7 +177,7 @@ def _start(
 def _agents(
     store: Store, data_dir: Path, sessions: Sessions, pool: Pool, snapshots: SessionSnapshots | None
 ) -> Agents:
-    """Warm sandboxes and backups follow what is deployed."""
+    """The agents; a deploy or delete also updates warm sandboxes and snapshots."""
 
     def on_deploy(stored: StoredAgent) -> None:
         sessions.keep_warm(stored)

@@ -1,4 +1,4 @@
-"""`ashd`: the tree with HTTP in front of it, from its start line to a signal."""
+"""The daemon `ashd`: runs the core with HTTP in front of it, until a signal ends it."""
 
 import resource
 import signal
@@ -26,7 +26,7 @@ log = get_logger()
 
 
 async def run(settings: Settings) -> None:
-    """The daemon's whole life. Raises StartError, whose text is all its user needs."""
+    """Runs the daemon from start to end. Raises StartError, whose text is for its user."""
     data_dir = settings.data_dir.absolute()
     _take_descriptors()
     with owned(data_dir, "Another ashd"):
@@ -47,7 +47,7 @@ async def run(settings: Settings) -> None:
 async def _serve(
     core: Core, listeners: list[trio.SocketListener], keys: ApiKeys, tickets: Tickets
 ) -> None:
-    """HTTP below the tree, until a signal says stop."""
+    """Serves HTTP in the core's nursery until a signal ends it."""
     services = Services(core.agents, core.sessions, core.files, keys, tickets, core.health)
     app = Cors(Front(services, make_app(services)), core.settings.allowed_origins)
     draining, answered = trio.Event(), trio.Event()
@@ -65,9 +65,9 @@ async def _serve(
 
 
 async def _stop_on_signals(core: Core, draining: trio.Event, answered: trio.Event) -> None:
-    """Waits for the first signal, then ends the tree; a second one skips the waiting.
+    """Winds the core down at the first signal, and cancels it at once at a second one.
 
-    Who still reads of the end of their turn has what is left of the grace for it.
+    Clients that still read the end of their turn have the rest of the grace for it.
     """
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:
@@ -82,7 +82,7 @@ async def _stop_on_signals(core: Core, draining: trio.Event, answered: trio.Even
 
 @asynccontextmanager
 async def _listening(settings: Settings) -> AsyncIterator[list[trio.SocketListener]]:
-    """Open until the block is left, also when it is left before anybody serves there."""
+    """Listeners that are closed when the block is left, even if nothing has served them."""
     try:
         listeners = await open_listeners(settings.host, settings.port)
     except OSError as error:
@@ -95,7 +95,7 @@ async def _listening(settings: Settings) -> AsyncIterator[list[trio.SocketListen
 
 
 def _take_descriptors() -> None:
-    """As many as we may: a sandbox's proxy alone can have 256 open."""
+    """Raises the limit of open files to the maximum: one sandbox's proxy alone can need 256."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

@@ -1,4 +1,4 @@
-"""The data directory, which one process at a time has to itself."""
+"""Locks the data directory, which only one process at a time may use, and names its folders."""
 
 import fcntl
 import os
@@ -10,19 +10,20 @@ from ash.errors import StartError
 
 LOCK_FILE = "ashd.lock"
 
-# Deployed copies, live sessions, those that were put away, what is being packed or unpacked.
+# Copies of agents, folders of live sandboxes, folders of other sessions, and files of snapshots
+# that are being packed or unpacked.
 AGENTS, SANDBOXES, SESSIONS, TRANSFERS = "agents", "sandboxes", "sessions", "transfers"
 FOLDERS = (AGENTS, SANDBOXES, SESSIONS, TRANSFERS)
 
-# More than an owner says of itself.
+# Longer than the name that any owner writes into the lock file.
 _OWNER_BYTES = 200
 
 
 @contextmanager
 def owned(data_dir: Path, owner: str) -> Iterator[None]:
-    """The data directory, ours alone. The kernel gives the lock back, however we end.
+    """Locks the data directory for the block; the kernel releases the lock even after a crash.
 
-    `owner` begins the sentence by which another one is refused. Raises StartError.
+    `owner` is shown to another process that is refused. Raises StartError.
     """
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -32,8 +33,8 @@ def owned(data_dir: Path, owner: str) -> Iterator[None]:
             f"Can't write to the data directory {data_dir}: {error.strerror}"
         ) from None
     try:
-        _take(lock, data_dir)
-        _check(data_dir)
+        _lock(lock, data_dir)
+        _check_writable(data_dir)
         os.ftruncate(lock, 0)
         os.pwrite(lock, owner.encode(), 0)
         yield
@@ -41,15 +42,15 @@ def owned(data_dir: Path, owner: str) -> Iterator[None]:
         os.close(lock)
 
 
-def _check(data_dir: Path) -> None:
-    """What can't be written now would be told by each request."""
+def _check_writable(data_dir: Path) -> None:
+    """Raises StartError for a folder that can't be written, before every request fails on it."""
     for name in FOLDERS:
         folder = data_dir / name
         if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
             raise StartError(f"Can't write to {folder}: is it mounted read-only, or another's?")
 
 
-def _take(lock: int, data_dir: Path) -> None:
+def _lock(lock: int, data_dir: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

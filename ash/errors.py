@@ -1,10 +1,10 @@
-"""Every failure that a caller is told about, with the HTTP status that says it."""
+"""The errors that callers get, each with its HTTP status."""
 
 
 class AshError(Exception):
-    """A failure with words a caller can act on.
+    """An error whose text a caller can act on.
 
-    The text is shown to clients as it is: no paths of the host, no secrets, no stack.
+    Clients see the text unchanged, so it contains no paths of the host, secrets or tracebacks.
     """
 
     status = 500
@@ -47,7 +47,7 @@ class TooLarge(AshError):
 
 
 class Unavailable(AshError):
-    """Nothing is wrong with the request: try again after `retry_after` seconds."""
+    """The request is fine, but can't be served now; try again after `retry_after` seconds."""
 
     status = 503
 
@@ -56,14 +56,14 @@ class Unavailable(AshError):
 
 
 class EngineFailed(AshError):
-    """The bridge or its engine broke: it could not start, died, or spoke nonsense."""
+    """The bridge or its engine failed: it did not start, died, or broke the protocol."""
 
     status = 502
 
 
 class ConfigError(AshError):
-    """A setting that can't be used; the text names the key, its source and the rule."""
+    """A setting is invalid; the text names the setting, its source and what is allowed."""
 
 
 class StartError(AshError):
-    """The daemon can't start; the text is the one line that its user reads."""
+    """The daemon can't start; its user sees the text as one line."""

@@ -1,7 +1,7 @@
-"""Reads SDK messages: which frames a client is sent for one, and what the timeline keeps of it.
+"""Reads SDK messages: which frames clients get for one, and which events the timeline stores.
 
-The message itself is never rebuilt. What is taken out of it stays `msgspec.Raw`, the bytes the
-CLI wrote, wherever a JSON value goes into another one whole.
+The message itself is passed on unchanged. Values taken out of it stay `msgspec.Raw`, the bytes
+that the CLI wrote.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ _encode = msgspec.json.encode
 
 
 class Frame(Struct, frozen=True):
-    """One SSE event before it has its id. `data` is one line of JSON."""
+    """One server-sent event, without its id. `data` is one line of JSON."""
 
     event: str
     data: bytes | memoryview
@@ -31,9 +31,9 @@ class Ending(Struct, frozen=True):
 
 
 class Reading(Struct):
-    """What one SDK message means: frames in the order to be sent, the message last.
+    """What follows from one SDK message. `frames` are in the order to send, the message last.
 
-    A message that is not `durable` (a delta) is not stored: the complete one follows.
+    A message that is not `durable` (a delta) is not stored, because the complete one follows.
     """
 
     frames: list[Frame]
@@ -43,7 +43,7 @@ class Reading(Struct):
 
 
 class _Delta(Struct):
-    # UNSET, not None: msgspec takes a union of Raw and null for null alone.
+    # UNSET, not None: msgspec treats a union of Raw and null as null.
     text: Raw | UnsetType = UNSET
     thinking: Raw | UnsetType = UNSET
 
@@ -89,7 +89,7 @@ class _ToolOutput(Struct):
 _decode_head = msgspec.json.Decoder(_Head).decode
 _decode_output = msgspec.json.Decoder(_ToolOutput).decode
 
-# Results by which the CLI says that a limit of the request was reached: not a failure.
+# Results that say that a limit of the request was reached, which is not a failure.
 _BUDGETS = {"error_max_turns", "error_max_budget_usd"}
 
 
@@ -114,7 +114,7 @@ def _head_of(raw: bytes | memoryview) -> _Head:
 
 
 def _object(**values: Raw | bool | None) -> bytes:
-    """A JSON object of the values that are there, each as it was written."""
+    """A JSON object of the values that are not None, each with its original bytes."""
     return _encode({name: value for name, value in values.items() if value is not None})
 
 
@@ -167,7 +167,7 @@ def _read_user(head: _Head, reading: Reading) -> None:
 
 
 def _tool_output(result: Raw | UnsetType) -> dict[str, str]:
-    """What went to stdout and stderr, where the tool told them apart."""
+    """The tool's stdout and stderr, if its result separates them."""
     if result is UNSET:
         return {}
     try:
@@ -200,7 +200,7 @@ def _ending(head: _Head) -> Ending:
 
 
 def _error_text(head: _Head) -> str:
-    """The words of the CLI: `errors` when it raised them, `result` when the API did."""
+    """The CLI's own text: in `errors` if the CLI failed, in `result` if the API did."""
     if texts := [text for text in head.errors if isinstance(text, str) and text]:
         return "; ".join(texts)
     result = msgspec.json.decode(head.result)
@@ -229,7 +229,7 @@ def done(session_id: str, reason: TurnReason) -> Frame:
 
 
 def gap(requested: int, earliest: int, latest: int) -> Frame:
-    """Says that the frames from `requested` to before `earliest` are no longer there."""
+    """Tells a client that frames from `requested` up to, not including, `earliest` are lost."""
     return Frame("gap", _encode({"requested": requested, "earliest": earliest, "latest": latest}))
 
 
@@ -239,10 +239,10 @@ def lifecycle(action: str, **more: str) -> str:
 
 
 def sse(frame_id: int, frame: Frame) -> bytes:
-    """The frame as it goes over the wire.
+    """The frame as bytes on the wire.
 
-    A carriage return would end the data line for an SSE reader. In JSON it can only be white
-    space between tokens, so a blank says the same.
+    An SSE reader would take a carriage return for the end of a line. In JSON it can only be white
+    space between tokens, so it is replaced by a blank.
     """
     head = f"id: {frame_id}\nevent: {frame.event}\ndata: ".encode()
     return b"".join((head, frame.data, b"\n\n")).replace(b"\r", b" ")

@@ -1,7 +1,7 @@
-"""What may become of a session, and what is said when it may not.
+"""Which status changes of a session are allowed, and the errors for those that are not.
 
-The one table of states. A change is one conditional UPDATE built from it, so that of two
-callers only one can win.
+The store makes a change with one conditional UPDATE built from this table. So of two concurrent
+callers only one can succeed.
 """
 
 from typing import Literal
@@ -15,7 +15,7 @@ Action = Literal["activate", "fail", "pause", "stop", "resume", "wake", "end"]
 
 
 class Change(Struct, frozen=True):
-    """`action` takes a session from any of `sources` to `target`."""
+    """An action changes a session's status from any of `sources` to `target`."""
 
     sources: tuple[SessionStatus, ...]
     target: SessionStatus
@@ -26,21 +26,21 @@ CHANGES: dict[Action, Change] = {
     "fail": Change(("starting", "active"), "error"),
     "pause": Change(("active",), "paused"),
     "stop": Change(("starting", "active"), "stopped"),
-    # With the sandbox that it still has …
+    # Continues in the sandbox that the session still has.
     "resume": Change(("paused",), "active"),
-    # … and with a new one, which has to boot.
+    # Continues in a new sandbox, which has to boot.
     "wake": Change(("paused", "stopped", "error"), "starting"),
     "end": Change(("starting", "active", "paused", "stopped", "error"), "ended"),
 }
 
 
 def refusal(action: str, status: SessionStatus) -> AshError:
-    """The error for an action that `status` does not allow."""
+    """The error for an action that is not allowed in `status`."""
     if status == "ended":
         return Gone("The session has ended")
     return BadRequest(f'Cannot {action} session with status "{status}"')
 
 
 def not_active(status: SessionStatus) -> BadRequest:
-    """The error for work that only an active session does."""
+    """The error for a request that needs an active session."""
     return BadRequest(f"Session is {status}")

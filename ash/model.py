@@ -1,6 +1,6 @@
-"""The things ash keeps, as the API shows them.
+"""The data that the store keeps and the API shows: agents, sessions, messages and so on.
 
-A field that the API promises is always there, null when empty; one that is UNSET is left out.
+A field that the API promises is always present, and null if empty; an UNSET field is left out.
 Times are ISO 8601 in UTC with milliseconds and `Z`.
 """
 
@@ -33,13 +33,13 @@ MASK = "***"
 
 
 def iso(timestamp: float) -> str:
-    """Unix time in seconds as the API writes times."""
+    """A Unix time in seconds, in the API's form."""
     moment = datetime.fromtimestamp(timestamp, UTC)
     return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 class Agent(Struct, kw_only=True, rename="camel"):
-    """`env` never shows a value: the real ones are in `StoredAgent`."""
+    """A deployed agent as clients see it; the values of `env` are masked."""
 
     id: str
     name: str
@@ -57,7 +57,7 @@ class Agent(Struct, kw_only=True, rename="camel"):
 
 
 class StoredAgent(Struct, kw_only=True):
-    """`source` is the folder with this version's files, below the data directory."""
+    """An agent with its private data: `source`, the folder with its files, and the real `env`."""
 
     agent: Agent
     source: str
@@ -89,10 +89,10 @@ class SessionSettings(SessionOptions):
 
 
 class StoredSession(Struct, kw_only=True):
-    """A session and what only the daemon may see of it.
+    """A session with its private data.
 
-    `owner` may write as long as `generation` is the row's; frame ids from `next_frame` on have
-    never been given out.
+    `owner` may write while `generation` is that of the row. Frame ids from `next_frame` on have
+    not been given out yet.
     """
 
     session: Session
@@ -131,7 +131,7 @@ class LogLine(Struct, kw_only=True, rename="camel"):
 
 
 class FileEntry(Struct, kw_only=True, rename="camel"):
-    """`path` is relative to the workspace; `size` in bytes."""
+    """A file of a workspace: `path` is relative to it, `size` is in bytes."""
 
     path: str
     size: int
@@ -139,7 +139,7 @@ class FileEntry(Struct, kw_only=True, rename="camel"):
 
 
 class ApiKey(Struct, kw_only=True, rename="camel"):
-    """`key_prefix` is what a list shows of the key; the key itself is not kept."""
+    """An API key without the key itself, of which only `key_prefix` is stored."""
 
     id: str
     tenant_id: str

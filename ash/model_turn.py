@@ -1,4 +1,4 @@
-"""One answer in the forms of the Messages API: as a stream of events, or whole."""
+"""One answer of a model in the shapes of the Messages API: as a stream of events, or whole."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,7 @@ import msgspec
 
 from ash import script
 
-# What the CLI accepts as a thinking block's signature is not checked: any text will do.
+# The CLI does not check a thinking block's signature, so any text will do.
 _SIGNATURE = "c2NyaXB0ZWQ="
 _ERROR_TYPES = {
     401: "authentication_error",
@@ -23,7 +23,7 @@ _ERROR_TYPES = {
 
 
 class ModelTurn:
-    """`blocks` is the message's content, `usage` what it costs; both are known from the start."""
+    """An answer as a message. `blocks` is its content, `usage` its tokens."""
 
     def __init__(self, model: str, answer: script.Say | script.Use, input_tokens: int) -> None:
         self.id = new_id("msg")
@@ -88,7 +88,7 @@ class ModelTurn:
 
 
 def new_id(kind: str) -> str:
-    """An id like the API's, that tells where it comes from: `msg_stub_…`."""
+    """An id in the API's form that shows that no model made it: `msg_stub_…`."""
     return f"{kind}_stub_{uuid4().hex[:20]}"
 
 
@@ -97,7 +97,7 @@ def text_block(text: str) -> dict[str, Any]:
 
 
 def error_type(code: int) -> str:
-    """What the API calls an error with that HTTP status."""
+    """The API's name for an error with that HTTP status."""
     return _ERROR_TYPES.get(code, "api_error" if code >= 500 else "invalid_request_error")
 
 
@@ -112,7 +112,7 @@ def _content(answer: script.Say | script.Use) -> Iterator[dict[str, Any]]:
 
 
 def _empty(block: dict[str, Any]) -> dict[str, Any]:
-    """The block as content_block_start has it, before its deltas."""
+    """The block as `content_block_start` shows it, before its deltas."""
     if block["type"] == "tool_use":
         return {**block, "input": {}}
     return {name: value if name == "type" else "" for name, value in block.items()}

@@ -1,4 +1,4 @@
-"""What an earlier process left when it was killed, put right before anything runs."""
+"""Repairs, before anything runs, what a daemon that was killed has left behind."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,18 +19,18 @@ from ash.workspaces.workspaces import Workspaces
 
 log = get_logger()
 
-# What is whole but nobody's may be what an older copy of the database does not know yet: there
-# is time to see it, a week.
+# Complete folders that no session or agent owns are kept for a week: they may be missing only
+# because the operator has restored an older copy of the database.
 KEEP_SECONDS = 7 * 86_400.0
 
 
 async def recover(store: Store, data_dir: Path, owner: str, clock: Clock) -> None:
-    """Ends what claims to run, puts away its files, and removes what nobody can use any more."""
+    """Pauses sessions that claim to run, keeps their files, and removes files that are useless."""
     workspaces = Workspaces(data_dir)
     await _put_away(store, workspaces)
     for session in await store.recover(owner, now_iso(clock)):
         log.warning("session.recovered", session=session.id, status=session.status)
-    await store.settle_sandboxes(owner, now_iso(clock))
+    await store.recover_sandboxes(owner, now_iso(clock))
     oldest = clock.now() - KEEP_SECONDS
     await _clean_sessions(store, workspaces, oldest)
     agents = await store.all_agents()
@@ -38,15 +38,15 @@ async def recover(store: Store, data_dir: Path, owner: str, clock: Clock) -> Non
 
 
 async def _put_away(store: Store, workspaces: Workspaces) -> None:
-    for sandbox in await trio.to_thread.run_sync(workspaces.left):
+    for sandbox in await trio.to_thread.run_sync(workspaces.live_ids):
         known = await store.session_by_id(sandbox) is not None
         await trio.to_thread.run_sync(partial(workspaces.put_away, sandbox, claimed=known))
 
 
 async def _clean_sessions(store: Store, workspaces: Workspaces, oldest: float) -> None:
-    """Forks that were cut off, and folders that no session has had for long."""
+    """Removes incomplete forks, and folders that have belonged to no session for long."""
     unknown = 0
-    for name in await trio.to_thread.run_sync(workspaces.kept):
+    for name in await trio.to_thread.run_sync(workspaces.kept_ids):
         if await store.session_by_id(name) is not None:
             continue
         if workspaces.kept_since(name) < oldest:
@@ -60,7 +60,7 @@ async def _clean_sessions(store: Store, workspaces: Workspaces, oldest: float) -
 
 
 def _clean(data_dir: Path, agents: list[StoredAgent], oldest: float) -> None:
-    """Copies that no agent runs from, what was being packed, keys that were being written."""
+    """Removes unused copies of agents, files that were being packed, and half-written keys."""
     remove_tree(data_dir / TRANSFERS)
     for name in (INITIAL_KEY_FILE, SECRET_FILE):
         for half in data_dir.glob(f".{name}.*"):
@@ -72,12 +72,12 @@ def _clean(data_dir: Path, agents: list[StoredAgent], oldest: float) -> None:
 
 
 def _clean_agent(folder: Path, source: str | None, oldest: float) -> None:
-    """`source` is the copy in use; where that is not there, the others may be all there is."""
+    """Removes all copies but `source`, the one in use; if that is missing, only old ones."""
     whole = source is not None and Path(source).is_dir()
     for copy in _folders(folder):
         if str(copy) != source and (whole or copy.stat().st_mtime < oldest):
             remove_tree(copy)
-    with suppress(OSError):  # it has copies
+    with suppress(OSError):  # it is not empty
         folder.rmdir()
 
 

@@ -1,7 +1,7 @@
-"""The small language that the scripted engine and the stub model both speak.
+"""The small command language of the scripted engine and the stub model.
 
-The last text of the user says what is answered, so that tests and demos are the same with and
-without the real CLI. The table is in docs/testing.md.
+The user's last text determines the answer, so tests and demos are the same with and without the
+real CLI. docs/testing.md lists the commands.
 """
 
 import math
@@ -12,14 +12,14 @@ from typing import TypeAlias
 import msgspec
 from msgspec import Struct
 
-# Five digits hold every sensible count, and a typo can't eat the machine.
+# At most five digits, so that a typo can't exhaust the machine.
 _COUNT = r"([1-9]\d{0,4})"
 # How the CLI begins the texts that it adds to a conversation by itself.
 _NOT_THE_USER = ("<system-reminder>", "[Request interrupted by user")
 
 
 class Say(Struct, frozen=True):
-    """Text in pieces, each a delta, `pause` seconds after each; thinking comes before it."""
+    """Text in pieces, one delta each, with a pause after each piece; thinking comes first."""
 
     pieces: tuple[str, ...]
     pause: float = 0.0
@@ -52,12 +52,12 @@ ScriptAnswer: TypeAlias = Say | Use | Fail | Crash
 
 
 def said_by_user(text: str) -> bool:
-    """False for what the CLI itself puts between the user's texts."""
+    """False for texts that the CLI itself adds to the conversation as the user's."""
     return not text.startswith(_NOT_THE_USER)
 
 
 def answer(texts: Sequence[str]) -> ScriptAnswer:
-    """What the conversation's last text asks for; `texts` are all that its user has said."""
+    """The answer that the last text asks for; `texts` are all texts of the user, in order."""
     last = texts[-1] if texts else ""
     if last.strip() == "CRASH":
         return Crash()
@@ -75,24 +75,24 @@ def after_tool(output: str, *, is_error: bool | None = False) -> Say:
 
 
 def say(text: str) -> Say:
-    """A text in two pieces, if it has more than one word: clients shall see that it streams."""
+    """A text in two pieces if it has more than one word, so that clients see it stream."""
     head, space, tail = text.partition(" ")
     return Say((head + space, tail) if tail else (text,))
 
 
 def not_offered(tool: str) -> Say:
-    """The text in place of a call of a tool that the engine was not given."""
+    """The text that replaces a call of a tool that the engine was not given."""
     return say(f"tool {tool} is not offered")
 
 
 def tokens(*texts: str) -> int:
-    """A count that anyone can check: four characters a token, each text rounded up."""
+    """A token count that is easy to check: four characters a token, each text rounded up."""
     return sum(math.ceil(len(text) / 4) for text in texts)
 
 
-# Every kind of character that has broken a JSON, a line or a UTF-8 reader somewhere: quotes and
-# escapes, controls, line ends that are none in JSON, combining marks, right-to-left,
-# non-characters, and one to four bytes in UTF-8.
+# Every kind of character that has broken some reader of JSON, lines or UTF-8: quotes and escapes,
+# controls, characters that some readers take for line ends, combining marks, right-to-left text,
+# non-characters, and characters of one to four bytes.
 _UNICODE = (
     'plain " \\ / \b\f\t\r \x00\x01\x1f\x7f \x85\u2028\u2029\ufeff naïve e\u0301 ß Ω Ж '
     "שלום مرحبا हिन्दी 漢字 かな 한글 \ufffd\ufffe\uffff 😀 👩\u200d👩\u200d👧 🇩🇪 𐍈 \U0010ffff"
@@ -100,12 +100,12 @@ _UNICODE = (
 
 
 def big(kib: int) -> Say:
-    """Exactly `kib` KiB in UTF-8, always the same, its numbered lines full of odd characters."""
+    """Exactly `kib` KiB of UTF-8, always the same: numbered lines full of odd characters."""
     size = kib * 1024
     line_size = len(f"{0:06d} {_UNICODE}\n".encode())
     lines = [f"{number:06d} {_UNICODE}\n" for number in range(size // line_size)]
     lines.append("." * (size - line_size * len(lines)))
-    # A delta of about 16 KiB: as many events as a fast model sends, not one for each line.
+    # About 16 KiB for each delta gives as many events as a fast model sends.
     step = max(1, 16 * 1024 // line_size)
     return Say(tuple("".join(lines[at : at + step]) for at in range(0, len(lines), step)))
 

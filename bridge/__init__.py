@@ -1,1 +1,1 @@
-"""Runs inside the sandbox: drives one agent engine for the daemon."""
+"""The bridge: the program inside a sandbox that runs one agent engine for the daemon."""

@@ -1,4 +1,4 @@
-"""`python -m bridge`: started by the daemon inside the sandbox, in the workspace."""
+"""`python -m bridge`: the daemon starts it inside the sandbox, in the workspace."""
 
 import os
 import socket
@@ -8,13 +8,13 @@ from ash.protocol import Ready, encode
 
 
 def main() -> None:
-    """Says `ready` before the slow imports; what comes in meanwhile waits in the socket."""
+    """Says `ready` before the slow imports; commands that come meanwhile wait in the socket."""
     try:
         link = socket.socket(fileno=int(os.environ.pop("ASH_BRIDGE_FD")))
         engine = os.environ.pop("ASH_ENGINE")
     except (KeyError, ValueError, OSError) as error:
         sys.exit(f"the bridge is started by ashd, not by hand: {error!r}")
-    # Programs of the agent have no business with either of them.
+    # The agent's programs must not inherit the daemon's socket or its PYTHONPATH.
     link.set_inheritable(False)
     os.environ.pop("PYTHONPATH", None)
     try:

@@ -1,4 +1,4 @@
-"""The engine over claude-agent-sdk, whose wheel carries the CLI."""
+"""The engine `claude-agent`: runs the Claude CLI through claude-agent-sdk, which brings the CLI."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -18,21 +18,21 @@ from bridge.cli_process import CliLog, end, read_control_messages
 from bridge.engine import Conversation, EngineDied, EngineError, Launch, WriteLog
 from bridge.raw_lines import RawLines
 
-# It reports as an error that the CLI has ended; the bridge says so itself, and better.
+# The SDK logs an error when the CLI ends. The bridge reports that itself, with the reason.
 logging.getLogger("claude_agent_sdk").setLevel(logging.CRITICAL)
 
 
 class ClaudeAgent:
-    """One CLI process a conversation, kept from turn to turn."""
+    """Runs one CLI process for each conversation and keeps it from turn to turn."""
 
     @asynccontextmanager
     async def open(
-        self, launch: Launch, *, resume: bool, say: WriteLog
+        self, launch: Launch, *, resume: bool, write_log: WriteLog
     ) -> AsyncIterator[Conversation]:
         resume = await cli_settings.can_resume(launch.session_id) and resume
         source = await cli_settings.fork_source(launch)
         with TemporaryDirectory(prefix="ash-") as folder:
-            lines, log = RawLines(say), CliLog(say)
+            lines, log = RawLines(write_log), CliLog(write_log)
             options = _options(launch, resume=resume, source=source, log=log, folder=Path(folder))
             transport = _Transport(options, lines, log)
             client = ClaudeSDKClient(options, transport)
@@ -47,13 +47,13 @@ async def _connect(client: ClaudeSDKClient, lines: RawLines) -> None:
     try:
         await client.connect()
     except Exception as error:
-        if lines.dead:
-            raise EngineDied(lines.dead) from error
+        if lines.exit_reason:
+            raise EngineDied(lines.exit_reason) from error
         raise EngineError(f"The engine does not start: {error}") from error
 
 
 class _Transport(SubprocessCLITransport):
-    """Starts and feeds the CLI as the SDK does, and keeps its messages from the SDK."""
+    """Starts the CLI and writes to it as the SDK does; only control messages reach the SDK."""
 
     def __init__(self, options: ClaudeAgentOptions, lines: RawLines, log: CliLog) -> None:
         super().__init__(prompt="", options=options)
@@ -89,7 +89,7 @@ def _options(
         fork_session=source is not None,
         resume_session_at=source.at if source else None,
         model=launch.model,
-        # None would be an empty prompt, not the CLI's own.
+        # None would mean an empty prompt; the preset is the CLI's own.
         system_prompt=(
             {"type": "file", "path": str(system_prompt)}
             if system_prompt

@@ -1,7 +1,7 @@
-"""The engine over claude-code-sdk, the last release under the SDK's old name.
+"""The engine `claude-code`: runs the Claude CLI through claude-code-sdk, the SDK's old name.
 
-Its reader lives in a nursery that it opens in `connect` and closes in `disconnect`: both must
-be called by one task, with no cancel scope opened or closed around only one of them.
+The SDK opens a nursery in `connect` and closes it in `disconnect`. So one task must call both, and
+a cancel scope must contain either both or neither.
 """
 
 import json
@@ -27,21 +27,21 @@ from bridge.cli_process import CliLog, end, read_control_messages
 from bridge.engine import Conversation, EngineDied, EngineError, Launch, WriteLog
 from bridge.raw_lines import RawLines
 
-# It reports as an error that the CLI has ended; the bridge says so itself, and better.
+# The SDK logs an error when the CLI ends. The bridge reports that itself, with the reason.
 logging.getLogger("claude_code_sdk").setLevel(logging.CRITICAL)
 
 
 class ClaudeCode:
-    """One CLI process a conversation, kept from turn to turn."""
+    """Runs one CLI process for each conversation and keeps it from turn to turn."""
 
     @asynccontextmanager
     async def open(
-        self, launch: Launch, *, resume: bool, say: WriteLog
+        self, launch: Launch, *, resume: bool, write_log: WriteLog
     ) -> AsyncIterator[Conversation]:
         _refuse(launch)
         resume = await cli_settings.can_resume(launch.session_id) and resume
         with TemporaryDirectory(prefix="ash-") as folder:
-            lines, log = RawLines(say), CliLog(say)
+            lines, log = RawLines(write_log), CliLog(write_log)
             options = _options(launch, resume=resume, folder=Path(folder))
             transport = _Transport(options, lines, log)
             client = _Client(options, transport)
@@ -57,13 +57,13 @@ async def _connect(client: ClaudeSDKClient, lines: RawLines) -> None:
     try:
         await client.connect()
     except Exception as error:
-        if lines.dead:
-            raise EngineDied(lines.dead) from error
+        if lines.exit_reason:
+            raise EngineDied(lines.exit_reason) from error
         raise EngineError(f"The engine does not start: {error}") from error
 
 
 class _Client(ClaudeSDKClient):
-    """Takes a transport, which the SDK's own does not."""
+    """The SDK's client, connected through a transport of ours; its constructor takes none."""
 
     def __init__(self, options: ClaudeCodeOptions, transport: "_Transport") -> None:
         super().__init__(options)
@@ -92,7 +92,7 @@ class _Client(ClaudeSDKClient):
 
 class _Query(Query):
     async def _read_messages(self) -> None:
-        """Who waits for an answer of a dead CLI is told so; the SDK leaves them to time out."""
+        """Fails the requests that a dead CLI will never answer; the SDK lets them time out."""
         await super()._read_messages()
         for request, answered in self.pending_control_responses.items():
             self.pending_control_results.setdefault(request, EngineDied("The engine died"))
@@ -100,17 +100,17 @@ class _Query(Query):
 
 
 class _Transport(SubprocessCLITransport):
-    """Starts the CLI by the SDK's command line, and keeps its messages from the SDK."""
+    """Starts the CLI by the SDK's command line; only control messages reach the SDK."""
 
     def __init__(self, options: ClaudeCodeOptions, lines: RawLines, log: CliLog) -> None:
-        # Anything but a string tells the SDK that prompts come later; it is never looked at.
+        # Any prompt that is not a string tells the SDK that prompts come later; it is not read.
         super().__init__(cast("Any", None), options, cli_settings.cli_path())
         self._lines = lines
         self._log = log
         self._writing = anyio.Lock()
 
     async def connect(self) -> None:
-        """As the SDK does it, except that stderr can be read."""
+        """Starts the CLI as the SDK does, but with a pipe for stderr."""
         env = {**os.environ, **self._options.env, "CLAUDE_CODE_ENTRYPOINT": "sdk-py"}
         command = self._build_command()
         self._process = await anyio.open_process(
@@ -136,7 +136,7 @@ class _Transport(SubprocessCLITransport):
             self._log.ended.set()
 
     async def write(self, data: str) -> None:
-        """Prompts and interrupts come from two tasks."""
+        """Takes a lock, because prompts and interrupts are written by different tasks."""
         async with self._writing:
             await super().write(data)
 

@@ -1,4 +1,4 @@
-"""A conversation with a CLI that an SDK has started."""
+"""A conversation with a CLI that an SDK has started; both SDK engines use it."""
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -9,12 +9,12 @@ from msgspec import Raw
 from bridge.engine import Emit, EngineDied, EngineError, EngineGone, WriteLog
 from bridge.raw_lines import RawLines, TurnLines
 
-# For a dead CLI to be found dead, after a write to it has failed.
+# How long we wait, after a write to the CLI has failed, for the reader to find out that it died.
 _DEATH_SECONDS = 3.0
 
 
 class SdkClient(Protocol):
-    """What both SDKs' clients can do."""
+    """The methods that we use of both SDKs' clients."""
 
     async def interrupt(self) -> None: ...
 
@@ -22,9 +22,9 @@ class SdkClient(Protocol):
 
 
 class CliConversation:
-    """One prompt at a time. What the CLI says comes in `lines`, and never through the SDK.
+    """Sends one prompt at a time; the CLI's messages arrive in `lines`, not through the SDK.
 
-    `write` is how the SDK's transport writes to the CLI's stdin.
+    `write` is the SDK transport's method that writes to the CLI's stdin.
     """
 
     def __init__(
@@ -40,8 +40,8 @@ class CliConversation:
         self._standing_model = self._model = model
 
     async def turn(self, prompt: Raw, model: str | None, emit: Emit) -> None:
-        if self._lines.dead:
-            raise EngineGone(self._lines.dead)
+        if self._lines.exit_reason:
+            raise EngineGone(self._lines.exit_reason)
         try:
             turn = await self._lines.begin(emit)
             await self._use_model(model or self._standing_model)
@@ -49,8 +49,8 @@ class CliConversation:
             await turn.over.wait()
         finally:
             self._lines.finish()
-        if self._lines.dead:
-            raise EngineDied(self._lines.dead)
+        if self._lines.exit_reason:
+            raise EngineDied(self._lines.exit_reason)
         if turn.fault:
             raise EngineError(turn.fault)
 
@@ -58,26 +58,28 @@ class CliConversation:
         self._lines.on_end = tell
 
     async def interrupt(self) -> None:
-        """Waits until the CLI has taken the prompt: what it is told before that, it forgets."""
+        """Waits until the CLI has taken the prompt, because it forgets an earlier interrupt."""
         turn = self._lines.turn
         if turn is None:
             return
-        if not turn.asked:
+        if not turn.prompt_sent:
             await self._tell_to_stop()
         await turn.begun.wait()
         if not turn.over.is_set():
             await self._tell_to_stop()
 
     async def _ask(self, prompt: Raw, turn: TurnLines) -> None:
-        """Sends the prompt as the JSON it came as: the SDK would parse and escape it anew."""
+        """Sends the prompt's JSON unchanged; the SDK's own `query` would parse and re-escape it."""
         message = _user_message(prompt)
-        turn.asked = True
+        turn.prompt_sent = True
         try:
             await self._write(message)
         except Exception as error:
             with trio.move_on_after(_DEATH_SECONDS):
                 await turn.over.wait()
-            raise EngineDied(self._lines.dead or f"The engine takes no prompt: {error}") from error
+            raise EngineDied(
+                self._lines.exit_reason or f"The engine takes no prompt: {error}"
+            ) from error
 
     async def _use_model(self, model: str | None) -> None:
         if model == self._model:
@@ -95,8 +97,8 @@ class CliConversation:
             raise self._failure(f"The engine can't be interrupted: {error}") from error
 
     def _failure(self, why: str) -> EngineError:
-        """The SDKs raise bare exceptions; that the CLI is dead says more."""
-        return EngineDied(self._lines.dead) if self._lines.dead else EngineError(why)
+        """The error to raise after an SDK's call has failed: that the CLI died, if it did."""
+        return EngineDied(self._lines.exit_reason) if self._lines.exit_reason else EngineError(why)
 
 
 def _user_message(content: Raw) -> str:

@@ -1,4 +1,4 @@
-"""The CLI's messages, field by field as it writes them; tests/fixtures/cli holds real ones."""
+"""Builds the CLI's messages for the scripted engine; tests/fixtures/cli holds real ones."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +12,7 @@ from bridge.engine import Launch
 
 TOOLS = ("Bash", "Write")
 _AGENTS = ("general-purpose",)
-# What a model costs here, in USD a token: any price will do that a budget can be tried with.
+# Invented prices, in USD a token, so that budgets can be tested.
 _INPUT_PRICE, _OUTPUT_PRICE = 4e-6, 20e-6
 _FAST_MODE = {"fast_mode_state": "off", "fast_mode_disabled_reason": "sdk_opt_in_required"}
 _SUBAGENTS = {
@@ -30,7 +30,7 @@ _SUBAGENTS = {
 
 
 class Usage(Struct):
-    """Tokens used; their sum, turn after turn."""
+    """Adds up the tokens used."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -45,7 +45,7 @@ class Usage(Struct):
 
 
 class TurnEnding(Struct, kw_only=True):
-    """How a turn ended. `counted`: whether its result shows what the turn has used."""
+    """How a turn ended. `counted` says whether its result shows the tokens it used."""
 
     subtype: str = "success"
     reason: str = "completed"
@@ -142,7 +142,7 @@ def status() -> dict[str, Any]:
 
 
 def stream_event(event: dict[str, Any], message_id: str, **extra: Any) -> dict[str, Any]:
-    """`message_start` and thinking carry a little more: `extra`."""
+    """A stream event; `extra` are the fields that some kinds of event have in addition."""
     head = {"type": "stream_event", "event": event, "parent_tool_use_id": None}
     return {**head, **extra, "api_message_id": message_id}
 
@@ -154,14 +154,14 @@ def assistant(message: dict[str, Any], **extra: Any) -> dict[str, Any]:
 
 
 def user(block: dict[str, Any], **extra: Any) -> dict[str, Any]:
-    """What stands in the conversation as the user's, but comes from a tool or the CLI."""
+    """A message in the user's role that a tool or the CLI has written."""
     message = {"role": "user", "content": [block]}
     head = {"type": "user", "message": message, "parent_tool_use_id": None}
     return {**head, "timestamp": now(), **extra}
 
 
 def aborted_events(usage: dict[str, int], message_id: str) -> list[dict[str, Any]]:
-    """How the CLI ends the stream of a message whose first block was cut."""
+    """The events that end the stream of a message whose first block was interrupted."""
     empty = {"container": None, "stop_details": None, "stop_reason": None, "stop_sequence": None}
     spent: dict[str, Any] = {
         **usage,
@@ -181,7 +181,7 @@ def aborted_events(usage: dict[str, int], message_id: str) -> list[dict[str, Any
 
 
 def api_error(code: int, text: str) -> dict[str, Any]:
-    """The message in place of an answer when the model's endpoint refuses."""
+    """The message that replaces an answer when the model's endpoint refuses."""
     message = {
         "diagnostics": None,
         "id": str(uuid4()),
@@ -219,7 +219,7 @@ def api_error(code: int, text: str) -> dict[str, Any]:
 
 
 def api_error_text(failure: script.Fail, model: str) -> str:
-    """What the CLI tells its user about that HTTP status."""
+    """The CLI's text for that HTTP status."""
     code, said = failure.code, failure.text
     if code == 404:
         return (
@@ -242,7 +242,7 @@ def api_error_text(failure: script.Fail, model: str) -> str:
 def result(
     ending: TurnEnding, *, model: str, number: int, turns: int, spent: Usage, total: Usage, ms: int
 ) -> dict[str, Any]:
-    """The message that ends a turn, the `number`-th of a process that has used `total`."""
+    """The message that ends a turn: the `number`-th of a process that has used `total` tokens."""
     shown = spent if ending.counted else Usage()
     return {
         "duration_api_ms": ms,

@@ -1,4 +1,4 @@
-"""What a launch means to the CLI, apart from how each SDK wants to be told."""
+"""Translates a launch into the CLI's settings, as far as that is the same for both SDKs."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import trio
 from ash.protocol import Branch
 from bridge.engine import EngineError, Launch
 
-# Agents bring their own `.claude/settings.json`, `CLAUDE.md` and `.mcp.json`.
+# All of them, because agents bring `.claude/settings.json`, `CLAUDE.md` and `.mcp.json`.
 SETTING_SOURCES: tuple[Literal["user", "project", "local"], ...] = ("user", "project", "local")
 
 
@@ -32,17 +32,17 @@ def cli_path() -> str:
 
 
 def environment(launch: Launch) -> dict[str, str]:
-    """What the CLI gets on top of the bridge's own environment."""
+    """The variables that the CLI gets in addition to the bridge's own environment."""
     env = {"CLAUDE_CODE_SDK_READS_SESSION_STATE": "1"}
     if launch.betas:
-        # The flag takes only those that the CLI knows, and from the SDKs only one of them.
+        # The `--betas` flag takes only betas that the CLI knows, and the SDKs pass several as one.
         given = os.environ.get("ANTHROPIC_BETAS")
         env["ANTHROPIC_BETAS"] = ",".join([*([given] if given else []), *launch.betas])
     return env
 
 
 def permission_flag(launch: Launch) -> str | None:
-    """None leaves it to the agent's own settings."""
+    """The CLI's permission mode; None leaves it to the agent's own settings."""
     mode = launch.permission_mode
     return None if mode == "permissionsByAgent" else mode
 
@@ -50,8 +50,8 @@ def permission_flag(launch: Launch) -> str | None:
 def extra_flags(launch: Launch) -> dict[str, str | None]:
     """Flags that neither SDK has an option for.
 
-    The CLI records the system prompt with the conversation and keeps to the record, whatever
-    it is told when it resumes. What a session asks for must hold.
+    The CLI records the system prompt with the conversation, and on a resume it would use the
+    recorded one instead of the one given; the snapshot is off so that the given one counts.
     """
     flags: dict[str, str | None] = {}
     if launch.initial_agent is not None:
@@ -62,9 +62,9 @@ def extra_flags(launch: Launch) -> dict[str, str | None]:
 
 
 def write_files(launch: Launch, folder: Path) -> tuple[Path | None, Path | None]:
-    """The system prompt and the MCP servers as files, where the launch has them.
+    """Writes the system prompt and the MCP servers, where given, into files for the CLI.
 
-    An argument may not be longer than 128 KiB, and anyone may read the command line.
+    As arguments they would be limited to 128 KiB, and other processes could read them.
     """
     _trust_workspace()
     prompt = mcp = None
@@ -79,9 +79,9 @@ def write_files(launch: Launch, folder: Path) -> tuple[Path | None, Path | None]
 
 
 def _trust_workspace() -> None:
-    """Says what a person says to the CLI's dialog.
+    """Accepts the CLI's trust dialog for this folder.
 
-    Without it the agent's own permission rules are ignored; who deploys one means them to hold.
+    Otherwise the CLI would ignore the permission rules in the agent's settings.
     """
     file = Path(os.environ.get("CLAUDE_CONFIG_DIR") or Path.home(), ".claude.json")
     if not file.exists():
@@ -109,7 +109,7 @@ def subagents(launch: Launch) -> dict[str, dict[str, Any]]:
 
 
 def thinking(launch: Launch) -> dict[str, Any] | None:
-    """As the SDK spells it; clients write `budgetTokens` too."""
+    """The thinking option in the SDK's spelling; clients may also write `budgetTokens`."""
     asked = launch.thinking
     if asked is None:
         return None
@@ -138,7 +138,7 @@ def output_schema(launch: Launch) -> dict[str, Any] | None:
 
 
 async def fork_source(launch: Launch) -> Branch | None:
-    """The conversation on disk that this one is to branch off, if it has not yet."""
+    """The conversation on disk that a fork begins from; None if it has already begun."""
     if await can_resume(launch.session_id):
         return None
     for branch in launch.fork or []:
@@ -148,7 +148,7 @@ async def fork_source(launch: Launch) -> Branch | None:
 
 
 async def can_resume(session_id: str) -> bool:
-    """Whether there is a conversation on disk. Raises EngineError if the id is none."""
+    """Whether that conversation is on disk. Raises EngineError if the id is not a UUID."""
     try:
         UUID(session_id)
     except ValueError:
@@ -157,7 +157,11 @@ async def can_resume(session_id: str) -> bool:
 
 
 def _has_conversation(session_id: str) -> bool:
-    """A CLI that was killed at once leaves a file that it can neither resume nor write anew."""
+    """Whether a transcript with a user's message exists; one without is renamed.
+
+    A CLI that was killed in its first milliseconds leaves such a file, which it can neither resume
+    nor overwrite.
+    """
     home = os.environ.get("CLAUDE_CONFIG_DIR") or Path.home() / ".claude"
     for transcript in Path(home, "projects").glob(f"*/{session_id}.jsonl"):
         with transcript.open("rb") as lines:

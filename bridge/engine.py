@@ -1,4 +1,4 @@
-"""The seam between the bridge and what thinks inside it."""
+"""The interface that every engine implements, and the errors it raises."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -14,15 +14,15 @@ WriteLog = Callable[[str], None]
 
 
 class EngineError(Exception):
-    """The turn or the opening failed; the conversation may be opened again."""
+    """A turn failed, or a conversation did not open; it may be opened again."""
 
 
 class EngineDied(EngineError):
-    """The engine's process is gone."""
+    """The engine's process has ended."""
 
 
 class EngineGone(EngineDied):
-    """It was gone before the turn began: the turn may be tried again with a new one."""
+    """The engine's process had ended before the turn began; a new one may try the turn again."""
 
 
 class Launch(EngineOptions, kw_only=True):
@@ -57,32 +57,32 @@ def wanted_by(query: Query, standing: Launch) -> Launch:
 
 
 class Conversation(Protocol):
-    """A booted engine. `turn` is called by the task that opened it, one at a time."""
+    """A booted engine. Only the task that opened it calls `turn`, one turn at a time."""
 
     async def turn(self, prompt: Raw, model: str | None, emit: Emit) -> None:
-        """One prompt in, its raw messages out, in order, up to its `result`.
+        """Runs one prompt and emits its raw messages in order, up to its `result`.
 
-        `model` is for this turn alone; None means the one of the launch. Raises EngineError,
-        or EngineDied if there will be no further turn.
+        `model` is for this turn alone; None means the launch's model. Raises EngineError, or
+        EngineDied if the conversation can run no further turn.
         """
 
     def on_end(self, tell: WriteLog) -> None:
         """Calls `tell` with the reason if the engine's process ends while no turn runs."""
 
     async def interrupt(self) -> None:
-        """Asks the running turn to end; called from any task. Safe when nothing runs."""
+        """Asks the running turn to end. Any task may call it, also when no turn runs."""
 
 
 class Engine(Protocol):
-    """Opens conversations. Stateless: all that lasts is in the conversation and on disk."""
+    """Opens conversations. It has no state of its own."""
 
     def open(
-        self, launch: Launch, *, resume: bool, say: WriteLog
+        self, launch: Launch, *, resume: bool, write_log: WriteLog
     ) -> AbstractAsyncContextManager[Conversation]:
         """Boots the engine; leaving the context ends its processes, in bounded time.
 
-        `resume` goes on with the conversation `launch.session_id` as it is on disk; if there
-        is none, because it ended before it was written, a new one begins under that id. `say`
-        takes lines for the session's log. Raises EngineError if it does not boot or can't do
-        what `launch` asks.
+        `resume` continues the conversation `launch.session_id` from disk. If it is not there,
+        because it ended before the CLI wrote it, a new one begins under that id. `write_log` is
+        called with lines for the session's log. Raises EngineError if the engine does not boot
+        or can't do what `launch` asks.
         """

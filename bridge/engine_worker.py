@@ -1,4 +1,22 @@
-"""The one task that opens, uses and closes the engine's conversation."""
+"""The one task that opens, uses and closes the engine's conversation.
+
+Commands for the engine (`open`, `resume`, `query`) become jobs in a queue, and `EngineWorker.run`
+does them one after the other. One task owns the conversation from its opening to its closing,
+because claude-code-sdk keeps a nursery open in between and a nursery must be closed by the task
+that opened it. For the same reason the cancel scope in `_open_and_serve` lies around the whole
+conversation. Interrupts come from the task that reads commands; it never waits for the worker.
+
+A conversation is kept from turn to turn, because starting a CLI costs far more than a turn. It is
+closed and opened anew in three cases:
+- a job needs a launch that differs from the one it was opened with (the CLI takes it as flags);
+- it has a budget: the CLI counts what it spends over the life of its process, so a process with a
+  budget serves one query;
+- its process has died. If it died before the turn began, the turn is tried once more.
+
+An interrupt is repeated until the turn ends, because the CLI forgets one that comes at the wrong
+moment. If the turn does not end in time, the conversation is cancelled, which ends its process;
+the next job resumes from disk. docs/decisions/0004-engines.md has the observations behind this.
+"""
 
 import os
 import sys
@@ -35,41 +53,40 @@ from bridge.engine import (
 from bridge.outbox import Outbox
 from bridge.raw_lines import read_head
 
-# An interrupt that the engine does not follow ends the engine, so that the turn is over within
-# the five seconds that the daemon gives it.
-PATIENCE = 4.0
-# An interrupt that comes at the wrong moment is forgotten by the CLI.
-REPEAT = 1.0
-# One prompt may be 50 MB.
+# How long an interrupted turn may take to end before its engine is ended. The daemon kills the
+# sandbox after five seconds.
+INTERRUPT_SECONDS = 4.0
+# An interrupt is repeated this often, because the CLI forgets one that comes at the wrong moment.
+INTERRUPT_AGAIN_SECONDS = 1.0
+# Few, because one prompt may take 50 MB.
 MAX_QUEUED = 16
 
 
 class WorkerJob:
     """A command for the engine, from its arrival to its last answer.
 
-    `asked` is set when its prompt has gone to the conversation, `over` after the answer.
+    `started` is set when its prompt goes to the conversation, `finished` after its last answer.
     """
 
     def __init__(self, command: Open | Resume | Query, launch: Launch) -> None:
         self.command = command
         self.launch = launch
-        self.asked = trio.Event()
-        self.over = trio.Event()
+        self.started = trio.Event()
+        self.finished = trio.Event()
         self.interrupted = False
-        self.tried = False
+        self.retried = False
 
 
 class EngineWorker:
-    """Does one job after the other. `load` imports the engine: it may take a second.
+    """Does one job after the other, with at most one conversation open at a time.
 
-    A conversation is kept from turn to turn. It is opened anew when a job needs what it was
-    not started with, or when it has died; never is there a second one beside it.
+    `load` imports the engine, which may take a second.
     """
 
-    def __init__(self, load: Callable[[], Engine], outbox: Outbox, say: WriteLog) -> None:
+    def __init__(self, load: Callable[[], Engine], outbox: Outbox, write_log: WriteLog) -> None:
         self._load = load
         self._outbox = outbox
-        self._say = say
+        self._write_log = write_log
         self._engine: Engine | None = None
         self._waiting: deque[WorkerJob] = deque()
         self._arrived = trio.lowlevel.ParkingLot()
@@ -77,7 +94,7 @@ class EngineWorker:
         self._standing: Launch | None = None
         self._resume = True
         self._conversation: Conversation | None = None
-        self._resting = False
+        self._idle = False
         self._scope = trio.CancelScope()
 
     def submit(self, command: Open | Resume | Query) -> None:
@@ -88,39 +105,39 @@ class EngineWorker:
         self._waiting.append(job)
         self._arrived.unpark()
 
-    def first_turn(self) -> WorkerJob | None:
-        """The turn that runs, or that runs next."""
+    def current_or_next_turn(self) -> WorkerJob | None:
+        """The turn that an interrupt means: the running one, or else the first in the queue."""
         jobs = [self._current, *self._waiting]
         return next((job for job in jobs if job and isinstance(job.command, Query)), None)
 
     async def run(self) -> None:
-        """Ends only when it is cancelled; then it closes the engine and answers what is left."""
+        """Runs until cancelled; then it closes the engine and answers every job that is left."""
         try:
             with suppress(EngineError):
                 await self._loaded()
             job = await self._next()
             while True:
-                job = await self._converse(job)
+                job = await self._open_and_serve(job)
         finally:
             for left in (self._current, *self._waiting):
                 if left is not None:
                     self._finish(left, "The agent's process is shutting down")
 
     async def stop(self, job: WorkerJob) -> None:
-        """Interrupts a turn; if it does not follow within PATIENCE, the engine is ended."""
+        """Interrupts a turn. If it has not ended after INTERRUPT_SECONDS, ends the engine."""
         if job.interrupted:
             return
         job.interrupted = True
-        with trio.move_on_after(PATIENCE):
-            await job.asked.wait()
-            while not job.over.is_set():
+        with trio.move_on_after(INTERRUPT_SECONDS):
+            await job.started.wait()
+            while not job.finished.is_set():
                 await self._interrupt(job)
-        while not job.over.is_set():
-            self._give_up(job)
-            with trio.move_on_after(REPEAT):
-                await job.over.wait()
+        while not job.finished.is_set():
+            self._force_end(job)
+            with trio.move_on_after(INTERRUPT_AGAIN_SECONDS):
+                await job.finished.wait()
 
-    def _give_up(self, job: WorkerJob) -> None:
+    def _force_end(self, job: WorkerJob) -> None:
         if job is self._current:
             self._scope.cancel()
         else:
@@ -128,14 +145,14 @@ class EngineWorker:
             self._finish(job)
 
     async def _interrupt(self, job: WorkerJob) -> None:
-        with trio.move_on_after(REPEAT):
+        with trio.move_on_after(INTERRUPT_AGAIN_SECONDS):
             if self._conversation is not None:
                 with suppress(EngineError):
                     await self._conversation.interrupt()
-            await job.over.wait()
+            await job.finished.wait()
 
     def _launch(self, command: Open | Resume | Query) -> Launch:
-        """What the engine must have been started with to do this."""
+        """The launch that the engine needs for this command."""
         if not isinstance(command, Query):
             return opened_with(command)
         return wanted_by(command, self._standing or Launch(session_id=command.session_id))
@@ -150,21 +167,26 @@ class EngineWorker:
             known = self._standing.session_id if self._standing else None
             self._resume = isinstance(job.command, Resume) or known == job.launch.session_id
             self._standing = job.launch
-            # The bridge is one session's alone: its commands and tools get this as the CLI does.
+            # A bridge serves one session, so its shell commands get the session's environment too.
             os.environ.update(job.launch.extra_env)
         return job
 
-    async def _converse(self, job: WorkerJob) -> WorkerJob:
-        """Opens what the job needs and does all that this can do; returns the first other job."""
+    async def _open_and_serve(self, job: WorkerJob) -> WorkerJob:
+        """Opens a conversation for the job and does every job it can serve.
+
+        Returns the first job that needs another conversation.
+        """
         with trio.CancelScope() as self._scope:
             try:
                 engine = await self._loaded()
-                async with engine.open(job.launch, resume=self._resume, say=self._say) as talk:
-                    return await self._keep(talk, job)
+                async with engine.open(
+                    job.launch, resume=self._resume, write_log=self._write_log
+                ) as conversation:
+                    return await self._serve(conversation, job)
             except EngineError as error:
                 current = self._current
-                if isinstance(error, EngineGone) and current and not current.tried:
-                    current.tried = True
+                if isinstance(error, EngineGone) and current and not current.retried:
+                    current.retried = True
                     return current
                 self._finish_current(str(error))
             except Exception as error:  # noqa: BLE001 - a fault of an SDK costs one conversation
@@ -176,37 +198,40 @@ class EngineWorker:
             self._finish_current("The engine did not stop when it was told to, and was ended")
         return await self._next()
 
-    async def _keep(self, conversation: Conversation, job: WorkerJob) -> WorkerJob:
-        """Raises EngineDied when there can be no further turn."""
+    async def _serve(self, conversation: Conversation, job: WorkerJob) -> WorkerJob:
+        """Does jobs until one needs another conversation, and returns that one.
+
+        Raises EngineDied when the engine's process is gone.
+        """
         self._conversation = conversation
         self._resume = True
-        conversation.on_end(self._tell_gone)
+        conversation.on_end(self._report_exit)
         launch = job.launch
         while True:
-            await self._do(job)
-            job = await self._rest()
-            # What the CLI has spent adds up over the life of its process.
+            await self._run_job(job)
+            job = await self._next_when_idle()
+            # The CLI counts its budget over the life of the process, so each query gets a new one.
             if job.launch != launch or launch.max_budget_usd is not None:
                 return job
 
-    async def _rest(self) -> WorkerJob:
-        self._resting = True
+    async def _next_when_idle(self) -> WorkerJob:
+        self._idle = True
         try:
             return await self._next()
         finally:
-            self._resting = False
+            self._idle = False
 
-    def _tell_gone(self, why: str) -> None:
-        """Of one that is just being closed there is nothing to tell."""
-        if self._resting:
+    def _report_exit(self, why: str) -> None:
+        """Tells the daemon that an idle engine has ended; one that we close is not reported."""
+        if self._idle:
             self._outbox.put_now(encode(EngineExited(why)))
 
-    async def _do(self, job: WorkerJob) -> None:
+    async def _run_job(self, job: WorkerJob) -> None:
         error = ""
         if isinstance(job.command, Query):
             assert self._conversation is not None
             query = job.command
-            job.asked.set()
+            job.started.set()
             try:
                 await self._conversation.turn(query.prompt, query.model, self._emit(query))
             except EngineDied:
@@ -227,7 +252,7 @@ class EngineWorker:
             self._finish(self._current, error)
 
     def _finish(self, job: WorkerJob, error: str = "") -> None:
-        """The last answers of a job. A turn always ends with its `done`."""
+        """Sends the last answers of a job. Every query ends with exactly one `done`."""
         command = job.command
         if error:
             self._outbox.put_now(encode(Failed(error, id=command.id)))
@@ -237,10 +262,10 @@ class EngineWorker:
             self._outbox.put_now(encode(Opened(id=command.id)))
         if job is self._current:
             self._current = None
-        job.over.set()
+        job.finished.set()
 
     async def _loaded(self) -> Engine:
-        """Imports in a thread, so that interrupts and shell commands need not wait for it."""
+        """Imports the engine in a thread, so that interrupts and shell commands don't wait."""
         if self._engine is None:
             try:
                 self._engine = await trio.to_thread.run_sync(self._load, abandon_on_cancel=True)

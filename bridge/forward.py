@@ -1,23 +1,23 @@
-"""One address on loopback inside the sandbox that leads to the daemon's proxy outside."""
+"""Listens on loopback inside the sandbox and forwards connections to the daemon's proxy."""
 
 import errno
 from functools import partial
 
 import trio
 
-# Squid's port: what an agent is likely to start listens elsewhere.
+# Squid's port: an agent's own programs are unlikely to use it.
 PORT = 3128
 
 CHUNK = 64 * 1024
 
-# What the engine needs to see; the key is put in by the proxy.
+# The engine needs some key to start; the proxy replaces it by the real one.
 NO_KEY = "added-by-the-proxy"
 
 
 async def serve(path: str, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
     """Forwards connections to the Unix socket until cancelled.
 
-    Tells the port by `nursery.start`: PORT, or a free one if that is taken, as it may be where
+    `nursery.start` returns the port: PORT, or a free one if PORT is taken, which happens where
     sandboxes share the host's network. Raises OSError if it can't listen.
     """
     listeners = await _listen()
@@ -26,14 +26,14 @@ async def serve(path: str, *, task_status: trio.TaskStatus[int] = trio.TASK_STAT
 
 
 def environment(port: int) -> dict[str, str]:
-    """What programs in the sandbox need to find the way out; none of it is a secret."""
+    """The variables by which programs in the sandbox find the proxy; none of them is secret."""
     proxy = f"http://127.0.0.1:{port}"
     return {
         "ANTHROPIC_API_KEY": NO_KEY,
         "ANTHROPIC_BASE_URL": proxy,
         **dict.fromkeys(["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"], proxy),
         **dict.fromkeys(["NO_PROXY", "no_proxy"], "127.0.0.1,localhost"),
-        # Node's own fetch heeds the variables above only if told so.
+        # Node's built-in fetch uses the variables above only if this one is set.
         "NODE_USE_ENV_PROXY": "1",
     }
 
@@ -48,7 +48,7 @@ async def _listen() -> list[trio.SocketListener]:
 
 
 async def _forward(path: str, inner: trio.SocketStream) -> None:
-    """The proxy's answer is the only one there is: without it the connection just ends."""
+    """Forwards one connection; if the proxy can't be reached, the connection is just closed."""
     async with inner:
         try:
             outer = await trio.open_unix_socket(path)
@@ -60,7 +60,7 @@ async def _forward(path: str, inner: trio.SocketStream) -> None:
 
 
 async def _pump(source: trio.SocketStream, sink: trio.SocketStream, both: trio.CancelScope) -> None:
-    """One direction up to its end; the other one goes on, unless this one breaks."""
+    """Copies one direction to its end. The other direction goes on, unless this one breaks."""
     try:
         while chunk := await source.receive_some(CHUNK):
             await sink.send_all(chunk)

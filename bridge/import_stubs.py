@@ -1,8 +1,8 @@
-"""Leaves out libraries that the SDKs import and a bridge never uses.
+"""Replaces libraries that the SDKs import, but the bridge never uses, by empty stubs.
 
-Both want `mcp`, and pydantic with it, for tool servers inside their own process, and one of them
-`jsonschema` to check such calls. Here there are none: the servers of agents and sessions are the
-CLI's. They are most of what a bridge's start takes; docs/decisions/0010-fork-server.md.
+Both SDKs import `mcp` (with pydantic) to run tool servers inside their own process, and one
+imports `jsonschema` to check such calls. In a bridge the CLI runs all tool servers. Importing
+these libraries would take most of a bridge's start; see docs/decisions/0010-fork-server.md.
 """
 
 import sys
@@ -13,23 +13,23 @@ from types import ModuleType
 from typing import Any
 
 
-class _Nothing:
-    """Stands in for each class and function, where it is imported or derived from."""
+class _Stub:
+    """Stands in for any class or function of a stubbed module; it can be subclassed, not called."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         raise ImportError(f"{type(self).__name__} is left out of the bridge")
 
     def __init_subclass__(cls, **_: Any) -> None:
-        """Takes the options that the real one takes."""
+        """Accepts any class options, as the real class may."""
 
 
-class _Absent(ModuleType):
-    """Has every name that is asked for."""
+class _StubModule(ModuleType):
+    """A module in which every name can be imported; each is a stub."""
 
-    def __getattr__(self, name: str) -> type[_Nothing]:
+    def __getattr__(self, name: str) -> type[_Stub]:
         if name.startswith("__"):
             raise AttributeError(name)
-        return type(name, (_Nothing,), {})
+        return type(name, (_Stub,), {})
 
 
 class _Finder(MetaPathFinder, Loader):
@@ -42,12 +42,12 @@ class _Finder(MetaPathFinder, Loader):
         return ModuleSpec(fullname, self, is_package=True)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return _Absent(spec.name)
+        return _StubModule(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
         pass
 
 
 def leave_out(*names: str) -> None:
-    """Whoever imports one of these packages from now on gets one that is empty."""
+    """From now on, imports of these packages and their submodules give stubs."""
     sys.meta_path.insert(0, _Finder(names))

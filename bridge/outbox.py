@@ -1,18 +1,18 @@
-"""Lines on their way to the daemon."""
+"""The queue of lines that wait to be sent to the daemon."""
 
 from collections import deque
 
 import trio
 
-# What is written at once: a socket's buffer takes that much without waiting.
+# At most this many bytes go into one write; a socket's buffer takes that much without waiting.
 BATCH = 64 * 1024
-# With that much unsent, whoever makes more waits: the CLI is then held up by its own full pipe.
-# One line may be larger; it goes out alone.
+# While this many bytes are unsent, `put` waits; the CLI then blocks on its own full pipe.
+# A single line may be larger.
 HIGH_WATER = 1024 * 1024
 
 
 class Outbox:
-    """What is ready together goes out together; nothing waits for more to come."""
+    """Sends all lines that are ready in one write, and never waits for more to come."""
 
     def __init__(self) -> None:
         self._lines: deque[bytes] = deque()
@@ -21,13 +21,13 @@ class Outbox:
         self._emptied = trio.lowlevel.ParkingLot()
 
     async def put(self, line: bytes) -> None:
-        """Waits while too much is unsent."""
+        """Adds a line; waits while too much is unsent."""
         while self._size >= HIGH_WATER:
             await self._emptied.park()
         self.put_now(line)
 
     def put_now(self, line: bytes) -> None:
-        """For those who must not wait, because they also hear the interrupts."""
+        """Adds a line at once, for tasks that must not wait because they also read interrupts."""
         self._lines.append(line)
         self._size += len(line)
         self._filled.unpark()
@@ -38,7 +38,7 @@ class Outbox:
             await self._emptied.park()
 
     async def send_to(self, stream: trio.abc.SendStream) -> None:
-        """Sends for as long as it runs. Raises BrokenResourceError when the daemon has gone."""
+        """Sends lines until cancelled. Raises BrokenResourceError when the daemon has gone."""
         while True:
             while not self._lines:
                 await self._filled.park()

@@ -1,4 +1,4 @@
-"""Finds and ends processes, where no namespace of their own does it."""
+"""Finds and kills processes that the bridge started, for sandboxes without a PID namespace."""
 
 import os
 import signal
@@ -11,16 +11,16 @@ _MARK = "ASH_BRIDGE"
 
 
 def mark_children() -> bytes:
-    """Everything started from now on carries the mark in its environment, however far it got."""
+    """Sets a mark in the environment, which all processes started from now on inherit."""
     value = f"{os.getpid()}.{time.time_ns()}"
     os.environ[_MARK] = value
     return f"{_MARK}={value}".encode()
 
 
 def kill_marked(mark: bytes, patience: float = 2.0) -> None:
-    """Kills what carries the mark until there is no such process, for `patience` seconds at most.
+    """Kills processes with the mark until none is left, for `patience` seconds at most.
 
-    A process that cleaned its environment is not found.
+    A process that has cleared its environment is not found.
     """
     deadline = time.monotonic() + patience
     while (pids := list(_marked(mark))) and time.monotonic() < deadline:
@@ -30,7 +30,7 @@ def kill_marked(mark: bytes, patience: float = 2.0) -> None:
 
 
 def kill_tree(root: int) -> None:
-    """Kills a process and all that descend from it."""
+    """Kills a process and all its descendants."""
     parents = dict(_parents())
     family = [root]
     for member in family:
@@ -54,13 +54,13 @@ def _marked(mark: bytes) -> Iterator[int]:
 def _parents() -> Iterator[tuple[int, int]]:
     for pid in _pids():
         with suppress(OSError):
-            # The name in parentheses may hold anything, spaces and parentheses too.
+            # The process name, in parentheses, may itself contain spaces and parentheses.
             after_name = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2]
             yield pid, int(after_name.split()[1])
 
 
 def _pids() -> Iterator[int]:
-    """All processes but this one."""
+    """The ids of all processes but this one."""
     own = os.getpid()
     names = (path.name for path in Path("/proc").iterdir())
     return (int(name) for name in names if name.isdecimal() and int(name) != own)

@@ -1,6 +1,18 @@
-"""The CLI's stdout, line by line: what is the SDK's goes to the SDK, the rest is passed through.
+"""Reads the CLI's stdout and decides for each line who gets it, and when a turn has ended.
 
-Both SDKs would parse each line and build objects of it. What clients are promised is the line.
+Clients are promised the CLI's messages byte for byte, so a message must not pass through an SDK,
+which would parse it into objects. Each engine therefore gives its SDK a transport that reads
+stdout here. Only a line's head (`type`, `subtype`, `state`) is decoded. Control messages are
+parsed and given to the SDK, which speaks the control protocol with the CLI; every other line is
+handed, unchanged, to the turn that is running.
+
+The CLI also writes between turns: when a command in the background has ended, it begins a turn by
+itself. Those lines are kept, up to a limit, and open the next turn.
+
+A `result` alone does not end a turn, because an agent in the background may report later and the
+model then answers the report. The turn ends when the CLI has written a `result` and says that it
+is idle. A CLI that never reports its state ends the turn with its first `result`.
+docs/decisions/0004-engines.md has the observations behind this.
 """
 
 import json
@@ -15,9 +27,15 @@ from msgspec import Struct
 from ash.protocol import Lines, LineTooLong, with_whole_characters
 from bridge.engine import Emit, WriteLog
 
+# At most this many bytes written between two turns are kept for the next one. Beyond that we stop
+# reading, and the CLI blocks on its full pipe.
+MAX_BETWEEN_TURNS = 8 * 1024 * 1024
+
+_CONTROL = {"control_request", "control_response", "control_cancel_request"}
+
 
 class MessageHead(Struct):
-    """`Any`, because a shape that we do not know is passed on as it is."""
+    """The fields that we look at. They are `Any`: a line of unknown shape is passed on too."""
 
     type: Any = None
     subtype: Any = None
@@ -38,25 +56,19 @@ def read_head(line: bytes | memoryview) -> MessageHead:
         raise ValueError("it is nested too deeply") from None
 
 
-# What the CLI says between two turns waits for the next one, that much of it; then the CLI does.
-HELD_LIMIT = 8 * 1024 * 1024
-
-_CONTROL = {"control_request", "control_response", "control_cancel_request"}
-
-
 class TurnLines:
-    """One turn, as its lines show it.
+    """The progress of one turn, as seen in the CLI's lines.
 
-    `asked` is when its prompt has been sent, `begun` when the CLI has taken it: an interrupt
-    before that would be lost.
-    `over` is set when nothing more belongs to it, which is after its last `result`: an agent
-    that works in the background is waited for, with what the model makes of its report.
+    `prompt_sent` is true once the prompt is being written to the CLI, `result_seen` after its
+    first `result`. `begun` is set when the CLI has taken the prompt: it forgets an interrupt that
+    comes earlier. `over` is set when no further line belongs to the turn. `fault` says why the
+    turn has failed although the CLI lives.
     """
 
     def __init__(self, emit: Emit) -> None:
         self.emit = emit
-        self.asked = False
-        self.answered = False
+        self.prompt_sent = False
+        self.result_seen = False
         self.begun = trio.Event()
         self.over = trio.Event()
         self.fault = ""
@@ -67,67 +79,71 @@ class TurnLines:
 
 
 class RawLines:
-    """Sorts what one CLI process writes.
+    """Sorts the lines of one CLI process.
 
-    `turn` is the one that runs. `dead` says why there will be no more lines, and is empty as
-    long as there may be some; `on_end` is told so if that comes while no turn runs.
+    `turn` is the running turn. `exit_reason` is empty while the CLI may still write, and then says
+    why it no longer does; `on_end` is called with it if that happens while no turn runs.
     """
 
-    def __init__(self, say: WriteLog) -> None:
-        self._say = say
+    def __init__(self, write_log: WriteLog) -> None:
+        self._write_log = write_log
         self.turn: TurnLines | None = None
-        self._held: deque[bytes] = deque()
-        self._held_size = 0
+        self._between: deque[bytes] = deque()
+        self._between_size = 0
         self._released = trio.Event()
-        # What the CLI says of itself; None if it is one that does not say.
+        # The state that the CLI last reported; None if it never reports one.
         self._state: Any = None
         self._idle = trio.Event()
         self._idle.set()
-        # A turn was given up on: what the CLI still does belongs to nobody.
-        self._cut = False
-        self.dead = ""
+        # A turn was abandoned after its prompt was sent, so the CLI may still be working on it.
+        self._abandoned = False
+        self.exit_reason = ""
         self.on_end: WriteLog | None = None
 
     @property
     def quiet(self) -> bool:
-        """The process lives, and neither a turn of ours runs nor one that it began by itself."""
-        return not self.dead and not self._cut and self.turn is None and self._idle.is_set()
+        """True if the CLI lives and runs no turn, neither one of ours nor one of its own."""
+        return (
+            not self.exit_reason
+            and not self._abandoned
+            and self.turn is None
+            and self._idle.is_set()
+        )
 
     async def begin(self, emit: Emit) -> TurnLines:
-        """The turn that all lines belong to from now on, until `finish`.
+        """Starts a turn, which gets all lines from now on, until `finish`.
 
-        What came since the last one is emitted first, and what the CLI does by itself, because
-        a command in the background has ended, is waited for: a prompt that came in between
-        would be answered together with it.
+        Lines that came since the last turn are emitted first. If the CLI runs a turn of its own,
+        `begin` waits for its end: the CLI would answer a prompt sent meanwhile together with it.
         """
         turn = self.turn = TurnLines(emit)
         self._released.set()
-        while self._held:
-            line = self._held.popleft()
-            self._held_size -= len(line)
+        while self._between:
+            line = self._between.popleft()
+            self._between_size -= len(line)
             await emit(line)
         await self._idle.wait()
         return turn
 
     def finish(self) -> None:
-        """The turn gets no more lines, and nobody shall wait for it."""
+        """Ends the turn on our side, even if the CLI has not: it gets no further lines."""
         if self.turn is not None and not self.turn.over.is_set():
-            self._cut = self.turn.asked
+            self._abandoned = self.turn.prompt_sent
             self.turn.end()
         self.turn = None
         self._released = trio.Event()
 
     def mark_dead(self, why: str) -> None:
-        """There will be no further line."""
-        news, self.dead = not self.dead, self.dead or why
+        """Records that no further line will come. The first reason given is kept."""
+        is_first, self.exit_reason = not self.exit_reason, self.exit_reason or why
         self._idle.set()
         if self.turn is not None:
             self.turn.end()
-        elif news and self.on_end is not None:
+        elif is_first and self.on_end is not None:
             self.on_end(why)
 
     async def control_messages(self, stdout: AsyncIterable[bytes]) -> AsyncIterator[dict[str, Any]]:
-        """What the SDK has to see of the lines; ends with the last one."""
+        """Reads stdout to its end and yields the messages that are meant for the SDK."""
         lines = Lines()
         try:
             async for chunk in stdout:
@@ -141,52 +157,55 @@ class RawLines:
         try:
             head = read_head(line)
         except ValueError as error:
-            self._complain(bytes(line), error)
+            self._report_bad_line(bytes(line), error)
             return None
         if isinstance(head.type, str) and head.type in _CONTROL:
             message: dict[str, Any] = json.loads(bytes(line))
             return message
         if head.subtype == "session_state_changed" and head.type == "system":
-            self._follow(head)
+            self._update_state(head)
         if head.sdk_host_only is not True:
-            await self._pass(line)
-        if (turn := self._open_turn()) is not None and turn.asked:
-            self._progress(turn, head)
+            await self._pass_on(line)
+        if (turn := self._unfinished_turn()) is not None and turn.prompt_sent:
+            self._update_turn(turn, head)
         return None
 
-    def _complain(self, line: bytes, error: Exception) -> None:
-        """Some builds print words on stdout, for people; half a message is another thing."""
+    def _report_bad_line(self, line: bytes, error: Exception) -> None:
+        """Logs a line that is not JSON; one that looks like a broken message fails the turn.
+
+        Some builds of the CLI print plain text on stdout, which does no harm.
+        """
         text = line[:200].decode(errors="replace")
         if self.turn is not None and line.lstrip().startswith(b"{"):
             self.turn.fault = f"The engine wrote a line that is not JSON ({error}): {text}"
-        self._say(text)
+        self._write_log(text)
 
-    def _follow(self, head: MessageHead) -> None:
+    def _update_state(self, head: MessageHead) -> None:
         self._state = head.state
         if head.state == "idle":
             self._idle.set()
         elif self._idle.is_set():
             self._idle = trio.Event()
 
-    def _progress(self, turn: TurnLines, head: MessageHead) -> None:
+    def _update_turn(self, turn: TurnLines, head: MessageHead) -> None:
         if head.type == "result":
-            turn.answered = True
+            turn.result_seen = True
         elif head.type == "system" and head.subtype == "init":
             turn.begun.set()
-        if turn.answered and self._state in (None, "idle"):
+        if turn.result_seen and self._state in (None, "idle"):
             turn.end()
 
-    async def _pass(self, line: memoryview) -> None:
-        while self._held_size > HELD_LIMIT and self._open_turn() is None:
+    async def _pass_on(self, line: memoryview) -> None:
+        while self._between_size > MAX_BETWEEN_TURNS and self._unfinished_turn() is None:
             await self._released.wait()
-        turn = self._open_turn()
-        if turn is None or self._held:
-            # A copy: the view would keep the whole chunk it was cut from.
-            self._held.append(bytes(line))
-            self._held_size += len(line)
+        turn = self._unfinished_turn()
+        if turn is None or self._between:
+            # A copy, because the view would keep the whole chunk alive.
+            self._between.append(bytes(line))
+            self._between_size += len(line)
         else:
             await turn.emit(line)
 
-    def _open_turn(self) -> TurnLines | None:
-        """Lines may come in one piece with the last one of a turn, and not be its."""
+    def _unfinished_turn(self) -> TurnLines | None:
+        """The running turn, unless it is over: one chunk may hold lines that follow its end."""
         return None if self.turn is None or self.turn.over.is_set() else self.turn

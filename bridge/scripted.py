@@ -1,4 +1,7 @@
-"""The engine without SDK and model: it follows the script and speaks as the CLI does."""
+"""The engine `scripted`: needs no SDK, CLI or model, and writes the messages that the CLI would.
+
+bridge/script.py says what it answers.
+"""
 
 import os
 import re
@@ -21,11 +24,11 @@ _MODEL = "scripted"
 
 
 class Scripted:
-    """Bash and Write really act; all else that a launch asks is shown in `init` and left alone."""
+    """Bash and Write really act; other settings of a launch are only shown in `init`."""
 
     @asynccontextmanager
     async def open(
-        self, launch: Launch, *, resume: bool, say: WriteLog
+        self, launch: Launch, *, resume: bool, write_log: WriteLog
     ) -> "AsyncIterator[ScriptedConversation]":
         transcript = Transcript(launch.session_id)
         exists = await trio.to_thread.run_sync(transcript.exists)
@@ -38,7 +41,7 @@ class Scripted:
 
 
 class ScriptedConversation:
-    """Its process is the bridge's own; what dies in a crash is this object."""
+    """Runs in the bridge's own process; after a scripted crash it refuses further turns."""
 
     def __init__(self, launch: Launch, transcript: "Transcript", texts: list[str]) -> None:
         self._launch = launch
@@ -50,7 +53,7 @@ class ScriptedConversation:
         self._dead = False
 
     async def turn(self, prompt: Raw, model: str | None, emit: Emit) -> None:
-        """As the engine protocol has it."""
+        """Plays one turn."""
         if self._dead:
             raise EngineGone("the engine's process is gone")
         model = model or self._launch.model or _MODEL
@@ -58,7 +61,7 @@ class ScriptedConversation:
         turn = self._running = ScriptedTurn(self._launch, model, texts, self._total, emit)
         try:
             ending = await turn.play()
-            # Kept before the result is told: who has seen the end of a turn can count on it.
+            # Stored before the result is sent, so whoever has seen the result can rely on it.
             await trio.to_thread.run_sync(self._transcript.append, prompt)
             self._texts = texts
             await turn.end(ending, self._number)
@@ -70,15 +73,15 @@ class ScriptedConversation:
             self._number += 1
 
     def on_end(self, tell: WriteLog) -> None:
-        """Nothing of it can end alone."""
+        """Does nothing: there is no process that could end by itself."""
 
     async def interrupt(self) -> None:
         if self._running:
-            self._running.interrupt.pull()
+            self._running.interrupt.set()
 
 
 class Transcript:
-    """What the user has said, one prompt a line, where the CLI keeps its transcripts."""
+    """A file with the user's prompts, one a line, in the place where the CLI has transcripts."""
 
     def __init__(self, session_id: str) -> None:
         self._session_id = session_id
@@ -88,7 +91,7 @@ class Transcript:
         return self.path().exists()
 
     def texts(self) -> list[str]:
-        """All texts of the user, from whichever folder the conversation was held in."""
+        """All texts of the user, whichever folder the conversation took place in."""
         if not self.exists():
             return []
         lines = self.path().read_bytes().splitlines()
@@ -96,7 +99,7 @@ class Transcript:
         return [text for prompt in prompts for text in _texts(prompt)]
 
     def branch_off(self, branches: list[Branch]) -> None:
-        """Begins with what the first of the others that is there holds."""
+        """Begins as a copy of the first of those conversations that exists."""
         for branch in branches:
             other = Transcript(branch.session_id)
             if other.exists():

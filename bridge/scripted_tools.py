@@ -1,4 +1,4 @@
-"""Bash and Write as the CLI has them, as far as the script needs them."""
+"""The CLI's tools Bash and Write, as far as the scripted engine needs them."""
 
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,14 @@ from msgspec import Struct
 from ash.protocol import Exec
 from bridge.shell import run_shell
 
-# The CLI, too, shows the model at most this much of what a command printed.
+# The CLI, too, shows the model at most this many characters of a command's output.
 _SHOWN = 30_000
-# As the CLI's own longest.
+# The CLI's own maximum.
 _LONGEST_MS = 600_000
 
 
 class ToolOutcome(Struct):
-    """`content` is what the model reads, `detail` what the CLI's user is shown.
+    """A tool's answer: `content` is for the model, `detail` for the CLI's user.
 
     `is_error` is None where the CLI leaves the field out.
     """
@@ -28,7 +28,7 @@ class ToolOutcome(Struct):
 
 
 async def bash(command: str) -> ToolOutcome:
-    """Runs it in the current directory. Cancelled, it kills the command's process group."""
+    """Runs a command in the current directory; a cancel kills the command's process group."""
     joined = f"exec 2>&1\n{command}"
     try:
         ran = await run_shell(Exec(command=joined, timeout=_LONGEST_MS))
@@ -43,7 +43,7 @@ async def bash(command: str) -> ToolOutcome:
 
 
 async def write(path: str, text: str, *, workspace: Path) -> ToolOutcome:
-    """Only inside the workspace, symlinks followed; missing folders are made."""
+    """Writes a file, making missing folders; refuses paths that lead out of the workspace."""
     return await trio.to_thread.run_sync(_write, workspace / path, text, workspace)
 
 
@@ -76,7 +76,7 @@ def _write(target: Path, text: str, workspace: Path) -> ToolOutcome:
 
 
 def _patch(old: str, new: str) -> dict[str, Any]:
-    """One hunk that replaces all: right, if not the shortest."""
+    """A patch of one hunk that replaces all lines; correct, though not the shortest."""
     gone, come = old.splitlines(), new.splitlines()
     return {
         "oldStart": 1,

@@ -1,4 +1,4 @@
-"""One turn of the scripted engine: the CLI's messages in the CLI's order."""
+"""One turn of the scripted engine: sends the messages of the CLI in the CLI's order."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -27,31 +27,31 @@ _STOPPED = (
 
 
 class Interrupted(Exception):
-    """The brake was pulled."""
+    """The turn was interrupted while it waited."""
 
 
 class InterruptFlag:
-    """Ends a turn's waits, from any task. It never cuts a write: half a line helps nobody."""
+    """Lets any task interrupt a turn. It only cuts pauses and tools, never the write of a line."""
 
     def __init__(self) -> None:
-        self._pulled = False
+        self._is_set = False
         self._waiting: trio.CancelScope | None = None
 
-    def pull(self) -> None:
-        self._pulled = True
+    def set(self) -> None:
+        self._is_set = True
         if self._waiting:
             self._waiting.cancel()
 
     async def wait(self, wait: Callable[[], Awaitable[T]]) -> T:
-        """Raises Interrupted if the brake was pulled before, or is while it waits."""
+        """Raises Interrupted if the flag is set before or during the wait."""
         with trio.CancelScope() as self._waiting:
-            if not self._pulled:
+            if not self._is_set:
                 return await wait()
         raise Interrupted
 
 
 class ScriptedTurn:
-    """`texts` are all that the user has said; `total` is what the process has used so far."""
+    """Plays one turn. `texts` are all texts of the user, `total` the tokens used before it."""
 
     def __init__(
         self, launch: Launch, model: str, texts: list[str], total: cli.Usage, emit: Emit
@@ -68,7 +68,7 @@ class ScriptedTurn:
         self._begun = trio.current_time()
 
     async def play(self) -> cli.TurnEnding:
-        """All messages but the result. Raises EngineDied where the script says so."""
+        """Sends all messages but the result. Raises EngineDied where the script says so."""
         await self._send(cli.init(self._launch, str(self._cwd), self._model))
         await self._send(cli.status())
         if broke := self._out_of_budget(None):
@@ -83,7 +83,7 @@ class ScriptedTurn:
         return await self._say(answer)
 
     async def end(self, ending: cli.TurnEnding, number: int) -> None:
-        """Sends the result of the process's `number`-th turn."""
+        """Sends the result of the conversation's turn with that number."""
         await self._send(
             cli.result(
                 ending,
@@ -198,7 +198,7 @@ class ScriptedTurn:
         return int((trio.current_time() - self._begun) * 1000)
 
     async def _send_event(self, turn: ModelTurn, event: dict[str, Any]) -> None:
-        """The CLI sends a whole block just before it says that the block has ended."""
+        """Sends a stream event; before the end of a block it sends the whole block, as the CLI."""
         extra: dict[str, Any] = {}
         block = turn.blocks[event["index"]] if "index" in event else {}
         if event["type"] == "message_start":

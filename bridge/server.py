@@ -1,4 +1,4 @@
-"""The bridge: commands of the daemon in, what the engine says out."""
+"""The bridge's main loop: reads the daemon's commands and sends what the engine answers."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ from bridge.outbox import Outbox
 from bridge.shell import run_shell
 
 _CHUNK = 256 * 1024
-# For the last answers to leave, when the bridge is told to end.
+# How long an ending bridge tries to send its last answers.
 _FLUSH_SECONDS = 1.0
 
 
@@ -40,18 +40,18 @@ async def serve(stream: trio.SocketStream, engine: str) -> None:
 
 
 class Server:
-    """Reads commands and never waits for any of them to be done."""
+    """Reads commands, and hands each one on without waiting for it to be done."""
 
     def __init__(self, stream: trio.SocketStream, engine: str) -> None:
         self._stream = stream
         self._outbox = Outbox()
-        self._worker = EngineWorker(partial(load_engine, engine), self._outbox, _say)
+        self._worker = EngineWorker(partial(load_engine, engine), self._outbox, _write_log)
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send)
             async with trio.open_nursery() as self._work:
-                await self._find_way_out()
+                await self._start_forward()
                 self._work.start_soon(self._worker.run)
                 self._work.start_soon(self._watch_signals)
                 self._work.start_soon(self._read)
@@ -59,8 +59,8 @@ class Server:
                 await self._outbox.flush()
             nursery.cancel_scope.cancel()
 
-    async def _find_way_out(self) -> None:
-        """Tells everything that is started from now on where the proxy is."""
+    async def _start_forward(self) -> None:
+        """Starts the way to the proxy, and puts its address into the environment."""
         if path := os.environ.pop("ASH_EGRESS_SOCKET", None):
             port = await self._work.start(forward.serve, path)
             os.environ.update(forward.environment(port))
@@ -105,7 +105,7 @@ class Server:
     def _dispatch(self, command: BridgeCommand) -> None:
         match command:
             case Interrupt():
-                if (turn := self._worker.first_turn()) is not None:
+                if (turn := self._worker.current_or_next_turn()) is not None:
                     self._work.start_soon(self._worker.stop, turn)
             case Exec():
                 self._work.start_soon(self._exec, command)
@@ -115,7 +115,7 @@ class Server:
                 self._worker.submit(command)
 
     def _refuse(self, line: memoryview, error: ValueError) -> None:
-        """What can still be read of it says whom the answer is for."""
+        """Answers a command that can't be decoded, to the id that can still be read of it."""
         head = _head(line)
         self._outbox.put_now(encode(Failed(f"The command was not understood: {error}", id=head.id)))
         if head.cmd == "query":
@@ -136,7 +136,7 @@ class _Head(Struct, rename="camel"):
 
 
 def _decode(line: memoryview) -> BridgeCommand:
-    """Raises ValueError: what msgspec raises is one, and so is text that is no UTF-8."""
+    """Raises ValueError for whatever is not a command: bad JSON, bad UTF-8, a bad field."""
     try:
         command = decode_command(line)
     except RecursionError:
@@ -156,13 +156,13 @@ def _head(line: memoryview) -> _Head:
     return msgspec.convert(known, _Head)
 
 
-def _say(text: str) -> None:
-    """The bridge's stderr is the session's log."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - as said
+def _write_log(text: str) -> None:
+    """Writes a line to stderr, which is the session's log."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - stderr is the log
 
 
 def load_engine(name: str) -> Engine:
-    """Raises ImportError if the engine's SDK is not installed."""
+    """Imports the engine of that name. Raises ImportError if its SDK is not installed."""
     match name:
         case "claude-agent":
             from bridge.claude_agent import ClaudeAgent

@@ -1,4 +1,4 @@
-"""Shell commands that run beside the turn."""
+"""Runs shell commands in the workspace, independent of turns."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import trio
 
 from ash.protocol import Exec, ExecResult
 
-# What is kept of each stream; the rest is read and dropped, so that the command can go on.
+# At most this many bytes are kept of each stream; the rest is read and dropped.
 MAX_OUTPUT = 1024 * 1024
 # The exit code of coreutils' `timeout`.
 TIMED_OUT = 124
@@ -20,8 +20,8 @@ _CHUNK = 64 * 1024
 async def run_shell(command: Exec) -> ExecResult:
     """Runs `/bin/bash -c` in the workspace, in a process group of its own.
 
-    It has ended when the shell has: what the shell left behind in the background lives on, and
-    if it holds the output open it is not waited for. Raises OSError or ValueError if the
+    Returns when the shell has ended. Processes that the shell left in the background go on and
+    are not waited for, even if they hold the output open. Raises OSError or ValueError if the
     command can't be started.
     """
     argv = ["/bin/bash", "-c", command.command]
@@ -64,14 +64,14 @@ async def _end(process: trio.Process) -> None:
 
 
 def _exit_code(process: trio.Process) -> int:
-    """As a shell tells it: 128 more than the signal that ended the process."""
+    """The exit code as a shell reports it: for a signal, 128 plus its number."""
     code = process.returncode
     assert code is not None
     return code if code >= 0 else 128 - code
 
 
 class _Capture:
-    """The beginning of what comes out of a pipe."""
+    """Reads a pipe and keeps the beginning of its output."""
 
     def __init__(self, pipe: trio.abc.ReceiveStream) -> None:
         assert isinstance(pipe, trio.lowlevel.FdStream)
@@ -87,7 +87,7 @@ class _Capture:
         return self._data.decode(errors="replace")
 
     def close(self) -> None:
-        """Takes what the pipe still holds, as far as that ends, without waiting."""
+        """Takes what is still in the pipe without waiting for more, and closes it."""
         with suppress(BlockingIOError):
             while not self.truncated and (chunk := os.read(self._pipe.fileno(), _CHUNK)):
                 self._keep(chunk)

@@ -15,7 +15,7 @@ def maker():
 
 @pytest.fixture
 def inline_threads(monkeypatch):
-    """What is sent to a thread runs in the loop: so a test can tell when all has come to rest."""
+    """Runs calls for threads in the loop, so that a test can tell when nothing runs any more."""
 
     async def run(function, *args, **_):
         await trio.lowlevel.checkpoint()

@@ -1,4 +1,4 @@
-"""What is deployed, and what stays of it."""
+"""Deploying and deleting agents."""
 
 from functools import partial
 
@@ -22,7 +22,7 @@ class FixedClock:
 
 
 class Told(list):
-    """What the pool is told of agents."""
+    """Records what the pool is told of agents."""
 
     def deployed(self, stored):
         self.append(("deployed", stored.agent.name, stored.agent.version))
@@ -71,7 +71,7 @@ async def source(store, name="a", tenant="default"):
 
 
 async def test_folder_is_deployed_as_a_copy(agents, store, folder):
-    """What runs is what was deployed, whatever becomes of the folder."""
+    """Changes of the folder after the deploy don't affect the agent."""
     agent = await agents.deploy_path("default", "a", str(folder), PLAIN)
     assert (str(folder), 1) == (agent.path, agent.version)
     (folder / "CLAUDE.md").write_text("be rude")
@@ -79,7 +79,7 @@ async def test_folder_is_deployed_as_a_copy(agents, store, folder):
 
 
 async def test_relative_path_starts_at_the_data_directory(agents, store, data_dir):
-    """As the contract has it."""
+    """A relative path starts at the data directory."""
     (data_dir / "mine").mkdir()
     (data_dir / "mine" / "CLAUDE.md").write_text("relative")
     await agents.deploy_path("default", "a", "mine", PLAIN)
@@ -87,7 +87,7 @@ async def test_relative_path_starts_at_the_data_directory(agents, store, data_di
 
 
 async def test_files_are_deployed_as_they_were_sent(agents, store):
-    """Files keep their bytes and their folders."""
+    """Files keep their bytes and folders."""
     await agents.deploy_files("default", "a", FILES, PLAIN)
     deployed = await source(store)
     assert b"be kind" == await (deployed / "CLAUDE.md").read_bytes()
@@ -95,7 +95,7 @@ async def test_files_are_deployed_as_they_were_sent(agents, store):
 
 
 async def test_deploy_of_the_same_name_is_the_next_version(agents, store, data_dir, told):
-    """The previous copy stays for who is copying from it; what is older goes."""
+    """The previous copy stays for sessions that are copying from it; older ones are removed."""
     sources = []
     for number in range(1, 4):
         await agents.deploy_files("default", "a", {"CLAUDE.md": b"%d" % number}, PLAIN)
@@ -105,7 +105,7 @@ async def test_deploy_of_the_same_name_is_the_next_version(agents, store, data_d
 
 
 async def test_deploy_that_fails_leaves_nothing(agents, store, data_dir):
-    """A disk that takes no writes is told; neither a half copy nor an empty folder stays."""
+    """If the disk takes no writes, neither a partial copy nor an empty folder is left."""
     with immutable(data_dir), pytest.raises(Unavailable, match="may not write"):
         await agents.deploy_files("default", "a", FILES, PLAIN)
     with pytest.raises(BadRequest):
@@ -113,8 +113,8 @@ async def test_deploy_that_fails_leaves_nothing(agents, store, data_dir):
     assert [] == list((data_dir / "agents" / "default").iterdir())
 
 
-async def test_deploys_at_the_same_time_leave_the_last_one_s_files(agents, store, nursery):
-    """Deploys of one agent follow one another: none removes the files of the next."""
+async def test_concurrent_deploys_leave_the_files_of_the_last(agents, store, nursery):
+    """Concurrent deploys of an agent don't remove the last one's files."""
     async with trio.open_nursery() as deploying:
         for number in range(8):
             files = {"CLAUDE.md": b"%d" % number}
@@ -124,7 +124,7 @@ async def test_deploys_at_the_same_time_leave_the_last_one_s_files(agents, store
 
 
 async def test_client_that_leaves_during_the_write_leaves_a_whole_agent(agents, store, monkeypatch):
-    """A version that was stored has its files, though nobody waited for it."""
+    """A version that was stored has its files, even if the client has left."""
     begun, go_on = trio.Event(), trio.Event()
     deploy_agent = store.deploy_agent
 
@@ -146,7 +146,7 @@ async def test_client_that_leaves_during_the_write_leaves_a_whole_agent(agents, 
 
 
 async def test_deploy_that_fails_leaves_the_version_before_it(agents, store, data_dir, folder):
-    """An agent is never without its files, and no half copy stays."""
+    """After a failed deploy the previous version still has its files."""
     await agents.deploy_files("default", "a", FILES, PLAIN)
     (folder / "link").symlink_to("/etc")
     with pytest.raises(BadRequest, match="leads out"):
@@ -168,14 +168,14 @@ async def test_deploy_that_fails_leaves_the_version_before_it(agents, store, dat
     ],
 )
 async def test_path_without_an_agent_is_refused(agents, data_dir, path, words):
-    """A path must be a folder with a CLAUDE.md, and the error says which of it is not so."""
+    """A path must be a folder with a CLAUDE.md; the error says what is missing."""
     (data_dir / "loop").symlink_to("loop")
     with pytest.raises(BadRequest, match=words):
         await agents.deploy_path("default", "a", path, PLAIN)
 
 
 async def test_folder_with_the_server_s_data_is_refused(agents, data_dir):
-    """An agent can't hold the database and the keys."""
+    """A folder that contains the database and keys is refused."""
     for folder in (data_dir, data_dir.parent):
         (folder / "CLAUDE.md").touch()
         with pytest.raises(BadRequest, match="the server's own data"):
@@ -183,7 +183,7 @@ async def test_folder_with_the_server_s_data_is_refused(agents, data_dir):
 
 
 async def test_files_of_other_agents_and_sessions_are_refused(agents, store, data_dir):
-    """What another tenant deployed, or another session made, is nobody else's to deploy."""
+    """Folders of other agents and sessions are refused."""
     await agents.deploy_files("them", "a", FILES, PLAIN)
     theirs = await source(store, tenant="them")
     workspace = data_dir / "sandboxes" / "id" / "workspace"
@@ -199,7 +199,7 @@ async def test_files_of_other_agents_and_sessions_are_refused(agents, store, dat
     "path", ["/etc/x", "../x", "a/../../x", "a/..", "", ".", "/", "a\0b", "x/" * MAX_DEPTH + "y"]
 )
 async def test_file_that_leads_out_is_refused(agents, data_dir, path):
-    """A path stays in the agent's folder, and within reason."""
+    """A file's path must stay in the agent's folder and not be too deep."""
     with pytest.raises(BadRequest, match="files: "):
         await agents.deploy_files("default", "a", {**FILES, path: b""}, PLAIN)
     assert [] == copies(data_dir)
@@ -209,20 +209,20 @@ async def test_file_that_leads_out_is_refused(agents, data_dir, path):
     "paths", [["x", "x/y"], ["x/y", "x"], ["x" * 300]], ids=["below a file", "folder", "long"]
 )
 async def test_file_that_can_not_be_made_is_refused(agents, data_dir, paths):
-    """A path that no disk takes is the caller's mistake, and leaves nothing."""
+    """A path that the disk refuses is a bad request and leaves nothing."""
     with pytest.raises(BadRequest, match="can't be made"):
         await agents.deploy_files("default", "a", {**FILES, **dict.fromkeys(paths, b"")}, PLAIN)
     assert [] == copies(data_dir)
 
 
 async def test_files_without_a_prompt_are_refused(agents):
-    """An agent is told in CLAUDE.md what it is."""
+    """Files without a CLAUDE.md are refused."""
     with pytest.raises(BadRequest, match=r"CLAUDE\.md is missing"):
         await agents.deploy_files("default", "a", {"README.md": b""}, PLAIN)
 
 
 async def test_environment_is_kept_and_never_shown(agents, store):
-    """The store has the values, what is shown has none; a deploy without one changes nothing."""
+    """The store has the values of the environment, and clients never see them."""
     await agents.deploy_files("default", "a", FILES, Deployment(env={"TOKEN": "s3cret"}))
     agent = await agents.deploy_files("default", "a", FILES, PLAIN)
     assert {"TOKEN": "***"} == agent.env
@@ -230,14 +230,14 @@ async def test_environment_is_kept_and_never_shown(agents, store):
 
 
 async def test_agents_are_listed_by_name(agents):
-    """A tenant's own, and nobody else's."""
+    """A tenant's own agents are listed by name."""
     for tenant, name in (("default", "b"), ("default", "a"), ("them", "c")):
         await agents.deploy_files(tenant, name, FILES, PLAIN)
     assert ["a", "b"] == [agent.name for agent in await agents.find("default")]
 
 
 async def test_deleted_agent_is_gone_with_its_files(agents, data_dir, told):
-    """Row and folder go, and who keeps it warm is told."""
+    """Row and folder are deleted, and the pool is told."""
     await agents.deploy_files("default", "a", FILES, PLAIN)
     await agents.delete("default", "a")
     with pytest.raises(NotFound, match='no agent "a"'):
@@ -247,7 +247,7 @@ async def test_deleted_agent_is_gone_with_its_files(agents, data_dir, told):
 
 
 async def test_agent_of_another_tenant_is_not_found(agents, store):
-    """Another tenant's agent is neither shown nor deleted; the same name is another agent."""
+    """An agent of another tenant is not found, and its name is free."""
     await agents.deploy_files("them", "a", FILES, PLAIN)
     for ask in (partial(agents.get, "default", "a"), partial(agents.delete, "default", "a")):
         with pytest.raises(NotFound):
@@ -258,7 +258,7 @@ async def test_agent_of_another_tenant_is_not_found(agents, store):
 
 @pytest.mark.parametrize("tenant", ["..", ".", "a/b", "%2E", "ü"])
 async def test_tenant_s_name_leads_nowhere_else(agents, store, data_dir, tenant):
-    """Whatever a tenant is called, its files have a folder of their own below `agents`."""
+    """A tenant's folder is below `agents`, whatever the tenant's name."""
     await agents.deploy_files(tenant, "a", FILES, PLAIN)
     (copy,) = copies(data_dir)
     assert str(await source(store, tenant=tenant)) == str(copy)

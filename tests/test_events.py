@@ -1,4 +1,4 @@
-"""What a client and the timeline get of an SDK message."""
+"""The frames and timeline events for each SDK message."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def read(message):
 
 
 def shown(reading):
-    """The granular frames, without the message itself."""
+    """The frames without the message itself."""
     return [(frame.event, json.loads(bytes(frame.data))) for frame in reading.frames[:-1]]
 
 
@@ -70,7 +70,7 @@ def result(**fields):
 
 
 def test_text_of_an_assistant_goes_to_the_timeline():
-    """A whole text is a row of the timeline and no frame of its own: it is no delta."""
+    """A whole text is a timeline event but no frame of its own."""
     reading = read(assistant({"type": "text", "text": "hello"}))
     assert [] == shown(reading)
     assert [("text", {"text": "hello"})] == kept(reading)
@@ -78,14 +78,14 @@ def test_text_of_an_assistant_goes_to_the_timeline():
 
 
 def test_thinking_of_an_assistant_is_reasoning_in_the_timeline():
-    """A whole thought is a row `reasoning`; its signature is the message's business."""
+    """Thinking is a timeline event `reasoning`, without its signature."""
     reading = read(assistant({"type": "thinking", "thinking": "hm", "signature": "x"}))
     assert [] == shown(reading)
     assert [("reasoning", {"thinking": "hm"})] == kept(reading)
 
 
 def test_tool_call_is_a_frame_and_a_row():
-    """A client gets the call under the SDK's names, the timeline under the API's."""
+    """A tool call is a frame with the SDK's names, and a timeline event with the API's."""
     call = {"id": "t1", "name": "Bash", "input": {"command": "ls"}}
     reading = read(assistant({"type": "tool_use", **call}))
     assert [("tool_use", call)] == shown(reading)
@@ -94,7 +94,7 @@ def test_tool_call_is_a_frame_and_a_row():
 
 
 def test_blocks_keep_their_order():
-    """Several blocks of one message are read one after the other, unknown kinds skipped."""
+    """The blocks of a message are read in order, and unknown kinds are skipped."""
     reading = read(
         assistant(
             {"type": "text", "text": "first"},
@@ -108,7 +108,7 @@ def test_blocks_keep_their_order():
 
 
 def test_tool_result_is_a_frame_and_a_row():
-    """The row tells stdout from stderr where the tool did."""
+    """The timeline separates stdout from stderr if the tool did."""
     output = {"stdout": "out", "stderr": "err", "interrupted": False}
     reading = read(tool_result({"is_error": False}, tool_use_result=output))
     frame = {"tool_use_id": "t1", "content": "out", "is_error": False}
@@ -119,18 +119,18 @@ def test_tool_result_is_a_frame_and_a_row():
 
 @pytest.mark.parametrize("output", ["Error: no", None, {"file": {}}, {"stdout": 7}, [1]])
 def test_tool_result_without_streams_has_its_content_alone(output):
-    """What another tool reports of itself is not taken for a stream."""
+    """The result of a tool without streams has only its content."""
     reading = read(tool_result(tool_use_result=output))
     assert [("tool_result", {"toolId": "t1", "content": "out"})] == kept(reading)
 
 
 def test_is_error_is_left_out_where_the_message_has_none():
-    """A field that the SDK did not write is not invented."""
+    """`is_error` is left out if the message does not have it."""
     assert [("tool_result", {"tool_use_id": "t1", "content": "out"})] == shown(read(tool_result()))
 
 
-def test_words_of_a_user_are_passed_on_alone():
-    """A user message of text, such as the note of an interrupt, has no frame but its own."""
+def test_text_of_a_user_is_passed_on_alone():
+    """A user message of text has no frame but its own."""
     blocks = [{"type": "text", "text": "[Request interrupted by user]"}]
     for content in ("hello", blocks):
         reading = read({"type": "user", "message": {"role": "user", "content": content}})
@@ -146,7 +146,7 @@ def test_words_of_a_user_are_passed_on_alone():
     ],
 )
 def test_delta_is_a_frame_and_is_not_stored(fields, frame):
-    """A piece of text goes out before its message and into no store."""
+    """A delta is a frame before its message, and neither is stored."""
     reading = read(delta(**fields))
     assert [frame] == shown(reading)
     assert [] == reading.timeline
@@ -163,14 +163,14 @@ def test_delta_is_a_frame_and_is_not_stored(fields, frame):
     ],
 )
 def test_other_stream_events_are_passed_on_alone(message):
-    """A stream event without text is a message that is not stored."""
+    """A stream event without text is passed on and not stored."""
     reading = read(message)
     assert ["message"] == [frame.event for frame in reading.frames]
     assert not reading.durable
 
 
 def test_state_of_mcp_servers_is_in_the_timeline():
-    """`init` tells how the servers are; without servers there is nothing to tell."""
+    """The state of MCP servers in `init`, if there are any, is a timeline event."""
     servers = [{"name": "docs", "status": "failed"}]
     init = {"type": "system", "subtype": "init"}
     assert [("mcp_status", {"servers": servers})] == kept(read({**init, "mcp_servers": servers}))
@@ -179,7 +179,7 @@ def test_state_of_mcp_servers_is_in_the_timeline():
 
 
 def test_result_completes_the_turn():
-    """A result is a frame, a row and the end of its turn."""
+    """A result is a frame, a timeline event and the end of the turn."""
     reading = read(result())
     assert [("turn_complete", {"numTurns": 2, "result": "hi"})] == shown(reading)
     assert [("turn_complete", {"numTurns": 2, "result": "hi"})] == kept(reading)
@@ -202,13 +202,13 @@ def test_result_completes_the_turn():
         ({"subtype": "", "is_error": True, "result": ""}, Ending("error", "unknown error")),
     ],
 )
-def test_result_tells_how_the_turn_ended(fields, ending):
-    """A limit that was reached is no failure; a success may be one; the CLI's words are kept."""
+def test_result_gives_the_reason_of_the_end(fields, ending):
+    """A limit is no failure, and the CLI's error text is kept."""
     assert ending == read(result(**fields)).ending
 
 
 def test_only_a_result_ends_the_turn():
-    """Nothing else has an ending."""
+    """Only a result has an ending."""
     for message in (assistant(), tool_result(), delta(text="x"), {"type": "system"}):
         assert read(message).ending is None
 
@@ -226,12 +226,12 @@ def test_only_a_result_ends_the_turn():
     ],
 )
 def test_unknown_shape_passes_as_it_is(raw):
-    """What is not known is a message, stored and shown, and nothing is read into it."""
+    """A message of unknown shape is shown and stored unchanged."""
     assert events.Reading([Frame("message", raw)], [], durable=True) == events.read(raw)
 
 
 def test_message_comes_last_and_untouched():
-    """Granular frames come before the message that they were read from, which is never rebuilt."""
+    """The message comes unchanged after the frames that were read from it."""
     block = b'{"type":"tool_use", "id":"\\u0041", "name":"x", "input":{"n":1.0e2, "n":2}}'
     raw = b'{ "type":"assistant" ,"message":{"content":[' + block + b']},\t"later":[] }'
     reading = events.read(raw)
@@ -240,14 +240,14 @@ def test_message_comes_last_and_untouched():
 
 
 def test_values_are_taken_out_as_they_were_written():
-    """Numbers and escapes within a value are not read and written anew."""
+    """Numbers and escapes in a value keep their bytes."""
     big = b'{"n":12345678901234567890123, "f":1.0e2, "s":"\\u00e9\\/"}'
     raw = b'{"type":"assistant","message":{"content":[{"type":"tool_use","input":' + big + b"}]}}"
     assert big in bytes(events.read(raw).frames[0].data)
 
 
-def test_half_a_character_is_mended_in_what_is_taken_out():
-    """A message cut in the middle of a character is read; the message itself stays as it is."""
+def test_half_a_character_is_replaced_in_values():
+    """Half a surrogate pair is replaced in values, but not in the message."""
     raw = json.dumps(
         tool_result(
             {"content": "cut \ud83d"}, tool_use_result={"stdout": "cut \ud83d", "stderr": ""}
@@ -261,7 +261,7 @@ def test_half_a_character_is_mended_in_what_is_taken_out():
 
 @given(MESSAGE | JSON)
 def test_any_json_is_read(message):
-    """No shape is an error, and every message is shown untouched, after JSON of one line."""
+    """No JSON is an error, and every message is shown unchanged."""
     raw = msgspec.json.encode(message)
     reading = events.read(raw)
     assert Frame("message", raw) == reading.frames[-1]
@@ -274,14 +274,14 @@ def test_any_json_is_read(message):
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda path: path.stem)
 def test_recorded_turn_ends_once_and_with_its_last_message(recording):
-    """In what the real CLI says each turn has one ending, and it comes last."""
+    """Each recorded turn of the real CLI has one ending, with its last message."""
     readings = [events.read(line) for line in recording.read_bytes().splitlines()]
     assert [None] * (len(readings) - 1) == [reading.ending for reading in readings[:-1]]
     assert readings[-1].ending is not None
 
 
 def test_recorded_deltas_add_up_to_the_text_of_their_message():
-    """A client may show deltas or messages: it is the same text."""
+    """The recorded deltas add up to the text of their message."""
     lines = (RECORDINGS[0].parent / "text.ndjson").read_bytes().splitlines()
     readings = [events.read(line) for line in lines]
     frames = [frame for reading in readings for frame in shown(reading)]
@@ -291,7 +291,7 @@ def test_recorded_deltas_add_up_to_the_text_of_their_message():
 
 
 def test_frames_of_the_daemon_itself():
-    """The frames that no message is behind, as the contract has them."""
+    """The frames that the daemon makes itself have the documented fields."""
     assert Frame("session_start", b'{"sessionId":"s","version":"1"}') == events.session_start(
         "s", "1"
     )
@@ -300,7 +300,7 @@ def test_frames_of_the_daemon_itself():
 
 
 def test_sse_frame_has_id_event_and_one_line_of_data():
-    """A frame on the wire, byte for byte."""
+    """A frame on the wire is an id, an event and one line of data."""
     assert b'id: 7\nevent: message\ndata: {"a":1}\n\n' == events.sse(
         7, Frame("message", b'{"a":1}')
     )
@@ -308,7 +308,7 @@ def test_sse_frame_has_id_event_and_one_line_of_data():
 
 @given(st.lists(st.sampled_from([b"{", b"}", b":", b'"a\\r\\n"', b"\r", b" ", b"\t"])))
 def test_carriage_returns_never_break_the_framing(parts):
-    """An SSE reader sees one event of three lines, whatever white space stands in a message."""
+    """An SSE reader sees one event, whatever white space the message has."""
     line = events.sse(1, Frame("message", b"".join(parts)))
     assert 4 == len(line.splitlines())
     assert line.endswith(b"\n\n")
@@ -322,7 +322,7 @@ def test_frame_is_handed_over_as_it_goes_over_the_wire(frame_id, event, data):
 
 
 def test_carriage_return_becomes_a_blank():
-    """Nothing else of a message changes, so that its JSON says the same."""
+    """Only carriage returns change, so the JSON has the same meaning."""
     raw = b'{\r\t"a": [1.0e5,\r2], "b":"\\r"}'
     sent = events.sse(1, Frame("message", memoryview(raw)))
     assert sent.endswith(b'data: {\x20\t"a": [1.0e5, 2], "b":"\\r"}\n\n')

@@ -1,4 +1,4 @@
-"""What may become of a session."""
+"""The status changes of a session."""
 
 from typing import get_args
 
@@ -32,7 +32,7 @@ def cells():
 
 
 def test_table_is_complete():
-    """Every state and every action has its cell."""
+    """Every status and every action has a cell."""
     assert {(status, action) for status in STATUSES for action in get_args(Action)} == {
         (status, action) for status, action, _ in cells()
     }
@@ -40,25 +40,25 @@ def test_table_is_complete():
 
 @pytest.mark.parametrize(("status", "action", "target"), cells())
 def test_state_changes_as_the_table_says(status, action, target):
-    """An action takes a session to one state, or is refused."""
+    """An action leads to the status in the table, or is refused."""
     change = CHANGES[action]
     assert target == (change.target if status in change.sources else "-")
 
 
 def test_ended_is_for_good():
-    """Nothing leaves `ended`, and who tries is told that the session is gone."""
+    """No action leaves `ended`, and the error says that the session has ended."""
     assert not any("ended" in change.sources for change in CHANGES.values())
     assert Gone is type(refusal("pause", "ended"))
 
 
 def test_refusal_names_action_and_state():
-    """The words are those that clients in use look for."""
+    """The text is the one that existing clients look for."""
     error = refusal("pause", "stopped")
     assert (BadRequest, 'Cannot pause session with status "stopped"') == (type(error), error.text)
 
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_work_on_a_session_that_is_not_active_is_a_bad_request(status):
-    """The words are those that clients in use look for."""
+    """The text is the one that existing clients look for."""
     error = not_active(status)
     assert (400, f"Session is {status}") == (error.status, error.text)

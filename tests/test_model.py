@@ -1,4 +1,4 @@
-"""How the API writes what it shows."""
+"""The form of values in the API."""
 
 import re
 
@@ -8,19 +8,19 @@ from hypothesis import strategies as st
 
 from ash.model import Agent, Session, iso
 
-# 1970 to 9999: what has four digits for its year.
+# From 1970 to 9999, the years with four digits.
 TIMES = st.floats(0, 253_402_300_799)
 
 
 def test_time_has_milliseconds_and_z():
-    """Times are in UTC, to the millisecond, cut and not rounded."""
+    """Times are in UTC with milliseconds, truncated."""
     assert "2001-09-09T01:46:40.000Z" == iso(1e9)
     assert "1970-01-01T00:00:00.999Z" == iso(0.9999)
 
 
 @given(TIMES, TIMES)
 def test_times_sort_as_they_read(one, other):
-    """Text that sorts like the times: the store orders by it."""
+    """Times sort as text, which the store relies on."""
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", iso(one))
     assert (iso(min(one, other)) <= iso(max(one, other))) is True
 
@@ -53,7 +53,7 @@ def test_promised_fields_are_null_when_empty():
 
 
 def test_optional_fields_of_an_agent_are_left_out():
-    """What an agent does not have is not shown as null."""
+    """Fields that an agent does not have are left out."""
     agent = Agent(
         id="i", name="n", tenant_id="t", version=1, path="p", created_at="c", updated_at="u"
     )

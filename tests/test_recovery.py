@@ -1,4 +1,4 @@
-"""What a start does with what an earlier process left."""
+"""What a start repairs after a daemon was killed."""
 
 import os
 
@@ -17,15 +17,15 @@ class FixedClock:
         return 1e9
 
 
-class House:
+class DataDirectory:
     """A data directory, and the database that goes with it."""
 
     def __init__(self, data_dir, store):
-        self.data_dir = data_dir
+        self.path = data_dir
         self.store = store
 
     async def recover(self):
-        await recover(self.store, self.data_dir, "me", FixedClock())
+        await recover(self.store, self.path, "me", FixedClock())
 
     async def session(self, name):
         session = Session(
@@ -43,91 +43,91 @@ class House:
         await self.store.create_session(stored)
 
     def folder(self, path, *, age=0.0):
-        folder = self.data_dir / path
+        folder = self.path / path
         folder.mkdir(parents=True)
         (folder / "file").touch()
         os.utime(folder, (1e9 - age, 1e9 - age))
 
     def names(self, path):
-        return sorted(found.name for found in (self.data_dir / path).iterdir())
+        return sorted(found.name for found in (self.path / path).iterdir())
 
 
 @pytest.fixture
-async def house(tmp_path):
+async def data(tmp_path):
     async with open_store(tmp_path / "ash.db") as store:
-        yield House(tmp_path, store)
+        yield DataDirectory(tmp_path, store)
 
 
-async def test_folders_of_sessions_stay(house):
-    """However old they are, and of those that have ended, too."""
-    await house.session("ours")
-    house.folder("sessions/ours", age=10 * KEEP_SECONDS)
-    await house.settle()
-    assert ["ours"] == house.names("sessions")
+async def test_folders_of_sessions_stay(data):
+    """Folders of sessions are kept, however old, also of ended sessions."""
+    await data.session("ours")
+    data.folder("sessions/ours", age=10 * KEEP_SECONDS)
+    await data.recover()
+    assert ["ours"] == data.names("sessions")
 
 
-async def test_fork_that_was_cut_off_is_removed(house):
-    """It is half a session, and nobody has been told of it."""
-    house.folder("sessions/fork.new")
-    await house.settle()
-    assert [] == house.names("sessions")
+async def test_fork_that_was_cut_off_is_removed(data):
+    """An incomplete fork is removed."""
+    data.folder("sessions/fork.new")
+    await data.recover()
+    assert [] == data.names("sessions")
 
 
-async def test_folder_of_no_session_is_removed_after_a_week(house):
-    """An older copy of the database may not know it yet: there is time to notice."""
-    house.folder("sessions/recent", age=KEEP_SECONDS - 1)
-    house.folder("sessions/old", age=KEEP_SECONDS + 1)
-    await house.settle()
-    assert ["recent"] == house.names("sessions")
+async def test_folder_of_no_session_is_removed_after_a_week(data):
+    """A folder of an unknown session stays for a week, as the database may be an old copy."""
+    data.folder("sessions/recent", age=KEEP_SECONDS - 1)
+    data.folder("sessions/old", age=KEEP_SECONDS + 1)
+    await data.recover()
+    assert ["recent"] == data.names("sessions")
 
 
-async def test_sandboxes_are_put_away(house):
-    """Those of sessions are kept; the others, and those that were being made, are nobody's."""
-    await house.session("ours")
+async def test_sandboxes_are_put_away(data):
+    """Folders of sessions are kept; those of other sandboxes and incomplete ones are removed."""
+    await data.session("ours")
     for name in ("ours", "warm", "other.new"):
-        house.folder(f"sandboxes/{name}")
-    await house.settle()
-    assert ([], ["ours"]) == (house.names("sandboxes"), house.names("sessions"))
+        data.folder(f"sandboxes/{name}")
+    await data.recover()
+    assert ([], ["ours"]) == (data.names("sandboxes"), data.names("sessions"))
 
 
-async def test_old_copies_of_an_agent_are_removed(house):
-    """So is one that was being made; the one it runs from stays."""
-    agents = Agents(house.store, house.data_dir, FixedClock(), lambda _: None, lambda *_: None)
+async def test_old_copies_of_an_agent_are_removed(data):
+    """Only the copy that the agent runs from stays."""
+    agents = Agents(data.store, data.path, FixedClock(), lambda _: None, lambda *_: None)
     for text in (b"first", b"second"):
         await agents.deploy_files("default", "a", {"CLAUDE.md": text}, Deployment())
-    house.folder("agents/default/a/half")
-    await house.settle()
-    (copy,) = (house.data_dir / "agents" / "default" / "a").iterdir()
+    data.folder("agents/default/a/half")
+    await data.recover()
+    (copy,) = (data.path / "agents" / "default" / "a").iterdir()
     assert b"second" == (copy / "CLAUDE.md").read_bytes()
 
 
-async def test_copies_stay_where_the_one_in_use_is_gone(house):
-    """An older copy of the database names one that is gone: these may be all there is."""
-    source = str(house.data_dir / "agents" / "default" / "a" / "gone")
-    await house.store.deploy_agent("default", "a", path=source, source=source, now=NOW)
-    house.folder("agents/default/a/other")
-    await house.settle()
-    assert ["other"] == house.names("agents/default/a")
+async def test_copies_stay_where_the_one_in_use_is_gone(data):
+    """If the copy in use is missing, the other copies stay."""
+    source = str(data.path / "agents" / "default" / "a" / "gone")
+    await data.store.deploy_agent("default", "a", path=source, source=source, now=NOW)
+    data.folder("agents/default/a/other")
+    await data.recover()
+    assert ["other"] == data.names("agents/default/a")
 
 
-async def test_copies_of_no_agent_are_removed_after_a_week(house):
-    """What a deleted agent left, as its disk took no writes, or a deploy that was cut off."""
-    house.folder("agents/default/gone/copy", age=KEEP_SECONDS + 1)
-    house.folder("agents/default/recent/copy", age=KEEP_SECONDS - 1)
-    await house.settle()
-    assert ["recent"] == house.names("agents/default")
+async def test_copies_of_no_agent_are_removed_after_a_week(data):
+    """Copies of an unknown agent stay for a week."""
+    data.folder("agents/default/gone/copy", age=KEEP_SECONDS + 1)
+    data.folder("agents/default/recent/copy", age=KEEP_SECONDS - 1)
+    await data.recover()
+    assert ["recent"] == data.names("agents/default")
 
 
-async def test_what_was_half_done_is_removed(house):
-    """What was packed or unpacked, and secrets that were being written."""
-    house.folder("transfers/one")
+async def test_half_written_files_are_removed(data):
+    """Files that were being packed and half-written secrets are removed."""
+    data.folder("transfers/one")
     for name in (".initial-api-key.1234abcd", ".key-secret.1234abcd", "key-secret"):
-        (house.data_dir / name).touch()
-    await house.settle()
-    assert ["ash.db", "ash.db-shm", "ash.db-wal", "key-secret"] == house.names(".")
+        (data.path / name).touch()
+    await data.recover()
+    assert ["ash.db", "ash.db-shm", "ash.db-wal", "key-secret"] == data.names(".")
 
 
-async def test_empty_data_directory_is_fine(house):
-    """A first start has nothing to put right, and makes nothing."""
-    await house.settle()
-    assert ["ash.db", "ash.db-shm", "ash.db-wal"] == house.names(".")
+async def test_empty_data_directory_is_fine(data):
+    """A first start repairs nothing and makes nothing."""
+    await data.recover()
+    assert ["ash.db", "ash.db-shm", "ash.db-wal"] == data.names(".")

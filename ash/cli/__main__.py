@@ -1,4 +1,4 @@
-"""`python -m ash.cli` is `ash`, for where the script is not on the path."""
+"""`python -m ash.cli` runs `ash` where its script is not on the path."""
 
 from ash.cli import main
 

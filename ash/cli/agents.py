@@ -1,4 +1,4 @@
-"""`ash deploy` and `ash agent …`."""
+"""The commands `ash deploy` and `ash agent …`."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from ash.model import Agent
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,255}")
 _LEFT_OUT = {".git", "node_modules", "__pycache__", ".venv"}
-# The server takes bodies of 50 MB, and base64 makes four bytes of three.
+# The server accepts bodies of 50 MB, and base64 turns three bytes into four.
 _MOST_BYTES = 50_000_000 * 3 // 4 - 100_000
 
 
@@ -60,7 +60,7 @@ def _deploy_path(client: AshClient, request: Request[Agent]) -> dict[str, Any]:
         return _deploy(client, request)
     except AshApiError as error:
         if error.status == BadRequest.status:
-            # Behind a forwarded port, localhost can be another file system.
+            # A server behind a forwarded port may have another file system.
             raise BadRequest(f"{error.text} (--upload sends the files instead)") from None
         raise
 

@@ -1,4 +1,4 @@
-"""The `ashd` command: settings, logging, then the daemon's tree until it ends."""
+"""The `ashd` command: reads settings, sets up logging, and runs the daemon until it ends."""
 
 import os
 from pathlib import Path
@@ -24,9 +24,9 @@ def main(config_file: Path | None, **flags: Any) -> None:
 def serve(config_file: Path | None, flags: dict[str, Any]) -> None:
     """Runs the daemon until it is told to end. Raises AshError if it can't start.
 
-    Any other exception is a fault of ours: it is logged whole, and raises AshError as well.
+    Any other exception is a bug: it is logged with its traceback, and AshError is raised.
     """
-    from ash import daemon  # imports all there is: --help need not wait for it
+    from ash import daemon  # imports nearly everything, which --help need not wait for
 
     file = config.find_toml(config_file, os.environ, Path())
     settings = config.load(file, os.environ, flags)
@@ -45,7 +45,7 @@ def serve(config_file: Path | None, flags: dict[str, Any]) -> None:
 
 
 def _refusal(error: BaseException) -> AshError | None:
-    """What kept the daemon from starting, out of the groups that nurseries make."""
+    """The AshError that kept the daemon from starting, taken out of exception groups."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error if isinstance(error, AshError) else None

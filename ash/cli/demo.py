@@ -1,4 +1,4 @@
-"""`ash demo`: the main job, end to end, without an API key."""
+"""`ash demo`: shows the main features on a server of its own, without an API key."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ from ash.errors import AshError, ConfigError
 if TYPE_CHECKING:
     from ash.testing import Request, Say
 
-# What the daemon promises for its own end (10 s of grace and 5 s), and some.
+# A little more than the daemon may take to end (10 s of grace and 5 s).
 _END_TIMEOUT = 20.0
 _LOG_LINES = 15
 # A traceback in a line of JSON can fill screens.
@@ -72,7 +72,7 @@ def run_demo(*, real_model: bool, engine: str) -> None:
 
 @contextmanager
 def _sigterm_as_exit() -> Iterator[None]:
-    """Whoever ends us gets the server ended and the folder removed, as with Ctrl-C."""
+    """Makes SIGTERM raise SystemExit, so that the server is ended and its folder removed."""
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         yield
@@ -82,7 +82,7 @@ def _sigterm_as_exit() -> Iterator[None]:
 
 @contextmanager
 def _model(*, real: bool) -> Iterator[Mapping[str, str]]:
-    """The environment that leads the server to its model."""
+    """The environment variables that name the server's model endpoint."""
     if real:
         yield {name: v for name, v in os.environ.items() if name.startswith("ANTHROPIC_")}
         return
@@ -93,7 +93,7 @@ def _model(*, real: bool) -> Iterator[Mapping[str, str]]:
 
 
 def _greeting(request: "Request") -> "Say | None":
-    """Words instead of an echo for the first question; the rest is up to the script."""
+    """The stub's answer to the first question; other questions are answered by the script."""
     from ash.testing import Say
 
     if request.tool_result or request.text != HELLO:
@@ -104,10 +104,10 @@ def _greeting(request: "Request") -> "Say | None":
 
 @contextmanager
 def _server(engine: str, model_env: Mapping[str, str]) -> Iterator[AshClient]:
-    """A server of our own; ended, with all it wrote removed, when the context is left."""
+    """A server for the demo; leaving the context ends it and removes its files."""
     with TemporaryDirectory(prefix="ash-demo-") as folder:
         data, log = Path(folder, "data"), Path(folder, "ashd.log")
-        # An empty one: what the user has set for a server of theirs is not for this one.
+        # An empty file, so that an ash.toml of the user's is not read.
         config = Path(folder, "ash.toml")
         config.touch()
         arguments = ["--config", str(config), "--data-dir", str(data), "--engine", engine]
@@ -126,7 +126,7 @@ def _server(engine: str, model_env: Mapping[str, str]) -> Iterator[AshClient]:
 
 @contextmanager
 def _session_logs_on_failure(client: AshClient) -> Iterator[None]:
-    """What was said inside the sandboxes, while there still is someone to ask."""
+    """If the demo fails, prints the logs of its sessions while the server still runs."""
     try:
         yield
     except AshError:
@@ -154,7 +154,7 @@ def _env(model_env: Mapping[str, str]) -> dict[str, str]:
 
 
 def _agent_folder() -> Path:
-    """In a checkout beside the package; in an installed one below it."""
+    """The example agent: next to the package in a checkout, inside it when installed."""
     package = Path(ash.__file__).parent
     for root in (package.parent, package):
         if (folder := root / "examples" / AGENT).is_dir():

@@ -1,4 +1,4 @@
-"""What the demo does and checks, step by step, and how long each step took."""
+"""The steps of the demo: what it does, what it checks, and how long each step takes."""
 
 import time
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ from ash.client.calls import agents, sessions
 from ash.errors import AshError
 
 AGENT = "hello-agent"
-# The answers can't be had from the questions: the shell has to count, and the last turn has to
-# know the first.
+# The questions don't contain their answers: the shell has to calculate, and the last turn has to
+# remember the first.
 WORD = "heron"
 HELLO = f"Say hello. The word of the day is {WORD}."
 _COMMAND = "echo $((6 * 7)) | tee answer.txt"
@@ -24,7 +24,7 @@ _PRINTED = "42"
 
 
 class Took(Struct):
-    """A row of the table; in seconds from the start of the step."""
+    """A row of the table of times, in seconds from the start of the step."""
 
     step: str
     done: float
@@ -33,7 +33,7 @@ class Took(Struct):
 
 
 class DemoAnswer(Struct):
-    """What was seen of a turn."""
+    """What the client has received in one turn."""
 
     took: Took
     deltas: list[str]
@@ -46,7 +46,7 @@ class DemoAnswer(Struct):
 
 
 class Questions(Struct, frozen=True):
-    """The three prompts: natural ones for a model, the stub's own words for the stub."""
+    """The three prompts: in natural language for a model, as commands for the stub."""
 
     hello: str
     tool: str

@@ -1,4 +1,4 @@
-"""`ash session files …`."""
+"""The commands `ash session files …`."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the client made from them."""
 
 import os
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def connected(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def chosen_target(server: str | None, api_key: str | None, data_dir: Path | None) -> ServerAddress:
-    """The target by the command's own options, else those before the command's name."""
+    """The server and key from the command's own options, or those before the command's name."""
     before = click.get_current_context().find_root().params
     return find_server(
         server or before.get("server"),
@@ -58,7 +58,7 @@ def chosen_target(server: str | None, api_key: str | None, data_dir: Path | None
 
 
 def settings_options(command: AnyCommand) -> AnyCommand:
-    """Adds a flag for every setting, from the one table; values are checked by `config.load`."""
+    """Adds a flag for every setting; `config.load` checks their values."""
     for option in reversed(OPTIONS):
         text = f"{option.help} [{option.env}]"
         flag = click.option(option.flag, option.field, metavar=_metavar(option), help=text)

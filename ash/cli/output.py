@@ -1,4 +1,4 @@
-"""Plain text for people and terminals."""
+"""Prints text, tables and JSON, and turns every error into one line."""
 
 import json
 import re
@@ -10,9 +10,12 @@ import click
 
 from ash.errors import AshError
 
-# All control characters but tab and line feed. What agents and servers say is shown on a
-# terminal that would obey them.
+# All control characters but tab and line feed. A terminal would obey those in the output of agents
+# and servers, so they are removed.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+_FAILED = 1
+_INTERRUPTED = 130  # 128 + SIGINT, as in a shell
 
 
 def one_line(text: str) -> str:
@@ -20,16 +23,16 @@ def one_line(text: str) -> str:
 
 
 def write(text: str, *, err: bool = False) -> None:
-    """Prints what comes in pieces, at once; untouched, unless it is for a terminal."""
+    """Prints text at once; on a terminal without control characters."""
     stream = sys.stderr if err else sys.stdout
     shown = _CONTROL.sub("", text) if _on_terminal(err=err) else text
-    # Half a surrogate pair is good JSON and no good UTF-8.
+    # Half a surrogate pair is valid in JSON but can't be encoded as UTF-8.
     stream.write(shown.encode(errors="replace").decode())
     stream.flush()
 
 
 def write_bytes(content: bytes) -> None:
-    """Prints bytes untouched; on a terminal as the text that they are."""
+    """Prints bytes unchanged; on a terminal as text without control characters."""
     if _on_terminal():
         write(content.decode(errors="replace"))
         return
@@ -42,7 +45,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Columns as wide as their widest cell, two spaces apart; an empty table is its head."""
+    """Prints columns as wide as their widest cell, two spaces apart; always prints the head."""
     cells = [list(head), *([one_line(_cell(value)) for value in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:
@@ -51,14 +54,14 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def print_fields(fields: dict[str, Any]) -> None:
-    """One `name: value` a line; what is an object or a list is shown as JSON."""
+    """Prints one `name: value` a line, with objects and lists as JSON."""
     width = max(map(len, fields), default=0) + 1
     for name, value in fields.items():
         click.echo(f"{name + ':':<{width}} {one_line(_cell(value))}")
 
 
 def dim(text: str) -> None:
-    """A remark on stderr, beside what is printed."""
+    """Prints a remark on stderr."""
     click.secho(one_line(text), dim=True, err=True)
 
 
@@ -72,12 +75,8 @@ def _cell(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-_FAILED = 1
-_INTERRUPTED = 130  # 128 + SIGINT, as shells count
-
-
 class OneLineErrors(click.Command):
-    """Takes the place of click's own error display; mix it into a command or group."""
+    """A mixin for commands and groups that prints errors as one line instead of click's display."""
 
     def main(
         self,
@@ -104,7 +103,7 @@ class OneLineErrors(click.Command):
             _fail(name, f"{error.filename or 'error'}: {error.strerror or error}", _FAILED)
         except click.Abort:
             sys.exit(_INTERRUPTED)
-        except Exception as error:  # noqa: BLE001 - a user gets a line, whatever broke
+        except Exception as error:  # noqa: BLE001 - users get one line, not a traceback
             _fail(name, f"unexpected {type(error).__name__}: {error}", _FAILED)
         sys.exit(code if isinstance(code, int) else 0)
 

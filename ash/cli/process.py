@@ -1,4 +1,4 @@
-"""An `ashd` in the background: its start, its pid file, its end."""
+"""Starts, finds and ends an `ashd` in the background."""
 
 import os
 import re
@@ -18,15 +18,15 @@ from ash.errors import StartError
 
 # `ash <version>  <url>  data=…  engine=…  isolation=…`, the daemon's first line.
 _START_LINE = re.compile(rb"^ash \S+\s+(https?://\S+)", re.MULTILINE)
-# A cold page cache and a large database cost seconds, not half a minute.
+# A start with a cold page cache and a large database takes seconds.
 _START_TIMEOUT = 30.0
 _POLL = 0.02
-# For one that never got to its work; it has no turns to be kind to.
+# How long a daemon that failed to start may take to end; it has no turns to wait for.
 _END_TIMEOUT = 5.0
 
 
 class DaemonFiles(Struct, frozen=True):
-    """What a detached daemon leaves in its data directory."""
+    """The files of a detached daemon in its data directory."""
 
     data_dir: Path
 
@@ -43,7 +43,7 @@ class DaemonFiles(Struct, frozen=True):
         return self.data_dir / "ashd.log"
 
     def running(self) -> int | None:
-        """The pid of the daemon that the pid file names, if it lives."""
+        """The pid in the pid file, if that process is a running daemon."""
         with suppress(OSError, ValueError):
             pid = int(self.pid.read_text())
             return pid if _is_ashd(pid) else None
@@ -55,17 +55,17 @@ class DaemonFiles(Struct, frozen=True):
 
 
 def command(arguments: Sequence[str]) -> list[str]:
-    """Runs `ashd` with this interpreter; -P keeps modules of the current folder out."""
+    """The command line of `ashd`; with -P, modules in the current folder are not imported."""
     return [sys.executable, "-P", "-m", "ash.cli.ashd", *arguments]
 
 
 def spawn(
     arguments: Sequence[str], env: Mapping[str, str], log: Path
 ) -> tuple[subprocess.Popen[bytes], str]:
-    """Starts `ashd` with its output in `log`; returns once it answers, with its URL.
+    """Starts `ashd` with its output in `log`; returns the process and URL once it answers.
 
-    The process is the caller's. Raises StartError with the daemon's own last line if it
-    ends, or does not answer in time; nothing is left running then.
+    Raises StartError, with the daemon's own last line, if it ends or does not answer in time;
+    then no process is left.
     """
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with open(descriptor, "wb") as output:  # noqa: PTH123 - a descriptor has no path
@@ -88,9 +88,9 @@ def spawn(
 
 
 def end(pid: int, timeout: float) -> bool:
-    """SIGTERM; whether the process ended within `timeout` seconds. Gone counts as ended."""
+    """Sends SIGTERM; returns whether the process has ended within `timeout` seconds."""
     try:
-        # Pins the process: a number that is used anew meanwhile is not signalled.
+        # A pidfd, because the kernel may give the pid to another process meanwhile.
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return True
@@ -102,7 +102,7 @@ def end(pid: int, timeout: float) -> bool:
 
 
 def tail(log: Path, lines: int) -> list[str]:
-    """The last lines of the log, none if there is no log."""
+    """The last lines of the log; an empty list if there is no log."""
     try:
         text = log.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -114,7 +114,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], log: Path, start: int) -
     deadline = time.monotonic() + _START_TIMEOUT
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise StartError(_last_words(log, start))
+            raise StartError(_last_line(log, start))
         found = _START_LINE.search(log.read_bytes()[start:])
         if found and _is_healthy(url := found[1].decode()):
             return url
@@ -129,7 +129,7 @@ def _is_healthy(url: str) -> bool:
         return False
 
 
-def _last_words(log: Path, start: int) -> str:
+def _last_line(log: Path, start: int) -> str:
     lines = log.read_bytes()[start:].decode(errors="replace").split("\n")
     said = [line for line in lines if line.strip()]
     return said[-1].removeprefix("ashd: ") if said else "ashd ended without a word"

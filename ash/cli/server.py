@@ -1,4 +1,4 @@
-"""`ash start`, `stop`, `status` and `health`."""
+"""The commands `ash start`, `stop`, `status` and `health`."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from ash.client.address import DEFAULT_SERVER, KEY_FILE, data_folder
 from ash.config import OPTIONS, Settings, find_toml, load
 from ash.errors import StartError
 
-# Over the grace that turns get, for what the daemon does after it: 5 s by its own promise.
+# How much longer than the grace of turns we wait; the daemon needs at most 5 s more.
 _STOP_MARGIN = 10.0
 
 
@@ -31,7 +31,7 @@ def start(config_file: Path | None, *, detach: bool, **flags: str | None) -> Non
     if detach:
         _start_detached(config_file, flags)
     else:
-        from ash.cli import ashd  # imported late: `python -m` wants it to be the first to
+        from ash.cli import ashd  # imported late, so that `python -m ash.cli.ashd` does not warn
 
         ashd.serve(config_file, flags)
 
@@ -102,7 +102,7 @@ def _start_detached(config_file: Path | None, flags: dict[str, str | None]) -> N
     for option in OPTIONS:
         value = flags[option.field]
         if value is not None and option.secret:
-            env[option.env] = value  # flags can be seen by every user of the machine
+            env[option.env] = value  # every user of the machine can see flags
         elif value is not None:
             arguments += [option.flag, value]
     try:
@@ -112,17 +112,17 @@ def _start_detached(config_file: Path | None, flags: dict[str, str | None]) -> N
         files.url.write_text(f"{url}\n")
     except OSError as error:
         raise StartError(f"cannot write to {settings.data_dir}: {error.strerror}") from None
-    _tell(settings, files, started, url)
+    _print_started(settings, files, started, url)
 
 
-def _tell(
+def _print_started(
     settings: Settings, files: process.DaemonFiles, started: subprocess.Popen[bytes], url: str
 ) -> None:
     key = "as configured" if settings.api_key else str(settings.data_dir / KEY_FILE)
     print_fields({"url": url, "pid": started.pid, "key": key, "log": str(files.log)})
     if url.rpartition(":")[2] != DEFAULT_SERVER.rpartition(":")[2]:
         click.echo(f"export ASH_SERVER_URL={url}")
-    # It is to outlive us, so no one waits for it: not a forgotten child.
+    # Keeps subprocess from warning that nobody waits for it: it should outlive this process.
     started.returncode = 0
 
 
@@ -135,7 +135,7 @@ def _health(client: AshClient) -> dict[str, Any]:
 
 
 def _detached_url(files: process.DaemonFiles, pid: int | None) -> str | None:
-    """Where the detached daemon listens, unless the caller has named a server."""
+    """The detached daemon's URL, or None if it does not run or the user has named a server."""
     named = os.environ.get("ASH_SERVER_URL") or click.get_current_context().find_root().params.get(
         "server"
     )

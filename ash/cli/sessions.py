@@ -1,4 +1,4 @@
-"""`ash session …`."""
+"""The commands `ash session …`."""
 
 import sys
 from itertools import chain
@@ -14,7 +14,7 @@ from ash.client import AshClient
 from ash.client.calls import sessions as calls
 from ash.errors import BadRequest
 
-# What can be taken back, by its names in the API and in Python.
+# Settings that can be reset: the name in the API, and in Python.
 _SETTINGS = {
     "model": "model",
     "allowedTools": "allowed_tools",
@@ -77,7 +77,7 @@ def send(
 ) -> None:
     """Send TEXT (- reads stdin) and print the answer as it comes.
 
-    Tool calls are told on stderr. Ctrl-C ends the printing, not the turn, unless --on-disconnect
+    Tool calls are shown on stderr. Ctrl-C ends the printing, not the turn, unless --on-disconnect
     says so. A connection that breaks is made anew, and nothing is printed twice. The exit code
     is 1 if the turn did not end well.
     """
@@ -102,7 +102,7 @@ def send(
 
 @session.command()
 @click.argument("session_id", metavar="ID")
-@click.option("--after", type=click.IntRange(min=0), help="Begin behind the frame with this id.")
+@click.option("--after", type=click.IntRange(min=0), help="Begin after the frame with this id.")
 @click.option("--json", "as_json", is_flag=True, help="Print the frames, one JSON object a line.")
 @connected
 def watch(client: AshClient, *, session_id: str, after: int | None, as_json: bool) -> None:
@@ -123,9 +123,9 @@ def watch(client: AshClient, *, session_id: str, after: int | None, as_json: boo
 @click.option("--timeout", type=float, default=30.0, help="End it after so many seconds. [30]")
 @connected
 def execute(client: AshClient, session_id: str, command: str, timeout: float) -> None:
-    """Run the shell COMMAND in the session's sandbox, also beside a turn.
+    """Run the shell COMMAND in the session's sandbox, also during a turn.
 
-    What it prints goes to stdout and stderr; its exit code is ours, 124 after the timeout.
+    Its stdout, stderr and exit code become those of this command; after the timeout it is 124.
     """
     result = client.exec(session_id, command, timeout=round(timeout * 1000))
     write(result.stdout)
@@ -194,7 +194,7 @@ def resume(client: AshClient, session_id: str) -> None:
 @click.option(
     "--after-sequence",
     type=click.IntRange(min=0),
-    help="Branch off behind the message with this sequence, not behind the last turn.",
+    help="Branch off after the message with this sequence, not after the last turn.",
 )
 @click.option(
     "--when-busy",
@@ -230,7 +230,7 @@ def interrupt(client: AshClient, session_id: str) -> None:
     metavar="SETTING",
     multiple=True,
     type=click.Choice(list(_SETTINGS)),
-    help="A setting to take back, by its name in the API.",
+    help="A setting to reset, by its name in the API.",
 )
 @as_json
 @connected

@@ -1,4 +1,4 @@
-"""A turn as it is printed: text on stdout, remarks on stderr, or its frames as NDJSON."""
+"""Prints a turn: its text on stdout with remarks on stderr, or its frames as JSON lines."""
 
 import json
 from collections.abc import Iterable
@@ -10,19 +10,18 @@ import msgspec
 from ash.cli.output import dim, one_line, write
 from ash.client import Event
 
-# A tool call is told on one line of a usual terminal.
+# A tool call is cut to this length, so that it takes about one line of a terminal.
 _TOOL_LINE = 100
 
-
-# Reasons of turns that somebody else ended.
+# Reasons of turns that were ended from outside.
 _CUT_SHORT = {"interrupted", "stopped", "shutdown"}
 
 
 class TurnOutcome:
-    """Watches the frames of a turn for how it ends.
+    """Finds out, from a turn's frames, how it ended.
 
-    It ends well with a `done` that names no other reason than `completed`, no `error` frame
-    and no failed result before it.
+    A turn ends well if there is no `error` frame and no failed result, and the reason of its
+    `done`, if any, is `completed`.
     """
 
     def __init__(self) -> None:
@@ -36,7 +35,7 @@ class TurnOutcome:
             case "done":
                 self.done = True
                 self.reason = data.get("reason") or "completed"
-                # What was cut short has failed for the engine; that it was cut short says it all.
+                # The engine's result of such a turn is a failure, which only repeats the reason.
                 if self.reason not in _CUT_SHORT:
                     self.error = self.error or self._result
             case "error":
@@ -56,7 +55,7 @@ class TurnOutcome:
 
 
 class TextPrinter:
-    """Prints the agent's text as it comes; complete messages where no partial ones came."""
+    """Prints the agent's text from the deltas, or from the message if no deltas came."""
 
     def __init__(self) -> None:
         self._outcome = TurnOutcome()
@@ -64,7 +63,7 @@ class TextPrinter:
         self._in_line = False
 
     def print(self, frames: Iterable[Event]) -> bool:
-        """Prints all frames; whether the turn ended well."""
+        """Prints the frames of one turn; returns whether it ended well."""
         try:
             for frame in frames:
                 data = frame.json()
@@ -89,7 +88,7 @@ class TextPrinter:
             case "gap":
                 self._end_line()
                 dim(f"… frames {data['requested']} to {data['earliest'] - 1} are no longer there")
-                # The message that follows has what was lost of it.
+                # Deltas were lost, so the message that follows is printed completely.
                 self._streamed = False
             case "tool_use":
                 self._end_line()
@@ -117,7 +116,7 @@ class TextPrinter:
 
 
 def print_frames(frames: Iterable[Event]) -> bool:
-    """Prints each frame as `{"event", "data", "id"?}`; whether the turn ended well."""
+    """Prints each frame as `{"event", "data", "id"?}`; returns whether the turn ended well."""
     outcome = TurnOutcome()
     for frame in frames:
         outcome.see(frame, frame.json())

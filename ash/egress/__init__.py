@@ -1,4 +1,4 @@
-"""What leaves a sandbox: model calls with a key that is never inside, the rest by policy."""
+"""The way out of a sandbox: a proxy that adds the key to model calls and applies the policy."""
 
 from ash.egress.listener import SOCKET_NAME, open_listener
 from ash.egress.model_calls import credential_headers, with_key

@@ -1,4 +1,4 @@
-"""Which addresses are no part of the public internet."""
+"""Which addresses are not on the public internet, and which belong to this host."""
 
 import socket
 import struct
@@ -6,8 +6,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 Address = IPv4Address | IPv6Address
 
-# A table of our own: what `ipaddress` calls private or global changes with Python's version.
-# From IANA's registry of special-purpose IPv4 addresses; the first that fits gives the words.
+# IANA's registry of special-purpose IPv4 addresses; the first network that contains an address
+# gives the words. It is a table of our own because `ipaddress` changes with Python's version.
 _IPV4 = {
     ip_network(network): words
     for network, words in {
@@ -15,7 +15,7 @@ _IPV4 = {
         "10.0.0.0/8": "a private address",
         "100.64.0.0/10": "a private address of a provider (CGNAT)",
         "127.0.0.0/8": "a loopback address",
-        # Azure's: one public address that answers to each virtual machine about itself.
+        # Azure's metadata service, on an address that is otherwise public.
         "168.63.129.16/32": "a metadata address",
         "169.254.169.254/32": "a metadata address",
         "169.254.0.0/16": "a link-local address",
@@ -32,7 +32,7 @@ _IPV4 = {
     }.items()
 }
 
-# The only part of IPv6 that is given out to the public, and what in it is not.
+# The only part of IPv6 that is assigned to the public, and the exceptions in it.
 _IPV6_PUBLIC = ip_network("2000::/3")
 _IPV6 = {
     ip_network(network): words
@@ -56,13 +56,16 @@ _IPV6_OTHER = {
     }.items()
 }
 
-# In these the last 32 bits are the IPv4 address that is really meant. On networks without
-# IPv4, DNS64 gives the second for every public name.
+# In these networks the last 32 bits are an IPv4 address, and that one is reached. The second is
+# what DNS64 answers for every public name on networks without IPv4.
 _EMBEDS_IPV4 = [ip_network("::ffff:0:0/96"), ip_network("64:ff9b::/96")]
 
 
-def meant(text: str) -> Address:
-    """The address, an embedded one taken out. Raises ValueError if the text is none."""
+def parse_address(text: str) -> Address:
+    """The address that is really reached: an embedded IPv4 address is taken out.
+
+    Raises ValueError if the text is not an address.
+    """
     address = ip_address(text)
     if any(address in network for network in _EMBEDS_IPV4):
         return IPv4Address(address.packed[-4:])
@@ -70,7 +73,7 @@ def meant(text: str) -> Address:
 
 
 def why_not_public(address: Address) -> str | None:
-    """What the address is, in words, if it is not a public one."""
+    """The kind of the address in words, or None if it is public."""
     if isinstance(address, IPv4Address):
         tables = [_IPV4]
     elif address in _IPV6_PUBLIC:
@@ -90,20 +93,20 @@ _TYPE_OFFSET = _HEADER.size + 7
 
 
 def is_own(address: Address) -> bool:
-    """Whether packets to it would not leave the host for a single other one. Takes 20 µs.
+    """True unless the kernel would route packets to exactly one other host. Takes 20 µs.
 
-    A list of interface addresses would leave out what routes make local. An address without
-    any route is not the host's own; connecting to it fails. Raises OSError if the kernel
-    can't be asked.
+    We ask the routing table, because a list of the interfaces' addresses would miss addresses
+    that a route makes local. An address without a route is not the host's own; connecting to it
+    fails. Raises OSError if the kernel can't be asked.
     """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
-        kernel.send(_question(address))
+        kernel.send(_route_request(address))
         answer = kernel.recv(4096)
     kind = _HEADER.unpack_from(answer)[1]
     return kind == _RTM_NEWROUTE and answer[_TYPE_OFFSET] != _RTN_UNICAST
 
 
-def _question(address: Address) -> bytes:
+def _route_request(address: Address) -> bytes:
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     route = _ROUTE.pack(family, address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
     destination = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(address.packed), _RTA_DST) + address.packed

@@ -1,4 +1,4 @@
-"""Opens connections to the outside: names are resolved here, and what is checked is dialled."""
+"""Opens connections to hosts outside: resolves the name, checks the addresses, connects."""
 
 import socket
 from collections.abc import Awaitable, Callable, Sequence
@@ -6,19 +6,19 @@ from typing import TypeAlias
 
 import trio
 
-from ash.egress.addresses import Address, is_own, meant, why_not_public
+from ash.egress.addresses import Address, is_own, parse_address, why_not_public
 from ash.egress.errors import EgressRefused, Unreachable
 from ash.egress.policy import Policy, format_authority, is_address
 
-# What a name server that is slow but well may take; resolvers ask again after 5 s.
+# Long enough for a slow name server: resolvers ask again after 5 s.
 RESOLVE_SECONDS = 15
 CONNECT_SECONDS = 10
 
-# A name may have as many addresses as its owner likes.
+# Bounds the time for a name with very many silent addresses.
 MAX_TRIES = 4
 
-# A lookup holds a thread until its name servers answer. Each sandbox has so many of its own:
-# one that asks for names which never resolve keeps nobody else waiting.
+# A lookup occupies a thread until its name servers answer. The limit is for each sandbox, so one
+# that asks for names which never resolve does not delay the others.
 LOOKUPS_AT_ONCE = 4
 
 Resolve: TypeAlias = Callable[[str], Awaitable[Sequence[str]]]
@@ -26,13 +26,13 @@ Connect: TypeAlias = Callable[[str, int], Awaitable[trio.SocketStream]]
 
 
 class Resolver:
-    """The system's: getaddrinfo, off the loop."""
+    """Resolves names as the system does, with getaddrinfo in a thread."""
 
     def __init__(self) -> None:
         self._lookups = trio.CapacityLimiter(LOOKUPS_AT_ONCE)
 
     async def __call__(self, host: str) -> list[str]:
-        """The addresses in the order to try them. Raises OSError if there are none."""
+        """The host's addresses, in the order to try them. Raises OSError if there are none."""
         if is_address(host):
             return [host]
         found = await trio.to_thread.run_sync(
@@ -42,10 +42,11 @@ class Resolver:
 
 
 class Dialer:
-    """`resolve`, `connect` and `own` are what a test puts something else in for.
+    """Opens a connection if the policy allows it.
 
-    A name is resolved once for each connection, all its addresses are checked, and one of
-    these is dialled: a second answer of the name server is never asked for.
+    A name is resolved once for each connection; all addresses are checked and one of them is
+    dialled. So a name server can't pass the check with one answer and be dialled with another.
+    Tests replace `resolve`, `connect` and `own`.
     """
 
     def __init__(
@@ -59,15 +60,15 @@ class Dialer:
         self._own = own
 
     async def open(self, policy: Policy, host: str, port: int) -> trio.SocketStream:
-        """Raises Refused or Unreachable, whose texts tell no address."""
+        """Raises EgressRefused or Unreachable; their texts never contain an address."""
         target = format_authority(host, port)
         if not policy.allows(host, port):
-            places = policy.lacking(host, port, by_name=False)
+            places = policy.missing_from(host, port, by_name=False)
             raise EgressRefused(
-                f"{target} is not a host that may be reached. {_how(target, places)}"
+                f"{target} is not a host that may be reached. {_how_to_allow(target, places)}"
             )
         addresses = await self._addresses(host, target)
-        if places := policy.lacking(host, port, by_name=True):
+        if places := policy.missing_from(host, port, by_name=True):
             self._check(addresses, target, places)
         return await self._dial(addresses, port, target)
 
@@ -85,15 +86,15 @@ class Dialer:
 
     def _check(self, addresses: Sequence[str], target: str, places: list[str]) -> None:
         for text in addresses:
-            if why := self._why_not(text):
+            if why := self._why_not_allowed(text):
                 raise EgressRefused(
                     f"{target} has {why}, where only hosts that are named exactly may be"
-                    f" reached. {_how(target, places)}"
+                    f" reached. {_how_to_allow(target, places)}"
                 )
 
-    def _why_not(self, text: str) -> str | None:
+    def _why_not_allowed(self, text: str) -> str | None:
         try:
-            address = meant(text)
+            address = parse_address(text)
             own = "an address of this host" if self._own(address) else None
             return why_not_public(address) or own
         except (ValueError, OSError):
@@ -109,7 +110,7 @@ class Dialer:
         raise Unreachable(f"{target} can't be connected to")
 
 
-def _how(target: str, places: list[str]) -> str:
+def _how_to_allow(target: str, places: list[str]) -> str:
     return f'To allow it, add "{target}" to network {" and ".join(places)}.'
 
 

@@ -1,4 +1,4 @@
-"""The Unix socket by which a sandbox reaches its proxy."""
+"""The Unix socket by which a sandbox reaches its proxy, and the relay between two streams."""
 
 import os
 import socket
@@ -8,21 +8,24 @@ from pathlib import Path
 
 import trio
 
-from ash.egress.errors import Traffic
-from ash.egress.proxy_connection import CHUNK
+from ash.egress.proxy_connection import CHUNK, Traffic
 
 SOCKET_NAME = "egress.sock"
 
-# Who connects while all places are taken waits in the kernel.
+# How many connections the kernel holds while the proxy accepts none.
 BACKLOG = 128
+
+# A connection on which nothing moves for so long is closed. It is longer than the pauses of
+# WebSockets, event streams and SSH, which are kept open for good reason.
+IDLE_SECONDS = 900
 
 
 @asynccontextmanager
 async def open_listener(folder: Path) -> AsyncIterator[trio.SocketListener]:
-    """Makes `folder`, if need be, with the socket in it; the socket is removed in the end.
+    """Listens on a socket in `folder`, which is made if needed; the socket is removed at the end.
 
-    The folder is what the sandbox gets to see. It must lie in one that other users of the host
-    can't enter: the socket itself is open to any uid, as the one inside is not the daemon's.
+    The sandbox sees this folder. Any uid may connect to the socket, because the sandbox's uid is
+    not the daemon's; so the folder must lie in one that other users of the host can't enter.
     """
     bound = await trio.to_thread.run_sync(_bind, folder)
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(bound))
@@ -30,13 +33,13 @@ async def open_listener(folder: Path) -> AsyncIterator[trio.SocketListener]:
         async with listener:
             yield listener
     finally:
-        # Where the disk takes no writes it stays: the next one takes its place.
+        # If it can't be removed, the next listener replaces it.
         with trio.CancelScope(shield=True), suppress(OSError):
             await trio.to_thread.run_sync(_remove, folder / SOCKET_NAME)
 
 
 def _bind(folder: Path) -> socket.socket:
-    """By way of the folder's descriptor: a socket's path may have 107 bytes and no more."""
+    """Binds through the folder's descriptor, because a socket's path is limited to 107 bytes."""
     folder.mkdir(exist_ok=True)
     folder.chmod(0o711)
     _remove(folder / SOCKET_NAME)
@@ -60,7 +63,7 @@ def _remove(path: Path) -> None:
 
 
 class Bounded(trio.abc.Listener[trio.SocketStream]):
-    """Accepts no more than `places` connections at a time; each is given back by `leave`."""
+    """Accepts at most `places` connections at a time; `release` ends one's claim to a place."""
 
     def __init__(self, listener: trio.SocketListener, places: int) -> None:
         self._listener = listener
@@ -74,24 +77,19 @@ class Bounded(trio.abc.Listener[trio.SocketStream]):
             self._places.release()
             raise
 
-    def leave(self) -> None:
+    def release(self) -> None:
         self._places.release()
 
     async def aclose(self) -> None:
         await self._listener.aclose()
 
 
-# Longer than the pauses of anything that is kept open for good reason: WebSockets, event
-# streams and SSH ping. A half-closed connection that nobody finishes is ended by it too.
-IDLE_SECONDS = 900
-
-
 async def join_streams(
     inner: trio.abc.HalfCloseableStream, outer: trio.abc.HalfCloseableStream, traffic: Traffic
 ) -> None:
-    """Returns when both directions have ended, one is broken, or nothing moves any more.
+    """Copies both directions until both have ended, one breaks, or nothing has moved for long.
 
-    The streams stay the caller's.
+    Does not close the streams.
     """
 
     def sent(count: int) -> None:

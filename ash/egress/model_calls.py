@@ -1,4 +1,4 @@
-"""Which requests to the model endpoint pass."""
+"""Which requests to the model endpoint are allowed, and the credentials they are sent with."""
 
 import re
 from collections.abc import Iterable
@@ -9,8 +9,8 @@ from ash.egress.errors import EgressRefused
 from ash.egress.headers import Header, Headers
 from ash.errors import BadRequest, ConfigError
 
-# What an agent needs. Everything else that the key opens belongs to the key's owner and not to
-# this session: files, batches with other sessions' answers in them, the organisation.
+# The requests that an agent needs. The key would allow more, which belongs to the key's owner and
+# not to this session: files, batches with other sessions' answers, the organisation.
 _PASS = {
     (b"POST", b"/v1/messages"),
     (b"POST", b"/v1/messages/count_tokens"),
@@ -19,12 +19,25 @@ _PASS = {
     (b"HEAD", b"/"),
 }
 
-# One segment, and none that means another place.
+# A model's id as one path segment, but not `.` or `..`.
 _MODEL = re.compile(rb"/v1/models/(?!\.+$)[A-Za-z0-9._:@-]+")
 
 
+_API_KEY = b"x-api-key"
+
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_VALUE = re.compile(r"[\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?")
+
+# The proxy itself sets these headers.
+_NOT_CUSTOM = {b"accept-encoding", b"connection", b"content-length", b"host", b"transfer-encoding"}
+
+# Names of custom headers whose value is a secret. Other values, such as a team's name, may be
+# ordinary words of an answer and are not hidden in it.
+_SECRET = re.compile(rb"api-?key|auth|cookie|credential|key$|password|secret|token")
+
+
 def check_model_call(request: h11.Request) -> None:
-    """Raises Refused. The path is compared as it is: what is escaped or doubled is not ours."""
+    """Raises EgressRefused unless the path is, unescaped and character by character, allowed."""
     path = request.target.partition(b"?")[0]
     if (request.method, path) in _PASS:
         return
@@ -36,22 +49,10 @@ def check_model_call(request: h11.Request) -> None:
     )
 
 
-_API_KEY = b"x-api-key"
-
-_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_VALUE = re.compile(r"[\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?")
-
-# These frame the request, which is the proxy's business.
-_NOT_CUSTOM = {b"accept-encoding", b"connection", b"content-length", b"host", b"transfer-encoding"}
-
-# A team's name in a custom header is none, and might well be a word of an answer.
-_SECRET = re.compile(rb"api-?key|auth|cookie|credential|key$|password|secret|token")
-
-
 def credential_headers(api_key: str | None, custom: str | None = None) -> Headers:
-    """The headers for an API key and for ANTHROPIC_CUSTOM_HEADERS, which win.
+    """The headers for an API key and for ANTHROPIC_CUSTOM_HEADERS, which take precedence.
 
-    `custom` has one `Name: value` a line. Raises ConfigError, which tells no value.
+    `custom` has one `Name: value` a line. Raises ConfigError; its text contains no value.
     """
     headers = {}
     if api_key:
@@ -66,7 +67,7 @@ def credential_headers(api_key: str | None, custom: str | None = None) -> Header
 def with_key(headers: Iterable[Header], api_key: str) -> Headers:
     """The daemon's headers with a session's own key in place of the daemon's.
 
-    What a gateway wants to see stays. Raises BadRequest, which does not tell the key.
+    Other headers, which a gateway may need, stay. Raises BadRequest; its text has no key.
     """
     if not _VALUE.fullmatch(api_key):
         raise BadRequest("The session's API key has characters that no header may have")
@@ -74,7 +75,10 @@ def with_key(headers: Iterable[Header], api_key: str) -> Headers:
 
 
 def secrets(headers: Iterable[Header]) -> list[bytes]:
-    """What of the headers must not be seen inside: the words of each value that is a secret."""
+    """The byte strings in the headers that a sandbox must not see.
+
+    For `Bearer abc` these are the whole value and `abc` alone.
+    """
     values = [value for name, value in headers if _SECRET.search(name)]
     return [word for value in values for word in {value, value.split()[-1]}]
 

@@ -1,4 +1,4 @@
-"""Plain HTTP requests to hosts outside: which host is meant, and the exchange with it."""
+"""Forwards plain HTTP requests: finds out the host, sends the request, reads the answer."""
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,18 +8,19 @@ import trio
 from msgspec import Struct
 
 from ash.egress.errors import Malformed, Unreachable
-from ash.egress.headers import UpstreamResponse, end_to_end, length, to_host
+from ash.egress.headers import end_to_end, length, to_host
 from ash.egress.policy import parse_authority
 from ash.egress.proxy_connection import CHUNK, MAX_HEAD
+from ash.egress.response import UpstreamResponse
 
-# A host that takes or gives nothing for so long is given up.
+# A host that accepts or sends nothing for so long is given up.
 STALL_SECONDS = 300
 
 _ABSOLUTE = re.compile(rb"http://([^/?#@]+)(/[^#]*)?", re.IGNORECASE)
 
 
 class Destination(Struct, frozen=True):
-    """`written` is the host as the request has it, `path` with the query."""
+    """The host of a request. `written` is the host as the client wrote it, `path` has the query."""
 
     host: str
     port: int
@@ -27,10 +28,10 @@ class Destination(Struct, frozen=True):
     path: bytes = b""
 
 
-def target(request: h11.Request) -> Destination:
-    """What a request in absolute form, or a CONNECT, is for. Raises Malformed.
+def destination(request: h11.Request) -> Destination:
+    """The host of a CONNECT or of a request in absolute form. Raises Malformed.
 
-    A Host header has to agree: else who checks and who answers could mean different hosts.
+    A Host header must name the same host: otherwise we might check one host and ask another.
     """
     if request.method == b"CONNECT":
         found = _read(request.target)
@@ -60,9 +61,9 @@ def _read(text: bytes, port: int | None = None, path: bytes = b"") -> Destinatio
 
 
 class ForwardedRequest:
-    """One request over a connection that is open already, and its answer.
+    """One request over an open connection, and its answer.
 
-    Asking and reading the answer's chunks raise Unreachable. The stream stays the caller's.
+    `ask` and reading the answer's chunks raise Unreachable. Does not close the stream.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
@@ -72,7 +73,7 @@ class ForwardedRequest:
     async def ask(
         self, request: h11.Request, to: Destination, chunk: Callable[[], Awaitable[bytes | None]]
     ) -> UpstreamResponse:
-        """`chunk` gives the next part of the request's body, None at its end."""
+        """Sends the request. `chunk` gives the next part of its body, None at its end."""
         headers = [*to_host(request.headers, to.written), *length(request.headers)]
         await self._send(h11.Request(method=request.method, target=to.path, headers=headers))
         while (data := await chunk()) is not None:
@@ -88,7 +89,7 @@ class ForwardedRequest:
             yield bytes(event.data)
 
     async def _send(self, event: h11.Event) -> None:
-        """A host that takes no more may have answered already: that shows when it is read."""
+        """Sends; a broken connection is no error yet, since the host may have answered before."""
         data = self._http.send(event)
         try:
             with trio.fail_after(STALL_SECONDS):

@@ -1,8 +1,8 @@
 """Which hosts a sandbox may reach, by the names that its requests carry.
 
-`"none"` lets nothing through, not even model calls; `"model-only"` these alone; a list these
-and the hosts in it; `"public"` these and the whole internet. Which addresses a name may stand
-for is in addresses.py.
+`"none"` allows nothing, not even model calls; `"model-only"` allows model calls alone; a list
+allows them and the listed hosts; `"public"` allows them and the whole internet. addresses.py
+decides which addresses a name may resolve to.
 """
 
 import re
@@ -14,20 +14,162 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct, structs
 
+FORMS = '"none", "model-only", "public" or a list such as ["api.example.com", "*.pypi.org:443"]'
+
+_HTTP_PORTS = {"http": 80, "https": 443}
+
 _BRACKETED = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::(.*))?")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 
-# What inet_aton takes for an address: 127.1, 0x7f000001, 017700000001, 2130706433.
+# Texts that inet_aton reads as an address: 127.1, 0x7f000001, 017700000001, 2130706433.
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 MAX_NAME = 253
 
 
-def parse_authority(text: str) -> tuple[str, int | None]:
-    """The host in its one canonical form, and the port if there is one.
+class HostPattern(Struct, frozen=True):
+    """One host of a list. A `host` that begins with a dot matches all names that end with it."""
 
-    Raises ValueError with words for what is wrong; they do not repeat the text. Addresses in
-    other forms than the usual are refused: no two readers need to agree on what they mean.
+    host: str
+    port: int | None = None
+
+    def matches(self, host: str, port: int) -> bool:
+        if self.port not in {None, port}:
+            return False
+        return host.endswith(self.host) if self.host.startswith(".") else host == self.host
+
+
+class Policy(Struct, frozen=True):
+    """The hosts that are allowed, and never more than `cap` allows.
+
+    Hosts are in the form that `parse_authority` gives. A host that is named exactly may have any
+    address, also a private one. A host that a wildcard or `public` allows must have a public
+    address, because strangers decide which address its name resolves to.
+    """
+
+    model: bool = True
+    public: bool = False
+    entries: tuple[HostPattern, ...] = ()
+    cap: "Policy | None" = None
+
+    @property
+    def calls_model(self) -> bool:
+        return all(policy.model for policy in _chain(self))
+
+    def allows(self, host: str, port: int) -> bool:
+        """Whether the host is allowed, if its addresses are public or `names` is true too."""
+        return not self.missing_from(host, port, by_name=False)
+
+    def names(self, host: str, port: int) -> bool:
+        """Whether this very host is listed, and so allowed with any address."""
+        return not self.missing_from(host, port, by_name=True)
+
+    def missing_from(self, host: str, port: int, *, by_name: bool) -> list[str]:
+        """The places, in words, where the host must be added to be allowed (or to be named)."""
+        return [
+            "in this server's ash.toml" if number else "in the agent's config"
+            for number, policy in enumerate(_chain(self))
+            if not _has(policy, host, port, by_name=by_name)
+        ]
+
+
+def _chain(policy: Policy) -> Iterator[Policy]:
+    yield policy
+    if policy.cap is not None:
+        yield from _chain(policy.cap)
+
+
+def _has(policy: Policy, host: str, port: int, *, by_name: bool) -> bool:
+    fitting = [entry for entry in policy.entries if entry.matches(host, port)]
+    if by_name:
+        return any(entry.host == host for entry in fitting)
+    return policy.public or bool(fitting)
+
+
+NONE = Policy(model=False)
+MODEL_ONLY = Policy()
+PUBLIC = Policy(public=True)
+
+_PRESETS = {"none": NONE, "model-only": MODEL_ONLY, "public": PUBLIC}
+
+
+def parse(value: Any) -> Policy:
+    """The policy that a config's `network` asks for.
+
+    A list with a single preset counts as the preset, and `*` in a list as any public host.
+    Raises ValueError, which names the entry and what is wrong with it.
+    """
+    match value:
+        case str(word) | [str(word)] if word in _PRESETS:
+            return _PRESETS[word]
+        case list() | tuple():
+            hosts = [_entry(text) for text in value if text != "*"]
+            return Policy(public="*" in value, entries=tuple(dict.fromkeys(hosts)))
+    raise ValueError(f"network must be {FORMS}, not {value!r}")
+
+
+def cap(agent: Policy, server: Policy) -> Policy:
+    """A policy that allows what both allow, so that an agent gets no more than its server."""
+    return structs.replace(agent, cap=server if agent.cap is None else cap(agent.cap, server))
+
+
+def with_servers(policy: Policy, mcp_servers: Any) -> Policy:
+    """The policy with the hosts of remote MCP servers added; its cap still holds.
+
+    `mcp_servers` is `{name: {url} | {command, …}}`. Anything of another shape is ignored here,
+    because the engine reports it. The policy "none" stays as it is.
+    """
+    if not policy.model or not isinstance(mcp_servers, dict):
+        return policy
+    urls = [server.get("url") for server in mcp_servers.values() if isinstance(server, dict)]
+    return structs.replace(policy, entries=(*policy.entries, *_named_by(urls)))
+
+
+def _named_by(urls: Iterable[Any]) -> Iterator[HostPattern]:
+    for url in urls:
+        if isinstance(url, str):
+            with suppress(ValueError, KeyError):
+                parts = urlsplit(url)
+                host, port = parse_authority(parts.netloc.rpartition("@")[2])
+                yield HostPattern(host, port or _HTTP_PORTS[parts.scheme])
+
+
+def _entry(text: Any) -> HostPattern:
+    match text:
+        case "none" | "model-only" | "public":
+            raise ValueError(f'"{text}" in network stands alone, not in a list')
+        case str():
+            return _host(text)
+    raise ValueError(f"{text!r} in network must be a text: a host, *.host or host:port")
+
+
+def _host(text: str) -> HostPattern:
+    try:
+        host, port = parse_authority(text.removeprefix("*."))
+    except ValueError as error:
+        raise ValueError(f'"{text}" in network: {_hint(text) or error}') from None
+    if not text.startswith("*."):
+        return HostPattern(host, port)
+    if is_address(host):
+        raise ValueError(f'"{text}" in network: a wildcard stands before a name, not an address')
+    return HostPattern(f".{host}", port)
+
+
+def _hint(text: str) -> str | None:
+    if "://" in text:
+        return "write the host alone, without a scheme or path"
+    if "/" in text:
+        return "name single hosts, neither paths nor ranges"
+    if "*" in text:
+        return "a wildcard stands alone or at the beginning, as in *.example.com"
+    return None
+
+
+def parse_authority(text: str) -> tuple[str, int | None]:
+    """The host in its canonical form, and the port if there is one.
+
+    Raises ValueError, which says what is wrong without repeating the text. Addresses in unusual
+    forms are refused, because two programs may read them as different addresses.
     """
     if match := _BRACKETED.fullmatch(text):
         return _ipv6(match[1]), _port(match[2])
@@ -76,145 +218,3 @@ def _port(text: str | None) -> int | None:
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65_536:
         raise ValueError("the port must be a number from 1 to 65535")
     return int(text)
-
-
-FORMS = '"none", "model-only", "public" or a list such as ["api.example.com", "*.pypi.org:443"]'
-
-_HTTP_PORTS = {"http": 80, "https": 443}
-
-
-class HostPattern(Struct, frozen=True):
-    """One host of a list. `host` begins with a dot if it stands for all names that end so."""
-
-    host: str
-    port: int | None = None
-
-    def matches(self, host: str, port: int) -> bool:
-        if self.port not in {None, port}:
-            return False
-        return host.endswith(self.host) if self.host.startswith(".") else host == self.host
-
-
-class Policy(Struct, frozen=True):
-    """What is allowed; never more than `cap` allows. Hosts are given as authority.read does.
-
-    A host that is named exactly may be anywhere, on a private network too. One that is let in
-    by a wildcard or by `public` may not: strangers decide which address its name stands for.
-    """
-
-    model: bool = True
-    public: bool = False
-    entries: tuple[HostPattern, ...] = ()
-    cap: "Policy | None" = None
-
-    @property
-    def calls_model(self) -> bool:
-        return all(policy.model for policy in _chain(self))
-
-    def allows(self, host: str, port: int) -> bool:
-        """Whether the host may be tried. Its addresses must be public, unless it is named."""
-        return not self.lacking(host, port, by_name=False)
-
-    def names(self, host: str, port: int) -> bool:
-        """Whether just this host is listed, and so allowed wherever it is."""
-        return not self.lacking(host, port, by_name=True)
-
-    def lacking(self, host: str, port: int, *, by_name: bool) -> list[str]:
-        """Where the host has to be listed before it is allowed, or named."""
-        return [
-            "in this server's ash.toml" if number else "in the agent's config"
-            for number, policy in enumerate(_chain(self))
-            if not _has(policy, host, port, by_name=by_name)
-        ]
-
-
-def _chain(policy: Policy) -> Iterator[Policy]:
-    yield policy
-    if policy.cap is not None:
-        yield from _chain(policy.cap)
-
-
-def _has(policy: Policy, host: str, port: int, *, by_name: bool) -> bool:
-    fitting = [entry for entry in policy.entries if entry.matches(host, port)]
-    if by_name:
-        return any(entry.host == host for entry in fitting)
-    return policy.public or bool(fitting)
-
-
-NONE = Policy(model=False)
-MODEL_ONLY = Policy()
-PUBLIC = Policy(public=True)
-
-_PRESETS = {"none": NONE, "model-only": MODEL_ONLY, "public": PUBLIC}
-
-
-def parse(value: Any) -> Policy:
-    """The policy that a config's `network` asks for.
-
-    A list with one of the words alone counts as the word, and `*` as any public host. Raises
-    ValueError, which names the entry and what is wrong with it.
-    """
-    match value:
-        case str(word) | [str(word)] if word in _PRESETS:
-            return _PRESETS[word]
-        case list() | tuple():
-            hosts = [_entry(text) for text in value if text != "*"]
-            return Policy(public="*" in value, entries=tuple(dict.fromkeys(hosts)))
-    raise ValueError(f"network must be {FORMS}, not {value!r}")
-
-
-def cap(agent: Policy, server: Policy) -> Policy:
-    """What both allow: the server's operator has the last word."""
-    return structs.replace(agent, cap=server if agent.cap is None else cap(agent.cap, server))
-
-
-def with_servers(policy: Policy, mcp_servers: Any) -> Policy:
-    """The policy with the hosts of remote MCP servers named, as far as its cap allows.
-
-    `mcp_servers` is `{name: {url} | {command, …}}`. What is not of that shape names nothing:
-    the engine says what is wrong with it. "none" stays none.
-    """
-    if not policy.model or not isinstance(mcp_servers, dict):
-        return policy
-    urls = [server.get("url") for server in mcp_servers.values() if isinstance(server, dict)]
-    return structs.replace(policy, entries=(*policy.entries, *_named_by(urls)))
-
-
-def _named_by(urls: Iterable[Any]) -> Iterator[HostPattern]:
-    for url in urls:
-        if isinstance(url, str):
-            with suppress(ValueError, KeyError):
-                parts = urlsplit(url)
-                host, port = parse_authority(parts.netloc.rpartition("@")[2])
-                yield HostPattern(host, port or _HTTP_PORTS[parts.scheme])
-
-
-def _entry(text: Any) -> HostPattern:
-    match text:
-        case "none" | "model-only" | "public":
-            raise ValueError(f'"{text}" in network stands alone, not in a list')
-        case str():
-            return _host(text)
-    raise ValueError(f"{text!r} in network must be a text: a host, *.host or host:port")
-
-
-def _host(text: str) -> HostPattern:
-    try:
-        host, port = parse_authority(text.removeprefix("*."))
-    except ValueError as error:
-        raise ValueError(f'"{text}" in network: {_hint(text) or error}') from None
-    if not text.startswith("*."):
-        return HostPattern(host, port)
-    if is_address(host):
-        raise ValueError(f'"{text}" in network: a wildcard stands before a name, not an address')
-    return HostPattern(f".{host}", port)
-
-
-def _hint(text: str) -> str | None:
-    if "://" in text:
-        return "write the host alone, without a scheme or path"
-    if "/" in text:
-        return "name single hosts, neither paths nor ranges"
-    if "*" in text:
-        return "a wildcard stands alone or at the beginning, as in *.example.com"
-    return None

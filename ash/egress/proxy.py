@@ -1,4 +1,4 @@
-"""A sandbox's way out: model calls with the real key, everything else by policy."""
+"""The proxy of one sandbox: sends model calls with the real key, other requests by policy."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -8,11 +8,12 @@ import trio
 
 from ash.egress import model_calls, plain
 from ash.egress.dial import Dialer
-from ash.egress.errors import EgressRefused, Malformed, Traffic
-from ash.egress.headers import Header, UpstreamResponse, each_chunk
+from ash.egress.errors import EgressRefused, Malformed
+from ash.egress.headers import Header
 from ash.egress.listener import Bounded, join_streams
 from ash.egress.policy import Policy
-from ash.egress.proxy_connection import ProxyConnection
+from ash.egress.proxy_connection import ProxyConnection, Traffic
+from ash.egress.response import UpstreamResponse, each_chunk
 from ash.egress.upstream import ModelUpstream
 from ash.errors import AshError
 from ash.log import get_logger
@@ -20,19 +21,20 @@ from ash.model import LogSink
 
 log = get_logger()
 
-# Two descriptors each. A browser opens some 30 connections, npm 15, the CLI a few.
+# Connections of one sandbox at a time; each takes two descriptors. A browser opens some 30
+# connections, npm 15, the CLI a few.
 CONNECTIONS = 128
 
-# A sandbox gets one refusal after the other with this pause in between, so that a loop of
-# them fills neither the log nor the daemon's time.
+# A sandbox gets its refusals one at a time, with this pause before each. So a loop of refused
+# requests fills neither the log nor the daemon's time.
 PAUSE_SECONDS = 0.02
 
 
 class Egress:
     """One sandbox's proxy.
 
-    `policy` and `headers`, the credentials for model calls, may be set at any time and hold
-    for the requests that begin afterwards: so a warm sandbox is bound to its session.
+    `policy` and `headers` (the credentials for model calls) may be set at any time and apply to
+    requests that begin afterwards. The pool sets them when a session claims a warm sandbox.
     """
 
     def __init__(
@@ -50,12 +52,12 @@ class Egress:
         self._upstream = upstream
         self._log = log_sink
         self._dialer = dialer or Dialer()
-        self._refusing = trio.Lock()
+        self._refusal_lock = trio.Lock()
 
     async def serve(self, listener: trio.SocketListener) -> None:
-        """Runs in the sandbox's nursery until cancelled, which cuts all connections.
+        """Serves until cancelled, which ends all connections; then the listener is closed.
 
-        Closes the listener. No fault of one connection ends another.
+        A failure in one connection does not affect the others.
         """
         bounded = Bounded(listener, CONNECTIONS)
         await trio.serve_listeners(partial(self._serve_one, bounded), [bounded])
@@ -63,36 +65,36 @@ class Egress:
     async def _serve_one(self, bounded: Bounded, stream: trio.SocketStream) -> None:
         try:
             async with stream:
-                await self._converse(ProxyConnection(stream, self.traffic))
+                await self._serve_requests(ProxyConnection(stream, self.traffic))
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             pass
         except Exception:
             log.exception("egress.failed")
         finally:
-            bounded.leave()
+            bounded.release()
 
-    async def _converse(self, client: ProxyConnection) -> None:
+    async def _serve_requests(self, client: ProxyConnection) -> None:
         more = True
         while more:
             try:
                 more = await self._serve_request(client)
             except AshError as error:
-                await self._turn_away(client, error)
-                # Where the next request would begin nobody can say.
+                await self._refuse(client, error)
+                # After a malformed request we don't know where the next one begins.
                 more = not isinstance(error, Malformed)
         await client.linger()
 
     async def _serve_request(self, client: ProxyConnection) -> bool:
-        """False if there was none, and there will be none. Raises AshError."""
+        """Serves the next request; returns False if no further one will come. Raises AshError."""
         request = await client.request()
         if request is None:
             return False
         if request.method == b"CONNECT":
             await self._tunnel(client, request)
         elif request.target.startswith(b"/"):
-            await _while_there(client, partial(self._call_model, client, request))
+            await _until_client_leaves(client, partial(self._call_model, client, request))
         else:
-            await _while_there(client, partial(self._forward, client, request))
+            await _until_client_leaves(client, partial(self._forward, client, request))
         return True
 
     async def _call_model(self, client: ProxyConnection, request: h11.Request) -> None:
@@ -104,28 +106,28 @@ class Egress:
         model_calls.check_model_call(request)
         self.traffic.model_calls += 1
         async with self._upstream.call(request, client.chunk, self.headers) as answer:
-            await _pass_on(client, answer)
+            await _send_answer(client, answer)
 
     async def _forward(self, client: ProxyConnection, request: h11.Request) -> None:
-        to = plain.target(request)
+        to = plain.destination(request)
         async with await self._dialer.open(self.policy, to.host, to.port) as host:
             self.traffic.hosts += 1
-            await _pass_on(
+            await _send_answer(
                 client, await plain.ForwardedRequest(host).ask(request, to, client.chunk)
             )
 
     async def _tunnel(self, client: ProxyConnection, request: h11.Request) -> None:
-        to = plain.target(request)
+        to = plain.destination(request)
         async with await self._dialer.open(self.policy, to.host, to.port) as host:
             self.traffic.hosts += 1
             inner, early = await client.switch()
             await host.send_all(early)
             await join_streams(inner, host, self.traffic)
 
-    async def _turn_away(self, client: ProxyConnection, error: AshError) -> None:
-        """An answer that has begun can only be cut, which the client can tell from its end."""
-        self.traffic.turned_away += 1
-        async with self._refusing:
+    async def _refuse(self, client: ProxyConnection, error: AshError) -> None:
+        """Logs and answers a refusal. If an answer has begun already, the connection is cut."""
+        self.traffic.refused += 1
+        async with self._refusal_lock:
             await self._log([("system", f"network: {error.text}")])
             await trio.sleep(PAUSE_SECONDS)
         if client.answered:
@@ -133,27 +135,29 @@ class Egress:
         await client.fail(error.status, error.text)
 
 
-async def _pass_on(client: ProxyConnection, answer: UpstreamResponse) -> None:
+async def _send_answer(client: ProxyConnection, answer: UpstreamResponse) -> None:
     await client.begin(answer.status, answer.headers)
     await each_chunk(answer.chunks, client.send)
     await client.end()
 
 
-async def _while_there(client: ProxyConnection, work: Callable[[], Awaitable[None]]) -> None:
-    """Runs `work`, and cancels it when the client leaves; that raises BrokenResourceError."""
+async def _until_client_leaves(
+    client: ProxyConnection, work: Callable[[], Awaitable[None]]
+) -> None:
+    """Runs `work`. If the client leaves, cancels it and raises BrokenResourceError."""
     left: Exception | None = trio.BrokenResourceError("the client has left")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_cancel_when_gone, client, nursery.cancel_scope)
+        nursery.start_soon(_cancel_when_client_leaves, client, nursery.cancel_scope)
         try:
             await work()
             left = None
-        except Exception as error:  # noqa: BLE001 - raised below, outside of the nursery's group
+        except Exception as error:  # noqa: BLE001 - raised below; the nursery would wrap it in a group
             left = error
         nursery.cancel_scope.cancel()
     if left is not None:
         raise left
 
 
-async def _cancel_when_gone(client: ProxyConnection, work: trio.CancelScope) -> None:
+async def _cancel_when_client_leaves(client: ProxyConnection, work: trio.CancelScope) -> None:
     await client.gone()
     work.cancel()

@@ -1,39 +1,49 @@
-"""One connection from inside a sandbox: its requests, and the answers it gets."""
+"""One connection from a sandbox to its proxy: reads requests and sends answers."""
 
 import h11
 import msgspec
 import trio
+from msgspec import Struct
 
-from ash.egress.errors import Malformed, Traffic
+from ash.egress.errors import Malformed
 from ash.egress.headers import Headers
 
 CHUNK = 64 * 1024
 
-# A head, or the head of a chunk. The CLI's are below 2 KB.
+# The largest head of a request, and of a chunk. The CLI's heads are below 2 KB.
 MAX_HEAD = 32 * 1024
 
-# Of what is wrong with a request: the request itself may be part of it.
+# The longest error text, because it may quote the request.
 MAX_WORDS = 300
 
-# A kept connection without a request, or one whose head doesn't get finished.
+# A connection is closed if the head of its next request has not come by then.
 IDLE_SECONDS = 300
 
-# A client that takes nothing for so long, with an answer waiting, is given up.
+# A client that reads nothing of its answer for so long is given up.
 STALL_SECONDS = 300
 
-# Closing on bytes that were not read takes back the answer that was sent before: so what the
-# client still sends is read for a moment.
+# How long we read on before closing. If a connection is closed with unread bytes, the kernel
+# resets it, and the client may lose the answer.
 LINGER_SECONDS = 1
-
 
 _FRAMING = {b"content-length", b"transfer-encoding"}
 
 
-class ProxyConnection:
-    """The proxy's side of it, one request at a time.
+class Traffic(Struct):
+    """Counts what went through one sandbox's proxy. Bytes are those of bodies and tunnels."""
 
-    Any method may raise BrokenResourceError when the client has left, TooSlowError when it
-    takes nothing, and Malformed when it does not speak HTTP/1.1.
+    model_calls: int = 0
+    hosts: int = 0
+    refused: int = 0
+    sent: int = 0
+    received: int = 0
+
+
+class ProxyConnection:
+    """The proxy's side of a connection, one request at a time.
+
+    Any method may raise BrokenResourceError when the client has left, TooSlowError when it reads
+    nothing, and Malformed when it does not speak HTTP/1.1.
     """
 
     def __init__(self, stream: trio.SocketStream, traffic: Traffic) -> None:
@@ -44,7 +54,7 @@ class ProxyConnection:
         self._wants_body = True
 
     async def request(self) -> h11.Request | None:
-        """The head of the next request, or None when there will be no further one."""
+        """The head of the next request, or None if no further one will come."""
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
         if self._http.our_state is not h11.IDLE:
@@ -67,10 +77,10 @@ class ProxyConnection:
         return None
 
     async def gone(self) -> None:
-        """Returns when the client has left, or has said that it sends nothing more.
+        """Returns when the client has closed the connection, or its sending side.
 
-        Waits for the request to be read first. A client that goes on to the next request
-        before it has its answer is not watched: what it sends must not pile up here.
+        Waits first until the request has been read. If the client then sends its next request
+        early, this waits forever: to go on reading would pile up bytes here.
         """
         await self._request_read.wait()
         if not self._http.trailing_data[0]:
@@ -89,7 +99,7 @@ class ProxyConnection:
         return self._http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}
 
     async def begin(self, status: int, headers: Headers) -> None:
-        """The head of the answer."""
+        """Sends the head of the answer."""
         await self._send(h11.Response(status_code=status, headers=headers))
 
     async def send(self, chunk: bytes) -> None:
@@ -101,12 +111,12 @@ class ProxyConnection:
         await self._send(h11.EndOfMessage())
 
     async def fail(self, status: int, text: str) -> None:
-        """The whole answer, with the body that all errors of ash have."""
+        """Sends an error as the whole answer, with the same body as all errors of ash."""
         body = msgspec.json.encode({"error": text, "statusCode": status})
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
-            # The SDKs' word for: the same request would be answered the same.
+            # Tells Anthropic's SDKs whether it makes sense to try again.
             (b"x-should-retry", b"true" if status >= 500 else b"false"),
         ]
         await self.begin(status, headers)
@@ -114,14 +124,14 @@ class ProxyConnection:
         await self.end()
 
     async def switch(self) -> tuple[trio.SocketStream, bytes]:
-        """Says yes to CONNECT; from then on the bytes are the caller's, the first ones included."""
+        """Accepts a CONNECT, and returns the stream with the bytes that were already read."""
         await self._send(
             h11.Response(status_code=200, headers=[], reason=b"Connection established")
         )
         return self._stream, self._http.trailing_data[0]
 
     async def linger(self) -> None:
-        """Ends the answers, and reads on for a moment."""
+        """Closes the sending side, and reads on for a moment."""
         with trio.move_on_after(LINGER_SECONDS):
             try:
                 await self._stream.send_eof()

@@ -1,4 +1,4 @@
-"""The model endpoint, and the connections to it that all sandboxes of a daemon share."""
+"""Sends model calls to the endpoint, over connections that all sandboxes of a daemon share."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -12,41 +12,34 @@ import httpx
 import trio
 
 from ash.egress.errors import Unreachable
-from ash.egress.headers import (
-    Header,
-    Headers,
-    Scrub,
-    UpstreamResponse,
-    from_model,
-    length,
-    to_model,
-)
+from ash.egress.headers import Header, Headers, from_model, length, to_model
 from ash.egress.model_calls import secrets
+from ash.egress.response import Scrub, UpstreamResponse
 from ash.errors import ConfigError
 
 ANTHROPIC = "https://api.anthropic.com"
 
-# 600 s of silence is what Anthropic's SDKs allow an answer that does not stream.
+# Anthropic's SDKs, too, wait 600 s for an answer that does not stream.
 TIMEOUT = httpx.Timeout(connect=15, read=600, write=60, pool=None)
 
-# How many there are at once is bounded for each sandbox. Idle ones are given up before common
-# servers and load balancers do so, which is after 60 s and more.
+# Connections at a time are bounded for each sandbox, not here. Idle ones are closed before common
+# servers and load balancers close them, which is after 60 s or more.
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=200, keepalive_expiry=55)
 
-# Closing an unfinished answer's connection takes one system call, or two with TLS.
+# Ample: closing the connection of an unfinished answer takes a system call or two.
 CLOSE_SECONDS = 5
 
 
 class ModelUpstream:
-    """Made once by the daemon and entered before the first sandbox is opened.
+    """The model endpoint. The daemon makes one and enters it before it opens a sandbox.
 
-    `headers` are the daemon's own credentials, for sandboxes that have no other. The base URL
-    is the operator's: no policy holds for it. The proxy variables of the daemon's environment
-    do, unless it is on loopback.
+    `headers` are the daemon's own credentials, for sandboxes without others. No policy applies to
+    the base URL, because the operator sets it. Calls to it go through the proxy that the daemon's
+    environment names, unless the endpoint is on loopback.
     """
 
     def __init__(self, base_url: str | None, headers: Sequence[Header]) -> None:
-        """Raises ConfigError if the URL is none."""
+        """Raises ConfigError if `base_url` is not a URL."""
         self.headers: Headers = list(headers)
         self._base = _url(base_url or ANTHROPIC)
         self._path = self._base.raw_path.rstrip(b"/")
@@ -79,10 +72,10 @@ class ModelUpstream:
     ) -> AsyncIterator[UpstreamResponse]:
         """Passes the request on, with `headers` in place of the credentials it came with.
 
-        `chunk` gives the next part of its body, None at the end. Leaving the context before
-        the answer's end closes the connection to the endpoint. Raises Unreachable, inside the
-        context too, if the endpoint does not answer or breaks off. No secret of `headers` is
-        in the answer, even if the endpoint repeats it.
+        `chunk` gives the next part of its body, None at the end. Leaving the context before the
+        answer's end closes the connection to the endpoint. Raises Unreachable, also inside the
+        context, if the endpoint does not answer or breaks off. Secrets of `headers` that the
+        endpoint repeats are removed from the answer.
         """
         outgoing = self._outgoing(request, chunk, headers)
         response: httpx.Response | None = None
@@ -90,7 +83,7 @@ class ModelUpstream:
             response = await self._client.send(outgoing, stream=True)
             yield _answer(request, response, Scrub(secrets(headers)))
         except httpx.HTTPError as error:
-            raise Unreachable(_words(error, answered=response is not None)) from None
+            raise Unreachable(_error_text(error, answered=response is not None)) from None
         finally:
             if response is not None:
                 with trio.move_on_after(CLOSE_SECONDS, shield=True):
@@ -102,9 +95,9 @@ class ModelUpstream:
         chunk: Callable[[], Awaitable[bytes | None]],
         headers: Sequence[Header],
     ) -> httpx.Request:
-        """Not by the client's `build_request`: that adds headers and cookies of its own.
+        """Builds the request without httpx's `build_request`, which adds headers and cookies.
 
-        Compressed answers could not be searched for secrets.
+        It asks for an uncompressed answer, which can be searched for secrets.
         """
         ours = {name for name, _ in headers}
         return httpx.Request(
@@ -122,7 +115,7 @@ class ModelUpstream:
 
 
 class _Body(httpx.AsyncByteStream):
-    """No generator: one that is left unfinished would be closed by the garbage collector."""
+    """A request's body. Not a generator, because an unfinished one is left to be collected."""
 
     def __init__(self, chunk: Callable[[], Awaitable[bytes | None]]) -> None:
         self._chunk = chunk
@@ -172,8 +165,8 @@ async def _scrubbed(response: httpx.Response, scrub: Scrub) -> AsyncIterator[byt
         yield rest
 
 
-def _words(error: httpx.HTTPError, *, answered: bool) -> str:
-    """Not the error's own: those may tell hosts that are nobody's business in a sandbox."""
+def _error_text(error: httpx.HTTPError, *, answered: bool) -> str:
+    """A text for the sandbox. The error's own text may name hosts that it must not know."""
     if isinstance(error, httpx.TimeoutException):
         return "The model endpoint does not answer in time"
     if answered or isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):

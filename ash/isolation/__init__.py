@@ -1,6 +1,6 @@
-"""What keeps agent code apart from the host.
+"""Isolates the agent's code from the host.
 
-`detect` says what can be had here; docs/decisions/0009-isolation.md says why it is done so.
+`detect` finds the best isolation that works here; docs/decisions/0009-isolation.md gives reasons.
 """
 
 from ash.isolation.detect import detect

@@ -1,4 +1,4 @@
-"""How a program is wrapped: namespaces, root, user, filter."""
+"""Wraps a program in bubblewrap: with namespaces, a root, a host user and a seccomp filter."""
 
 import os
 import sys
@@ -18,8 +18,8 @@ HOME = "/home/agent"
 SOCKETS = "/run/ash"
 
 MB = 1024 * 1024
-# Both are memory, which is limited: a full /tmp is to say so before the kernel has to end a
-# process for it.
+# Both take memory, which is limited. A full /tmp should be an error of the program that fills it,
+# before the kernel has to kill a process.
 TMP_MB = 512
 SHM_MB = 256
 
@@ -32,11 +32,11 @@ _NAMESPACES = (
     "--die-with-parent",
 )
 
-# A shell in front of it would add the name of the folder, and the sandbox can see the environment
-# of its first process.
+# Clears the environment again before bubblewrap starts. A shell in front, as the one that joins a
+# cgroup, sets PWD, and the sandbox can read the environment of its first process.
 _NO_ENVIRONMENT = ("/usr/bin/env", "-i")
 
-# What a sandbox has for itself. bubblewrap's /dev alone would hold as much as is written to it.
+# The mounts that each sandbox has for itself. /dev becomes read-only: it would be unlimited memory.
 _OWN = (
     *("--proc", "/proc"),
     *("--dev", "/dev"),
@@ -47,7 +47,7 @@ _OWN = (
 
 
 class Bubblewrap:
-    """Namespaces of its own, a read-only minimal root, no capabilities, a user of its own."""
+    """Runs programs with own namespaces and an own host user, no capabilities, a read-only root."""
 
     name = "bubblewrap"
 
@@ -60,7 +60,7 @@ class Bubblewrap:
         seccomp: bytes | None,
         missing: tuple[str, ...] = (),
     ) -> None:
-        """Without `users` it is the daemon's user outside."""
+        """Without `users` the sandbox's host user is the daemon's."""
         self.missing = missing
         self._program = program
         self._root = root
@@ -73,11 +73,11 @@ class Bubblewrap:
     def acquire(self, paths: HostPaths) -> HostPaths:
         if self._users is None:
             if os.geteuid() == 0:
-                _give(paths, 0)
+                _give_folders(paths, 0)
             return paths
         uid = self._users.take(uids.owner(paths.workspace))
         try:
-            _give(paths, uid)
+            _give_folders(paths, uid)
         except BaseException:
             self._users.give_back(uid)
             raise
@@ -88,14 +88,17 @@ class Bubblewrap:
             self._users.give_back(paths.uid)
 
     def wrap(self, argv: Sequence[str], paths: HostPaths, env: Mapping[str, str]) -> WrappedCommand:
-        """All that is said to bubblewrap goes in by descriptors.
+        """Gives bubblewrap its options, and the program's environment, through descriptors.
 
-        On its command line others, and the sandbox itself, would see it in `ps`; in its own
-        environment a LD_PRELOAD would be loaded on the host.
+        On bubblewrap's command line, other users and the sandbox could read them. In bubblewrap's
+        environment, an agent's LD_PRELOAD would be loaded on the host.
         """
         binds = [*self._root.binds, *_own(paths)]
         with _descriptors() as fds:
-            options = [*self._walls(fds), *self._files(binds, staged=paths.uid is not None)]
+            options = [
+                *self._namespace_options(fds),
+                *self._mount_options(binds, staged=paths.uid is not None),
+            ]
             options += [word for pair in env.items() for word in ("--setenv", *pair)]
             command = [self._program, "--args", fds.holding(options), "--", *argv]
             if self._users is not None and paths.uid is not None:
@@ -104,14 +107,14 @@ class Bubblewrap:
                 return WrappedCommand([*launcher, *command], {}, fds)
             return WrappedCommand([*_NO_ENVIRONMENT, *command], {}, fds)
 
-    def _walls(self, fds: "_Descriptors") -> Iterator[str]:
+    def _namespace_options(self, fds: "_Descriptors") -> Iterator[str]:
         yield from _NAMESPACES
         if self._users is None:
             yield from ("--unshare-user", "--disable-userns")
         if self._seccomp is not None:
             yield from ("--seccomp", fds.holding_bytes(self._seccomp))
 
-    def _files(self, binds: Sequence[Bind], *, staged: bool) -> Iterator[str]:
+    def _mount_options(self, binds: Sequence[Bind], *, staged: bool) -> Iterator[str]:
         yield from _OWN
         for number, bind in enumerate(binds):
             source = f"{launch.STAGE}/{number}" if staged else str(bind.source)
@@ -127,28 +130,31 @@ def _own(paths: HostPaths) -> Iterator[Bind]:
     yield Bind(paths.sockets, SOCKETS)
 
 
-def _give(paths: HostPaths, uid: int) -> None:
+def _give_folders(paths: HostPaths, uid: int) -> None:
     for folder in (paths.workspace, paths.home):
         uids.give(folder, uid)
 
 
 def _launcher(uid: int, root: int, sources: str) -> list[str]:
-    """-I and -S: nothing but the standard library, whatever the environment says."""
+    """The command of launch.py; -I and -S make Python ignore its environment and site packages."""
     return [sys.executable, "-I", "-S", launch.__file__, str(uid), str(root), sources, "--"]
 
 
 class _Descriptors(list[int]):
-    """Each can be read once."""
+    """Open descriptors of memory files; each can be read once."""
 
     def holding(self, words: Iterable[str]) -> str:
-        """Raises ValueError for a word with a NUL, behind which it would be read as another."""
+        """A descriptor that holds the words, separated by NULs.
+
+        Raises ValueError for a word with a NUL, which would be read as two words.
+        """
         words = list(words)
         if any("\0" in word for word in words):
             raise ValueError("a NUL can't be part of a word")
         return self.holding_bytes(b"\0".join(map(os.fsencode, words)))
 
     def holding_bytes(self, data: bytes) -> str:
-        """The descriptor's number."""
+        """A descriptor that holds the data, as text."""
         fd = os.memfd_create("ash")
         self.append(fd)
         os.write(fd, data)
@@ -158,7 +164,7 @@ class _Descriptors(list[int]):
 
 @contextmanager
 def _descriptors() -> Iterator[_Descriptors]:
-    """They stay open for whom they are returned to; an error closes them."""
+    """A list for descriptors, which are closed on an error and else stay open for the caller."""
     fds = _Descriptors()
     try:
         yield fds

@@ -1,4 +1,4 @@
-"""Finds out what isolation can be had here, by trying."""
+"""Finds the best isolation that works on this machine, by trying."""
 
 import os
 import shutil
@@ -18,6 +18,16 @@ from ash.isolation.uids import Uids
 from ash.workspaces.copy import remove_tree
 from ash.workspaces.workspaces import HostPaths
 
+# Long enough for a machine that is busy booting. An isolation that needs longer is of no use.
+PROBE_SECONDS = 10.0
+
+# Prefix of the temporary folder for the attempt. A daemon that is killed during it leaves the
+# folder behind; a later start removes it once it is so old that nobody can be using it.
+PROBE = "ash-probe-"
+ABANDONED_SECONDS = 3600.0
+
+NOT_INSTALLED = "bubblewrap is not installed (apt-get install bubblewrap)"
+
 _APPARMOR = (
     "AppArmor forbids it to make user namespaces: load a profile for bwrap that has the rule"
     " `userns,`, or run ashd as root"
@@ -28,7 +38,7 @@ _ROOT_ONLY = (
 )
 _NONE_ALLOWED = "the kernel allows no user namespaces: set user.max_user_namespaces=10000"
 
-# Switches of the kernel and of distributions, and the value with which they forbid it.
+# Kernel settings that can forbid user namespaces: the forbidding value, and what to do about it.
 _SWITCHES = {
     "kernel/apparmor_restrict_unprivileged_userns": ("1", _APPARMOR),
     "kernel/unprivileged_userns_clone": ("0", _ROOT_ONLY),
@@ -41,36 +51,6 @@ _CONTAINER = (
 )
 
 
-def explain(said: str, root: Path = Path("/")) -> str:
-    """`said` is what the failed start has printed."""
-    last = (said.strip().splitlines() or ["it says nothing"])[-1]
-    hint = _hint(last, root)
-    return f"bubblewrap does not work here: {f'{hint} ({last})' if hint else last}"
-
-
-def _hint(last: str, root: Path) -> str | None:
-    if "not permitted" not in last and "denied" not in last and "No space" not in last:
-        return None
-    for switch, (value, hint) in _SWITCHES.items():
-        file = root / "proc/sys" / switch
-        if file.exists() and file.read_text().strip() == value:
-            return hint
-    # Docker and Podman leave these.
-    in_container = (root / ".dockerenv").exists() or (root / "run/.containerenv").exists()
-    return _CONTAINER if in_container else None
-
-
-# A machine that boots may be busy; what takes longer would make every session wait.
-PROBE_SECONDS = 10.0
-
-# Where it tries, below the system's folder for such. One that was killed in it leaves it there, and
-# the next one takes it away when nobody can be in it any more.
-PROBE = "ash-probe-"
-ABANDONED_SECONDS = 3600.0
-
-NOT_INSTALLED = "bubblewrap is not installed (apt-get install bubblewrap)"
-
-
 def detect(
     level: IsolationLevel,
     readable: Sequence[Path] = (),
@@ -78,30 +58,30 @@ def detect(
     *,
     users: Uids | None = None,
 ) -> Isolation:
-    """The best isolation there is. Blocks: it tries. Raises StartError if `strict` can't be had.
+    """The best isolation that works. Blocks, since it starts one.
 
-    `readable` is in every sandbox, read-only; `hidden` is in none, wherever it lies. `users` are
-    for a daemon that is root.
+    Every sandbox can read `readable`; none sees `hidden`. `users` are for a daemon that is root.
+    Raises StartError if the level is `strict` and anything is missing.
     """
     if level == "none":
         return Bare()
     program = shutil.which("bwrap")
     if program is None:
-        return _checked(level, Bare(missing=(NOT_INSTALLED,)))
-    _sweep()
+        return _check_level(level, Bare(missing=(NOT_INSTALLED,)))
+    _remove_abandoned_probes()
     refusals: list[str] = []
     files = root.make(readable, hidden)
     for isolation in _best_first(program, files, users or Uids()):
-        reason = _why_not(isolation)
+        reason = _reason_against(isolation)
         if reason is None:
             worse = (f"a sandbox has no host user of its own: {why}" for why in refusals)
             isolation.missing = (*isolation.missing, *worse)
-            return _checked(level, isolation)
+            return _check_level(level, isolation)
         refusals.append(reason)
-    return _checked(level, Bare(missing=(refusals[-1],)))
+    return _check_level(level, Bare(missing=(refusals[-1],)))
 
 
-def _checked(level: IsolationLevel, isolation: Isolation) -> Isolation:
+def _check_level(level: IsolationLevel, isolation: Isolation) -> Isolation:
     if level == "strict" and isolation.missing:
         lacks = "; ".join(isolation.missing)
         raise StartError(f"isolation is strict, but {lacks}. Or set ASH_ISOLATION=best-effort.")
@@ -116,7 +96,7 @@ def _best_first(program: str, files: root.RootFilesystem, users: Uids) -> Iterat
     yield Bubblewrap(program, files, users=None, seccomp=calls, missing=lacks)
 
 
-def _sweep() -> None:
+def _remove_abandoned_probes() -> None:
     oldest = time.time() - ABANDONED_SECONDS
     for folder in Path(gettempdir()).glob(f"{PROBE}*"):
         with suppress(FileNotFoundError):
@@ -125,9 +105,9 @@ def _sweep() -> None:
                 remove_tree(folder)
 
 
-def _why_not(isolation: Bubblewrap) -> str | None:
-    """Starts a real sandbox: what a kernel or container forbids shows only then."""
-    # Says too whether the interpreter and the bridge can be read by whoever is in there.
+def _reason_against(isolation: Bubblewrap) -> str | None:
+    """Starts a real sandbox, and returns the reason if that fails."""
+    # The import also shows whether the sandbox's user can read the interpreter and the bridge.
     program = [sys.executable, "-P", "-c", "import bridge"]
     with TemporaryDirectory(prefix=PROBE) as folder:
         own = Path(folder)
@@ -135,16 +115,16 @@ def _why_not(isolation: Bubblewrap) -> str | None:
         for part in (paths.workspace, paths.home, paths.sockets):
             part.mkdir()
         try:
-            settled = isolation.acquire(paths)
+            owned = isolation.acquire(paths)
         except OSError as error:
             return f"folders can't be given to another user ({error.strerror})"
         try:
-            return _tried(isolation, program, settled)
+            return _try(isolation, program, owned)
         finally:
-            isolation.release(settled)
+            isolation.release(owned)
 
 
-def _tried(isolation: Bubblewrap, program: list[str], paths: HostPaths) -> str | None:
+def _try(isolation: Bubblewrap, program: list[str], paths: HostPaths) -> str | None:
     wrapped = isolation.wrap(program, paths, {"PYTHONPATH": isolation.inside(paths).python_path})
     try:
         done = subprocess.run(
@@ -161,3 +141,22 @@ def _tried(isolation: Bubblewrap, program: list[str], paths: HostPaths) -> str |
         for fd in wrapped.fds:
             os.close(fd)
     return None if done.returncode == 0 else explain(done.stderr.decode(errors="replace"))
+
+
+def explain(said: str, root: Path = Path("/")) -> str:
+    """The reason for a failed start, in words for the operator; `said` is what it has printed."""
+    last = (said.strip().splitlines() or ["it says nothing"])[-1]
+    hint = _hint(last, root)
+    return f"bubblewrap does not work here: {f'{hint} ({last})' if hint else last}"
+
+
+def _hint(last: str, root: Path) -> str | None:
+    if "not permitted" not in last and "denied" not in last and "No space" not in last:
+        return None
+    for switch, (value, hint) in _SWITCHES.items():
+        file = root / "proc/sys" / switch
+        if file.exists() and file.read_text().strip() == value:
+            return hint
+    # Docker and Podman create these files.
+    in_container = (root / ".dockerenv").exists() or (root / "run/.containerenv").exists()
+    return _CONTAINER if in_container else None

@@ -1,4 +1,4 @@
-"""What an isolation is given and gives back."""
+"""The interface of an isolation, and `Bare`, the one that isolates nothing."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
@@ -12,7 +12,7 @@ IsolationLevel = Literal["strict", "best-effort", "none"]
 
 
 class GuestPaths(Struct, frozen=True):
-    """Paths as the program sees them.
+    """The paths of a sandbox as its programs see them.
 
     `library` is the folder that contains `ash`, `python_path` the PYTHONPATH for the bridge.
     """
@@ -25,7 +25,7 @@ class GuestPaths(Struct, frozen=True):
 
 
 class WrappedCommand(Struct):
-    """A command ready to start in the workspace. Who starts it closes `fds` afterwards."""
+    """A command that can be started in the workspace; the caller closes `fds` after that."""
 
     argv: list[str]
     env: dict[str, str]
@@ -33,7 +33,7 @@ class WrappedCommand(Struct):
 
 
 class Isolation(Protocol):
-    """`missing` says in words what a better isolation has and this one lacks."""
+    """A way to run programs apart from the host. `missing` says in words what this one lacks."""
 
     name: str
     missing: tuple[str, ...]
@@ -41,20 +41,20 @@ class Isolation(Protocol):
     def inside(self, paths: HostPaths) -> GuestPaths: ...
 
     def acquire(self, paths: HostPaths) -> HostPaths:
-        """Makes the folders belong to whoever is going to live in them. Blocks.
+        """Gives the folders to the host user of a sandbox, and reserves that user. Blocks.
 
-        What it returns is for `wrap`, and for `release` when all processes are gone. Raises
-        OSError.
+        Pass the returned paths to `wrap`, and to `release` once all processes have exited.
+        Raises OSError.
         """
 
     def release(self, paths: HostPaths) -> None: ...
 
     def wrap(self, argv: Sequence[str], paths: HostPaths, env: Mapping[str, str]) -> WrappedCommand:
-        """The command that runs `argv` with just `env` in the workspace."""
+        """The command that runs `argv` in the workspace, with `env` as its whole environment."""
 
 
 class Bare:
-    """The program runs as the daemon does. For development only."""
+    """Runs the program as the daemon's user, without isolation. For development only."""
 
     name = "none"
 

@@ -1,17 +1,18 @@
-"""Runs before bubblewrap when the daemon is root, so that the sandbox is no host user's.
+"""Starts bubblewrap as an unprivileged host user; used when the daemon is root.
 
     launch.py UID ROOT SOURCES -- PROGRAM ARGUMENT…
 
-1. Makes a user namespace in which 1000 is the host's UID and 0 the host's ROOT, and which allows
-   no further ones. Root can do that where others may not make any.
-2. Shows the folders and files that are to be bound, NUL-separated paths in the descriptor
-   SOURCES, as STAGE/0, STAGE/1 and so on: UID can't go through the daemon's private folders.
-   They are seen there by this process alone.
-3. Becomes UID for good, and then bubblewrap, which is told to join the namespace. Were
-   bubblewrap still root, what it has started could not be killed for its death.
+1. Makes a user namespace that maps user 1000 to the host's UID and user 0 to the host's ROOT, and
+   in which no further user namespaces can be made. Root can do this even where the kernel forbids
+   it to other users.
+2. Binds the folders and files that the sandbox will see to STAGE/0, STAGE/1 and so on, because UID
+   can't reach them through the daemon's private folders. Their paths are in the descriptor SOURCES,
+   separated by NULs. The binds are in a mount namespace of this process, so nobody else sees them.
+3. Becomes UID for good, and replaces itself by bubblewrap, which joins the user namespace.
+   bubblewrap must not run as root, since the kernel would then not kill its child when it dies.
 
-It runs with `-I -S`, and imports as little as can be, since a sandbox waits for it: pathlib
-alone (PTH) would double the time.
+It runs with `-I -S` and imports little, because every sandbox waits for it: importing pathlib
+(which PTH wants) would double the time.
 """
 
 # ruff: noqa: PTH102, PTH123
@@ -21,7 +22,7 @@ import os
 import stat
 import sys
 
-# There is one everywhere, bubblewrap itself needs it. Hidden from this process alone.
+# Exists everywhere, since bubblewrap itself needs it. Only this process sees what we mount there.
 STAGE = "/tmp"  # noqa: S108 - nothing is written to it
 
 # linux/mount.h and linux/sched.h
@@ -44,10 +45,11 @@ def main(uid: int, root: int, sources: int, argv: list[str]) -> None:
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
     program, *rest = argv
-    # What `--block-fd` names is read and closed inside; a namespace can't be read, so it only
-    # closes what bubblewrap would leave open for the program.
+    # bubblewrap would leave the namespace's descriptor open for the program. It closes a descriptor
+    # given as `--block-fd` after reading from it, and reading from a namespace fails at once.
     join = ["--userns", str(namespace), "--block-fd", str(namespace)]
-    # The sandbox can see its first process's environment; this one's has what Python has put in.
+    # An empty environment: Python has set variables, and the sandbox can read that of its first
+    # process.
     os.execve(program, [program, *join, *rest], {})  # noqa: S606 - nothing for a shell
 
 
@@ -57,39 +59,39 @@ def _read(fd: int) -> list[str]:
 
 
 def _user_namespace(owner: int, mapping: str) -> int:
-    """A namespace is born with a process, and lives on as long as a descriptor is open.
+    """Makes a user namespace that only `owner` may join, and returns its descriptor.
 
-    Only `owner` may join it.
+    A namespace needs a process to be made, and exists as long as a descriptor is open.
     """
-    ready, say_ready = os.pipe()
-    hold, let_go = os.pipe()
+    ready, report_ready = os.pipe()
+    hold, end_hold = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(let_go)
-        _be_born(owner, say_ready, hold)
-    os.close(say_ready)
+        os.close(end_hold)
+        _hold_namespace(owner, report_ready, hold)
+    os.close(report_ready)
     if not os.read(ready, 1):
         sys.exit(FAILED)
     _write(f"/proc/{child}/gid_map", mapping)
     _write(f"/proc/{child}/uid_map", mapping)
     namespace = os.open(f"/proc/{child}/ns/user", os.O_RDONLY)
     os.set_inheritable(namespace, True)  # noqa: FBT003 - it takes no keyword
-    os.close(let_go)
+    os.close(end_hold)
     os.waitpid(child, 0)
     os.close(ready)
     os.close(hold)
     return namespace
 
 
-def _be_born(owner: int, say_ready: int, hold: int) -> None:
-    """Ends when the parent lets go, or is gone."""
+def _hold_namespace(owner: int, report_ready: int, hold: int) -> None:
+    """Makes the namespace in the child process, and waits until the parent has a descriptor."""
     try:
-        # It keeps root's capabilities, which allow it to make one, and is `owner` all the same.
+        # Becomes `owner`, so that the namespace is `owner`'s, but keeps the capabilities of root.
         _call(_libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0), "securebits")
         os.seteuid(owner)
         _call(_libc.unshare(CLONE_NEWUSER), "a user namespace can't be made")
         _write("/proc/sys/user/max_user_namespaces", "0")
-        os.write(say_ready, b"1")
+        os.write(report_ready, b"1")
         os.read(hold, 1)
     except OSError as error:
         _say(error)
@@ -100,7 +102,7 @@ def _be_born(owner: int, say_ready: int, hold: int) -> None:
 def _stage(paths: list[str]) -> None:
     _call(_libc.unshare(CLONE_NEWNS), "a mount namespace can't be made")
     _mount("none", "/", MS_REC | MS_SLAVE)
-    # Opened first: what lies below STAGE is hidden by what comes there.
+    # Opened before the mount, which hides whatever lies below STAGE.
     handles = [os.open(path, os.O_PATH) for path in paths]
     _mount("ash", STAGE, 0, "tmpfs", "mode=0711,size=1m")
     for number, handle in enumerate(handles):
@@ -119,7 +121,7 @@ def _mount(source: str, target: str, flags: int, kind: str = "", options: str = 
 
 
 def _write(path: str, text: str) -> None:
-    """UTF-8 is loaded already: in the namespace there may be no way to the library any more."""
+    """Writes as UTF-8, which needs no import: in the namespace the library may be unreachable."""
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
 

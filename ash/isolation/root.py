@@ -1,4 +1,4 @@
-"""What there is to see in a sandbox beside its own folders: a minimal system, read-only."""
+"""The read-only files of the system that every sandbox sees in addition to its own folders."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,9 +10,9 @@ from ash.isolation import code
 
 LIBRARY = "/opt/ash"
 
-# What links programs, verifies certificates, tells time and knows the names of ports. Below
-# /etc/ssl and /etc/pki are private keys too: only what is public is taken. Nothing that finds
-# other machines: the proxy does.
+# The part of /etc that programs need for shared libraries, certificates, time zones and the names
+# of ports. Private keys, which lie below /etc/ssl and /etc/pki too, are left out. So are the files
+# for finding other machines, because the proxy resolves names.
 _ETC = (
     "alternatives",
     "ca-certificates",
@@ -34,11 +34,11 @@ _ETC = (
     "timezone",
 )
 
-# What a Python needs of its prefix: with a virtual environment in a project's root, or Conda's
-# base, the rest is somebody's files.
+# The parts of its prefix that Python needs. The rest may be a user's files, if a virtual
+# environment is a project's own folder.
 _PREFIX = ("bin", "include", "lib", "lib64", "pyvenv.cfg", "share", "ssl")
 
-# Files of /proc that tell of the host and that no program needs; a kernel has only some.
+# Files of /proc that reveal things about the host and that no program needs, if they exist.
 _HIDDEN = (
     "/proc/cmdline",
     "/proc/iomem",
@@ -58,23 +58,20 @@ _OWN_ETC = Path(__file__).parent / "etc"
 
 
 class Bind(Struct, frozen=True):
-    """A folder or file of the host, and where it is inside."""
+    """A folder or file of the host, and its path inside the sandbox."""
 
     source: Path
     target: str
     writable: bool = False
 
     def covers(self, other: "Bind") -> bool:
-        """Whether `other` is there anyway, at the same place."""
+        """Whether this bind already shows `other` at the same path."""
         same = self.source == Path(self.target) and other.source == Path(other.target)
         return same and other.source.is_relative_to(self.source)
 
 
 class RootFilesystem(Struct, frozen=True):
-    """The parts of the root. `links` and `hidden` are arguments of bubblewrap's.
-
-    `hidden` comes after everything else.
-    """
+    """The parts of the root. `links` and `hidden` are arguments for bubblewrap, `hidden` last."""
 
     binds: tuple[Bind, ...]
     links: tuple[str, ...]
@@ -82,7 +79,7 @@ class RootFilesystem(Struct, frozen=True):
 
 
 def make(readable: Sequence[Path], hidden: Sequence[Path]) -> RootFilesystem:
-    """`readable` is there too, where it is on the host; `hidden` is empty wherever it would be."""
+    """The root with `readable` at its host path; folders in `hidden` that it shows are empty."""
     binds: list[Bind] = []
     for bind in (*_system(), *_etc(), *_interpreter(), *_library(), *_at(readable)):
         if not any(other.covers(bind) for other in binds):
@@ -92,17 +89,17 @@ def make(readable: Sequence[Path], hidden: Sequence[Path]) -> RootFilesystem:
 
 def _system() -> Iterator[Bind]:
     yield from _at([Path("/usr")])
-    yield from _at(path for path in _beside_usr() if path.is_dir() and not path.is_symlink())
+    yield from _at(path for path in _program_folders() if path.is_dir() and not path.is_symlink())
 
 
 def _links() -> Iterator[str]:
-    """On most systems /bin and its like are links into /usr."""
-    for path in _beside_usr():
+    """On most systems /bin, /lib and so on are links into /usr."""
+    for path in _program_folders():
         if path.is_symlink():
             yield from ("--symlink", str(path.readlink()), str(path))
 
 
-def _beside_usr() -> list[Path]:
+def _program_folders() -> list[Path]:
     return [Path("/", name) for name in ("bin", "sbin", "lib", "lib32", "lib64")]
 
 
@@ -113,7 +110,7 @@ def _etc() -> Iterator[Bind]:
 
 
 def _interpreter() -> Iterator[Bind]:
-    """This Python, which runs the bridge. Programs and modules of the host's are in its prefix."""
+    """This Python, which runs the bridge, with its programs and modules."""
     program = Path(sys.executable).resolve()
     named = (sys.base_prefix, sys.base_exec_prefix, sys.prefix)
     for prefix in dict.fromkeys([*(Path(name) for name in named), program.parent.parent]):

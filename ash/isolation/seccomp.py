@@ -1,8 +1,8 @@
-"""A filter for system calls: what an agent never needs is not there for it.
+"""The seccomp filter, which refuses the system calls that an agent never needs.
 
-Namespaces say what a process may see; this says which parts of the kernel it may talk to at
-all. Most holes in Linux were found in the parts that are listed here. The filter is a program
-for the kernel's classic BPF (linux/seccomp.h, linux/filter.h), built without a library.
+Namespaces limit what a process sees; the filter limits which parts of the kernel it can use at
+all. Most holes in Linux were found in the parts that are refused here. The filter is a program for
+the kernel's classic BPF (linux/seccomp.h, linux/filter.h), and is built without a library.
 """
 
 import errno
@@ -10,20 +10,20 @@ import platform
 import struct
 from collections.abc import Mapping
 
-# AUDIT_ARCH_… in linux/audit.h: a call says by which ABI it was made.
+# AUDIT_ARCH_… in linux/audit.h: the ABI that a call was made by.
 _ARCHITECTURES = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
 
-# A call's numbers on these two; None where there is no such call.
+# A call's numbers on these two architectures; None where it does not exist.
 Numbers = tuple[int | None, int | None]
 
-# The last call that was looked at, of Linux 6.17; what is new has the same number everywhere.
-# Later ones don't exist for an agent, as if the kernel were older, and neither does x32: the
-# second ABI of x86_64 kernels has bit 30 in its numbers.
+# The last call that we have looked at, of Linux 6.17; new calls have the same number on both
+# architectures. Calls with higher numbers get ENOSYS, as from an older kernel. That includes x32,
+# the second ABI of x86_64 kernels, whose numbers have bit 30 set.
 LAST = 469
 
-# Answered with EPERM: a program is told that it may not.
+# Calls that are answered with EPERM: the program is told that it may not.
 FORBIDDEN: Mapping[str, Numbers] = {
-    # What is mounted where is the wall.
+    # Mounts are part of the isolation.
     "mount": (165, 40),
     "umount2": (166, 39),
     "pivot_root": (155, 41),
@@ -36,26 +36,26 @@ FORBIDDEN: Mapping[str, Numbers] = {
     "fsmount": (432, 432),
     "fspick": (433, 433),
     "mount_setattr": (442, 442),
-    # Into other namespaces. New ones are refused by `clone` and `unshare`, see below.
+    # Enters other namespaces. Making new ones is refused by arguments of `clone` and `unshare`.
     "setns": (308, 268),
-    # Files by number instead of by path pass by every closed folder.
+    # Opens files by number, without the permission checks of the folders on their path.
     "open_by_handle_at": (304, 265),
     "name_to_handle_at": (303, 264),
-    # Into other processes. Their kernel side is old, intricate and often broken; who debugs
-    # inside does it with the language's own debugger, which needs none of these.
+    # Look into other processes. The kernel's code for them is old, intricate and was often broken.
+    # The debuggers of most languages do without them.
     "ptrace": (101, 117),
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
     "process_madvise": (440, 440),
     "pidfd_getfd": (438, 438),
     "kcmp": (312, 272),
-    # Another kernel, or code in this one.
+    # Load another kernel, or code into this one.
     "kexec_load": (246, 104),
     "kexec_file_load": (320, 294),
     "init_module": (175, 105),
     "finit_module": (313, 273),
     "delete_module": (176, 106),
-    # The machine as a whole: power, swap, clock, name, log, accounts, terminals, ports.
+    # Change the machine as a whole: power, swap, clock, name, log, accounts, terminals, ports.
     "reboot": (169, 142),
     "swapon": (167, 224),
     "swapoff": (168, 225),
@@ -72,41 +72,41 @@ FORBIDDEN: Mapping[str, Numbers] = {
     "vhangup": (153, 58),
     "iopl": (172, None),
     "ioperm": (173, None),
-    # Who watches files of the whole machine.
+    # Watch files of the whole machine.
     "fanotify_init": (300, 262),
     "fanotify_mark": (301, 263),
 }
 
-# Answered with ENOSYS, as by a kernel without it: programs then do it another way.
+# Calls that are answered with ENOSYS, as by a kernel that lacks them. Programs then use others.
 ABSENT: Mapping[str, Numbers] = {
-    # Its flags lie in memory, where a filter can't look. The C library falls back on `clone`.
+    # Its flags are in memory, which a filter can't read. The C library falls back to `clone`.
     "clone3": (435, 435),
     # Loads programs into the kernel.
     "bpf": (321, 280),
-    # A second way to make most other calls, past this filter.
+    # Makes most other calls without passing this filter.
     "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
-    # Stops the kernel in mid-work for as long as one likes: half of every race that was won.
+    # Can pause the kernel in the middle of a call, which most exploits of races need.
     "userfaultfd": (323, 282),
-    # Counters of the CPU, which tell what others compute.
+    # Reads the CPU's counters, which reveal what other processes compute.
     "perf_event_open": (298, 241),
-    # The kernel's store of keys is not divided by namespaces as the rest is.
+    # The kernel's store of keys is not separated by namespaces.
     "add_key": (248, 217),
     "request_key": (249, 218),
     "keyctl": (250, 219),
-    # Memory that even the kernel can't see, and that the limits don't count as such.
+    # Allocates memory that even the kernel can't see and the limits don't count.
     "memfd_secret": (447, 447),
-    # Where memory lies in a machine with several sockets.
+    # Place memory in machines with several CPU sockets.
     "mbind": (237, 235),
     "set_mempolicy": (238, 237),
     "set_mempolicy_home_node": (450, 450),
     "migrate_pages": (256, 238),
     "move_pages": (279, 239),
-    # The list of mounts, which names folders of the host.
+    # List the mounts, whose sources are folders of the host.
     "statmount": (457, 457),
     "listmount": (458, 458),
-    # Left over from old days: attack surface and nothing else.
+    # Obsolete calls, which are only attack surface.
     "modify_ldt": (154, None),
     "remap_file_pages": (216, 234),
     "lookup_dcookie": (212, 18),
@@ -122,38 +122,38 @@ _SOCKET: Numbers = (41, 198)
 _SOCKETPAIR: Numbers = (53, 199)
 _IOCTL: Numbers = (16, 29)
 
-# CLONE_NEW… of linux/sched.h: cgroup, uts, ipc, user, pid, net, mount. In each namespace of
-# its own a process gets capabilities, and with them most of the kernel.
+# CLONE_NEW… of linux/sched.h: cgroup, uts, ipc, user, pid, net, mount. In a new user namespace a
+# process has all capabilities, and with them it can use most of the kernel.
 _NAMESPACES = 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000
 _NAMESPACES |= 0x2000_0000 | 0x4000_0000 | 0x0002_0000
-# CLONE_NEWTIME. `clone` has the exit signal in its place.
+# CLONE_NEWTIME of `unshare`. In `clone` this bit is part of the exit signal.
 _TIME_NAMESPACE = 0x80
 
-# TIOCSTI types into a terminal that others read, TIOCLINUX does so by the clipboard, TIOCSETD
-# loads line disciplines: modems and buses that nobody has had for decades, with holes of today.
+# TIOCSTI types into a terminal that others read; TIOCLINUX does so through the clipboard. TIOCSETD
+# loads line disciplines for old modems and buses, whose code has holes.
 _IOCTLS = (0x5412, 0x541C, 0x5423)
 
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
-# "By the type", TCP and UDP: the rest are modules that the first one to ask gets loaded.
+# The default of a socket's type, TCP and UDP. Asking for another one may load a kernel module.
 _PROTOCOLS = (0, 6, 17)
-# Tells the addresses of one's own interfaces: libraries ask before they resolve a name.
+# Lists the addresses of one's own interfaces, which libraries do before they resolve a name.
 _NETLINK_ROUTE = (0,)
 
 # linux/bpf_common.h: load a word, compare and jump, end.
 _LOAD, _EQUAL, _GREATER, _ANY_BIT, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
 
-# linux/seccomp.h: where in a call's data what is, and what becomes of the call.
+# linux/seccomp.h: offsets in the data of a call, and the possible verdicts.
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 _KILL_PROCESS, _ERRNO, _ALLOW = 0x8000_0000, 0x0005_0000, 0x7FFF_0000
 
-# code, how many to skip if true, how many if not, operand
+# Code, number of instructions to skip if true, number to skip if false, operand.
 Instruction = tuple[int, int, int, int]
 
 
 def build(machine: str | None = None) -> bytes | None:
-    """The filter as bubblewrap reads it, None for an architecture without one.
+    """The filter in bubblewrap's format, or None for an architecture that we have no numbers for.
 
-    `machine` is this one, as `uname -m` calls it.
+    `machine` is the name from `uname -m`; by default it is this machine.
     """
     machine = machine or platform.machine()
     if machine not in _ARCHITECTURES:
@@ -167,7 +167,7 @@ def _program(architecture: int, column: int) -> list[Instruction]:
     program = [
         (_LOAD, 0, 0, _ARCHITECTURE),
         (_EQUAL, 1, 0, architecture),
-        # 32-bit calls have other numbers: none of the rules below would hold for them.
+        # 32-bit calls have other numbers, for which the rules below would be wrong.
         (_RETURN, 0, 0, _KILL_PROCESS),
         (_LOAD, 0, 0, _NUMBER),
         (_GREATER, 0, 1, LAST),
@@ -182,7 +182,7 @@ def _program(architecture: int, column: int) -> list[Instruction]:
 
 
 def _on(number: int | None, rule: list[Instruction]) -> list[Instruction]:
-    """What to do on a call; the rule decides it."""
+    """The instructions that apply the rule to calls with that number."""
     return [] if number is None else [(_EQUAL, 0, len(rule), number), *rule]
 
 
@@ -191,7 +191,7 @@ def _refuse(error: int) -> Instruction:
 
 
 def _argument(index: int) -> Instruction:
-    """Its lower half, which is all that the kernel looks at in those that are checked here."""
+    """Loads an argument's lower half; of the arguments checked here the kernel uses only that."""
     return (_LOAD, 0, 0, _ARGUMENTS + 8 * index)
 
 
@@ -210,10 +210,10 @@ def _one_of(values: tuple[int, ...], verdict: Instruction) -> list[Instruction]:
 
 
 def _sockets() -> list[Instruction]:
-    """By family and protocol: those of a kernel that nobody uses are those that nobody mends.
+    """Allows sockets by family and protocol; rarely used ones have most of the unmended holes.
 
-    Packets by hand, the host's own channels (netlink, vsock) and the kernel's cryptography
-    (AF_ALG) are among what is refused.
+    Among the refused ones are raw packets, channels of the host (netlink, vsock) and the kernel's
+    cryptography (AF_ALG).
     """
     allow = (_RETURN, 0, 0, _ALLOW)
     rule: list[Instruction] = [_argument(0), *_one_of((_AF_UNIX,), allow)]

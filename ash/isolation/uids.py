@@ -1,7 +1,7 @@
-"""Host users that exist nowhere but in a sandbox each.
+"""Gives each sandbox a host user of its own, with no entry in /etc/passwd.
 
-Root would be root outside of a user namespace whatever it is called inside. So each sandbox of
-a daemon that runs as root is given an unprivileged user of the host, and its folders with it.
+A user namespace does not change who a process is outside of it. So if the daemon is root, each
+sandbox gets an unprivileged user of the host, which also owns the sandbox's folders.
 """
 
 import os
@@ -10,29 +10,29 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
 
-# Nobody else gives these out: container managers end at 1,879,048,191 (systemd's
-# docs/UIDS-GIDS.md), and above 2,147,483,647 programs take them for negative numbers.
+# Container managers use ids up to 1,879,048,191 (systemd's docs/UIDS-GIDS.md); above 2,147,483,647
+# some programs take them for negative numbers.
 FIRST = 2_000_000_000
 COUNT = 65_536
 
 
 class Uids:
-    """The lowest one, `root`, is what root inside is outside; no process ever is it."""
+    """Reserves host users. No process runs as the lowest one, `root`: it is user 0 of sandboxes."""
 
     def __init__(self, first: int = FIRST, count: int = COUNT) -> None:
         self.root = first
         self._first = first + 1
         self._count = count - 1
         self._taken: set[int] = set()
-        # Beginning anywhere keeps two daemons on one host apart, and a user that was just given
-        # back from being somebody else's at once.
+        # Begins at a random one, so that two daemons on one host rarely use the same users, and
+        # goes round, so that a user is not given to another sandbox right after its release.
         self._next = secrets.randbelow(self._count)
         self._lock = Lock()
 
     def take(self, wanted: int) -> int:
-        """A user that no live sandbox has, `wanted` if that is such a one.
+        """Reserves a user that no live sandbox has; `wanted` if it is such a user.
 
-        Raises BlockingIOError if there is none.
+        Raises BlockingIOError if none is free.
         """
         with self._lock:
             uid = wanted if self._is_free(wanted) else self._another()
@@ -60,10 +60,11 @@ def owner(folder: Path) -> int:
 
 
 def give(folder: Path, uid: int) -> None:
-    """Makes the folder and all in it `uid`'s, links themselves and not what they lead to.
+    """Changes the owner of the folder and everything in it to `uid`, without following links.
 
-    The folder itself goes last: once it is `uid`'s, so is all in it, and nothing is to be done.
-    Nobody may be changing it meanwhile. Blocks. Raises OSError.
+    The folder itself comes last. So a folder that belongs to `uid` is known to be done, and one
+    that was interrupted is done again. Nobody may change the folder meanwhile. Blocks. Raises
+    OSError.
     """
     if owner(folder) == uid:
         return

@@ -9,7 +9,7 @@ from ash.model import TurnReason
 from ash.sessions.frame_ring import WRITE_BYTES, FrameRing, RingEnded
 from ash.sessions.turn import Turn
 from ash.store import Store
-from ash.store.history import StoredFrame
+from ash.store.frames import StoredFrame
 
 # Read at once: a few dozen bytes each. Messages are read one by one, as one may be megabytes.
 PAGE = 200

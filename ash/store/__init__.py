@@ -1,7 +1,7 @@
-"""What ash keeps: one repository over one small driver seam.
+"""The store of everything that must survive a restart, except for files.
 
-Reads that a client can reach take the tenant: what belongs to another is not found. A write
-returns when it is committed.
+Reads for a client take the tenant, and don't find what belongs to another. A write returns when
+it is committed.
 """
 
 from collections.abc import AsyncIterator
@@ -12,8 +12,9 @@ import trio
 
 from ash.store.agents import AgentRepository, KeyRepository
 from ash.store.driver import Driver, OwnershipLost, StoreClosed
-from ash.store.history import FrameRepository
-from ash.store.sandboxes import LogRepository, RecoveryRepository, SandboxRepository
+from ash.store.frames import FrameRepository
+from ash.store.recovery import RecoveryRepository
+from ash.store.sandboxes import LogRepository, SandboxRepository
 from ash.store.sqlite import SqliteDriver
 
 __all__ = ["OwnershipLost", "Store", "StoreClosed", "open_store"]
@@ -27,16 +28,16 @@ class Store(
     LogRepository,
     KeyRepository,
 ):
-    """Knows what there is to keep and nothing of the database: that is the driver's."""
+    """All repositories together. Only the driver knows the database."""
 
 
 @asynccontextmanager
 async def open_store(path: Path) -> AsyncIterator[Store]:
-    """The store in this file, made if it is not there. Raises StartError, in one line.
+    """Opens the store in this file, which is made if it does not exist. Raises StartError.
 
-    The writer works until the block is left, even when the block is cancelled: its last writes,
-    made in a shielded scope, are still committed. What the block raises comes out as it is,
-    not in a group.
+    The writer runs until the block is left, also if the block is cancelled, so that last writes
+    in a shielded scope are still committed. An error of the block is raised as it is, not in an
+    exception group.
     """
     driver = await trio.to_thread.run_sync(SqliteDriver, path)
     failure: BaseException | None = None
@@ -45,7 +46,7 @@ async def open_store(path: Path) -> AsyncIterator[Store]:
         nursery.start_soon(_write, driver, writing)
         try:
             yield Store(driver)
-        except BaseException as error:  # noqa: BLE001 - raised again, outside of the nursery
+        except BaseException as error:  # noqa: BLE001 - raised below; the nursery would wrap it in a group
             failure = error
         finally:
             writing.cancel()

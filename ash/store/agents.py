@@ -1,3 +1,5 @@
+"""Agents, and the API keys of tenants."""
+
 from typing import Any
 
 from msgspec import UNSET
@@ -7,6 +9,7 @@ from ash.store.driver import Repository, Row, Statement, from_json, new_id, to_j
 from ash.store.schema import load
 
 AGENTS_SQL = load("agents")
+KEYS_SQL = load("keys")
 
 
 class AgentRepository(Repository):
@@ -23,7 +26,7 @@ class AgentRepository(Repository):
         model: str | None = None,
         config: dict[str, Any] | None = None,
     ) -> StoredAgent:
-        """The agent's first version or its next. What is None stays as it was."""
+        """Stores the agent's first or next version. A None leaves the field as it was."""
         params = {
             "id": new_id(),
             "tenant": tenant,
@@ -44,15 +47,15 @@ class AgentRepository(Repository):
         return await self._driver.fetch_one(AGENTS_SQL["agent"], params, _agent)
 
     async def agents(self, tenant: str) -> list[StoredAgent]:
-        """By name."""
+        """The tenant's agents, sorted by name."""
         return await self._driver.fetch(AGENTS_SQL["agents"], {"tenant": tenant}, _agent)
 
     async def all_agents(self) -> list[StoredAgent]:
-        """Of all tenants: for the daemon itself, never for a client."""
+        """The agents of all tenants; only for the daemon itself, never for a client."""
         return await self._driver.fetch(AGENTS_SQL["all_agents"], {}, _agent)
 
     async def delete_agent(self, tenant: str, name: str) -> StoredAgent | None:
-        """What was taken out: its files are the caller's to delete."""
+        """Deletes the agent and returns it, so that the caller can delete its files."""
         params = {"tenant": tenant, "name": name}
         (rows,) = await self._driver.write([Statement(AGENTS_SQL["delete_agent"], params)])
         return _agent(rows[0]) if rows else None
@@ -80,12 +83,9 @@ def _unset(value: Any) -> Any:
     return UNSET if value is None else value
 
 
-KEYS_SQL = load("keys")
-
-
 class KeyRepository(Repository):
     async def add_key(self, key: ApiKey, digest: bytes) -> None:
-        """`digest` is a keyed hash: the key itself is never kept."""
+        """Stores a key's keyed hash `digest`; the key itself is never stored."""
         params = {
             "id": key.id,
             "tenant": key.tenant_id,
@@ -101,7 +101,7 @@ class KeyRepository(Repository):
         return await self._driver.fetch(KEYS_SQL["keys"], {}, _key)
 
     async def delete_key(self, tenant: str, key_id: str) -> bool:
-        """Whether the tenant had such a key."""
+        """Deletes the key; returns whether the tenant had it."""
         params = {"tenant": tenant, "id": key_id}
         (rows,) = await self._driver.write([Statement(KEYS_SQL["delete_key"], params)])
         return bool(rows)

@@ -1,7 +1,7 @@
-"""The seam between the repository and a database.
+"""The interface between the repositories and a database.
 
-The repository says what to read and write, in the SQL that all databases share; a driver knows
-one database. Every driver passes the same conformance suite.
+The repositories use SQL that all databases understand; a driver knows one database. Every driver
+passes the same tests.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,17 +17,24 @@ from ash.store.schema import SqlQuery
 
 T = TypeVar("T")
 
+log = get_logger()
+
+DAMAGED = (
+    "The database is damaged: restore a copy of ash.db, or mend it, while no ashd runs"
+    " (docs/running.md, A store that fails)"
+)
+
 Params: TypeAlias = Mapping[str, object]
 
 
 class Row(Protocol):
-    """Columns by name."""
+    """A row of a result, whose columns are read by name."""
 
     def __getitem__(self, column: str, /) -> Any: ...
 
 
 class Statement(Struct, frozen=True):
-    """One step of a unit. Fewer rows returned or changed than `expect` mean `OwnershipLost`."""
+    """One step of a unit. If it returns or changes fewer rows than `expect`, the unit fails."""
 
     query: SqlQuery
     params: Params
@@ -39,7 +46,10 @@ Result: TypeAlias = list[list[Row]]
 
 
 class OwnershipLost(Exception):
-    """Another was faster: what a unit relied on is no longer so. Nothing of it was written."""
+    """A statement did not find the rows it expected, because another writer has changed them.
+
+    Nothing of the unit was written.
+    """
 
 
 class StoreClosed(Unavailable):
@@ -53,52 +63,47 @@ class Driver(Protocol):
     async def fetch_one(
         self, query: SqlQuery, params: Params, build: Callable[[Row], T]
     ) -> T | None:
-        """The one row that a unique key finds, or None. Sees every write that has returned."""
+        """The one row for a unique key, or None. It sees every write that has returned."""
         ...
 
     async def fetch(self, query: SqlQuery, params: Params, build: Callable[[Row], T]) -> list[T]:
-        """All rows. `build` may run in another thread: it only makes an object of its row."""
+        """All rows. `build` may run in another thread, so it must only make an object of a row."""
         ...
 
     async def write(self, unit: Unit) -> Result:
-        """Commits all of the unit or nothing; the rows that each statement returned.
+        """Commits the whole unit or nothing, and returns the rows of each statement.
 
-        Returns when it is committed. A caller that is cancelled while it waits does not undo
-        its write. Raises Lost, Closed, Unavailable (try again), or the database's own error.
+        Cancelling a caller that waits does not undo its write. Raises OwnershipLost, StoreClosed,
+        Unavailable (try again), or the database's own error.
         """
         ...
 
     async def run(self) -> None:
-        """The one task that commits; ends by being cancelled.
+        """Commits until cancelled; one task of the caller's runs it.
 
-        Before it ends it commits what was accepted until then, and closes the database. Writes
+        When cancelled, it commits the writes that it has accepted and closes the database. Writes
         are accepted before it starts, too.
         """
         ...
 
 
-log = get_logger()
-
-DAMAGED = (
-    "The database is damaged: restore a copy of ash.db, or mend it, while no ashd runs"
-    " (docs/running.md, A store that fails)"
-)
-
-
 class FailureLog:
-    """Called from any thread. A write that is done ends what a write can end: no damage."""
+    """Logs each failure of the database once, until a write succeeds; any thread may call it.
+
+    A write that succeeds does not end a report of damage.
+    """
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     def met(self, error: AshError) -> None:
-        if error.text not in self._told:
-            self._told.add(error.text)
+        if error.text not in self._logged:
+            self._logged.add(error.text)
             log.error("store.failing", exc_info=error)
 
     def wrote(self) -> None:
-        if over := set(self._told) - {DAMAGED}:
-            self._told -= over
+        if over := set(self._logged) - {DAMAGED}:
+            self._logged -= over
             log.warning("store.works_again")
 
 
@@ -112,7 +117,7 @@ def new_id() -> str:
 
 
 def to_json(value: object) -> str | None:
-    """JSON text; None stays None, which is NULL."""
+    """The value as JSON; None stays None, which becomes NULL."""
     return None if value is None else msgspec.json.encode(value).decode()
 
 

@@ -1,11 +1,11 @@
-"""Turns, and what they leave: messages and the timeline.
+"""Turns, and the messages and timeline events that they store.
 
-Every unit begins with the session's row: it says whether the writer still owns the session, and
-holds the row so that sequences are given out one by one on any database.
+Every unit first updates the session's row. That checks whether the writer still owns the session,
+and locks the row, so that sequence numbers are given out one by one on any database.
 """
 
 from collections.abc import Iterable
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -16,14 +16,14 @@ from ash.store.schema import load
 HISTORY_SQL = load("history")
 SESSIONS = load("sessions")
 
-# The SDK message as JSON, and the id of the frame that shows it.
+# An SDK message as JSON, and the id of the last frame made of it.
 NewMessage: TypeAlias = tuple[str, int]
-# The type, and the data as JSON.
+# An event's type, and its data as JSON.
 NewEvent: TypeAlias = tuple[EventType, str | None]
 
 
 class OpenTurn(Struct, frozen=True):
-    """A turn without an end, and the first of two free frame ids that are its own."""
+    """A turn without an end. `error_frame` and the id after it are free for its last two frames."""
 
     id: str
     session_id: str
@@ -44,11 +44,11 @@ class HistoryRepository(Repository):
         reserve_frames_to: int,
         now: str,
     ) -> Message:
-        """Stores the turn with the user's message, which `content` is as JSON.
+        """Stores the turn and the user's message, whose JSON is `content`.
 
-        The turn's first frame says that `version` of ash began it.
-        Frame ids below `reserve_frames_to` may be given out from now on. Raises Lost if the
-        session is not active or its generation is another.
+        `version` is the version of ash that the turn's first frame shows. The caller may give out
+        frame ids below `reserve_frames_to` from now on. Raises OwnershipLost if the session is
+        not active or has another generation.
         """
         active = {
             "id": session_id,
@@ -91,7 +91,10 @@ class HistoryRepository(Repository):
         next_frame: int | None = None,
         now: str,
     ) -> None:
-        """Stores what the agent said and did. Raises Lost if the generation is another."""
+        """Stores the agent's messages and events.
+
+        Raises OwnershipLost if the session has another generation.
+        """
         unit = [_advance(session_id, generation, next_frame, now)]
         for content, frame in messages:
             unit.append(
@@ -114,7 +117,10 @@ class HistoryRepository(Repository):
         events: Iterable[NewEvent] = (),
         next_frame: int | None = None,
     ) -> None:
-        """Raises Lost if the turn has ended or the session's generation is another."""
+        """Stores the end of the turn.
+
+        Raises OwnershipLost if the turn has ended or the session has another generation.
+        """
         end = {
             "id": turn_id,
             "session_id": session_id,
@@ -133,7 +139,7 @@ class HistoryRepository(Repository):
         )
 
     async def add_event(self, session_id: str, kind: EventType, data: str | None, now: str) -> None:
-        """Raises Lost if there is no such session."""
+        """Stores a timeline event. Raises OwnershipLost if there is no such session."""
         await self._driver.write(
             [_advance(session_id, None, None, now), add_event(session_id, kind, data, now)]
         )
@@ -146,7 +152,7 @@ class HistoryRepository(Repository):
         return await self._driver.fetch(HISTORY_SQL["messages"], params, _message)
 
     async def finished_up_to(self, session_id: str) -> int:
-        """The sequence of the last message that belongs to a finished turn; 0 if none does."""
+        """The sequence of the last message of a finished turn, or 0."""
         params = {"session_id": session_id}
         return await self._driver.fetch_one(HISTORY_SQL["finished_up_to"], params, _last) or 0
 
@@ -170,13 +176,13 @@ class HistoryRepository(Repository):
         return await self._driver.fetch(HISTORY_SQL["events"], params, _event)
 
     async def open_turns(self, owner: str, session_id: str | None = None) -> list[OpenTurn]:
-        """Turns without an end in the sessions of `owner`, oldest first in each."""
+        """Turns without an end in the sessions of `owner`, the oldest of each session first."""
         params = {"owner": owner, "session_id": session_id}
         return await self._driver.fetch(HISTORY_SQL["open_turns"], params, _open_turn)
 
 
 def add_event(session_id: str, kind: EventType, data: str | None, now: str) -> Statement:
-    """For a unit that holds the session's row."""
+    """A statement for a unit that has locked the session's row."""
     params = {"session_id": session_id, "id": new_id(), "type": kind, "data": data, "now": now}
     return Statement(HISTORY_SQL["add_event"], params)
 
@@ -239,44 +245,3 @@ def _open_turn(row: Row) -> OpenTurn:
 def _last(row: Row) -> int:
     last: int = row["last"]
     return last
-
-
-FRAMES_SQL = load("frames")
-
-
-class StoredFrame(Struct, frozen=True):
-    """One frame, or a message with all the frames that were made of it: `id` is the last one's.
-
-    `text` is the version of a `session_start`, the text of an `error`, the reason of a `done`.
-    A message is not in here, as it may be large: it is the session's with that `sequence`.
-    """
-
-    id: int
-    event: Literal["session_start", "message", "error", "done"]
-    text: str | None
-    sequence: int | None
-
-
-class FrameRepository(Repository):
-    async def frames_after(
-        self, tenant: str, session_id: str, *, after: int, limit: int = 100
-    ) -> list[StoredFrame]:
-        """In the order of their ids; a message belongs here if its last frame does."""
-        params = {"tenant": tenant, "session_id": session_id, "after": after, "limit": limit}
-        return await self._driver.fetch(FRAMES_SQL["frames_after"], params, _frame)
-
-    async def in_turn(self, tenant: str, session_id: str, frame: int) -> bool:
-        """Whether a turn had begun and not ended when `frame` was the latest."""
-        params = {"tenant": tenant, "session_id": session_id, "upto": frame}
-        return bool(await self._driver.fetch_one(FRAMES_SQL["turns_between"], params, _total))
-
-
-def _frame(row: Row) -> StoredFrame:
-    return StoredFrame(
-        id=row["frame"], event=row["event"], text=row["text"], sequence=row["sequence"]
-    )
-
-
-def _total(row: Row) -> int:
-    total: int = row["total"]
-    return total

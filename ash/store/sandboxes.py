@@ -1,25 +1,27 @@
-"""After a crash: nothing may claim to run that nobody runs."""
+"""Sandboxes, and the logs of sessions."""
 
 from collections.abc import Iterable
 from typing import TypeAlias
 
-import msgspec
-
-from ash.lifecycle import Change
-from ash.model import LogLevel, LogLine, Session, StoredSession, TurnReason
-from ash.store.driver import OwnershipLost, Repository, Row, Statement
-from ash.store.history import HistoryRepository, OpenTurn
+from ash.model import LogLevel, LogLine
+from ash.store.driver import Repository, Row, Statement
 from ash.store.schema import load
-from ash.store.sessions import SessionRepository
 
 SANDBOXES_SQL = load("sandboxes")
+LOGS_SQL = load("logs")
+
+# A few megabytes for a session that prints for weeks, and enough to see what went wrong last.
+KEPT_LINES = 10_000
+
+# A line's level, text and time.
+NewLine: TypeAlias = tuple[LogLevel, str, str]
 
 
 class SandboxRepository(Repository):
     async def add_sandbox(
         self, sandbox_id: str, *, owner: str, tenant: str, agent: str, version: int, now: str
     ) -> bool:
-        """Whether it is one that was cold."""
+        """Stores a sandbox that starts; returns whether it was cold before."""
         params = {
             "id": sandbox_id,
             "owner": owner,
@@ -29,14 +31,14 @@ class SandboxRepository(Repository):
             "now": now,
         }
         unit = [
-            Statement(SANDBOXES_SQL["wake_sandbox"], params),
+            Statement(SANDBOXES_SQL["restart_sandbox"], params),
             Statement(SANDBOXES_SQL["add_sandbox"], params),
         ]
-        woken, *_ = await self._driver.write(unit)
-        return bool(woken)
+        was_cold, *_ = await self._driver.write(unit)
+        return bool(was_cold)
 
     async def chill_sandbox(self, sandbox_id: str, now: str) -> None:
-        """Its processes are gone, its files are kept."""
+        """Marks a sandbox as cold: it has no processes any more, but its files are kept."""
         params = {"id": sandbox_id, "state": "cold", "now": now}
         await self._driver.write([Statement(SANDBOXES_SQL["move_sandbox"], params)])
 
@@ -47,12 +49,12 @@ class SandboxRepository(Repository):
         params = {"owner": owner, "state": "cold"}
         return await self._driver.fetch_one(SANDBOXES_SQL["count_sandboxes"], params, _total) or 0
 
-    async def settle_sandboxes(self, owner: str, now: str) -> None:
-        """After a crash, when none of the owner's sandboxes lives."""
+    async def recover_sandboxes(self, owner: str, now: str) -> None:
+        """After a crash: marks the owner's sandboxes as cold; removes those without a session."""
         params = {"owner": owner, "now": now}
         await self._driver.write(
             [
-                Statement(SANDBOXES_SQL["settle_sandboxes"], params),
+                Statement(SANDBOXES_SQL["recover_sandboxes"], params),
                 Statement(SANDBOXES_SQL["drop_sandboxes"], params),
             ]
         )
@@ -63,18 +65,9 @@ def _total(row: Row) -> int:
     return total
 
 
-LOGS_SQL = load("logs")
-
-# A session that prints for weeks costs a few megabytes, and what went wrong last is still there.
-KEPT_LINES = 10_000
-
-# The level, the text and the time of a line.
-NewLine: TypeAlias = tuple[LogLevel, str, str]
-
-
 class LogRepository(Repository):
     async def append_logs(self, session_id: str, lines: Iterable[NewLine]) -> None:
-        """Keeps the last 10,000 lines of the session, these included."""
+        """Appends lines, and removes all but the session's last 10,000."""
         unit = [
             Statement(
                 LOGS_SQL["add_log"],
@@ -95,57 +88,3 @@ class LogRepository(Repository):
 
 def _line(row: Row) -> LogLine:
     return LogLine(index=row["line"], level=row["level"], text=row["text"], ts=row["ts"])
-
-
-LOST = Change(("starting", "active"), "paused")
-
-_PAUSED = '{"action":"paused","reason":"the daemon was restarted"}'
-_CUT = "The daemon was restarted during the turn"
-
-
-class RecoveryRepository(HistoryRepository, SessionRepository):
-    async def recover(self, owner: str, now: str) -> list[Session]:
-        """Ends and pauses what an earlier life of `owner` left running; what was paused.
-
-        A turn that was cut ends as `lost`, with its error in the timeline. Sessions get a new
-        generation: whoever still holds the old one can write no more. Safe to repeat.
-        """
-        for turn in await self.open_turns(owner):
-            await self._end(turn, "lost", _CUT, now)
-        left = await self.running_sessions(owner)
-        paused = [
-            await self.change_session(
-                stored.session.id,
-                LOST,
-                now,
-                event=_PAUSED,
-                generation=stored.generation,
-                new_generation=True,
-            )
-            for stored in left
-        ]
-        return [stored.session for stored in paused if stored]
-
-    async def end_broken_turns(self, stored: StoredSession, error: str, now: str) -> None:
-        """Ends what could not be ended when it was time to. Safe to repeat."""
-        for turn in await self.open_turns(stored.owner, stored.session.id):
-            if turn.generation == stored.generation:
-                await self._end(turn, "error", error, now)
-
-    async def _end(self, turn: OpenTurn, reason: TurnReason, text: str, now: str) -> None:
-        error = msgspec.json.encode({"error": text}).decode()
-        try:
-            await self.end_turn(
-                turn.id,
-                turn.session_id,
-                turn.generation,
-                reason,
-                error=text,
-                error_frame=turn.error_frame,
-                end_frame=turn.error_frame + 1,
-                events=[("error", error)],
-                next_frame=turn.error_frame + 2,
-                now=now,
-            )
-        except OwnershipLost:
-            return

@@ -1,7 +1,8 @@
-"""The SQLite schema: numbered scripts, each applied once and in its own transaction.
+"""Loads the SQL: the named queries, and the migrations that make the schema.
 
-sqlite-utils keeps the record of what was applied. The scripts are plain SQL because composite
-keys, partial indexes and foreign keys read best in it.
+A migration is a numbered script, which sqlite-utils applies once, in a transaction of its own.
+The scripts are plain SQL, because composite keys, partial indexes and foreign keys are most
+readable in it.
 """
 
 import re
@@ -22,6 +23,8 @@ _QUERY = re.compile(
 
 
 class SqlQuery(Struct, frozen=True):
+    """One query of a script in `queries/`, with the comment lines above it."""
+
     name: str
     description: str
     text: str
@@ -35,7 +38,7 @@ def load(topic: str) -> Mapping[str, SqlQuery]:
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Brings the database to the newest schema. Raises StartError if it is newer than that."""
+    """Migrates the database to the newest schema. Raises StartError if a newer ash made it."""
     database = Database(connection, recursive_triggers=False, execute_plugins=False)
     migrations = _migrations()
     unknown = {applied.name for applied in migrations.applied(database)} - set(scripts())
@@ -70,7 +73,7 @@ def _applying(script: str) -> Callable[[Database], None]:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """One by one: `executescript` would commit what goes before it."""
+    """The script's statements one by one; `executescript` would commit the transaction."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

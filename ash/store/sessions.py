@@ -1,3 +1,5 @@
+"""Sessions, their settings and their status."""
+
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,7 +19,7 @@ _settings = msgspec.json.Decoder(SessionSettings).decode
 
 class SessionRepository(Repository):
     async def create_session(self, stored: StoredSession, event: str | None = None) -> None:
-        """`event` is the data of a lifecycle event that becomes the first of its timeline."""
+        """Stores a session; `event` is the data of its first timeline event, of type lifecycle."""
         session = stored.session
         unit = [Statement(SESSIONS_SQL["create_session"], _params(stored))]
         if event is not None:
@@ -27,7 +29,7 @@ class SessionRepository(Repository):
     async def fork_session(
         self, stored: StoredSession, messages: Iterable[Message], event: str
     ) -> None:
-        """A session that begins with its parent's messages, of which none has a frame."""
+        """Stores a session with copies of its parent's messages; the copies have no frames."""
         session = stored.session
         unit = [Statement(SESSIONS_SQL["create_session"], _params(stored))]
         for message in messages:
@@ -48,7 +50,7 @@ class SessionRepository(Repository):
         return await self._driver.fetch_one(SESSIONS_SQL["session"], params, _stored_session)
 
     async def session_by_id(self, session_id: str) -> StoredSession | None:
-        """Whosever it is: for the daemon itself, never for a client."""
+        """A session of any tenant; only for the daemon itself, never for a client."""
         return await self._driver.fetch_one(
             SESSIONS_SQL["session_by_id"], {"id": session_id}, _stored_session
         )
@@ -62,7 +64,7 @@ class SessionRepository(Repository):
         limit: int = 100,
         offset: int = 0,
     ) -> tuple[list[Session], int]:
-        """A page, newest first, and how many there are on all pages."""
+        """One page of sessions, newest first, and the number of sessions on all pages."""
         matching = {"tenant": tenant, "agent": agent, "status": status}
         page = {**matching, "limit": limit, "offset": offset}
         found = await self._driver.fetch(SESSIONS_SQL["sessions"], page, _session)
@@ -70,7 +72,7 @@ class SessionRepository(Repository):
         return found, total
 
     async def count_sessions_by_status(self, statuses: Iterable[SessionStatus]) -> int:
-        """How many sessions of all tenants are in one of them; reads only those in an index."""
+        """How many sessions of all tenants have one of the statuses; reads only an index."""
         total = 0
         for status in statuses:
             total += (
@@ -91,10 +93,10 @@ class SessionRepository(Repository):
         generation: int | None = None,
         new_generation: bool = False,
     ) -> StoredSession | None:
-        """The changed session, or None if it was in another state, or another's by now.
+        """The changed session, or None if its status or generation did not allow the change.
 
-        `event` is the data of a lifecycle event that is stored with the change. With a
-        `generation` only that one is changed; a new one locks out all who hold the old one.
+        `event` is the data of a lifecycle event that is stored with the change. `generation`, if
+        given, must be the session's. `new_generation` locks out whoever holds the old one.
         """
         params = {
             "id": session_id,
@@ -116,12 +118,12 @@ class SessionRepository(Repository):
     async def configure_session(
         self, session_id: str, *, model: str | None, config: dict[str, Any] | None
     ) -> None:
-        """What a session's owner may set; it replaces what was set before."""
+        """Replaces the settings that a session's owner may change."""
         params = {"id": session_id, "model": model, "config": to_json(config)}
         await self._driver.write([Statement(SESSIONS_SQL["configure_session"], params)])
 
     async def running_sessions(self, owner: str) -> list[StoredSession]:
-        """What `owner` left that claims to run."""
+        """The sessions of `owner` with a status that says they run."""
         return await self._driver.fetch(
             SESSIONS_SQL["running_sessions"], {"owner": owner}, _stored_session
         )

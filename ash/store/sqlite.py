@@ -1,8 +1,8 @@
-"""The SQLite driver.
+"""The driver for SQLite.
 
-Point reads run in the loop: one costs a fraction of a hop to a thread, and in WAL mode no
-writer makes a reader wait. Everything else runs in threads: lists, which may be long, and
-commits, which may wait for a lock, for a checkpoint, for the disk.
+Point reads run in the event loop: one takes a fraction of the time of a switch to a thread, and in
+WAL mode a reader never waits for a writer. Lists run in threads, because they may be long. Commits
+run in a thread, because they may wait for a lock, a checkpoint or the disk.
 """
 
 import os
@@ -30,14 +30,14 @@ from ash.store.writer import Outcome, Writer
 
 T = TypeVar("T")
 
-# RETURNING came with it.
+# The first version with RETURNING.
 OLDEST = (3, 35, 0)
-# Lists read at the same time. More only compete for the interpreter lock.
+# How many lists are read at the same time; more would only compete for the interpreter lock.
 READERS = 2
-# Seconds that a commit waits for another program that holds the write lock: a backup's moment, and
-# less than the grace of a shutdown.
+# How many seconds a commit waits for another program that holds the write lock, such as a backup.
+# Less than the grace of a shutdown.
 BUSY_TIMEOUT = 5.0
-# A WAL that a burst has blown up is cut back to this at the next checkpoint.
+# The next checkpoint truncates a larger WAL to this size.
 WAL_LIMIT_BYTES = 64 * 1024 * 1024
 WAIT_OUT = {
     sqlite3.SQLITE_BUSY: "The database is busy: another program holds its lock",
@@ -54,11 +54,14 @@ _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class SqliteDriver:
-    """Owns its connections; `run` closes them."""
+    """Owns one connection that writes, one for reads in the loop, and some for reads in threads.
+
+    `run` closes them.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Opens and migrates: call it in a thread. Raises StartError."""
-        self._writing, (self._near, *self._idle) = _open(path)
+        """Opens and migrates the database; call it in a thread. Raises StartError."""
+        self._writing, (self._loop_reader, *self._idle_readers) = _open(path)
         self._reading = trio.CapacityLimiter(READERS)
         self._failures = FailureLog()
         self._writer = Writer(self._commit, self._close)
@@ -70,7 +73,7 @@ class SqliteDriver:
     ) -> T | None:
         if self._writer.closed:
             raise StoreClosed
-        found = self._read(self._near, query, params, build)
+        found = self._read(self._loop_reader, query, params, build)
         return found[0] if found else None
 
     async def fetch(self, query: SqlQuery, params: Params, build: Callable[[Row], T]) -> list[T]:
@@ -80,9 +83,9 @@ class SqliteDriver:
 
     def _fetch(self, query: SqlQuery, params: Params, build: Callable[[Row], T]) -> list[T]:
         try:
-            connection = self._idle.pop()
+            connection = self._idle_readers.pop()
         except IndexError:
-            # The limiter lets in as many as there are connections.
+            # The limiter admits as many calls as there are connections, so they are closed.
             raise StoreClosed from None
         try:
             return self._read(connection, query, params, build)
@@ -96,29 +99,30 @@ class SqliteDriver:
         params: Params,
         build: Callable[[Row], T],
     ) -> list[T]:
-        """All rows at once: a cursor left open would pin what the connection's next reader sees."""
+        """Fetches all rows at once: an open cursor would keep the connection on an old snapshot."""
         try:
             rows = connection.execute(query.text, params).fetchall()
         except sqlite3.Error as error:
-            raise self._told(error) from error
+            raise self._explain(error) from error
         return [build(row) for row in rows]
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
-        self._idle.append(connection)
+        self._idle_readers.append(connection)
         if self._writer.closed:
             self._close_idle()
 
     def _commit(self, units: Sequence[Unit]) -> Sequence[Outcome]:
         outcomes = self._outcomes(units)
         if any(isinstance(outcome, list) for outcome in outcomes):
-            self._mark()
+            self._prepare_readers()
             self._failures.wrote()
         return outcomes
 
-    def _mark(self) -> None:
-        """Does for the readers what the first of them after a commit has to write.
+    def _prepare_readers(self) -> None:
+        """Reads once after a commit, so that no reader has to write to the shared memory file.
 
-        It is one word of the shared memory file; but in the loop not even that may wait for a disk.
+        The first read after a commit writes a word there, which may wait for the disk; that must
+        not happen in the event loop.
         """
         with suppress(sqlite3.Error):
             self._writing.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
@@ -130,18 +134,18 @@ class SqliteDriver:
             return self._commit_together(units)
         except sqlite3.Error as error:
             if _code(error) == sqlite3.SQLITE_BUSY:
-                return [self._told(error) for _ in units]
+                return [self._explain(error) for _ in units]
         return [self._commit_alone(unit) for unit in units]
 
     def _commit_alone(self, unit: Unit) -> Outcome:
         try:
             with self._transaction():
                 return [self._execute(statement) for statement in unit]
-        except Exception as error:  # noqa: BLE001 - the one who asked must hear it
-            return self._told(error)
+        except Exception as error:  # noqa: BLE001 - the caller of `write` gets it
+            return self._explain(error)
 
     def _commit_together(self, units: Sequence[Unit]) -> list[Outcome]:
-        """Raises what concerns the whole transaction; nothing is written then."""
+        """Commits units in one transaction; raises an error of the transaction as a whole."""
         with self._transaction():
             return [self._attempt(unit) for unit in units]
 
@@ -153,7 +157,7 @@ class SqliteDriver:
             if not self._writing.in_transaction:
                 raise
             self._writing.execute("ROLLBACK TO unit")
-            result = self._told(error)
+            result = self._explain(error)
         self._writing.execute("RELEASE unit")
         return result
 
@@ -164,7 +168,7 @@ class SqliteDriver:
             yield
             self._writing.execute("COMMIT")
         except BaseException:
-            # A full disk has rolled back by itself.
+            # On a full disk SQLite has rolled back already.
             if self._writing.in_transaction:
                 self._writing.execute("ROLLBACK")
             raise
@@ -176,29 +180,29 @@ class SqliteDriver:
             raise OwnershipLost(statement.query.name)
         return rows
 
-    def _told(self, error: Exception) -> Exception:
-        """What the caller or the operator can do something about, in words; all else as it is."""
-        told = _in_words(error)
-        if told is None:
+    def _explain(self, error: Exception) -> Exception:
+        """Turns an error that a caller or operator can act on into words, and logs it."""
+        worded = _in_words(error)
+        if worded is None:
             return error
-        told.__cause__ = error
-        self._failures.met(told)
-        return told
+        worded.__cause__ = error
+        self._failures.met(worded)
+        return worded
 
     def _close(self) -> None:
-        """The writer goes last: the last one out folds the WAL into the database."""
-        self._near.close()
+        """Closes the writing connection last, because it merges the WAL into the database."""
+        self._loop_reader.close()
         self._close_idle()
         self._writing.close()
 
     def _close_idle(self) -> None:
         with suppress(IndexError):
             while True:
-                self._idle.pop().close()
+                self._idle_readers.pop().close()
 
 
 def _open(path: Path) -> tuple[sqlite3.Connection, list[sqlite3.Connection]]:
-    """The connection that writes, and those that read: one for the loop, the rest for threads."""
+    """Opens the connection that writes, and those that read; the first of these is the loop's."""
     if sqlite3.sqlite_version_info < OLDEST:
         raise StartError(f"SQLite {sqlite3.sqlite_version} is too old: ash needs 3.35 or newer")
     with ExitStack() as opened:
@@ -219,9 +223,9 @@ def _open(path: Path) -> tuple[sqlite3.Connection, list[sqlite3.Connection]]:
 
 
 def _create_private(path: Path) -> None:
-    """Made before SQLite does it, so that nobody else can read it at any moment.
+    """Makes the file before SQLite does, so that no other user can read it at any moment.
 
-    The WAL's files take over its mode.
+    SQLite gives the WAL's files the same mode.
     """
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     path.chmod(0o600)
@@ -257,6 +261,6 @@ def _in_words(error: Exception) -> AshError | None:
 
 
 def _code(error: Exception) -> int:
-    """SQLite's primary result code; -1 for what is not from SQLite."""
+    """SQLite's primary result code, or -1 if the error is not from SQLite."""
     extended: int = getattr(error, "sqlite_errorcode", -1)
     return extended & 0xFF if extended >= 0 else -1

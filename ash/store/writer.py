@@ -1,4 +1,7 @@
-"""Group commit: units that come together are committed together, by one thread."""
+"""Group commit: one thread commits all units that are waiting in one transaction.
+
+While a commit is under way, further units gather in a queue; the next commit takes all of them.
+"""
 
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
@@ -13,7 +16,7 @@ Outcome: TypeAlias = Result | Exception
 
 class Commit(Protocol):
     def __call__(self, units: Sequence[Unit], /) -> Sequence[Outcome]:
-        """Commits each unit or tells why not; one never harms another."""
+        """Commits the units; returns for each its result or its error, independent of others."""
         ...
 
 
@@ -27,10 +30,9 @@ class _Job:
 
 
 class Writer:
-    """`commit` and `close` run in the one thread that `run` keeps.
+    """Calls `commit` and `close` in one thread, which exists as long as `run` runs.
 
-    A thread that stays costs a write a third less than a hop to a pool of them, and the queue
-    between is what gathers units while a commit is under way.
+    With a permanent thread a write costs a third less than with a thread pool.
     """
 
     def __init__(self, commit: Commit, close: Callable[[], None]) -> None:
@@ -40,7 +42,7 @@ class Writer:
         self.closed = False
 
     async def write(self, unit: Unit) -> Result:
-        """See `Driver.write`. A caller that was cancelled before has nothing written."""
+        """See `Driver.write`. If the caller is already cancelled, nothing is written."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.closed:
             raise StoreClosed
@@ -71,11 +73,11 @@ class Writer:
         open_ = True
         while open_:
             jobs, open_ = self._gather()
-            token.run_sync_soon(_settle, jobs, self._outcomes(jobs))
+            token.run_sync_soon(_answer, jobs, self._outcomes(jobs))
         self._close()
 
     def _gather(self) -> tuple[list[_Job], bool]:
-        """All that is there, at least one; and whether more may come."""
+        """Takes all waiting jobs, at least one unless closed; and says whether more may come."""
         jobs = []
         job = self._jobs.get()
         try:
@@ -89,11 +91,11 @@ class Writer:
     def _outcomes(self, jobs: Sequence[_Job]) -> Sequence[Outcome]:
         try:
             return self._commit([job.unit for job in jobs])
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear it
+        except Exception as error:  # noqa: BLE001 - the waiting callers get it
             return [error] * len(jobs)
 
 
-def _settle(jobs: Sequence[_Job], outcomes: Sequence[Outcome]) -> None:
+def _answer(jobs: Sequence[_Job], outcomes: Sequence[Outcome]) -> None:
     for job, outcome in zip(jobs, outcomes, strict=True):
         job.outcome = outcome
         job.done.set()

@@ -1,4 +1,4 @@
-"""For tests of agents without a model: see docs/testing.md."""
+"""Helpers for testing agents without a model; see docs/testing.md."""
 
 from ash.script import Crash, Fail, Say, Use
 from ash.testing.messages import Request

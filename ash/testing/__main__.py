@@ -1,4 +1,4 @@
-"""`python -m ash.testing`: the stub model on its own, until it is interrupted."""
+"""`python -m ash.testing`: serves the stub model until it is interrupted."""
 
 import argparse
 import signal

@@ -1,4 +1,4 @@
-"""One client's HTTP/1.1 connection: requests in, responses out, by h11 over a trio stream."""
+"""One HTTP/1.1 connection to the stub model, with h11 over a trio stream."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ _EVENTS = [("content-type", "text/event-stream; charset=utf-8"), ("cache-control
 
 
 class StubConnection:
-    """Raises BrokenResourceError as soon as the client is found to be gone."""
+    """Reads requests and sends responses; raises BrokenResourceError if the client has gone."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
@@ -19,7 +19,7 @@ class StubConnection:
         self._asked_for_body = True
 
     async def request(self) -> tuple[h11.Request, bytes] | None:
-        """The next request with its body, or None when there will be no further one."""
+        """The next request with its body, or None if no further one will come."""
         if self._http.our_state is h11.MUST_CLOSE:
             return None
         if self._http.our_state is h11.DONE:
@@ -34,14 +34,14 @@ class StubConnection:
         return head, bytes(body)
 
     async def send(self, status: int, body: bytes) -> None:
-        """A whole response. The client is told not to try again: the answer would be the same."""
+        """Sends a complete response, and tells the client not to retry an error."""
         headers = [*_JSON, ("content-length", str(len(body))), ("x-should-retry", "false")]
         head = self._http.send(h11.Response(status_code=status, headers=headers))
         data = self._http.send(h11.Data(body)) if self._asked_for_body else b""
         await self._flush(head, data, self._http.send(h11.EndOfMessage()))
 
     async def stream(self, parts: Iterable[tuple[bytes, float]]) -> None:
-        """An event stream: each part goes out at once, with the seconds to wait after it."""
+        """Sends an event stream; each part is sent at once, and has a pause to wait after it."""
         head = self._http.send(h11.Response(status_code=200, headers=_EVENTS))
         for part, pause in parts:
             await self._flush(head, self._http.send(h11.Data(part)))
@@ -58,7 +58,7 @@ class StubConnection:
         return event
 
     async def _pause(self, seconds: float) -> None:
-        """Waits by listening, so that a client that leaves ends the response then and there."""
+        """Waits while reading, so that the response ends at once if the client leaves."""
         with trio.move_on_after(seconds):
             while seconds:
                 received = await self._stream.receive_some(_RECEIVE_SIZE)

@@ -1,4 +1,4 @@
-"""Requests and responses of the Messages API, as the stub model reads and writes them."""
+"""Reads requests and writes responses of the Messages API, for the stub model."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from msgspec import Struct
 from ash import script
 from ash.model_turn import ModelTurn, error_type, new_id, text_block
 
-# A path in the CLI's own description of where it runs.
+# The working directory in the CLI's system prompt.
 _CWD = re.compile(r"[Ww]orking directory: (/[^\n]*)")
 _SECRETS = ("x-api-key", "authorization", "cookie", "proxy-authorization")
 _encode = msgspec.json.encode
@@ -32,7 +32,7 @@ class _Tool(Struct):
 
 
 class _Body(Struct):
-    """As much of a request's body as is read here."""
+    """The fields of a request's body that are checked."""
 
     messages: list[_Message]
     model: str = ""
@@ -42,7 +42,7 @@ class _Body(Struct):
 
 
 class Request(Struct):
-    """One recorded request. `headers` have lower-case names; the repr leaves the keys out."""
+    """One recorded request. `headers` have lower-case names; its repr hides secrets."""
 
     method: str
     path: str
@@ -54,7 +54,7 @@ class Request(Struct):
         return f"Request({self.method} {self.path} headers={shown} body={self.body})"
 
     def check(self) -> None:
-        """Raises msgspec.ValidationError if the body is none of the Messages API."""
+        """Raises msgspec.ValidationError if the body does not fit the Messages API."""
         msgspec.convert(self.body, _Body)
 
     @property
@@ -75,7 +75,7 @@ class Request(Struct):
 
     @property
     def tool_result(self) -> dict[str, Any] | None:
-        """The result that this request brings, if it is a tool's turn and not the user's."""
+        """The tool result to answer, or None if the user has sent a text after it."""
         last: dict[str, Any] | None = None
         for block in self.blocks("user"):
             if block.get("type") == "tool_result":
@@ -86,7 +86,7 @@ class Request(Struct):
 
     @property
     def cwd(self) -> str | None:
-        """Where the CLI runs, as it has told the model."""
+        """The CLI's working directory, as the system prompt says it."""
         system = self.body.get("system", "")
         told = [text_block(system)] if isinstance(system, str) else system
         for block in [*told, *self.blocks("system"), *self.blocks("user")]:
@@ -103,9 +103,9 @@ class Request(Struct):
 
 
 def _split(content: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Undoes what the CLI does to user messages without an answer between them.
+    """Takes apart user messages that the CLI has joined because no answer came between them.
 
-    It makes one message of them, with a line feed after each text but the last.
+    It joins them into one, and adds a line feed to each text but the last.
     """
     for block in content[:-1]:
         joined = block.get("type") == "text"
@@ -129,7 +129,7 @@ def tool_output(result: dict[str, Any]) -> str:
 
 
 def parts(turn: ModelTurn) -> Iterator[tuple[bytes, float]]:
-    """The turn's event stream in pieces to send at once, with the seconds to wait after each."""
+    """The turn's event stream in parts to send, each with the seconds to wait after it."""
     ready = []
     for event, pause in turn.events():
         ready.append(b"event: %s\ndata: %s\n\n" % (event["type"].encode(), _encode(event)))
@@ -140,6 +140,6 @@ def parts(turn: ModelTurn) -> Iterator[tuple[bytes, float]]:
 
 
 def error_body(code: int, text: str) -> bytes:
-    """The body that the API sends with an HTTP error."""
+    """The body of an HTTP error, in the API's form."""
     error = {"type": error_type(code), "message": text}
     return _encode({"type": "error", "error": error, "request_id": new_id("req")})

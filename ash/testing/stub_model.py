@@ -1,4 +1,4 @@
-"""A Messages API endpoint on loopback that answers by rule, at once and always the same."""
+"""The stub model: a Messages API endpoint on loopback with predictable answers."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
@@ -22,11 +22,10 @@ if TYPE_CHECKING:
 
 _ROUTES = ("/v1/messages", "/v1/messages/count_tokens")
 
-# A rule says what is answered; None leaves it to the script.
+# A function that decides an answer; None leaves it to the script.
 Rule: TypeAlias = Callable[[Request], script.ScriptAnswer | str | None]
 
-# Ends the CLI from inside its own Bash tool, which is a child of it, at whatever depth: the
-# nearest process above the shell that is no shell. Inside a pid namespace /proc is the inner one.
+# Kills the CLI from its own Bash tool: the nearest ancestor of the shell that is not a shell.
 _KILL_THE_CLI = """\
 pid=$$
 while read -r _ name _ parent _ < "/proc/$pid/stat"; do
@@ -36,11 +35,11 @@ done
 
 
 class StubModel:
-    """Serves until its context is left; what it was asked is in `requests`, oldest first.
+    """Serves until its context is left; records the requests in `requests`, oldest first.
 
-    `answer` is a rule of your own: it gets each request for a message and returns a text, an
-    answer of `ash.testing`, or None for what the script says. `expect_key` turns away all who
-    do not bring that API key. `url` is what ANTHROPIC_BASE_URL must be.
+    `answer` is called with each request for a message, and returns a text, an answer of
+    `ash.testing`, or None to let the script answer. With `expect_key`, requests without that API
+    key are refused. Set ANTHROPIC_BASE_URL to `url`.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class StubModel:
 
     @property
     def url(self) -> str:
-        """Without a slash at its end; known once the context has been entered."""
+        """The endpoint's URL, without a slash at its end; known inside the context."""
         return f"http://{self._host}:{self._port}"
 
     async def __aenter__(self) -> Self:
@@ -77,7 +76,7 @@ class StubModel:
         try:
             return await self._serving.__aexit__(kind, error, traceback)
         except BaseExceptionGroup as group:
-            # What the body raised shall look as if there were no nursery around it.
+            # An error of the body is raised as it is, not in a group.
             if group.exceptions == (error,):
                 return False
             raise
@@ -85,7 +84,7 @@ class StubModel:
     @classmethod
     @contextmanager
     def in_thread(cls, **options: Any) -> "Iterator[StubModel]":
-        """The same for programs without trio: served by a thread that ends with the context."""
+        """A stub model for programs without trio, in a thread that ends with the context."""
         model = cls(**options)
         started: SimpleQueue[tuple[trio.lowlevel.TrioToken, trio.CancelScope] | BaseException]
         started = SimpleQueue()
@@ -99,7 +98,7 @@ class StubModel:
         def run() -> None:
             try:
                 trio.run(serve)
-            except BaseException as error:  # noqa: BLE001 - it is raised by the thread that waits
+            except BaseException as error:  # noqa: BLE001 - raised in the calling thread
                 started.put(error)
 
         thread = Thread(target=run, name="stub-model", daemon=True)
@@ -120,18 +119,18 @@ class StubModel:
         listeners = await trio.open_tcp_listeners(self._port, host=self._host)
         self._port = listeners[0].socket.getsockname()[1]
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(trio.serve_listeners, self._converse, listeners)
+            nursery.start_soon(trio.serve_listeners, self._serve_connection, listeners)
             yield
             nursery.cancel_scope.cancel()
 
-    async def _converse(self, stream: trio.SocketStream) -> None:
+    async def _serve_connection(self, stream: trio.SocketStream) -> None:
         async with stream:
             connection = StubConnection(stream)
             try:
                 while (received := await connection.request()) is not None:
                     await self._respond(connection, *received)
             except (trio.BrokenResourceError, h11.RemoteProtocolError):
-                return  # the client went away, or speaks something else
+                return  # the client has gone, or does not speak HTTP
 
     async def _respond(self, connection: StubConnection, head: h11.Request, payload: bytes) -> None:
         request = _recorded(head, payload)
@@ -141,7 +140,7 @@ class StubModel:
             await connection.send(200, b"{}")
         elif request.method != "POST" or path not in _ROUTES:
             await connection.send(404, error_body(404, f"no {request.method} {path} here"))
-        elif not self._knows(request):
+        elif not self._has_key(request):
             await connection.send(401, error_body(401, "invalid x-api-key"))
         elif wrong := _fault(request):
             await connection.send(400, error_body(400, wrong))
@@ -163,7 +162,7 @@ class StubModel:
         else:
             await connection.send(200, msgspec.json.encode(turn.whole()))
 
-    def _knows(self, request: Request) -> bool:
+    def _has_key(self, request: Request) -> bool:
         if self._key is None:
             return True
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -173,11 +172,11 @@ class StubModel:
     def _decide(self, request: Request) -> script.Say | script.Use | script.Fail:
         try:
             ruled = self._rule(request) if self._rule else None
-        except Exception as error:  # noqa: BLE001 - the rule's author reads it where it is asked
+        except Exception as error:  # noqa: BLE001 - the rule's author gets it as the answer
             return script.Fail(500, f"the rule failed: {error!r}")
         if isinstance(ruled, str):
             ruled = script.say(ruled)
-        return _possible(request, ruled or _scripted(request))
+        return _feasible(request, ruled or _scripted(request))
 
 
 def _recorded(head: h11.Request, payload: bytes) -> Request:
@@ -207,10 +206,10 @@ def _scripted(request: Request) -> script.ScriptAnswer:
     return script.answer(request.texts)
 
 
-def _possible(
+def _feasible(
     request: Request, answer: script.ScriptAnswer
 ) -> script.Say | script.Use | script.Fail:
-    """The answer as this client can carry it out."""
+    """Adapts the answer to the client: its tools, and its working directory."""
     if isinstance(answer, script.Crash):
         answer = script.Use("Bash", {"command": _KILL_THE_CLI})
     if not isinstance(answer, script.Use):

@@ -1,0 +1,1 @@
+"""The files of sessions: their folders, access to single files, and snapshots."""

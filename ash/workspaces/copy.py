@@ -1,4 +1,4 @@
-"""Copies folders without ever following a link out of them. All of it blocks: use a thread."""
+"""Copies and removes folders without following links out of them. Blocks: use a thread."""
 
 import errno
 import os
@@ -16,10 +16,10 @@ log = get_logger()
 
 
 def copy_tree(source: Path, target: Path) -> None:
-    """Copies files, folders and links that stay inside; `target` must not exist.
+    """Copies a folder to `target`, which must not exist; its links must stay inside.
 
-    Raises BadRequest, and leaves nothing, for a link that leads out and for what is neither
-    file, folder nor link.
+    Raises BadRequest, and leaves nothing, for a link that leads out and for anything that is not
+    a file, folder or link.
     """
     target.mkdir()
     try:
@@ -34,15 +34,15 @@ def copy_tree(source: Path, target: Path) -> None:
 
 
 def _copy_file(source: str, target: str) -> None:
-    """A full disk is told at once: `copytree` would gather errors, as text."""
+    """Copies a file; a full disk raises at once, where `copytree` would gather errors as text."""
     with disk_in_words():
         shutil.copy2(source, target)
 
 
 def remove_tree(folder: Path) -> None:
-    """Removes the folder if it is there. Links in it are removed, not followed.
+    """Removes the folder if it exists. Links in it are removed, not followed.
 
-    By `rm`, which goes as deep as an agent has nested its folders; Python would not.
+    Uses `rm`, because an agent may nest folders deeper than Python's rmtree can go.
     """
     done = subprocess.run(["/bin/rm", "-rf", "--", str(folder)], capture_output=True, check=False)
     if done.returncode:
@@ -51,7 +51,7 @@ def remove_tree(folder: Path) -> None:
 
 
 def _check_kinds(source: Path) -> None:
-    # Closed by name: an error holds on to what raised it, and so to an open folder.
+    # Closed explicitly: a raised error would keep the generator and its open folder alive.
     with closing(_walk(source)) as entries:
         for entry in entries:
             if not (
@@ -64,9 +64,9 @@ def _check_kinds(source: Path) -> None:
 
 
 def _check_links(copy: Path) -> None:
-    """In the copy, which nobody changes meanwhile.
+    """Checks the links in the copy, which nobody changes meanwhile.
 
-    What led back into the source by its name, from the root or by `..`, leads out of the copy.
+    A link that names the source's own path, from the root or by `..`, leads out of the copy.
     """
     root = Path(os.path.realpath(copy))
     with closing(_walk(root)) as entries:

@@ -1,12 +1,12 @@
-"""Copies folders that an agent may be changing, as a program of its own: a copy takes long.
+"""Copies folders that an agent may be changing; a program of its own, because it takes long.
 
-    copying.py TARGET FOLDER…
+    copy_program.py TARGET FOLDER…
 
-Each folder gets its name in TARGET. Every file is opened in the folder that it was seen in, and
-no link is followed: `cp`, which goes by paths, can be led anywhere on the host by whoever swaps
-a folder for a link at the right moment. What vanishes meanwhile or can't be read is left out, and
-so is what is neither file, folder nor link. All of it belongs to the caller. Runs with `-I -S`.
-An error is a line on stderr: its number and its text.
+Each folder is copied into TARGET under its own name. Every file is opened relative to the folder's
+descriptor, and no link is followed. (`cp` goes by paths, so an agent that swaps a folder for a
+link at the right moment could lead it anywhere on the host.) Left out are files that vanish
+meanwhile or can't be read, and anything that is not a file, folder or link. The caller owns the
+copy. Runs with `-I -S`. An error is one line on stderr: its number and its text.
 """
 
 # pathlib (PTH) takes longer to import than a small folder to copy, and knows no descriptors.
@@ -27,7 +27,7 @@ from contextlib import contextmanager, suppress
 MAX_DEPTH = 100
 
 CHUNK = 8 * 1024 * 1024
-# Read and written at once: faster than to ask the kernel for more.
+# Files up to this size are copied by one read and one write, which is fastest.
 SMALL = 64 * 1024
 FICLONE = 0x4004_9409  # linux/fs.h
 
@@ -35,12 +35,12 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
-# Something was taken away or replaced while it was looked at, or closed by who it belongs to.
+# Errors for files that vanished, were replaced meanwhile, or can't be read.
 _LEFT_OUT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EACCES}
 
 
 def copy(sources: list[str], target: str) -> None:
-    """Raises OSError."""
+    """Copies the folders into `target`. Raises OSError."""
     with _open(target) as into:
         for source in sources:
             with _open(source) as folder:
@@ -48,10 +48,10 @@ def copy(sources: list[str], target: str) -> None:
 
 
 class _Copy:
-    """Files with several names have them in the copy too; `root` is where names are told from.
+    """Copies one folder into `root`. Hard links within the folder are hard links in the copy.
 
-    It goes no further than to the next entry when the process that wanted it has died: the next
-    one clears away what is half.
+    Stops at the next entry when the parent process has died; the next daemon removes what is
+    there by then.
     """
 
     def __init__(self, root: int) -> None:
@@ -66,9 +66,9 @@ class _Copy:
         os.mkdir(name, 0o700, dir_fd=into)
         with _open(name, into) as target:
             for inner in os.listdir(source):
-                with _gone_left_out():
+                with _vanished_left_out():
                     self._entry(source, target, inner, depth, path)
-            _settle(target, os.fstat(source))
+            _copy_metadata(target, os.fstat(source))
 
     def _entry(self, source: int, into: int, name: str, depth: int, path: str) -> None:
         if os.getppid() != self._wanted_by:
@@ -95,7 +95,7 @@ class _Copy:
         target = os.open(name, WRITE, 0o600, dir_fd=into)
         try:
             _contents(source, target, found)
-            _settle(target, found)
+            _copy_metadata(target, found)
         finally:
             os.close(target)
 
@@ -104,7 +104,7 @@ def _link(source: int, into: int, name: str) -> None:
     try:
         target = os.readlink(name, dir_fd=source)
     except OSError as error:
-        # It is none any more.
+        # It is no longer a link.
         if error.errno == errno.EINVAL:
             return
         raise
@@ -112,7 +112,7 @@ def _link(source: int, into: int, name: str) -> None:
 
 
 def _contents(source: int, target: int, found: os.stat_result) -> None:
-    """Shares the blocks where the file system can; else holes stay holes, which cost nothing."""
+    """Copies the content by sharing blocks, if the file system can, or else keeps the holes."""
     if found.st_size <= SMALL and found.st_blocks * 512 >= found.st_size:
         os.write(target, os.read(source, SMALL))
         return
@@ -130,7 +130,7 @@ def _contents(source: int, target: int, found: os.stat_result) -> None:
 
 
 def _data(file: int, size: int) -> Iterator[tuple[int, int]]:
-    """Where there is something in it; it may be cut meanwhile."""
+    """The ranges of a file that are not holes; the file may be truncated meanwhile."""
     end = 0
     while end < size:
         try:
@@ -143,8 +143,8 @@ def _data(file: int, size: int) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def _settle(target: int, found: os.stat_result) -> None:
-    """Without the bits that make a program run as its owner: that may be root."""
+def _copy_metadata(target: int, found: os.stat_result) -> None:
+    """Copies times and permissions, but not setuid and setgid: the copy's owner may be root."""
     os.fchmod(target, stat.S_IMODE(found.st_mode) & 0o777)
     os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
 
@@ -159,7 +159,7 @@ def _open(name: str, folder: int | None = None, flags: int = FOLDER) -> Iterator
 
 
 @contextmanager
-def _gone_left_out() -> Iterator[None]:
+def _vanished_left_out() -> Iterator[None]:
     try:
         yield
     except OSError as error:

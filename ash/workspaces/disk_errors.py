@@ -1,4 +1,4 @@
-"""What a disk says that takes no writes, in words for whoever asked for one."""
+"""Turns errors of a disk that can't be written into errors that a client understands."""
 
 import errno
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from ash.log import get_logger
 
 log = get_logger()
 
-# A person has to see to it first.
+# Not sooner, because a person has to repair the disk first.
 RETRY_SECONDS = 30
 
 _WHY = {
@@ -23,10 +23,10 @@ _OWN = {**_WHY, errno.EACCES: _RIGHTS, errno.EPERM: _RIGHTS}
 
 
 def disk_refusal(error: Exception, *, own: bool = False) -> Unavailable | None:
-    """None for what is not the disk's doing. The log names the path; what is raised does not.
+    """The error for a client, or None if the disk is not the cause. Only the log has the path.
 
-    `own` says that only folders of the server itself were touched: a lack of rights is told
-    as well then.
+    `own` says that the call touched only the server's own folders; then missing permissions
+    count as the disk's fault too.
     """
     why = (_OWN if own else _WHY).get(error.errno or 0) if isinstance(error, OSError) else None
     if why is None:
@@ -38,7 +38,7 @@ def disk_refusal(error: Exception, *, own: bool = False) -> Unavailable | None:
 
 @contextmanager
 def disk_in_words(*, own: bool = False) -> Iterator[None]:
-    """Raises Unavailable where the disk refuses."""
+    """Raises Unavailable instead of an OSError that is the disk's fault."""
     try:
         yield
     except OSError as error:

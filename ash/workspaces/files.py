@@ -1,8 +1,8 @@
-"""Reads, writes and deletes the files of a workspace that its agent may be changing.
+"""Reads, writes and deletes files of a workspace while its agent may be changing them.
 
-`root` is always the workspace's descriptor. A link in the middle of a path is followed if it
-stays inside; what is written or deleted is the name itself, never what it links to. Raises
-AshError in words for all that a caller or an agent can bring about. All of it blocks.
+`root` is always a descriptor of the workspace. A link in the middle of a path is followed if it
+stays inside. Writing and deleting act on the last name itself, never on the target of a link.
+Whatever a caller or an agent can cause is raised as AshError. All functions block.
 """
 
 import errno
@@ -18,14 +18,14 @@ from ash.workspaces.safe_open import FOLDER, open_beneath
 
 
 class OpenFile:
-    """A regular file of `size` bytes. Whoever opened it closes it; else it goes with the object."""
+    """An open regular file of `size` bytes. The caller closes it, or else the garbage collector."""
 
     def __init__(self, fd: int, size: int) -> None:
         self.size = size
         self._fd = fd
 
     def read(self, start: int, length: int) -> bytes:
-        """Less than `length` only at the end of the file, which may be nearer than it was."""
+        """Reads `length` bytes, or less at the end of the file, which may have shrunk."""
         return os.pread(self._fd, length, start)
 
     def close(self) -> None:
@@ -38,7 +38,7 @@ class OpenFile:
 
 
 def open_file(root: int, path: str) -> OpenFile:
-    with _in_words(path):
+    with _errors_in_words(path):
         fd = open_beneath(root, path, os.O_RDONLY)
         found = os.fstat(fd)
         file = OpenFile(fd, found.st_size)
@@ -47,19 +47,19 @@ def open_file(root: int, path: str) -> OpenFile:
 
 
 def check_link(root: int, path: str) -> None:
-    """Raises BadRequest if the path, its last name included, leads out by a link."""
-    with _in_words(path), suppress(FileNotFoundError, NotADirectoryError):
+    """Raises BadRequest if a link anywhere in the path, also the last name, leads out."""
+    with _errors_in_words(path), suppress(FileNotFoundError, NotADirectoryError):
         os.close(open_beneath(root, path, os.O_PATH))
 
 
 def write_file(root: int, path: str, content: Iterable[bytes]) -> int:
-    """Makes the file or takes its place at once, complete; makes folders that lack.
+    """Writes a file, replacing an old one atomically; makes missing folders. Returns its size.
 
-    It belongs to whom the workspace belongs to. Returns its size.
+    The file gets the workspace's owner.
     """
     folder, _, name = path.rpartition("/")
     check_link(root, path)
-    with disk_in_words(), _in_words(path), _while_making(path):
+    with disk_in_words(), _errors_in_words(path), _creation_errors_in_words(path):
         parent = _make_folders(root, folder)
         try:
             if _is_folder(parent, name):
@@ -70,10 +70,10 @@ def write_file(root: int, path: str, content: Iterable[bytes]) -> int:
 
 
 def delete_file(root: int, path: str) -> None:
-    """Deletes a file, or a link without what it leads to; a folder is refused."""
+    """Deletes a file, or a link but not its target; refuses folders."""
     folder, _, name = path.rpartition("/")
     check_link(root, path)
-    with disk_in_words(), _in_words(path):
+    with disk_in_words(), _errors_in_words(path):
         parent = open_beneath(root, folder or ".", FOLDER)
         try:
             os.unlink(name, dir_fd=parent)
@@ -89,16 +89,16 @@ def _check_regular(found: os.stat_result) -> None:
 
 
 def _make_folders(root: int, path: str) -> int:
-    """A descriptor of the folder; whatever of it is not there is made."""
+    """A descriptor of the folder; makes the folder and its parents if they are missing."""
     with suppress(FileNotFoundError):
         return open_beneath(root, path or ".", FOLDER)
     owner = os.fstat(root)
     here = os.dup(root)
-    way = ""
+    so_far = ""
     try:
         for name in path.split("/"):
-            way = f"{way}/{name}" if way else name
-            below = _make_folder(root, way, here, name, owner)
+            so_far = f"{so_far}/{name}" if so_far else name
+            below = _make_folder(root, so_far, here, name, owner)
             os.close(here)
             here = below
     except BaseException:
@@ -107,13 +107,13 @@ def _make_folders(root: int, path: str) -> int:
     return here
 
 
-def _make_folder(root: int, way: str, parent: int, name: str, owner: os.stat_result) -> int:
+def _make_folder(root: int, so_far: str, parent: int, name: str, owner: os.stat_result) -> int:
     with suppress(FileNotFoundError):
-        return open_beneath(root, way, FOLDER)
+        return open_beneath(root, so_far, FOLDER)
     with suppress(FileExistsError):
         os.mkdir(name, dir_fd=parent)
     fd = os.open(name, FOLDER | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-    _hand_over(fd, 0o755, owner)
+    _set_mode_and_owner(fd, 0o755, owner)
     return fd
 
 
@@ -124,7 +124,7 @@ def _replace(parent: int, name: str, content: Iterable[bytes], owner: os.stat_re
     try:
         with os.fdopen(fd, "wb") as file:
             size = sum(file.write(chunk) for chunk in content)
-            _hand_over(fd, 0o644, owner)
+            _set_mode_and_owner(fd, 0o644, owner)
         os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
     except BaseException:
         with suppress(OSError):
@@ -133,7 +133,7 @@ def _replace(parent: int, name: str, content: Iterable[bytes], owner: os.stat_re
     return size
 
 
-def _hand_over(fd: int, mode: int, owner: os.stat_result) -> None:
+def _set_mode_and_owner(fd: int, mode: int, owner: os.stat_result) -> None:
     os.fchmod(fd, mode)
     if os.geteuid() == 0:
         os.fchown(fd, owner.st_uid, owner.st_gid)
@@ -148,7 +148,7 @@ def _is_folder(parent: int, name: str) -> bool:
 
 
 @contextmanager
-def _while_making(path: str) -> Iterator[None]:
+def _creation_errors_in_words(path: str) -> Iterator[None]:
     try:
         yield
     except NotADirectoryError:
@@ -158,7 +158,7 @@ def _while_making(path: str) -> Iterator[None]:
 
 
 @contextmanager
-def _in_words(path: str) -> Iterator[None]:
+def _errors_in_words(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:

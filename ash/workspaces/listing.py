@@ -1,4 +1,4 @@
-"""Lists the files of a workspace that its agent may be changing. Blocks: use a thread."""
+"""Lists the files of a workspace while its agent may be changing it. Blocks: use a thread."""
 
 import os
 import stat
@@ -11,29 +11,30 @@ from msgspec import Struct
 from ash.model import FileEntry, iso
 from ash.workspaces.safe_open import FOLDER, open_beneath
 
-# Other people's code and caches, by the thousand.
+# Folders with thousands of files that are not the agent's own work.
 LEFT_OUT = frozenset({"node_modules", ".git", "__pycache__"})
 
-# Above this a list is for no reader, and its JSON (about 1 MB) holds up the loop.
+# Nobody reads a longer list, and encoding its JSON (about 1 MB) would delay the event loop.
 MAX_LISTED = 10_000
-# Folders, links and what is left out cost time too: about half a second.
+# Bounds the time to about half a second, since entries that are not listed take time too.
 MAX_SEEN = 100_000
 
-# What a time stamp can say; a file's may be set to any 64 bits.
+# The end of the year 9999. An agent can set a file's time to any 64-bit number.
 _LAST_SECOND = 253_402_300_799
 
 
 class FileListing(Struct):
-    """Sorted by path; `truncated` if there is more than a list may hold."""
+    """The files, sorted by path; `truncated` says that there are more."""
 
     files: list[FileEntry]
     truncated: bool
 
 
 def list_files(root: int, *, hidden: bool, check: Callable[[], None]) -> FileListing:
-    """All regular files, links to such inside included; `hidden` ones begin with a dot.
+    """All regular files, and links to such files inside the workspace.
 
-    Calls `check` often; it raises to end the walk. A folder that can't be read is empty.
+    `hidden` includes names that begin with a dot. `check` is called at every entry and may raise
+    to end the walk. A folder that can't be read counts as empty.
     """
     files: list[FileEntry] = []
     folders = deque([""])
@@ -68,7 +69,7 @@ def _scan(root: int, folder: str) -> Generator[tuple[str, os.DirEntry[str]], Non
 
 
 def _look(root: int, path: str, entry: os.DirEntry[str]) -> os.stat_result | None:
-    """What is known of a regular file, at the end of its links."""
+    """The stat of a regular file, or of the file that a link leads to; None for others."""
     with suppress(OSError):
         found = _stat(root, path, entry)
         if stat.S_ISREG(found.st_mode):

@@ -1,7 +1,7 @@
-"""Opens what lies below a folder, by paths that agents choose and change while we look.
+"""Opens files below a folder, by paths that an agent may turn into links at any moment.
 
-The folder is held by its descriptor; whatever is done to links and folders below it meanwhile,
-what is opened lies in it. All of it blocks: use a thread.
+The folder is given by its descriptor. However the agent changes links and folders meanwhile, an
+opened file lies below it. All functions block: use a thread.
 """
 
 import ctypes
@@ -18,13 +18,15 @@ _NO_XDEV = 0x01
 _NO_MAGICLINKS = 0x02
 _BENEATH = 0x08
 
-# The kernel gives up on a `..` in a link when anything on the machine was renamed meanwhile.
+# openat2 fails on a link with `..` if anything on the machine is renamed meanwhile, so we repeat.
 _TRIES = 100
 
-# linux/limits.h: a path that the kernel takes, its final NUL included.
+# linux/limits.h: the longest path that the kernel accepts, with its final NUL.
 _PATH_MAX = 4096
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class _How(ctypes.Structure):
@@ -36,9 +38,9 @@ class _How(ctypes.Structure):
 
 
 def checked_path(path: str) -> str:
-    """The path in its shortest form. Raises BadRequest unless it names something below a folder.
+    """The path in its shortest form. Raises BadRequest if it is absolute, empty or has a `..`.
 
-    What its links lead to is `open_beneath`'s to find out.
+    Links are not looked at here; `open_beneath` checks them.
     """
     parts = [part for part in path.split("/") if part not in {"", "."}]
     if path.startswith("/"):
@@ -55,12 +57,12 @@ def checked_path(path: str) -> str:
 
 
 def open_beneath(root: int, path: str, flags: int) -> int:
-    """A descriptor for `path`, which `checked_path` gave, below the folder `root`.
+    """A descriptor for `path` (in the form of `checked_path`) below the folder `root`.
 
-    Links that stay below are followed where the kernel can tell (Linux 5.6), else none is.
-    Never waits, not for the other end of a FIFO either. Raises OSError: EXDEV or ELOOP for a
-    link that leads out, to another file system, in a circle, or that is not followed; EAGAIN
-    if there were renames all the time.
+    Links that stay below are followed if the kernel can check that (openat2, Linux 5.6);
+    otherwise no link is followed. Never waits, not even for the other end of a FIFO. Raises
+    OSError: EXDEV or ELOOP for a link that leads out, to another file system or in a circle, or
+    that is not followed; EAGAIN if files were renamed all the time.
     """
     flags |= os.O_CLOEXEC
     if not flags & os.O_PATH:
@@ -71,13 +73,13 @@ def open_beneath(root: int, path: str, flags: int) -> int:
 
 
 def open_folder(path: str | os.PathLike[str]) -> int:
-    """A descriptor of a folder of our own, to open files beneath. Raises OSError."""
+    """A descriptor of a folder, for `open_beneath`; only for paths of our own. Raises OSError."""
     return os.open(path, FOLDER | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 @cache
 def _kernel_resolves() -> bool:
-    """Whether openat2 is there: seccomp filters older than it forbid it, old kernels lack it."""
+    """Whether openat2 works: old kernels lack it, and old seccomp filters forbid it."""
     here = open_folder("/")
     try:
         os.close(_openat2(here, ".", FOLDER | os.O_CLOEXEC))
@@ -107,11 +109,8 @@ def _openat2(root: int, path: str, flags: int) -> int:
     raise OSError(number, os.strerror(number))
 
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
 def _open_stepwise(root: int, path: str, flags: int) -> int:
-    """One component at a time; a link is an error wherever it stands."""
+    """Opens one component at a time; any link in the path is an error."""
     *folders, name = path.split("/")
     here = os.dup(root)
     try:
@@ -139,6 +138,6 @@ def _open_here(folder: int, name: str, flags: int) -> int:
 
 
 def _refuse_link(found: os.stat_result) -> None:
-    """With O_DIRECTORY the kernel says something else of a link, with O_PATH it opens it."""
+    """Raises ELOOP for a link, which O_NOFOLLOW does not: with O_PATH it opens links."""
     if stat.S_ISLNK(found.st_mode):
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))

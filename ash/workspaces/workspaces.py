@@ -1,4 +1,4 @@
-"""The folders of sessions below the data directory. Everything here blocks: use a thread."""
+"""The folders of sessions below the data directory. All functions block: use a thread."""
 
 import errno
 import os
@@ -23,21 +23,23 @@ log = get_logger()
 
 FilesLocation = Literal["sandbox", "snapshot"]
 
-# Beside the workspace until what is to be installed has been: it begins anew otherwise.
+# A marker file next to the workspace, until the agent's install.sh has succeeded. While it is
+# there, the next start of the session runs install.sh again.
 UNINSTALLED = "uninstalled"
 
-# What is made is made under such a name first: who is killed meanwhile leaves nothing half.
+# The suffix of a folder while it is being filled; it is renamed when complete. So a daemon that is
+# killed meanwhile leaves no incomplete folder under a session's id.
 FRESH = ".new"
 
-# A session may move to the other folder and back between two looks; not more often than this.
+# How often both places are tried, since a session's folders may move while we look for them.
 _LOOKS = 3
 
 
 class HostPaths(Struct, frozen=True):
-    """A sandbox's own folders on the host. Nothing else of the host may be written.
+    """A sandbox's own folders on the host; it can write `workspace` and `home`, and nothing else.
 
-    `sockets` is for the Unix sockets that lead out; it can't be changed from inside.
-    `uid` is the host user that the folders belong to, None where that is the daemon's own.
+    `sockets` holds the Unix sockets that lead out. `uid` is the host user that owns the folders,
+    or None if that is the daemon's own user.
     """
 
     workspace: Path
@@ -47,10 +49,10 @@ class HostPaths(Struct, frozen=True):
 
 
 class Workspaces:
-    """Live sessions have their folders in `sandboxes/<id>`, the others in `sessions/<id>`.
+    """The folders: `sandboxes/<id>` of live sandboxes, `sessions/<id>` of other sessions.
 
-    What can't be put away stays with the live ones, and is found there. Where the disk takes no
-    writes, Unavailable is raised.
+    A session's folders that can't be moved after its sandbox has ended stay in `sandboxes` and are
+    found there. If the disk can't be written, methods raise Unavailable.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -58,7 +60,7 @@ class Workspaces:
         self._kept = data_dir / SESSIONS
 
     def prepare(self, session_id: str, source: Path) -> HostPaths:
-        """A fresh workspace with a copy of the agent's files, and an empty home."""
+        """Makes a workspace with a copy of the agent's files, and an empty home."""
         root = self._live / session_id
         with _made_whole(root) as fresh:
             copy_tree(source, fresh / "workspace")
@@ -67,7 +69,7 @@ class Workspaces:
         return _paths(root)
 
     def restore(self, session_id: str) -> HostPaths | None:
-        """What was kept of the session, if anything was."""
+        """Moves a session's kept folders to the live ones; None if the session has none."""
         live, kept = self._live / session_id, self._kept / session_id
         if live.is_dir():
             return _paths(live)
@@ -79,10 +81,10 @@ class Workspaces:
         return _paths(live)
 
     def fork(self, parent_id: str, session_id: str) -> None:
-        """A copy of what the parent has, kept for the session; blocks shared where they can be.
+        """Copies the parent's folders for the session, sharing blocks if the file system can.
 
-        The parent may run: what vanishes while it is copied is left out. Links are copied as
-        links, never followed. Raises NotFound if the parent has no files, OSError.
+        The parent may be running: files that vanish during the copy are left out. Links are
+        copied as links. Raises NotFound if the parent has no files, and OSError.
         """
         for source in (self._live / parent_id, self._kept / parent_id) * _LOOKS:
             if not source.is_dir():
@@ -100,9 +102,9 @@ class Workspaces:
         raise NotFound("This session has no files any more")
 
     def put_away(self, session_id: str, *, claimed: bool) -> bool:
-        """Of a sandbox that has ended: keeps what is a session's, removes what is nobody's.
+        """After a sandbox has ended: keeps its folders if a session claimed it, else removes them.
 
-        Whether it keeps something. What can't be moved now is found where it is.
+        Returns whether it kept something. Folders that can't be moved stay where they are.
         """
         try:
             if claimed:
@@ -113,33 +115,33 @@ class Workspaces:
         return False
 
     def keep(self, session_id: str) -> bool:
-        """Moves what a sandbox that has ended leaves behind; whether there was anything.
+        """Moves the folders of an ended sandbox to the kept ones, if there are any.
 
-        Raises OSError, and leaves it where it was then.
+        Returns whether there were any. Raises OSError, and then leaves them where they are.
         """
         live, kept = self._live / session_id, self._kept / session_id
         if not live.is_dir():
             return False
         remove_tree(kept)
         self._kept.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # A daemon that was killed has left a socket there that leads nowhere.
+        # A daemon that was killed has left a dead socket there.
         remove_tree(live / "sockets")
         live.replace(kept)
         return True
 
     def drop(self, session_id: str) -> None:
-        """Removes what was kept."""
+        """Removes a session's kept folders."""
         remove_tree(self._kept / session_id)
 
     def discard(self, session_id: str) -> None:
-        """Removes what a sandbox that no session has claimed leaves behind."""
+        """Removes the folders of a sandbox that no session claimed."""
         remove_tree(self._live / session_id)
 
     @contextmanager
     def opened(self, session_id: str) -> Iterator[tuple[int, FilesLocation]]:
-        """A descriptor of the session's workspace, wherever it is; it stays that if it moves.
+        """A descriptor of the session's workspace, and where it is; valid even if it moves.
 
-        Raises NotFound if there is none.
+        Raises NotFound if the session has no files.
         """
         root, source = self._open(session_id)
         try:
@@ -152,23 +154,23 @@ class Workspaces:
         return _paths(self._live / session_id).workspace
 
     def has(self, session_id: str, root: int) -> bool:
-        """Whether the descriptor still is of the session's workspace."""
+        """Whether the descriptor still belongs to the session's current workspace."""
         try:
             with self.opened(session_id) as (now, _):
                 return os.path.samestat(os.fstat(now), os.fstat(root))
         except NotFound:
             return False
 
-    def left(self) -> list[str]:
-        """Whose folders a daemon that crashed left as those of live sandboxes: none of them is."""
+    def live_ids(self) -> list[str]:
+        """The ids with folders among the live ones; at a start, those that a crash left there."""
         return _names(self._live)
 
-    def kept(self) -> list[str]:
-        """Whose folders were put away; those of sessions that a fork did not come to are there."""
+    def kept_ids(self) -> list[str]:
+        """The ids with kept folders, also of forks that were copied but never became a session."""
         return _names(self._kept)
 
     def kept_since(self, session_id: str) -> float:
-        """When it was put away; 0 for what was not finished, and is nobody's."""
+        """When the folders were kept; 0 for an incomplete copy, which nobody will use."""
         if session_id.endswith(FRESH):
             return 0.0
         return (self._kept / session_id).stat().st_mtime
@@ -188,7 +190,7 @@ class Workspaces:
 
 @contextmanager
 def _made_whole(root: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `root` when it has been."""
+    """Yields a new folder to fill, and renames it to `root` if the block succeeds."""
     fresh = root.with_name(root.name + FRESH)
     with disk_in_words(own=True):
         fresh.mkdir(mode=0o700, parents=True)

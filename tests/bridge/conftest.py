@@ -1,4 +1,4 @@
-"""The engines that drive the real CLI."""
+"""Fixtures: bridges with the two engines that drive the real CLI."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -26,5 +26,5 @@ def engine(request) -> str:
 
 @pytest.fixture
 def start(engine, model, tmp_path: Path) -> StartBridge:
-    """`start(**env)`: a context with a bridge of the test's own, nothing opened yet."""
+    """`start(**env)`: a context with a bridge for this test alone, without a conversation."""
     return partial(start_bridge, engine, tmp_path, model.url)

@@ -1,4 +1,4 @@
-"""What the real CLI does in the background, and where it belongs."""
+"""Agents that work in the background of the real CLI."""
 
 import time
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.cli
 
 
 def _delegate(request: Request) -> Use | None:
-    """`DELEGATE: <prompt>` is given to an agent in the background."""
+    """Answers `DELEGATE: <prompt>` by starting an agent in the background."""
     last = request.texts[-1] if request.texts else ""
     if request.tool_result or not last.startswith("DELEGATE: "):
         return None
@@ -29,7 +29,7 @@ def bridge(engine, tmp_path):
 
 
 def test_turn_lasts_until_the_agent_in_the_background_has_reported(bridge) -> None:
-    """What the model makes of its report is in the same turn, and not in the next."""
+    """The model's answer to a background agent's report belongs to the same turn."""
     turn = bridge.turn("DELEGATE: SLOW: 3 1")
     assert 2 == len(turn.of("result"))
     assert "tick0 tick1 tick2 " in str(turn.of("assistant"))
@@ -37,7 +37,7 @@ def test_turn_lasts_until_the_agent_in_the_background_has_reported(bridge) -> No
 
 
 def test_interrupt_ends_the_agent_in_the_background(bridge) -> None:
-    """A turn that only waits for it can be interrupted like any other."""
+    """A turn that only waits for a background agent can be interrupted."""
     bridge.ask("DELEGATE: SLOW: 60 60")
     bridge.message("result")
     begun = time.monotonic()

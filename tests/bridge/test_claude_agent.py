@@ -1,4 +1,4 @@
-"""What only claude-agent can do, and that claude-code says so."""
+"""Features that only claude-agent has, and how claude-code refuses them."""
 
 from uuid import uuid4
 
@@ -30,7 +30,7 @@ def bridge(shared):
 
 
 def test_budget_ends_a_query(bridge, cli) -> None:
-    """A query that costs more than it may ends in an error result; the next one is free."""
+    """A query that exceeds its budget ends with an error result, and the next one works."""
     limited = bridge.turn("hello", max_budget_usd=0.000001)
     assert "1e-06" == cli.option("--max-budget-usd")
     assert "error_max_budget_usd" == limited.result["subtype"]
@@ -38,7 +38,7 @@ def test_budget_ends_a_query(bridge, cli) -> None:
 
 
 def test_budget_is_for_each_query_alone(bridge) -> None:
-    """What earlier queries have cost is not charged to the next, though the CLI adds it up."""
+    """The cost of earlier queries does not count, although the CLI adds it up."""
     cost = bridge.turn("hello").result["total_cost_usd"]
     turns = [bridge.turn("hello", max_budget_usd=cost * 2) for _ in range(4)]
     assert ["echo: hello"] * 4 == [turn.text for turn in turns]
@@ -56,7 +56,7 @@ def test_output_format_is_asked_of_the_model(bridge, cli, model) -> None:
 
 
 def test_unknown_field_of_a_subagent_is_named(bridge) -> None:
-    """A misspelled field would be ignored by the CLI."""
+    """An unknown field of a subagent is an error; the CLI would ignore it."""
     agent = {"description": "x", "prompt": "y", "tolls": []}
     turn = bridge.turn("hello", subagents={"odd": agent})
     assert ['The subagent "odd" has unknown fields: tolls'] == turn.errors
@@ -69,8 +69,8 @@ def test_unknown_field_of_a_subagent_is_named(bridge) -> None:
         ({"output_format": {"type": "json_schema", "schema": _SCHEMA}}, "outputFormat"),
     ],
 )
-def test_claude_code_says_what_it_can_not_do(model, tmp_path, setting, name) -> None:
-    """It names the engine that can, and serves the next query."""
+def test_claude_code_refuses_unsupported_features(model, tmp_path, setting, name) -> None:
+    """claude-code refuses with an error that names claude-agent, and serves the next query."""
     with start_bridge("claude-code", tmp_path, model.url) as bridge:
         turn = bridge.open().turn("hello", **setting)
         assert [f"The engine claude-code can't do {name}: use claude-agent for it"] == turn.errors

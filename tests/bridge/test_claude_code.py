@@ -1,4 +1,4 @@
-"""What claude-code-sdk leaves open, and the engine closes."""
+"""What the engine claude-code adds to its SDK."""
 
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -9,7 +9,7 @@ from bridge.raw_lines import RawLines
 
 
 class _Pipe:
-    """A stdin that takes one write at a time, slowly."""
+    """A stdin that accepts one write at a time, slowly."""
 
     def __init__(self) -> None:
         self.sent: list[str] = []
@@ -25,7 +25,7 @@ class _Pipe:
 
 
 async def test_prompt_and_interrupt_do_not_mix() -> None:
-    """Two tasks write to the CLI; each line goes out whole."""
+    """Lines that two tasks write to the CLI at the same time stay whole."""
     transport = _Transport(ClaudeCodeOptions(), RawLines(print), CliLog(print))
     transport._stdin_stream = pipe = _Pipe()
     transport._ready = True

@@ -1,4 +1,4 @@
-"""What a launch means to the CLI, where neither command line nor request shows it."""
+"""How a launch becomes settings of the CLI that no command line or request shows."""
 
 from pathlib import Path
 from uuid import uuid4
@@ -24,7 +24,7 @@ def _transcript(config: Path, session_id: str, *lines: str) -> Path:
 
 
 async def test_conversation_on_disk_can_be_resumed(home) -> None:
-    """Wherever it was held."""
+    """A conversation is found in whichever folder it was held."""
     session_id = str(uuid4())
     _transcript(home / ".claude", session_id, '{"type":"queue-operation"}', '{"type":"user"}')
     assert await cli_settings.can_resume(session_id)
@@ -32,7 +32,7 @@ async def test_conversation_on_disk_can_be_resumed(home) -> None:
 
 
 async def test_conversation_is_looked_for_where_the_cli_keeps_it(home, monkeypatch) -> None:
-    """CLAUDE_CONFIG_DIR takes the place of the home directory's folder."""
+    """CLAUDE_CONFIG_DIR replaces the folder in the home directory."""
     session_id = str(uuid4())
     _transcript(home / "elsewhere", session_id, '{"type":"user"}')
     assert not await cli_settings.can_resume(session_id)
@@ -41,7 +41,7 @@ async def test_conversation_is_looked_for_where_the_cli_keeps_it(home, monkeypat
 
 
 async def test_transcript_without_a_word_of_the_user_is_set_aside(home) -> None:
-    """The CLI would neither resume it nor begin it anew; what it holds is kept."""
+    """A transcript without a user's message is renamed: the CLI could not use it."""
     session_id = str(uuid4())
     file = _transcript(home / ".claude", session_id, '{"type":"queue-operation"}')
     assert not await cli_settings.can_resume(session_id)
@@ -51,7 +51,7 @@ async def test_transcript_without_a_word_of_the_user_is_set_aside(home) -> None:
 
 @pytest.mark.parametrize("session_id", ["", "*", "../x", "not-a-uuid"])
 async def test_session_id_is_a_uuid(home, session_id) -> None:
-    """It becomes part of a path."""
+    """A session id that is no UUID is refused, because it becomes part of a path."""
     with pytest.raises(EngineError, match="must be a UUID"):
         await cli_settings.can_resume(session_id)
 
@@ -67,7 +67,7 @@ async def test_session_id_is_a_uuid(home, session_id) -> None:
     ],
 )
 def test_mcp_server_gets_its_type(home, tmp_path, server, type_) -> None:
-    """By what it has, unless it says so itself; nothing of it is lost."""
+    """A server without a type gets one by its other fields; all fields are kept."""
     launch = Launch(session_id="x", mcp_servers={"name": server})
     file = cli_settings.write_files(launch, tmp_path)[1]
     assert '{"mcpServers": {"name": {' in file.read_text()
@@ -75,14 +75,14 @@ def test_mcp_server_gets_its_type(home, tmp_path, server, type_) -> None:
 
 
 def test_betas_are_added_to_those_of_the_environment(monkeypatch) -> None:
-    """A session adds to what its agent has."""
+    """A session's betas are added to those of its environment."""
     monkeypatch.setenv("ANTHROPIC_BETAS", "one")
     env = cli_settings.environment(Launch(session_id="x", betas=["two", "three"]))
     assert "one,two,three" == env["ANTHROPIC_BETAS"]
 
 
 def test_cli_is_named_by_the_environment_or_found_in_the_wheel(monkeypatch) -> None:
-    """What the environment says comes first."""
+    """CLAUDE_CODE_EXECUTABLE comes before the CLI in the SDK's wheel."""
     monkeypatch.delenv("CLAUDE_CODE_EXECUTABLE", raising=False)
     assert cli_settings.cli_path().endswith("claude_agent_sdk/_bundled/claude")
     monkeypatch.setenv("CLAUDE_CODE_EXECUTABLE", "/opt/claude")

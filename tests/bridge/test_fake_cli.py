@@ -1,4 +1,4 @@
-"""What a CLI may do, and what becomes of it. Both SDKs drive one that does as it is told."""
+"""How the bridge treats every behaviour of a CLI, tried with both SDKs and a fake CLI."""
 
 import hashlib
 import json
@@ -41,20 +41,20 @@ def _pid(turn) -> int:
 
 
 def test_unknown_messages_pass_through(bridge) -> None:
-    """A message of a kind that nobody has seen yet arrives as it was written."""
+    """A message of an unknown kind arrives unchanged."""
     lines = ['{"type": "new",  "a":[1, {"b":null}]}', '{"no":"type"}', '{"type":{"odd":1}}']
     turn = _do(bridge, *(["write", line] for line in lines))
     assert [line.encode() for line in lines] == turn.raw[1:-1]
 
 
 def test_half_a_character_passes_through(bridge) -> None:
-    """JavaScript writes such halves where it has cut a text; they are JSON, if odd."""
+    """Half a surrogate pair, which JavaScript writes when it cuts a text, is passed on."""
     line = r'{"type":"new","text":"cut \ud83d here","\udc00":"\ud83d\ude00"}'
     assert line.encode() == _do(bridge, ["write", line]).raw[1]
 
 
 def test_broken_line_is_an_error_of_its_turn(bridge) -> None:
-    """What is not JSON is named; the rest of the turn comes, and the next turn is untouched."""
+    """A broken message fails its turn, whose other messages come, but not the next turn."""
     broken = _do(bridge, ["write", '{"type":"assis'], ["write", {"type": "after"}])
     assert ["system", "after", "result"] == [message["type"] for message in broken.messages]
     assert 1 == len(broken.errors)
@@ -63,20 +63,20 @@ def test_broken_line_is_an_error_of_its_turn(bridge) -> None:
     assert ([], _pid(broken)) == (fine.errors, _pid(fine))
 
 
-def test_words_on_stdout_go_to_the_log(bridge) -> None:
-    """Some builds talk to people where they should talk to programs."""
+def test_plain_text_on_stdout_goes_to_the_log(bridge) -> None:
+    """Plain text on stdout, which some builds print, goes to the log."""
     assert [] == _do(bridge, ["write", "[debug] good morning"]).errors
     assert "[debug] good morning" in bridge.log
 
 
 def test_stderr_goes_to_the_log(bridge) -> None:
-    """Line by line, while the CLI lives."""
+    """Each line of stderr is logged while the CLI runs."""
     _do(bridge, ["say", "a warning"], ["sleep", 0.1])
     assert "a warning\n" in bridge.log
 
 
 def test_line_of_65_mib_arrives(bridge) -> None:
-    """No size up to 64 MiB is too much for a line."""
+    """A line of up to 64 MiB of content arrives."""
     size = 65 * 1024 * 1024
     turn = _do(bridge, ["repeat", size])
     assert size + len('{"type":"big","data":""}') == len(turn.raw[1])
@@ -84,22 +84,22 @@ def test_line_of_65_mib_arrives(bridge) -> None:
 
 @pytest.mark.parametrize("kib", [2_048, 50_000])
 def test_big_prompt_arrives_whole(bridge, kib) -> None:
-    """Megabytes of every kind of Unicode reach the CLI unchanged."""
+    """A prompt of megabytes, with every kind of Unicode, reaches the CLI unchanged."""
     text = script.big(kib).text
     turn = bridge.turn(text)
     assert hashlib.sha256(text.encode()).hexdigest() == turn.of("hash")[0]["sha"]
 
 
 def test_exit_in_mid_turn_is_named(bridge) -> None:
-    """The error says how the CLI ended and what it said last; the next turn has a new one."""
+    """The error says how the CLI ended and its last lines; the next turn gets a new CLI."""
     _do(bridge, ["exit", 3])
     dead = _do(bridge, ["say", "out of"], ["say", "ideas"], ["exit", 3])
     assert ["The engine died (exit code 3). It last said: out of / ideas"] == dead.errors
     assert _pid(dead) != _pid(_do(bridge))
 
 
-def test_death_between_two_turns_is_told_and_costs_no_turn(bridge) -> None:
-    """The next query has a new one, and no error."""
+def test_death_between_two_turns_is_reported_and_costs_no_turn(bridge) -> None:
+    """After a death between turns the next query gets a new CLI and no error."""
     dying = _do(bridge, ["write", {"type": "result"}], ["result", None], ["exit", 1])
     time.sleep(0.2)
     turn = _do(bridge)
@@ -109,7 +109,7 @@ def test_death_between_two_turns_is_told_and_costs_no_turn(bridge) -> None:
 
 
 def test_closed_stdout_is_a_death(bridge) -> None:
-    """A CLI that can't answer is ended, even if it still runs."""
+    """A CLI that has closed its stdout is ended, even if it still runs."""
     turn = _do(bridge, ["hang up", None])
     assert ["The engine died (it closed its output)"] == turn.errors
     assert "ok" == _do(bridge).text
@@ -117,7 +117,7 @@ def test_closed_stdout_is_a_death(bridge) -> None:
 
 
 def test_interrupt_that_is_ignored_ends_the_engine(bridge) -> None:
-    """The turn is over within five seconds, whatever the CLI does."""
+    """The turn is over within five seconds even if the CLI ignores the interrupt."""
     bridge.ask('[["sleep", 30]]')
     bridge.message("system")
     begun = time.monotonic()
@@ -129,7 +129,7 @@ def test_interrupt_that_is_ignored_ends_the_engine(bridge) -> None:
 
 
 def test_permission_request_is_denied(bridge) -> None:
-    """Nobody is there to ask: the CLI gets its answer at once, and it is no."""
+    """A CLI that asks for a permission is refused at once, because nobody can answer."""
     ask = {"subtype": "can_use_tool", "tool_name": "Bash", "input": {}}
     request = {"type": "control_request", "request_id": "p", "request": ask}
     turn = _do(bridge, ["write", request], ["control", None])
@@ -143,7 +143,7 @@ def _state(state: str, **more) -> list:
 
 
 def test_turn_lasts_until_background_work_is_done(bridge) -> None:
-    """An agent that works in the background reports after the result; that is the same turn."""
+    """A report of a background agent after the result belongs to the same turn."""
     hidden = {"sdk_host_only": True}
     turn = _do(
         bridge,
@@ -159,8 +159,8 @@ def test_turn_lasts_until_background_work_is_done(bridge) -> None:
     assert "second" == turn.text
 
 
-def test_what_comes_between_two_turns_opens_the_next(bridge) -> None:
-    """It is not lost, and it does not come where nobody listens."""
+def test_lines_between_two_turns_open_the_next(bridge) -> None:
+    """Messages written between two turns come at the beginning of the next."""
     late = ["write", {"type": "late"}]
     _do(bridge, ["write", {"type": "result"}], ["result", None], ["sleep", 0.1], late)
     time.sleep(0.3)
@@ -168,8 +168,8 @@ def test_what_comes_between_two_turns_opens_the_next(bridge) -> None:
     assert ["late", "system", "result"] == [message["type"] for message in turn.messages]
 
 
-def test_prompt_waits_for_what_the_cli_does_by_itself(bridge) -> None:
-    """A prompt in the middle of the CLI's own turn would be answered together with that."""
+def test_prompt_waits_for_a_turn_of_the_clis_own(bridge) -> None:
+    """A prompt is not sent while the CLI runs a turn of its own."""
     done = ["write", {"type": "result"}]
     own = [done, ["result", None], _state("idle"), _state("running"), ["sleep", 0.5], done]
     _do(bridge, _state("running"), *own, _state("idle"))
@@ -179,7 +179,7 @@ def test_prompt_waits_for_what_the_cli_does_by_itself(bridge) -> None:
 
 
 def test_cli_that_does_not_boot_says_why(engine, executable, tmp_path) -> None:
-    """Its last words are told to whoever opened it, and the bridge lives on."""
+    """The error has the CLI's last lines, and the bridge goes on."""
     env = {"CLAUDE_CODE_EXECUTABLE": executable, "FAKE_EXIT": "4"}
     with start_bridge(engine, tmp_path, "http://127.0.0.1:9", **env) as bridge:
         for _ in range(2):
@@ -190,7 +190,7 @@ def test_cli_that_does_not_boot_says_why(engine, executable, tmp_path) -> None:
 
 
 def test_missing_cli_is_named(engine, tmp_path) -> None:
-    """The path that was looked at is in the error."""
+    """The error contains the path at which the CLI was expected."""
     env = {"CLAUDE_CODE_EXECUTABLE": "/no/such/claude"}
     with start_bridge(engine, tmp_path, "http://127.0.0.1:9", **env) as bridge:
         assert "/no/such/claude" in bridge.turn("hello").errors[0]

@@ -1,4 +1,4 @@
-"""An engine that dies between two turns: the daemon hears of it, and the next turn has another."""
+"""An engine that dies between turns is reported, and the next turn gets a new one."""
 
 import json
 import os
@@ -36,15 +36,15 @@ def _pid(turn) -> int:
     return turn.of("system")[0]["pid"]
 
 
-def test_death_before_the_first_turn_is_told(bridge, tmp_path) -> None:
-    """So a sandbox that waits for a session with a dead engine is found out."""
+def test_death_before_the_first_turn_is_reported(bridge, tmp_path) -> None:
+    """The daemon learns that an engine died before its first turn."""
     (cli,) = set(processes_under(tmp_path)) - {bridge.process.pid}
     os.kill(cli, signal.SIGKILL)
     assert EngineExited("The engine died (SIGKILL)") == bridge.receive()
 
 
-def test_death_between_turns_is_told_and_mended(bridge) -> None:
-    """It is told once, and costs no turn."""
+def test_death_between_turns_is_reported_and_mended(bridge) -> None:
+    """A death between turns is reported once, and no turn fails."""
     first = bridge.turn("[]")
     os.kill(_pid(first), signal.SIGKILL)
     assert EngineExited("The engine died (SIGKILL)") == bridge.receive()
@@ -52,15 +52,15 @@ def test_death_between_turns_is_told_and_mended(bridge) -> None:
     assert ([], False) == (second.errors, _pid(first) == _pid(second))
 
 
-def test_death_in_a_turn_is_the_turn_s_error(bridge) -> None:
-    """Nothing else is said of it."""
+def test_death_in_a_turn_is_the_error_of_the_turn(bridge) -> None:
+    """A death during a turn is not reported in addition to the turn's error."""
     turn = bridge.turn(json.dumps([["exit", 3]]))
     assert ["The engine died (exit code 3)"] == turn.errors
     assert [] == bridge.turn("[]").errors
 
 
-def test_engine_that_is_closed_is_not_told_as_dead(bridge) -> None:
-    """One that has to make way for another, with other settings, dies on purpose."""
+def test_engine_that_is_closed_is_not_reported_as_dead(bridge) -> None:
+    """An engine that is replaced for other settings is not reported as dead."""
     first = bridge.turn("[]")
     second = bridge.turn("[]", max_turns=3)
     assert ([], False) == (second.errors, _pid(first) == _pid(second))

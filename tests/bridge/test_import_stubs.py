@@ -1,4 +1,4 @@
-"""Libraries that the SDKs import and a bridge never uses."""
+"""Stubs replace libraries that the SDKs import and the bridge never uses."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def _run(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_engines_are_imported_without_them() -> None:
-    """What takes most of a bridge's start and memory is not loaded by either SDK."""
+    """Neither SDK loads the stubbed libraries."""
     done = _run(_CODE)
     loaded = set(done.stdout.split())
     assert {"claude_agent_sdk", "claude_code_sdk", "anyio"} <= loaded, done.stderr
@@ -29,12 +29,12 @@ def test_engines_are_imported_without_them() -> None:
 
 @pytest.mark.parametrize("use", ["mcp.types.Tool(name='x')", "mcp.server.Server('x')"])
 def test_use_of_one_is_an_error_that_names_it(use) -> None:
-    """An SDK that comes to need them is found out, and does not just do nothing."""
+    """An SDK that does use a stub gets an error that names it."""
     said = _run(f"{_CODE}\nimport mcp.types, mcp.server; {use}").stderr
     assert "is left out of the bridge" in said
 
 
-def test_others_are_imported_as_ever() -> None:
-    """Only the named packages are empty."""
+def test_other_packages_are_imported_as_usual() -> None:
+    """Only the named packages are stubbed."""
     done = _run(f"{_CODE}\nimport mcpx")
     assert "No module named 'mcpx'" in done.stderr

@@ -1,4 +1,4 @@
-"""What a session or a query asks for is what the CLI is told, and tells the model."""
+"""The settings of a session or a query reach the CLI, and through it the model."""
 
 import json
 import shlex
@@ -29,14 +29,14 @@ def shared(engine, cli, model, tmp_path_factory):
 
 @pytest.fixture
 def bridge(shared) -> Bridge:
-    """With a new conversation, which the test opens."""
+    """A bridge with a new conversation id; the test opens it."""
     shared.session_id = str(uuid4())
     return shared
 
 
 @pytest.fixture
 def asked(model):
-    """`asked()`: what the model was asked since the test began."""
+    """`asked()`: the model's requests since the test began."""
     before = len(model.requests)
     return lambda: [request for request in model.requests[before:] if request.body.get("stream")]
 
@@ -47,14 +47,14 @@ def workspace(bridge) -> Path:
 
 
 def test_new_conversation_has_the_session_id(bridge, cli) -> None:
-    """The id that the daemon knows is the CLI's own."""
+    """The CLI uses the daemon's id for the conversation."""
     bridge.open()
     assert bridge.session_id == cli.option("--session-id")
     assert not [word for word in cli.argv if word.startswith("--resume")]
 
 
 def test_resumed_conversation_is_named(bridge, cli) -> None:
-    """A conversation that is on disk is resumed, not begun."""
+    """A conversation on disk is resumed, not begun anew."""
     bridge.open().turn("hello")
     bridge.turn("again", max_turns=2)
     assert bridge.session_id == cli.option("--resume")
@@ -62,7 +62,7 @@ def test_resumed_conversation_is_named(bridge, cli) -> None:
 
 
 def test_agents_own_settings_are_read(bridge, cli, asked, workspace) -> None:
-    """The folder's CLAUDE.md is part of what the model sees."""
+    """The model sees the CLAUDE.md of the agent's folder."""
     (workspace / "CLAUDE.md").write_text("Always rhyme.")
     try:
         bridge.open().turn("hello")
@@ -73,13 +73,13 @@ def test_agents_own_settings_are_read(bridge, cli, asked, workspace) -> None:
 
 
 def test_model(bridge, cli, asked) -> None:
-    """The session's model answers; without one it is the CLI's own choice."""
+    """The session's model answers; without one the CLI chooses."""
     bridge.open(model="claude-sonnet-4-5").turn("hello")
     assert "claude-sonnet-4-5" == cli.option("--model") == asked()[0].body["model"]
 
 
 def test_model_of_a_query_needs_no_new_process(bridge, cli, asked) -> None:
-    """It is changed while the CLI runs."""
+    """A query's model is set while the CLI runs."""
     bridge.open().turn("hello")
     process = cli.pid
     bridge.turn("hello", model="claude-sonnet-4-5")
@@ -89,19 +89,19 @@ def test_model_of_a_query_needs_no_new_process(bridge, cli, asked) -> None:
 
 @pytest.mark.parametrize("prompt", ["You are a parrot.\n", "Long. " * 50_000])
 def test_system_prompt(bridge, asked, prompt) -> None:
-    """The session's system prompt takes the place of the CLI's, however long it is."""
+    """The session's system prompt replaces the CLI's, however long it is."""
     bridge.open(system_prompt=prompt).turn("hello")
     assert prompt == _system(asked()[-1])
 
 
 def test_no_system_prompt_means_the_clis_own(bridge, asked) -> None:
-    """The preset, not an empty one."""
+    """Without a system prompt the CLI uses its own, not an empty one."""
     bridge.open().turn("hello")
     assert len(_system(asked()[-1])) > 1000
 
 
 def test_changed_system_prompt_holds_in_a_resumed_conversation(bridge, asked) -> None:
-    """The CLI would go on with the one that it has recorded."""
+    """A resumed conversation uses the new system prompt, not the recorded one."""
     for prompt in ("You are one.", "You are two.", None):
         bridge.resume(bridge.session_id, system_prompt=prompt).turn("hello")
     systems = [_system(request) for request in asked()]
@@ -110,7 +110,7 @@ def test_changed_system_prompt_holds_in_a_resumed_conversation(bridge, asked) ->
 
 
 def test_mcp_server_by_url(bridge, model) -> None:
-    """A server with a url is spoken to over HTTP."""
+    """A server with a url is used over HTTP."""
     before = len(model.requests)
     servers = {"web": {"url": f"{model.url}/mcp"}, "old": {"url": f"{model.url}/sse"}}
     turn = bridge.open(mcp_servers=servers).turn("hello")
@@ -120,7 +120,7 @@ def test_mcp_server_by_url(bridge, model) -> None:
 
 
 def test_mcp_server_by_command(bridge, cli, workspace) -> None:
-    """A server with a command is started with its arguments and its environment."""
+    """A server with a command is started with its arguments and environment."""
     code = "import os,sys; open('mcp-ran','w').write(sys.argv[1] + os.environ['TOKEN'])"
     server = {"command": sys.executable, "args": ["-c", code, "one"], "env": {"TOKEN": "-two"}}
     bridge.open(mcp_servers={"local": server}).turn("BASH: until test -s mcp-ran; do :; done")
@@ -129,7 +129,7 @@ def test_mcp_server_by_command(bridge, cli, workspace) -> None:
 
 
 def test_bypassed_permissions_let_tools_run(bridge, cli) -> None:
-    """Nothing is asked."""
+    """With bypassed permissions every tool runs."""
     turn = bridge.open(permission_mode="bypassPermissions").turn(
         "BASH: touch bypassed; ls bypassed"
     )
@@ -137,8 +137,8 @@ def test_bypassed_permissions_let_tools_run(bridge, cli) -> None:
     assert "done: bypassed" == turn.text
 
 
-def test_default_permissions_deny_what_nobody_can_grant(bridge, cli) -> None:
-    """A tool that needs a permission is refused at once; the turn goes on without it."""
+def test_default_permissions_deny_at_once(bridge, cli) -> None:
+    """A tool that needs a permission is refused at once, and the turn goes on."""
     turn = bridge.open(permission_mode="default").turn("BASH: touch refused")
     assert "default" == cli.option("--permission-mode")
     assert ["Bash"] == _denied(turn)
@@ -146,7 +146,7 @@ def test_default_permissions_deny_what_nobody_can_grant(bridge, cli) -> None:
 
 
 def test_permissions_by_agent_are_those_of_its_settings(bridge, cli, workspace) -> None:
-    """The folder's own settings decide, and no flag speaks against them."""
+    """The settings in the agent's folder decide, and no flag overrides them."""
     settings = workspace / ".claude" / "settings.json"
     settings.parent.mkdir()
     settings.write_text('{"permissions":{"allow":["Bash(touch granted)"]}}')
@@ -160,7 +160,7 @@ def test_permissions_by_agent_are_those_of_its_settings(bridge, cli, workspace) 
 
 
 def test_allowed_tools_need_no_permission(bridge, cli) -> None:
-    """What the list names runs, all else is asked for as before."""
+    """Listed tools run; others still need a permission."""
     bridge.open(permission_mode="default", allowed_tools=["Bash(touch this)", "Read"])
     assert [] == _denied(bridge.turn("BASH: touch this"))
     assert ["Bash"] == _denied(bridge.turn("BASH: touch that"))
@@ -168,14 +168,14 @@ def test_allowed_tools_need_no_permission(bridge, cli) -> None:
 
 
 def test_allowed_tools_of_a_query_hold_for_it(bridge) -> None:
-    """A query's own list takes the place of the session's, and only for that query."""
+    """A query's list replaces the session's for that query only."""
     bridge.open(permission_mode="default")
     assert [] == _denied(bridge.turn("BASH: touch now", allowed_tools=["Bash"]))
     assert ["Bash"] == _denied(bridge.turn("BASH: touch then"))
 
 
 def test_disallowed_tools_are_not_offered(bridge, cli, asked) -> None:
-    """The model does not see them, whatever else is permitted."""
+    """The model does not see disallowed tools, even if they are permitted."""
     turn = bridge.open(disallowed_tools=["Bash", "Write"]).turn("BASH: true")
     assert "tool Bash is not offered" == turn.text
     assert not {"Bash", "Write"} & set(asked()[0].tools)
@@ -183,14 +183,14 @@ def test_disallowed_tools_are_not_offered(bridge, cli, asked) -> None:
 
 
 def test_betas_are_sent_to_the_model(bridge, asked) -> None:
-    """All of them, known to the CLI or not."""
+    """All betas are sent, whether the CLI knows them or not."""
     betas = ["context-1m-2025-08-07", "something-new-2027-01-01"]
     bridge.open(betas=betas).turn("hello")
     assert set(betas) <= set(asked()[0].headers["anthropic-beta"].split(","))
 
 
 def test_subagents_are_offered(bridge, asked) -> None:
-    """The model can choose them by name, and knows what they are for."""
+    """The model sees each subagent's name and description."""
     critic = {"description": "Judges poems", "prompt": "You judge poems.", "tools": ["Read"]}
     turn = bridge.open(subagents={"critic": critic}).turn("hello")
     assert "critic" in turn.messages[0]["agents"]
@@ -198,7 +198,7 @@ def test_subagents_are_offered(bridge, asked) -> None:
 
 
 def test_initial_agent_leads_the_conversation(bridge, cli, asked) -> None:
-    """Its prompt is the system prompt."""
+    """The initial agent's prompt becomes the system prompt."""
     critic = {"description": "Judges poems", "prompt": "You judge poems."}
     bridge.open(subagents={"critic": critic}, initial_agent="critic").turn("hello")
     assert "critic" == cli.option("--agent")
@@ -206,7 +206,7 @@ def test_initial_agent_leads_the_conversation(bridge, cli, asked) -> None:
 
 
 def test_max_turns_end_a_query(bridge, cli) -> None:
-    """A query that would take more steps ends in an error result; the next one is free."""
+    """A query that needs more steps ends with an error result, and the next one works."""
     bridge.open()
     limited = bridge.turn("BASH: true", max_turns=1)
     assert "1" == cli.option("--max-turns")
@@ -215,7 +215,7 @@ def test_max_turns_end_a_query(bridge, cli) -> None:
 
 
 def test_max_turns_count_for_each_query_alone(bridge, cli) -> None:
-    """The steps of one query are not those of the next, though both have one process."""
+    """Each query's steps are counted from zero, although the process is the same."""
     bridge.open()
     texts, processes = [], set()
     for _ in range(3):
@@ -226,14 +226,14 @@ def test_max_turns_count_for_each_query_alone(bridge, cli) -> None:
 
 
 def test_effort(bridge, cli, asked) -> None:
-    """It is in the request to the model."""
+    """The effort is in the request to the model."""
     bridge.open().turn("hello", effort="low")
     assert "low" == cli.option("--effort")
     assert "low" == asked()[0].body["output_config"]["effort"]
 
 
 def test_thinking(bridge, cli) -> None:
-    """Each kind has its flag; both spellings of the budget are understood."""
+    """Each kind of thinking has its flag, and both spellings of the budget work."""
     bridge.open()
     for thinking, flag, value in (
         ({"type": "disabled"}, "--thinking", "disabled"),
@@ -253,13 +253,13 @@ def test_thinking(bridge, cli) -> None:
     ],
 )
 def test_setting_that_makes_no_sense_is_named(bridge, settings, words) -> None:
-    """The engine is not started with half of what was asked."""
+    """An invalid setting is an error that names it, and no engine starts."""
     with pytest.raises(AssertionError, match=words):
         bridge.open(**settings)
 
 
 def test_query_that_makes_no_sense_is_an_error_of_it(bridge) -> None:
-    """It is named, and the next query works as if it had not been."""
+    """An invalid query is an error that names the field, and the next query works."""
     bridge.open()
     for settings, words in (
         ({"thinking": {"type": "loud"}}, "thinking must have the type"),
@@ -272,7 +272,7 @@ def test_query_that_makes_no_sense_is_an_error_of_it(bridge) -> None:
 
 
 def test_model_that_does_not_exist_is_an_error_of_its_query(engine, tmp_path) -> None:
-    """The endpoint is asked before the model is taken; the next query has the usual one."""
+    """An unknown model is an error; the next query has the session's model."""
 
     def rule(request):
         return Fail(404) if request.body["model"] == "no-such-model" else None
@@ -287,7 +287,7 @@ def test_model_that_does_not_exist_is_an_error_of_its_query(engine, tmp_path) ->
 
 
 def test_session_id_must_be_a_uuid(bridge) -> None:
-    """The CLI takes no other, and it is part of a path."""
+    """A session id that is no UUID is refused: it becomes part of a path."""
     bridge.session_id = "../../elsewhere"
     with pytest.raises(AssertionError, match="must be a UUID"):
         bridge.open()

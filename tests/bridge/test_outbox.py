@@ -1,4 +1,4 @@
-"""The outbox: what is ready together goes out together, and memory is bounded."""
+"""The outbox sends what is ready in one write and bounds the memory of unsent lines."""
 
 import pytest
 import trio
@@ -8,7 +8,7 @@ from bridge.outbox import BATCH, HIGH_WATER, Outbox
 
 
 class _Stream(trio.abc.SendStream):
-    """Notes each send; `gate` holds them up."""
+    """Records each send; `gate` blocks sends."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
@@ -32,7 +32,7 @@ async def outbox(nursery) -> Outbox:
 
 
 async def test_lines_that_are_ready_together_go_out_together(outbox) -> None:
-    """One send carries all of them, in order."""
+    """Lines that are ready together go out in one send, in order."""
     outbox.stream.gate.set()
     for line in (b"a\n", b"b\n", b"c\n"):
         await outbox.put(line)
@@ -41,7 +41,7 @@ async def test_lines_that_are_ready_together_go_out_together(outbox) -> None:
 
 
 async def test_first_line_never_waits_for_a_second(outbox) -> None:
-    """A line alone goes out alone, and those that came meanwhile follow together."""
+    """A single line goes out at once; lines that come during its send follow together."""
     await outbox.put(b"a\n")
     await wait_all_tasks_blocked()
     await outbox.put(b"b\n")
@@ -52,7 +52,7 @@ async def test_first_line_never_waits_for_a_second(outbox) -> None:
 
 
 async def test_a_send_is_no_larger_than_a_batch_unless_one_line_is(outbox) -> None:
-    """Small lines are not held back by a large one's neighbours."""
+    """Only a single large line makes a send larger than a batch."""
     outbox.stream.gate.set()
     large = b"x" * (BATCH + 1)
     for line in (b"a", large, b"b", b"y" * BATCH):
@@ -62,7 +62,7 @@ async def test_a_send_is_no_larger_than_a_batch_unless_one_line_is(outbox) -> No
 
 
 async def test_put_waits_while_too_much_is_unsent(outbox, nursery) -> None:
-    """Whoever makes the lines is held up by whoever does not read them."""
+    """`put` waits until the reader has caught up."""
     await outbox.put(b"x" * HIGH_WATER)
     nursery.start_soon(outbox.put, b"late")
     await wait_all_tasks_blocked()
@@ -73,7 +73,7 @@ async def test_put_waits_while_too_much_is_unsent(outbox, nursery) -> None:
 
 
 async def test_urgent_line_does_not_wait(outbox) -> None:
-    """An answer of the task that hears the interrupts is taken at once."""
+    """`put_now` adds a line at once although too much is unsent."""
     await outbox.put(b"x" * HIGH_WATER)
     outbox.put_now(b"urgent")
     outbox.stream.gate.set()
@@ -82,7 +82,7 @@ async def test_urgent_line_does_not_wait(outbox) -> None:
 
 
 async def test_daemon_that_has_gone_ends_the_sending() -> None:
-    """Who owns the outbox is told."""
+    """Sending raises an error when the daemon has gone."""
     outbox = Outbox()
     stream = MemorySendStream()
     await stream.aclose()

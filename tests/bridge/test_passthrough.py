@@ -1,4 +1,4 @@
-"""The lines of the CLI reach the daemon as the CLI wrote them."""
+"""The lines of the CLI reach the daemon byte for byte."""
 
 import msgspec
 import pytest
@@ -11,7 +11,7 @@ _PROMPTS = ("hello", "THINK: deep", "BASH: echo hi", "FAIL: 400", "BIG: 300", "B
 
 
 def test_messages_are_the_lines_of_the_cli_byte_for_byte(start, tmp_path) -> None:
-    """Text, thoughts, tools, errors, interrupts and big messages: none is changed or reordered."""
+    """No message of any kind is changed or reordered."""
     cli = RecordedCli(tmp_path)
     with start(CLAUDE_CODE_EXECUTABLE=str(cli.path)) as bridge:
         bridge.open()
@@ -27,6 +27,6 @@ def test_messages_are_the_lines_of_the_cli_byte_for_byte(start, tmp_path) -> Non
 
 
 def _is_message(line: bytes) -> bool:
-    """What the CLI says to the SDK alone is left out."""
+    """False for control messages, which are for the SDK only."""
     message = msgspec.json.decode(line)
     return message["type"] != "control_response" and message.get("sdk_host_only") is not True

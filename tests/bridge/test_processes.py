@@ -1,4 +1,4 @@
-"""Processes are found by mark and by descent, and ended."""
+"""Processes are found and killed by their mark and by descent."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ def _start(**env: str) -> tuple[subprocess.Popen[bytes], list[int]]:
 
 
 def test_kill_tree_ends_all_that_descend() -> None:
-    """Children in sessions of their own too."""
+    """All descendants are killed, also those in sessions of their own."""
     process, family = _start()
     processes.kill_tree(process.pid)
     with process:
@@ -27,7 +27,7 @@ def test_kill_tree_ends_all_that_descend() -> None:
 
 
 def test_marked_processes_are_killed_wherever_they_are(monkeypatch) -> None:
-    """Even those whose parents have gone; others are left alone."""
+    """Orphans with the mark are killed, and processes without it live on."""
     other, _ = _start()
     monkeypatch.setenv("ASH_BRIDGE", "")
     mark = processes.mark_children()
@@ -44,7 +44,7 @@ def test_marked_processes_are_killed_wherever_they_are(monkeypatch) -> None:
 
 
 def _alive(pids: list[int]) -> list[int]:
-    """Those that are neither gone nor waiting to be reaped."""
+    """The pids that are neither gone nor zombies."""
     deadline = time.monotonic() + 5
     while (left := [pid for pid in pids if _running(pid)]) and time.monotonic() < deadline:
         time.sleep(0.01)

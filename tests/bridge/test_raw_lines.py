@@ -1,4 +1,4 @@
-"""How the CLI's lines are sorted, apart from any process."""
+"""The sorting of the CLI's lines, without a process."""
 
 import pytest
 import trio
@@ -13,7 +13,7 @@ _RESULT = b'{"type":"result"}'
 
 
 class _Cli:
-    """Feeds lines; `said` is the log, `control` what the SDK would see."""
+    """Feeds lines; `said` is the log, `control` the messages for the SDK."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.said: list[str] = []
@@ -35,7 +35,7 @@ class _Cli:
             emitted.append(bytes(line))
 
         turn = await self.lines.begin(emit)
-        turn.asked = True
+        turn.prompt_sent = True
         return turn
 
 
@@ -44,8 +44,8 @@ async def cli(nursery) -> _Cli:
     return _Cli(nursery)
 
 
-async def test_control_messages_are_the_sdks_alone(cli) -> None:
-    """They are parsed for it, and never part of a turn."""
+async def test_control_messages_go_only_to_the_sdk(cli) -> None:
+    """Control messages are parsed for the SDK and are never part of a turn."""
     emitted: list[bytes] = []
     await cli.begin(emitted)
     await cli.write(b'{"type":"control_response","response":{"a":1}}', _INIT)
@@ -54,7 +54,7 @@ async def test_control_messages_are_the_sdks_alone(cli) -> None:
 
 
 async def test_turn_begins_with_init_and_is_over_with_its_result(cli) -> None:
-    """Only then may it be interrupted; after that, no more."""
+    """`begun` is set by `init`, and `over` by the result."""
     turn = await cli.begin([])
     assert (False, False) == (turn.begun.is_set(), turn.over.is_set())
     await cli.write(_INIT)
@@ -63,8 +63,8 @@ async def test_turn_begins_with_init_and_is_over_with_its_result(cli) -> None:
     assert turn.over.is_set()
 
 
-async def test_line_after_the_last_of_a_turn_is_not_its(cli) -> None:
-    """Though it came in one piece with it."""
+async def test_line_after_the_end_of_a_turn_is_not_part_of_it(cli) -> None:
+    """A line that follows the result in the same chunk belongs to the next turn."""
     first: list[bytes] = []
     await cli.begin(first)
     await cli.write(_INIT, _RESULT, b'{"type":"late"}')
@@ -74,13 +74,13 @@ async def test_line_after_the_last_of_a_turn_is_not_its(cli) -> None:
     assert ([_INIT, _RESULT], [b'{"type":"late"}']) == (first, second)
 
 
-async def test_held_lines_are_bounded(cli, monkeypatch) -> None:
-    """When too much is held, the CLI waits; all of it comes in order with the next turn."""
-    monkeypatch.setattr(raw_lines, "HELD_LIMIT", 10)
+async def test_lines_between_turns_are_bounded(cli, monkeypatch) -> None:
+    """Beyond the limit the CLI has to wait; the next turn gets all lines in order."""
+    monkeypatch.setattr(raw_lines, "MAX_BETWEEN_TURNS", 10)
     lines = [b'{"type":"a"}', b'{"type":"b"}', b'{"type":"c"}']
     for line in lines:
         await cli.write(line)
-    assert 1 == len(cli.lines._held)
+    assert 1 == len(cli.lines._between)
     emitted: list[bytes] = []
     await cli.begin(emitted)
     await wait_all_tasks_blocked()
@@ -88,23 +88,23 @@ async def test_held_lines_are_bounded(cli, monkeypatch) -> None:
 
 
 async def test_line_that_is_too_long_ends_the_cli(nursery, monkeypatch) -> None:
-    """Its turn is over, and says why there can be no other."""
+    """The turn ends, and the reason names the limit."""
     monkeypatch.setattr(raw_lines, "Lines", lambda: Lines(limit=50))
     cli = _Cli(nursery)
     turn = await cli.begin([])
     await cli.write(b"x" * 51)
     assert turn.over.is_set()
-    assert "The engine wrote too much: a line is longer than 50 bytes" == cli.lines.dead
+    assert "The engine wrote too much: a line is longer than 50 bytes" == cli.lines.exit_reason
 
 
-async def test_words_between_turns_are_said(cli) -> None:
-    """Nobody's turn is spoiled by them."""
+async def test_plain_text_between_turns_is_logged(cli) -> None:
+    """Plain text between turns fails no turn."""
     await cli.write(b"hello, human", b'{"type":"cut')
     assert ["hello, human", '{"type":"cut'] == cli.said
 
 
 async def test_quiet_means_that_nothing_would_be_lost(cli) -> None:
-    """Neither a turn of ours nor one of the CLI's own runs, and none was given up on."""
+    """`quiet` is false while any turn runs or an abandoned one may still run."""
     assert cli.lines.quiet
     await cli.begin([])
     assert not cli.lines.quiet
@@ -120,8 +120,8 @@ async def test_quiet_means_that_nothing_would_be_lost(cli) -> None:
     assert not cli.lines.quiet
 
 
-async def test_end_between_turns_is_told_once(cli) -> None:
-    """Whoever asked to be told hears why, and no more than that."""
+async def test_exit_between_turns_is_reported_once(cli) -> None:
+    """`on_end` is called once, with the reason."""
     told: list[str] = []
     cli.lines.on_end = told.append
     cli.lines.mark_dead("first")
@@ -129,8 +129,8 @@ async def test_end_between_turns_is_told_once(cli) -> None:
     assert ["first"] == told
 
 
-async def test_end_in_a_turn_is_the_turn_s(cli) -> None:
-    """It is over then, and knows why: nobody else is told."""
+async def test_exit_in_a_turn_ends_the_turn(cli) -> None:
+    """An exit during a turn ends it, and `on_end` is not called."""
     told: list[str] = []
     cli.lines.on_end = told.append
     turn = await cli.begin([])

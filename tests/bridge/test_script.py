@@ -1,4 +1,4 @@
-"""The script: what a user's text asks of the scripted engine and of the stub model."""
+"""The commands that the scripted engine and the stub model understand."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ _COMMANDS = ("BASH:", "WRITE:", "SLOW:", "BURST:", "BIG:", "THINK:", "FAIL:")
     ],
 )
 def test_command_is_understood(text, expected) -> None:
-    """Each command of the table asks for its answer."""
+    """Each command gives the documented answer."""
     assert expected == script.answer([text])
 
 
@@ -44,13 +44,13 @@ def test_command_is_understood(text, expected) -> None:
         *("FAIL: 200", "FAIL: 399", "FAIL: 600", "FAIL: 50", "CRASH now", "RECALL it", ""),
     ],
 )
-def test_what_is_no_command_is_echoed(text) -> None:
-    """A command that does not fit its form is text like any other."""
+def test_text_without_a_command_is_echoed(text) -> None:
+    """A command in the wrong form is echoed like any text."""
     assert f"echo: {text}" == script.answer([text]).text
 
 
 def test_documentation_has_every_command() -> None:
-    """The table in docs/testing.md is complete."""
+    """The table in docs/testing.md has every command."""
     text = (Path(__file__).parent.parent.parent / "docs" / "testing.md").read_text()
     missing = [name for name in (*_COMMANDS, "CRASH", "RECALL") if f"| `{name}" not in text]
     assert [] == missing
@@ -58,7 +58,7 @@ def test_documentation_has_every_command() -> None:
 
 @given(st.text().filter(lambda text: not text.startswith(_COMMANDS)))
 def test_echo_changes_nothing(text) -> None:
-    """Whatever is no command comes back as it was, in pieces that join to it."""
+    """The pieces of an echo join to the original text."""
     if text.strip() in {"CRASH", "RECALL"}:
         return
     answer = script.answer(["earlier", text])
@@ -68,14 +68,14 @@ def test_echo_changes_nothing(text) -> None:
 
 @given(st.sampled_from(_COMMANDS), st.text())
 def test_no_text_is_an_error(command, rest) -> None:
-    """Every text has an answer, and one that can be paid for at once."""
+    """Every text has an answer of bounded size."""
     answer = script.answer([command + rest])
     assert isinstance(answer, Say | Use | Fail)
 
 
 @given(st.lists(st.text()))
 def test_recall_lists_all_texts(texts) -> None:
-    """The answer is JSON that holds what was said, this last text included."""
+    """RECALL answers with a JSON list of all texts so far, including itself."""
     said = [*texts, "RECALL"]
     assert said == msgspec.json.decode(script.answer(said).text)
 
@@ -87,14 +87,14 @@ def test_conversation_without_a_text_is_answered() -> None:
 
 @pytest.mark.parametrize("kib", [1, 7, 2048])
 def test_big_has_the_size_that_was_asked(kib) -> None:
-    """So many KiB in UTF-8, the same each time."""
+    """BIG gives exactly that many KiB of UTF-8, the same each time."""
     answer = script.answer([f"BIG: {kib}"])
     assert kib * 1024 == len(answer.text.encode())
     assert script.big(kib) == answer
 
 
 def test_big_comes_in_deltas_of_a_sensible_size() -> None:
-    """Not one delta for all, and not one for each line."""
+    """BIG gives deltas of about 16 KiB."""
     sizes = [len(piece.encode()) for piece in script.big(2048).pieces]
     assert max(sizes) <= 16 * 1024
     assert len(sizes) <= 150
@@ -102,12 +102,12 @@ def test_big_comes_in_deltas_of_a_sensible_size() -> None:
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4])
 def test_big_has_characters_of_every_width(width) -> None:
-    """One to four bytes, so that a cut at any place shows."""
+    """The text has characters of one to four bytes, so that a wrong cut shows."""
     assert any(len(character.encode()) == width for character in script.big(1).text)
 
 
 def test_big_has_the_characters_that_break_readers() -> None:
-    """Controls, quotes, line ends of other rules, marks, joiners and non-characters."""
+    """The text has controls, quotes, odd line ends, marks, joiners and non-characters."""
     assert set() == set('\x00\x1f"\\\r\x85\u2028\u2029\ufeff\u0301\u200d\uffff') - set(
         script.big(1).text
     )
@@ -116,8 +116,8 @@ def test_big_has_the_characters_that_break_readers() -> None:
 @pytest.mark.parametrize(
     ("is_error", "expected"), [(False, "done: out"), (None, "done: out"), (True, "failed: out")]
 )
-def test_text_after_a_tool_tells_how_it_went(is_error, expected) -> None:
-    """The tool's output is in the text, whichever engine ran it."""
+def test_text_after_a_tool_has_its_output(is_error, expected) -> None:
+    """The text after a tool contains the tool's output."""
     assert expected == script.after_tool("out", is_error=is_error).text
 
 
@@ -130,12 +130,12 @@ def test_text_after_a_tool_tells_how_it_went(is_error, expected) -> None:
         ("hello <system-reminder>", True),
     ],
 )
-def test_texts_of_the_cli_are_told_from_the_users(text, expected) -> None:
-    """The CLI puts texts of its own into a conversation."""
+def test_texts_of_the_cli_are_not_the_users(text, expected) -> None:
+    """Texts that the CLI adds by itself are not taken for the user's."""
     assert expected is script.said_by_user(text)
 
 
 def test_tokens_are_four_characters_each() -> None:
-    """Each text is rounded up on its own, so that a sum can be checked by hand."""
+    """Each text is rounded up on its own."""
     assert 0 == script.tokens()
     assert 3 == script.tokens("", "abcd", "abcde")

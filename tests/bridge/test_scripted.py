@@ -1,4 +1,4 @@
-"""The scripted engine, beside recordings of the CLI that it imitates."""
+"""The scripted engine, compared with recordings of the CLI that it imitates."""
 
 import os
 import select
@@ -36,11 +36,11 @@ def workspace(tmp_path, monkeypatch) -> Path:
 
 def _open(*, resume: bool = False, **launch: Any):
     launch.setdefault("session_id", _SESSION)
-    return Scripted().open(Launch(**launch), resume=resume, say=_lines.append)
+    return Scripted().open(Launch(**launch), resume=resume, write_log=_lines.append)
 
 
 class _Said(list[dict[str, Any]]):
-    """What a turn has emitted; `at` calls a function after a message that is so."""
+    """Records what a turn emits; `at` calls a function after a matching message."""
 
     def __init__(self) -> None:
         self._calls: list[tuple[Any, Any]] = []
@@ -86,7 +86,7 @@ def _is_delta(message: dict[str, Any]) -> bool:
 
 
 def _keys(value: Any, path: str = "") -> set[str]:
-    """The path of every key in it; models' names stand as numbers."""
+    """The path of every key in a message, with model names replaced by numbers."""
     if isinstance(value, list):
         return set().union(*(_keys(item, f"{path}[]") for item in value))
     if not isinstance(value, dict):
@@ -113,7 +113,7 @@ async def _interrupt_when_begun(conversation: ScriptedConversation, fifo: Path) 
 
 @pytest.mark.parametrize("group", _GROUPS, ids=lambda group: " ".join(group["launch"]) or "plain")
 async def test_messages_are_those_of_the_real_cli(group, workspace, nursery) -> None:
-    """The same script gives the same messages in the same order, with the same fields."""
+    """The same script gives the same messages and fields in the same order."""
     os.mkfifo(workspace / "begun")
     async with _open(model=_MODEL, **group["launch"]) as conversation:
         for name, text in group["turns"].items():
@@ -140,15 +140,15 @@ async def test_every_message_names_its_session() -> None:
 
 
 async def test_prompt_of_blocks_is_read_by_its_texts() -> None:
-    """The last text block is the script, whatever blocks of other kinds are there."""
+    """The last text block is the command, whatever other blocks there are."""
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": ""}}
     async with _open() as conversation:
         said = await _turn(conversation, [{"type": "text", "text": "RECALL"}, image])
     assert '["RECALL"]' == said.result["result"]
 
 
-async def test_recall_lists_what_was_said_before_a_resume() -> None:
-    """A conversation goes on where it was, interrupted and failed turns included."""
+async def test_recall_lists_texts_from_before_a_resume() -> None:
+    """A resumed conversation remembers all turns, also interrupted and failed ones."""
     async with _open() as conversation:
         await _turn(conversation, "one")
         await _turn(conversation, "FAIL: 500")
@@ -157,8 +157,8 @@ async def test_recall_lists_what_was_said_before_a_resume() -> None:
     assert '["one","FAIL: 500","RECALL"]' == said.result["result"]
 
 
-async def test_prompt_is_on_disk_before_the_result_is_told(tmp_path) -> None:
-    """Who kills the engine at the sight of a result loses nothing."""
+async def test_prompt_is_on_disk_before_the_result_is_sent(tmp_path) -> None:
+    """Killing the engine as soon as a result is seen loses nothing."""
     kept: list[int] = []
 
     async def look() -> None:
@@ -172,14 +172,14 @@ async def test_prompt_is_on_disk_before_the_result_is_told(tmp_path) -> None:
 
 
 async def test_resume_of_an_unknown_session_begins_it() -> None:
-    """It may have ended before anything of it was written."""
+    """Resuming a conversation that was never written begins it."""
     async with _open(resume=True) as conversation:
         said = await _turn(conversation, "RECALL")
     assert '["RECALL"]' == said.result["result"]
 
 
 async def test_open_of_a_known_session_is_an_error() -> None:
-    """A session id is used once; only a resume takes it again."""
+    """Only a resume may use an existing session id."""
     async with _open() as conversation:
         await _turn(conversation, "hello")
     with pytest.raises(EngineError, match=f"Session ID {_SESSION} is already in use"):
@@ -188,7 +188,7 @@ async def test_open_of_a_known_session_is_an_error() -> None:
 
 
 async def test_open_without_a_turn_leaves_the_session_id_free() -> None:
-    """As with the CLI, a conversation begins with its first prompt."""
+    """A conversation exists only from its first prompt on, as with the CLI."""
     async with _open():
         pass
     async with _open() as conversation:
@@ -196,7 +196,7 @@ async def test_open_without_a_turn_leaves_the_session_id_free() -> None:
 
 
 async def test_resume_works_from_another_folder(workspace, monkeypatch) -> None:
-    """The conversation is found by its session id alone."""
+    """A conversation is found by its session id alone."""
     async with _open() as conversation:
         await _turn(conversation, "hello")
     elsewhere = workspace / "elsewhere"
@@ -208,7 +208,7 @@ async def test_resume_works_from_another_folder(workspace, monkeypatch) -> None:
 
 
 async def test_crash_ends_the_turn_without_a_result() -> None:
-    """The engine dies in mid-stream; no further turn is possible."""
+    """A crash comes in the middle of the stream, and no further turn is possible."""
     said = _Said()
     async with _open() as conversation:
         with pytest.raises(EngineDied, match="killed by signal 9"):
@@ -219,7 +219,7 @@ async def test_crash_ends_the_turn_without_a_result() -> None:
 
 
 async def test_conversation_can_be_resumed_after_a_crash() -> None:
-    """What was said before is remembered, the cut turn is not."""
+    """After a crash the earlier turns are remembered and the crashed one is not."""
     async with _open() as conversation:
         await _turn(conversation, "one")
         with pytest.raises(EngineDied):
@@ -230,7 +230,7 @@ async def test_conversation_can_be_resumed_after_a_crash() -> None:
 
 
 async def test_slow_spreads_its_deltas_over_the_seconds(autojump_clock) -> None:
-    """The first goes out at once, the last is followed by a pause like the others."""
+    """The first delta comes at once, and a pause follows each, the last included."""
     times: list[float] = []
 
     async def note() -> None:
@@ -246,7 +246,7 @@ async def test_slow_spreads_its_deltas_over_the_seconds(autojump_clock) -> None:
 
 
 async def test_interrupt_while_nothing_runs_changes_nothing() -> None:
-    """The next turn is a whole one."""
+    """An interrupt while no turn runs does not shorten the next turn."""
     async with _open() as conversation:
         await conversation.interrupt()
         said = await _turn(conversation, "hello")
@@ -255,7 +255,7 @@ async def test_interrupt_while_nothing_runs_changes_nothing() -> None:
 
 
 async def test_interrupt_during_a_burst_ends_it_after_the_delta() -> None:
-    """What was said so far stands in the message; a write is never cut."""
+    """The message has the text so far; the write of a line is never interrupted."""
     said = _Said()
     async with _open() as conversation:
         said.at(_is_delta, conversation.interrupt)
@@ -266,7 +266,7 @@ async def test_interrupt_during_a_burst_ends_it_after_the_delta() -> None:
 
 
 async def test_interrupted_conversation_goes_on() -> None:
-    """The interrupt was the turn's, not the engine's."""
+    """A turn after an interrupted one runs to its end."""
     said = _Said()
     async with _open() as conversation:
         said.at(_is_delta, conversation.interrupt)
@@ -276,7 +276,7 @@ async def test_interrupted_conversation_goes_on() -> None:
 
 
 async def test_bash_runs_in_the_workspace(workspace) -> None:
-    """Commands really run, in the engine's folder."""
+    """Bash really runs commands, in the engine's folder."""
     async with _open() as conversation:
         said = await _turn(conversation, "BASH: echo content > made.txt; pwd")
     assert f"done: {workspace}" == said.result["result"]
@@ -284,7 +284,7 @@ async def test_bash_runs_in_the_workspace(workspace) -> None:
 
 
 async def test_bash_that_cannot_start_is_a_tool_error() -> None:
-    """A command that no shell can be given fails, the turn does not."""
+    """A command that can't be started fails the tool, not the turn."""
     async with _open() as conversation:
         said = await _turn(conversation, "BASH: echo \0")
     assert "failed: embedded null byte" == said.result["result"]
@@ -292,7 +292,7 @@ async def test_bash_that_cannot_start_is_a_tool_error() -> None:
 
 @pytest.mark.parametrize("how", ["interrupt", "cancel"])
 async def test_stopped_bash_leaves_no_process(how, workspace, nursery) -> None:
-    """The command's whole process group is gone when the turn is."""
+    """An interrupted command's whole process group is gone when the turn ends."""
     os.mkfifo(workspace / "begun")
     prompt = "BASH: sleep 1000 & echo $! > begun; wait"
     pids: list[int] = []
@@ -317,7 +317,7 @@ def _wait_until_gone(pid: int) -> None:
 
 
 async def test_write_really_writes(workspace) -> None:
-    """Text goes to the file as it is, line ends included."""
+    """Write puts the text into the file unchanged, line ends included."""
     async with _open() as conversation:
         await _turn(conversation, "WRITE: deep/er/a.txt one\r\ntwo ü\n")
     assert "one\r\ntwo ü\n".encode() == (workspace / "deep/er/a.txt").read_bytes()
@@ -325,7 +325,7 @@ async def test_write_really_writes(workspace) -> None:
 
 @pytest.mark.parametrize("path", ["../out.txt", "{tmp}/out.txt", "link/out.txt", "link2"])
 async def test_write_outside_of_the_workspace_is_a_tool_error(path, workspace, tmp_path) -> None:
-    """Neither a relative nor an absolute path nor a symlink leads out."""
+    """A relative path, an absolute path or a symlink that leads out is refused."""
     (workspace / "link").symlink_to(tmp_path)
     (workspace / "link2").symlink_to(tmp_path / "out.txt")
     async with _open() as conversation:
@@ -336,7 +336,7 @@ async def test_write_outside_of_the_workspace_is_a_tool_error(path, workspace, t
 
 
 async def test_write_that_the_system_refuses_is_a_tool_error(workspace) -> None:
-    """A file in a folder's place is told, not raised."""
+    """An error of the file system fails the tool, not the turn."""
     (workspace / "file").write_text("")
     async with _open() as conversation:
         said = await _turn(conversation, "WRITE: file/a.txt text")
@@ -344,7 +344,7 @@ async def test_write_that_the_system_refuses_is_a_tool_error(workspace) -> None:
 
 
 async def test_big_text_arrives_whole() -> None:
-    """Two MiB of every kind of Unicode, in the deltas as in the message."""
+    """Two MiB of every kind of Unicode arrive in the deltas and in the message."""
     async with _open() as conversation:
         said = await _turn(conversation, "BIG: 2048")
     deltas = [message["event"]["delta"]["text"] for message in said if _is_delta(message)]
@@ -353,8 +353,8 @@ async def test_big_text_arrives_whole() -> None:
     assert expected == said.result["result"]
 
 
-async def test_init_shows_what_the_engine_was_started_with() -> None:
-    """Tests can see there what arrived of a session's settings."""
+async def test_init_shows_the_settings_of_the_engine() -> None:
+    """`init` shows the session's settings, so that tests can check them."""
     settings: dict[str, Any] = {
         "model": "some-model",
         "permission_mode": "bypassPermissions",
@@ -372,7 +372,7 @@ async def test_init_shows_what_the_engine_was_started_with() -> None:
 
 
 async def test_model_named_with_a_turn_is_for_that_turn() -> None:
-    """Its messages carry it; those of the next turn have the session's own again."""
+    """A turn's model is in its messages; the next turn has the session's again."""
     async with _open(model="first") as conversation:
         models = [
             (await _turn(conversation, "hello", model))[2]["event"]["message"]["model"]
@@ -382,7 +382,7 @@ async def test_model_named_with_a_turn_is_for_that_turn() -> None:
 
 
 async def test_cost_adds_up_over_the_process() -> None:
-    """`total_cost_usd` is the process's, `usage` the turn's own."""
+    """`total_cost_usd` counts over the process, `usage` for the turn alone."""
     async with _open() as conversation:
         first = (await _turn(conversation, "hello")).result
         second = (await _turn(conversation, "hello")).result
@@ -392,7 +392,7 @@ async def test_cost_adds_up_over_the_process() -> None:
 
 
 def test_import_takes_no_sdk_and_no_server() -> None:
-    """Starting fast is what this engine is for."""
+    """Importing the scripted engine imports no SDK and no server code."""
     code = "import bridge.scripted, sys; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     slow = {"claude_agent_sdk", "claude_code_sdk", "mcp", "anyio", "h11", "httpx", "hypercorn"}

@@ -1,4 +1,4 @@
-"""Shell commands beside the turn."""
+"""Shell commands that run independent of turns."""
 
 import os
 import signal
@@ -16,40 +16,40 @@ async def _run(command: str, timeout: int = 20_000) -> ExecResult:
 
 
 async def test_output_and_exit_code_come_back() -> None:
-    """Both streams apart, the code as the shell gave it, the id of the request."""
+    """The result has both streams, the exit code and the id of the request."""
     result = await _run("echo out; echo err >&2; exit 7")
     assert ExecResult(exit_code=7, stdout="out\n", stderr="err\n", id="x") == result
 
 
 async def test_command_is_bash() -> None:
-    """Arrays and brackets work."""
+    """Commands are run by bash: arrays and brackets work."""
     assert "two\n" == (await _run('a=(one two); [[ ${a[1]} == t* ]] && echo "${a[1]}"')).stdout
 
 
 async def test_stdin_is_empty() -> None:
-    """A command that reads does not wait for anybody."""
+    """A command that reads stdin gets its end at once."""
     assert "0\n" == (await _run("wc -c")).stdout
 
 
-async def test_timeout_is_124_with_what_was_printed() -> None:
-    """The whole group is killed, and its output so far is not lost."""
+async def test_timeout_is_124_with_the_output_so_far() -> None:
+    """A timeout kills the whole process group and keeps its output so far."""
     result = await _run("echo before; sleep 30 | sleep 30; echo after", timeout=300)
     assert (124, True, "before\n") == (result.exit_code, result.timed_out, result.stdout)
 
 
 async def test_signal_is_128_and_its_number() -> None:
-    """As in a shell."""
+    """The exit code of a killed command is 128 plus the signal."""
     assert 128 + signal.SIGKILL == (await _run("kill -9 $$")).exit_code
 
 
 async def test_output_is_capped_and_the_command_goes_on() -> None:
-    """What is over the cap is dropped, and said to be."""
+    """Output beyond the cap is dropped and marked as truncated."""
     result = await _run(f"head -c {MAX_OUTPUT + 1} /dev/zero; echo end >&2")
     assert (True, MAX_OUTPUT, "end\n") == (result.truncated, len(result.stdout), result.stderr)
 
 
 async def test_output_of_just_the_cap_is_whole() -> None:
-    """The last byte that fits is not called too much."""
+    """Output of exactly the cap is not marked as truncated."""
     result = await _run(f"head -c {MAX_OUTPUT} /dev/zero")
     assert (False, MAX_OUTPUT) == (result.truncated, len(result.stdout))
 
@@ -60,7 +60,7 @@ async def test_output_that_is_no_text_is_readable() -> None:
 
 
 async def test_background_child_does_not_hold_the_answer() -> None:
-    """The shell has ended; what it left behind keeps the pipe and lives on."""
+    """The result comes when the shell ends, although its child keeps the pipe open."""
     with trio.fail_after(5):
         result = await _run("sleep 300 & echo $!")
     child = int(result.stdout)
@@ -68,13 +68,13 @@ async def test_background_child_does_not_hold_the_answer() -> None:
 
 
 async def test_nothing_printed_before_the_end_is_lost() -> None:
-    """The last words of a command are in the pipe when it has ended."""
+    """Output that is still in the pipe when the command ends is read."""
     for _ in range(20):
         assert 60_000 == len((await _run("head -c 60000 /dev/zero")).stdout)
 
 
 async def test_cancelled_command_is_killed(tmp_path: Path) -> None:
-    """When the bridge ends, so do its commands."""
+    """A cancelled command is killed."""
     fifo = tmp_path / "pid"
     os.mkfifo(fifo)
     async with trio.open_nursery() as nursery:
@@ -87,6 +87,6 @@ async def test_cancelled_command_is_killed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["echo \0", "x" * 200_000])
 async def test_command_that_can_not_start_is_an_error(command) -> None:
-    """What the system refuses is told, and nothing hangs."""
+    """A command that can't be started raises an error."""
     with pytest.raises((OSError, ValueError)):
         await _run(command)

@@ -1,4 +1,4 @@
-"""A tiny server that speaks api.md from a table, and the command line beside it."""
+"""Fixtures: a small server that answers from a table, and the command line against it."""
 
 import json
 import sys
@@ -13,10 +13,10 @@ from ash.cli import main
 
 
 class Served:
-    """What the server answers, `(method, path) -> (status, body)`, and what it was asked.
+    """The server's answers, `(method, path) -> (status, body)`, and the requests it has got.
 
-    A body that is a list of byte strings is an event stream, one chunk each; one that is a
-    function is called with the request's body.
+    A body that is a list of byte strings is sent as an event stream, one chunk each; a function is
+    called with the request's body.
     """
 
     def __init__(self, port):
@@ -63,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(status, answer)
 
     def __getattr__(self, name):
-        """Every method is served alike; the base class looks for `do_GET` and so on."""
+        """Serves every method alike; the base class looks for `do_GET` and so on."""
         if name.startswith("do_"):
             return self._serve
         raise AttributeError(name)
@@ -85,12 +85,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, *_):
-        """Keeps the requests out of the test's output."""
+        """Keeps requests out of the test's output."""
 
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request, client_address):
-        """A client that leaves early is what some tests are about."""
+        """Ignores clients that leave early, which some tests do."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -117,13 +117,13 @@ def server():
 
 @pytest.fixture
 def soon(monkeypatch):
-    """Streams come back at once."""
+    """Makes streams reconnect at once."""
     monkeypatch.setattr("ash.client.reconnecting.FIRST_PAUSE", 0)
 
 
 @pytest.fixture
 def clean(monkeypatch, tmp_path):
-    """No setting of the machine's own, and an empty working directory."""
+    """Removes the machine's own settings, and works in an empty directory."""
     for name in ("ASH_SERVER_URL", "ASH_API_KEY", "ASH_DATA_DIR", "ASH_CONFIG", "ASH_PORT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""`ash deploy` and `ash agent …`, as a server sees them and as they print."""
+"""The commands `ash deploy` and `ash agent …`: what they send and print."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ AGENT = {
 
 @pytest.fixture
 def folder(clean):
-    """An agent's folder with what is and what is not to be sent."""
+    """An agent's folder with files that are sent and files that are not."""
     root = clean / "hello"
     for name in (".claude", ".git", "node_modules", "src/__pycache__", ".venv"):
         (root / name).mkdir(parents=True)
@@ -42,7 +42,7 @@ def sent(server):
 
 
 def test_deploy_to_a_local_server(client_ash, deployed, folder):
-    """A server on this machine gets the absolute path; the name is the folder's."""
+    """A server on this machine gets the absolute path, and the folder's name."""
     result = client_ash("deploy", "hello")
 
     assert (result.exit_code, result.stdout) == (0, "deployed hello, version 2\n")
@@ -50,7 +50,7 @@ def test_deploy_to_a_local_server(client_ash, deployed, folder):
 
 
 def test_deploy_by_name(client_ash, deployed, folder):
-    """--name says what the agent is called."""
+    """--name sets the agent's name."""
     client_ash("deploy", folder, "--name", "other")
 
     assert deployed.last_body["name"] == "other"
@@ -62,7 +62,7 @@ def test_deploy_json(client_ash, deployed, folder):
 
 
 def test_deploy_upload(client_ash, deployed, folder):
-    """--upload sends the files, without what can be made again."""
+    """--upload sends the files, without folders that can be rebuilt."""
     client_ash("deploy", folder, "--upload")
 
     assert sent(deployed) == {"CLAUDE.md": "# Hello ß", ".claude/file": ".claude"}
@@ -70,7 +70,7 @@ def test_deploy_upload(client_ash, deployed, folder):
 
 
 def test_deploy_to_another_machine(client_ash, deployed, folder, monkeypatch):
-    """A server elsewhere gets the files, for it can't read our disk."""
+    """A server on another machine gets the files."""
     monkeypatch.setattr(ServerAddress, "is_local", False)
 
     client_ash("deploy", folder)
@@ -79,7 +79,7 @@ def test_deploy_to_another_machine(client_ash, deployed, folder, monkeypatch):
 
 
 def test_deploy_links(client_ash, deployed, folder):
-    """Links to files inside the folder are sent as files; what leads out is left out, and told."""
+    """Links to files inside the folder are sent as files; others are left out with a remark."""
     (folder.parent / "secret").write_text("secret")
     (folder / "inside").symlink_to("CLAUDE.md")
     (folder / "outside").symlink_to(folder.parent / "secret")
@@ -100,7 +100,7 @@ def test_deploy_links(client_ash, deployed, folder):
 
 
 def test_deploy_too_much(client_ash, server, folder, monkeypatch):
-    """More than a request can carry is told before anything is sent."""
+    """Too large a folder is refused before anything is sent."""
     monkeypatch.setattr(agents, "_MOST_BYTES", 5)
 
     result = client_ash("deploy", folder, "--upload")
@@ -111,8 +111,8 @@ def test_deploy_too_much(client_ash, server, folder, monkeypatch):
 
 
 @pytest.mark.parametrize("path", ["hello/src", "nowhere", "hello/CLAUDE.md"])
-def test_deploy_what_is_no_agent(client_ash, server, folder, path):
-    """A folder without a CLAUDE.md is no agent; the server is not asked."""
+def test_deploy_of_a_folder_without_a_prompt(client_ash, server, folder, path):
+    """A folder without a CLAUDE.md is refused before anything is sent."""
     result = client_ash("deploy", path)
 
     assert result.exit_code == 1
@@ -121,7 +121,7 @@ def test_deploy_what_is_no_agent(client_ash, server, folder, path):
 
 
 def test_deploy_folder_name_that_is_no_agent_name(client_ash, folder):
-    """A folder's name that can't be an agent's is an error that names the way out."""
+    """If the folder's name is no valid agent name, the error suggests --name."""
     odd = folder.rename(folder.parent / "hello world")
 
     result = client_ash("deploy", odd)
@@ -131,7 +131,7 @@ def test_deploy_folder_name_that_is_no_agent_name(client_ash, folder):
 
 
 def test_deploy_path_that_the_server_refuses(client_ash, server, folder):
-    """A server that can't see the path may still take the files: the hint says how."""
+    """If the server refuses the path, the error suggests --upload."""
     server.sends("POST", "/api/agents", {"error": "no such folder", "statusCode": 400}, 400)
 
     result = client_ash("deploy", folder)
@@ -140,7 +140,7 @@ def test_deploy_path_that_the_server_refuses(client_ash, server, folder):
 
 
 def test_agent_list(client_ash, server):
-    """A table, one agent a line."""
+    """Agents are printed as a table."""
     server.sends("GET", "/api/agents", {"agents": [AGENT, {**AGENT, "name": "a-longer-name"}]})
 
     lines = client_ash("agent", "list").stdout.splitlines()
@@ -151,21 +151,21 @@ def test_agent_list(client_ash, server):
 
 
 def test_agent_list_json(client_ash, server):
-    """--json prints the agents as the server has them."""
+    """--json prints the agents as the server sends them."""
     server.sends("GET", "/api/agents", {"agents": [AGENT]})
 
     assert json.loads(client_ash("agent", "list", "--json").stdout) == [AGENT]
 
 
 def test_agent_list_empty(client_ash, server):
-    """No agents are an empty table."""
+    """Without agents the table is empty."""
     server.sends("GET", "/api/agents", {"agents": []})
 
     assert client_ash("agent", "list").stdout == "NAME  VERSION  UPDATED  PATH\n"
 
 
 def test_agent_get(client_ash, server):
-    """One field a line; objects as JSON."""
+    """An agent is printed one field a line, with objects as JSON."""
     server.sends("GET", "/api/agents/hello", {"agent": AGENT})
 
     lines = client_ash("agent", "get", "hello").stdout.splitlines()
@@ -175,14 +175,14 @@ def test_agent_get(client_ash, server):
 
 
 def test_agent_get_odd_name(client_ash, server):
-    """A name with a slash stays one part of the path."""
+    """A name with a slash is one part of the path."""
     client_ash("agent", "get", "a/../b?c")
 
     assert server.asked[-1][1] == "/api/agents/a%2F..%2Fb%3Fc"
 
 
 def test_agent_delete(client_ash, server):
-    """Deleting says what was deleted."""
+    """Deleting prints what was deleted."""
     server.sends("DELETE", "/api/agents/hello", {"ok": True})
 
     assert client_ash("agent", "delete", "hello").stdout == "deleted hello\n"

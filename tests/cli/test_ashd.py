@@ -1,4 +1,4 @@
-"""`ashd`: its flags, its one line when it can't start."""
+"""The command `ashd`: its flags, and its one line if it can't start."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ from ash.errors import StartError
 
 @pytest.fixture
 def started(clean, monkeypatch):
-    """Runs `ashd` up to the daemon; gives the settings that the daemon was started with."""
+    """Runs `ashd` up to the daemon; returns the settings that the daemon gets."""
     seen = []
 
     async def run(settings):
@@ -42,7 +42,7 @@ def fails_with(monkeypatch, error):
 
 
 def test_ashd_flags_over_environment_over_file(started, clean):
-    """Settings come from ash.toml, the environment and the flags, in that order."""
+    """Flags override the environment, which overrides ash.toml."""
     (clean / "ash.toml").write_text('port = 1\nhost = "file"\nengine = "scripted"')
 
     run("--port", "3", env={"ASH_PORT": "2", "ASH_HOST": "env"})
@@ -61,7 +61,7 @@ def test_ashd_config(started, clean):
 
 @pytest.mark.parametrize("command", [["ashd"], ["ash", "start"]])
 def test_help_names_every_option(command):
-    """Each setting is a flag of `ashd` and of `ash start`, with its variable."""
+    """Each setting is a flag of `ashd` and of `ash start`, shown with its variable."""
     group = {"ashd": ashd.main, "ash": main}[command[0]]
     words = CliRunner().invoke(group, [*command[1:], "--help"]).stdout.split()
 
@@ -71,14 +71,14 @@ def test_help_names_every_option(command):
 
 
 def test_start_in_the_foreground(started, ash):
-    """`ash start` is `ashd`."""
+    """`ash start` runs `ashd`."""
     ash("start", "--port", "5", "--data-dir", "elsewhere")
 
     assert [(s.port, str(s.data_dir)) for s in started] == [(5, "elsewhere")]
 
 
 def test_ashd_setting_that_does_not_fit(started):
-    """A wrong setting is one line and the exit code 1."""
+    """An invalid setting is one line and exit code 1."""
     result = run("--port", "x")
 
     assert result.exit_code == 1
@@ -88,7 +88,7 @@ def test_ashd_setting_that_does_not_fit(started):
 
 
 def test_ashd_that_cannot_start(started, monkeypatch):
-    """What keeps the daemon from starting is one line, however deep it was raised."""
+    """An error of the start is one line, also out of nested exception groups."""
     error = StartError("port 4100 is in use")
     fails_with(monkeypatch, ExceptionGroup("", [ExceptionGroup("", [error])]))
 
@@ -98,7 +98,7 @@ def test_ashd_that_cannot_start(started, monkeypatch):
 
 
 def test_ashd_that_crashes(started, monkeypatch):
-    """A fault of the daemon is logged with its traceback: someone has to mend it."""
+    """A bug of the daemon is logged with its traceback."""
     fails_with(monkeypatch, ZeroDivisionError("by zero"))
 
     with structlog.testing.capture_logs() as logs:
@@ -110,7 +110,7 @@ def test_ashd_that_crashes(started, monkeypatch):
 
 
 def test_ashd_unknown_variable(started):
-    """A variable that means nothing is warned of."""
+    """An unknown ASH_ variable is warned of."""
     with structlog.testing.capture_logs() as logs:
         run(env={"ASH_PROT": "1"})
 

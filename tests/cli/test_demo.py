@@ -1,4 +1,4 @@
-"""`ash demo` says that all of it worked only when it did."""
+"""`ash demo` reports success only if every step worked."""
 
 import json
 import os
@@ -33,7 +33,7 @@ GOOD = {
 
 @pytest.fixture
 def steps(server):
-    """Goes through the demo's steps against a server that answers by the table."""
+    """Runs the demo's steps against a server that answers from the table."""
 
     server.sends("POST", "/api/agents", {"agent": {}}, 201)
     server.sends("POST", "/api/sessions", {"session": {"id": "s1"}}, 201)
@@ -52,7 +52,7 @@ def steps(server):
 
 
 def test_demo_steps(steps, server):
-    """Deploys, creates, asks three times, ends; each step is timed."""
+    """The demo deploys, creates, asks three times and ends, and times each step."""
     took = steps(GOOD)
 
     assert [row.step for row in took] == [
@@ -92,7 +92,7 @@ def test_demo_steps(steps, server):
     ],
 )
 def test_demo_step_that_fails(steps, question, frames, failure):
-    """A step that only looks as if it had worked fails the demo, and is named."""
+    """A step whose answer is wrong fails the demo and is named."""
     answers = {**GOOD, getattr(demo_steps.FOR_STUB, question): frames}
 
     with pytest.raises(demo_steps.DemoFailed) as caught:
@@ -102,7 +102,7 @@ def test_demo_step_that_fails(steps, question, frames, failure):
 
 
 def test_demo_step_that_the_server_refuses(steps, server):
-    """An error of the server is told with the step it came in."""
+    """An error of the server is shown with the name of the step."""
     server.sends("POST", "/api/sessions", {"error": "no sandbox", "statusCode": 503}, 503)
 
     with pytest.raises(demo_steps.DemoFailed, match="create a session: no sandbox"):
@@ -111,7 +111,7 @@ def test_demo_step_that_the_server_refuses(steps, server):
 
 @pytest.mark.process
 def test_demo_server_that_does_not_start(ash, clean, monkeypatch):
-    """One line says what failed, after the end of the daemon's log; nothing is left behind."""
+    """The end of the daemon's log and one line are printed, and no files are left."""
     script = "import os, sys; print('last words', flush=True); sys.exit('ashd: the CLI is missing')"
     monkeypatch.setattr(process, "command", lambda _: [sys.executable, "-c", script])
     monkeypatch.setenv("TMPDIR", str(clean))
@@ -139,7 +139,7 @@ def test_demo_server_that_does_not_start(ash, clean, monkeypatch):
     ],
 )
 def test_demo_real_model_that_cannot_be(ash, monkeypatch, arguments, line):
-    """The real model needs a key and an engine that asks it."""
+    """The real model needs a key, and an engine that uses a model."""
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
 
     result = ash("demo", *arguments)
@@ -148,7 +148,7 @@ def test_demo_real_model_that_cannot_be(ash, monkeypatch, arguments, line):
 
 
 def test_demo_environment(monkeypatch):
-    """The demo's server has none of the user's settings, and the stub's in their place."""
+    """The demo's server gets the stub's settings instead of the user's."""
     monkeypatch.setenv("ASH_PORT", "1")
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "https://elsewhere.example")
     monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", "secret")
@@ -161,7 +161,7 @@ def test_demo_environment(monkeypatch):
 
 
 def test_demo_greeting():
-    """The stub answers the first question in words, and leaves the others to its script."""
+    """The stub answers the first question in words, and the others by its script."""
 
     class Asked:
         tool_result = None

@@ -1,4 +1,4 @@
-"""`ash` against the real daemon."""
+"""`ash` with the real daemon."""
 
 import json
 import os
@@ -19,7 +19,7 @@ _ASH = [sys.executable, "-P", "-m", "ash.cli"]
 
 @pytest.fixture
 def running(ash, clean):
-    """A detached daemon with the scripted engine; gives `ash`, which finds server and key."""
+    """A detached daemon with the scripted engine; gives an `ash` that finds its server and key."""
     started = ash("start", "--detach", "--engine", "scripted", "--port", "0")
     assert (started.exit_code, started.stderr) == (0, "")
     url = Path("data/ashd.url").read_text().strip()
@@ -29,7 +29,7 @@ def running(ash, clean):
 
 
 def test_a_session_from_start_to_stop(running):
-    """A folder is deployed, a session made, asked and ended, all from the command line."""
+    """A folder is deployed and a session is created, used and ended by the command line."""
     assert running("deploy", AGENT).stdout == "deployed hello-agent, version 1\n"
     session = running("session", "create", "hello-agent").stdout.strip()
 
@@ -56,7 +56,7 @@ def test_upload_is_the_same_agent(running):
 
 
 def test_status_of_a_running_daemon(running):
-    """The status tells engine and sessions of the real daemon."""
+    """The status shows engine and sessions of the daemon."""
     status = json.loads(running("status", "--json").stdout)
 
     assert (
@@ -67,7 +67,7 @@ def test_status_of_a_running_daemon(running):
 
 
 def test_a_second_daemon_on_the_same_data(running):
-    """The daemon's own refusal is what `ashd` prints, in one line."""
+    """A second daemon prints in one line why it is refused."""
     second = subprocess.run(
         process.command(["--engine", "scripted", "--port", "0"]),
         capture_output=True,
@@ -84,7 +84,7 @@ def test_a_second_daemon_on_the_same_data(running):
     "engine", ["scripted", pytest.param("claude-agent", marks=pytest.mark.cli)]
 )
 def test_demo(clean, engine):
-    """The demo does the whole job, says so, and leaves nothing behind."""
+    """The demo succeeds, says so, and leaves nothing behind."""
     done = subprocess.run(
         [*_ASH, "demo", "--engine", engine],
         capture_output=True,
@@ -98,14 +98,14 @@ def test_demo(clean, engine):
 
 
 def test_ashd_as_it_is_started_by_others():
-    """The command that starts a daemon in the background runs without a warning."""
+    """The command line for a background daemon runs without a warning."""
     run = subprocess.run(process.command(["--version"]), capture_output=True, text=True, check=True)
 
     assert (run.stdout, run.stderr) == ("ash, version 0.1.0\n", "")
 
 
 def test_send_outlives_a_server_that_is_killed(running, clean):
-    """The turn's end comes from the next server, and nothing that was printed comes again."""
+    """The next server sends the rest of the turn, and nothing is printed twice."""
     running("deploy", AGENT)
     session = running("session", "create", "hello-agent").stdout.strip()
     url = Path("data/ashd.url").read_text().strip()

@@ -1,4 +1,4 @@
-"""Every failure is one line on stderr that says what to do, with a non-zero exit code."""
+"""Every error is one line on stderr that says what to do, with a non-zero exit code."""
 
 import socket
 from threading import Thread
@@ -18,7 +18,7 @@ def closed_port():
 
 
 def test_refused_connection(ash):
-    """A server that is not there: the URL that was tried and how to start one."""
+    """The error names the URL that was tried, and how to start a server."""
     url = f"http://127.0.0.1:{closed_port()}"
 
     result = ash("--server", url, "health")
@@ -30,7 +30,7 @@ def test_refused_connection(ash):
 
 
 def test_wrong_key(client_ash, server):
-    """A key that is refused: where it was looked for, not what it was."""
+    """The error says where the key came from, but not the key."""
     server.sends("GET", "/api/agents", {"error": "unknown key", "statusCode": 401}, 401)
 
     result = client_ash("agent", "list", env={"ASH_API_KEY": "topsecret"})
@@ -43,7 +43,7 @@ def test_wrong_key(client_ash, server):
 
 
 def test_missing_key(client_ash, server):
-    """No key at all: where one is looked for."""
+    """The error says where a key is looked for."""
     server.sends("GET", "/api/agents", {"error": "missing key", "statusCode": 401}, 401)
 
     result = client_ash("agent", "list")
@@ -53,7 +53,7 @@ def test_missing_key(client_ash, server):
 
 
 def test_error_of_the_server(client_ash, server):
-    """What the server says is wrong is what is shown, on one line."""
+    """The server's error text is shown on one line."""
     server.sends("GET", "/api/agents/x", {"error": "no agent\n\x1b[2Jx", "statusCode": 404}, 404)
 
     result = client_ash("agent", "get", "x")
@@ -63,7 +63,7 @@ def test_error_of_the_server(client_ash, server):
 
 @pytest.mark.parametrize("status", [200, 502])
 def test_another_server(client_ash, server, status):
-    """A server that is no ash server is named as such."""
+    """The error says that the server is not ash."""
     server.sends("GET", "/health", b"<html>", status)
 
     result = client_ash("health")
@@ -74,7 +74,7 @@ def test_another_server(client_ash, server, status):
 
 
 def test_broken_off_connection(ash):
-    """A connection that ends without an answer is told as that."""
+    """A connection that ends without an answer is reported as such."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
 
@@ -99,7 +99,7 @@ def test_broken_off_connection(ash):
     ],
 )
 def test_wrong_usage(ash, arguments, line):
-    """Wrong usage is one line that says where to read on."""
+    """Wrong usage is one line that refers to --help."""
     result = ash(*arguments)
 
     assert result.exit_code != 0
@@ -108,7 +108,7 @@ def test_wrong_usage(ash, arguments, line):
 
 
 def test_broken_settings(ash, clean):
-    """An ash.toml that can't be used is told by any command that needs it."""
+    """An invalid ash.toml is reported by every command that reads it."""
     (clean / "ash.toml").write_text("prot = 1")
 
     assert ash("status").stderr == "ash: unknown key 'prot' in ash.toml; did you mean port?\n"
@@ -125,7 +125,7 @@ def test_broken_settings(ash, clean):
     ],
 )
 def test_any_exception(error, code, line):
-    """Whatever is raised, there is one line and no traceback."""
+    """Any exception is one line without a traceback."""
 
     @click.command("tool", cls=output.OneLineCommand)
     def tool():
@@ -147,5 +147,5 @@ def test_help_names_every_command(ash):
 
 
 def test_no_command(ash):
-    """`ash` alone shows the help."""
+    """`ash` alone prints the help."""
     assert "Usage: ash" in ash().stderr

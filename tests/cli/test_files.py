@@ -1,4 +1,4 @@
-"""`ash session files …`, as a server sees it and as it prints."""
+"""The commands `ash session files …`: what they send and print."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ LISTED = {
 
 
 def test_list(client_ash, server):
-    """A table of paths, sizes and times; a name can't steer the terminal."""
+    """Files are printed as a table, without control characters in names."""
     server.sends("GET", FILES, LISTED)
 
     result = client_ash("session", "files", "list", "s1")
@@ -28,7 +28,7 @@ def test_list(client_ash, server):
 
 
 def test_list_hidden(client_ash, server):
-    """--hidden asks for what begins with a dot; --json prints the answer."""
+    """--hidden also asks for hidden files; --json prints the answer."""
     server.sends("GET", f"{FILES}?includeHidden=true", LISTED)
 
     result = client_ash("session", "files", "list", "s1", "--hidden", "--json")
@@ -37,7 +37,7 @@ def test_list_hidden(client_ash, server):
 
 
 def test_list_that_is_cut(client_ash, server):
-    """A list that is not complete says so on stderr."""
+    """A truncated list is reported on stderr."""
     server.sends("GET", FILES, {**LISTED, "truncated": True})
 
     result = client_ash("session", "files", "list", "s1")
@@ -55,7 +55,7 @@ def test_get(client_ash, server):
 
 
 def test_get_into_a_file(client_ash, server, clean):
-    """-o writes the bytes into a file of this machine."""
+    """-o writes the bytes into a local file."""
     server.sends("GET", f"{FILES}/a", b"\x00\xff")
 
     result = client_ash("session", "files", "get", "s1", "a", "-o", "copy")
@@ -64,7 +64,7 @@ def test_get_into_a_file(client_ash, server, clean):
 
 
 def test_get_on_a_terminal(client_ash, server, monkeypatch):
-    """On a terminal a file is shown as text that can't steer it."""
+    """On a terminal a file is printed without control characters."""
     monkeypatch.setattr("ash.cli.output._on_terminal", lambda **_: True)
     server.sends("GET", f"{FILES}/a", b"a\x1b[2J\xff\n")
 
@@ -72,7 +72,7 @@ def test_get_on_a_terminal(client_ash, server, monkeypatch):
 
 
 def test_get_missing(client_ash, server, clean):
-    """A file that is not there is an error, and no file of ours is made of it."""
+    """A missing file is an error, and no local file is made."""
     body = {"error": 'There is no file "a"', "statusCode": 404}
     server.sends("GET", f"{FILES}/a", body, 404)
 
@@ -83,7 +83,7 @@ def test_get_missing(client_ash, server, clean):
 
 
 def test_put(client_ash, server, clean):
-    """Files go under their own names, into the folder that is named."""
+    """Files keep their names and go into the given folder."""
     (clean / "local").mkdir()
     (clean / "local" / "a").write_bytes(b"\x00\xff")
     (clean / "b").write_bytes(b"")
@@ -101,7 +101,7 @@ def test_put(client_ash, server, clean):
 
 
 def test_put_that_fails_for_one(client_ash, server, clean):
-    """What was not written is told, and the exit code is 1."""
+    """Files that were not written are reported, and the exit code is 1."""
     (clean / "a").touch()
     (clean / "b").touch()
     written = [
@@ -117,7 +117,7 @@ def test_put_that_fails_for_one(client_ash, server, clean):
 
 
 def test_put_missing(client_ash, server):
-    """A file that is not on this machine is an error before anything is sent."""
+    """A missing local file is an error before anything is sent."""
     result = client_ash("session", "files", "put", "s1", "nothing")
 
     assert (1, "ash: nothing: No such file or directory\n") == (result.exit_code, result.stderr)
@@ -125,7 +125,7 @@ def test_put_missing(client_ash, server):
 
 
 def test_rm(client_ash, server):
-    """Deleting says what was deleted."""
+    """Deleting prints what was deleted."""
     server.sends("DELETE", f"{FILES}/src/a", {"path": "src/a", "deleted": True})
 
     assert "deleted src/a\n" == client_ash("session", "files", "rm", "s1", "src/a").stdout
@@ -136,7 +136,7 @@ def test_rm(client_ash, server):
     [("..", "%2E%2E"), ("../../s2", "%2E%2E/%2E%2E/s2"), ("/etc", "/etc"), ("a?b#c", "a%3Fb%23c")],
 )
 def test_odd_path_is_no_other_route(client_ash, server, file, sent):
-    """`rm ID ..` asks for just that, and does not end the session."""
+    """`rm ID ..` deletes a file called `..`, and does not end the session."""
     client_ash("session", "files", "rm", "s1", file)
 
     assert [("DELETE", f"{FILES}/{sent}")] == [request[:2] for request in server.asked]

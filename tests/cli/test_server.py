@@ -1,4 +1,4 @@
-"""`ash start`, `stop`, `status` and `health`, with a small program in the daemon's place."""
+"""The commands `ash start`, `stop`, `status` and `health`, with a fake daemon."""
 
 import json
 import os
@@ -43,7 +43,7 @@ server.serve_forever()
 
 @pytest.fixture
 def daemon(clean, monkeypatch):
-    """Has `ashd` be the fake; gives the data directory's files, and ends what was started."""
+    """Replaces `ashd` by the fake; gives the files of the data directory, and ends the fake."""
     script = clean / "bin" / "ashd"
     script.parent.mkdir()
     script.write_text(FAKE_ASHD)
@@ -57,13 +57,13 @@ def daemon(clean, monkeypatch):
 
 
 def fields(result):
-    """What was printed as `name: value`."""
+    """The printed `name: value` lines."""
     lines = [line for line in result.stdout.splitlines() if ": " in line]
     return {name: value.strip() for name, value in (line.split(":", 1) for line in lines)}
 
 
 def test_start_detached(ash, daemon):
-    """Returns once the server answers; tells the URL, the pid, where key and log are."""
+    """The command returns once the server answers, and prints URL, pid, key file and log."""
     result = ash("start", "--detach")
 
     told = fields(result)
@@ -76,7 +76,7 @@ def test_start_detached(ash, daemon):
 
 
 def test_start_detached_flags(ash, daemon):
-    """Flags are passed on; a secret goes by the environment, where `ps` does not show it."""
+    """Flags are passed on; a secret goes through the environment, which `ps` does not show."""
     ash("start", "--detach", "--port", "0", "--api-key", "topsecret")
 
     health = json.loads(ash("health", "--server", daemon.url.read_text().strip()).stdout)
@@ -84,7 +84,7 @@ def test_start_detached_flags(ash, daemon):
 
 
 def test_start_detached_twice(ash, daemon):
-    """A second start from the same data directory is refused."""
+    """A second start with the same data directory is refused."""
     ash("start", "--detach")
 
     result = ash("start", "--detach")
@@ -94,7 +94,7 @@ def test_start_detached_twice(ash, daemon):
 
 
 def test_start_detached_that_fails(ash, daemon, monkeypatch):
-    """The daemon's own line says why it did not start; no pid file is left."""
+    """The daemon's last line says why it did not start, and no pid file is left."""
     monkeypatch.setenv("FAKE", "refuse")
 
     result = ash("start", "--detach")
@@ -104,7 +104,7 @@ def test_start_detached_that_fails(ash, daemon, monkeypatch):
 
 
 def test_start_detached_that_stays_mute(ash, daemon, monkeypatch):
-    """A daemon that never answers is ended, and its log named."""
+    """A daemon that does not answer is ended, and the error names its log."""
     monkeypatch.setenv("FAKE", "mute")
     monkeypatch.setattr(process, "_START_TIMEOUT", 0.3)
 
@@ -118,7 +118,7 @@ def test_start_detached_that_stays_mute(ash, daemon, monkeypatch):
 
 
 def test_start_detached_after_a_crash(ash, daemon):
-    """A pid file whose process is gone, or is another program now, is in no one's way."""
+    """A pid file of a process that is gone, or is another program, is ignored."""
     daemon.data_dir.mkdir()
     daemon.pid.write_text(str(os.getpid()))
 
@@ -135,7 +135,7 @@ def test_start_detached_where_nothing_can_be_written(ash, daemon):
 
 
 def test_start_with_a_wrong_value(ash, daemon):
-    """A setting that does not fit is told before anything is started."""
+    """An invalid setting is reported before anything is started."""
     result = ash("start", "--detach", "--port", "x")
 
     assert result.exit_code == 1
@@ -144,7 +144,7 @@ def test_start_with_a_wrong_value(ash, daemon):
 
 
 def test_stop(ash, daemon):
-    """The server ends, and its pid file with it."""
+    """The server ends, and its pid file is removed."""
     ash("start", "--detach")
     pid = daemon.running()
 
@@ -157,7 +157,7 @@ def test_stop(ash, daemon):
 
 
 def test_stop_when_not_running(ash, daemon):
-    """Nothing to stop is said, and is no failure."""
+    """Stopping without a server says so and succeeds."""
     result = ash("stop")
 
     assert (result.exit_code, result.stdout) == (0, "ashd is not running from data\n")
@@ -167,7 +167,7 @@ def test_stop_when_not_running(ash, daemon):
     "pid", [str(os.getpid()), "999999999", "nonsense", ""], ids=["ours", "nobody", "word", "empty"]
 )
 def test_stop_stale_pid_file(ash, daemon, pid):
-    """A pid file that names no ashd is removed; whoever has its number is left alone."""
+    """A pid file of another program is removed, and that program is not signalled."""
     daemon.data_dir.mkdir()
     daemon.pid.write_text(pid)
 
@@ -190,7 +190,7 @@ def test_stop_that_takes_too_long(ash, daemon, monkeypatch):
 
 
 def test_status(ash, daemon):
-    """A detached server is found by its data directory, whatever its port."""
+    """A detached server is found through its data directory, whatever its port."""
     ash("start", "--detach")
 
     told = fields(ash("status"))
@@ -201,7 +201,7 @@ def test_status(ash, daemon):
 
 
 def test_status_json(ash, daemon):
-    """--json is for scripts."""
+    """--json prints the status as JSON."""
     ash("start", "--detach")
 
     report = json.loads(ash("status", "--json").stdout)
@@ -214,7 +214,7 @@ def test_status_json(ash, daemon):
 
 
 def test_status_of_a_server_that_was_named(ash, daemon, server):
-    """A server that was named is the one that is told of."""
+    """A server that the user names is the one that is shown."""
     ash("start", "--detach")
     server.sends("GET", "/health", {"status": "ok", "version": "named"})
 
@@ -224,7 +224,7 @@ def test_status_of_a_server_that_was_named(ash, daemon, server):
 
 
 def test_status_when_not_running(ash, daemon, monkeypatch):
-    """A server that does not run is told on stdout; the exit code is 1."""
+    """A server that does not run is reported on stdout, with exit code 1."""
     result = ash("status", "--server", "http://127.0.0.1:1")
 
     assert result.exit_code == 1
@@ -232,7 +232,7 @@ def test_status_when_not_running(ash, daemon, monkeypatch):
 
 
 def test_health(client_ash, server):
-    """The server's answer as it is."""
+    """The server's answer is printed unchanged."""
     server.sends("GET", "/health", {"status": "ok", "pool": {"warm": 1}})
 
     assert json.loads(client_ash("health").stdout) == {"status": "ok", "pool": {"warm": 1}}

@@ -1,4 +1,4 @@
-"""`ash session …`, as a server sees it and as it prints."""
+"""The commands `ash session …`: what they send and print."""
 
 import json
 
@@ -28,7 +28,7 @@ def delta(text):
 
 
 def test_create(client_ash, server):
-    """Creating prints the id alone, for scripts; options are the API's fields."""
+    """Creating prints only the id, for scripts; options become fields of the API."""
     server.sends("POST", "/api/sessions", {"session": SESSION}, 201)
 
     result = client_ash("session", "create", "hello", "--model", "m", "--system-prompt", "Be.")
@@ -45,7 +45,7 @@ def test_create_json(client_ash, server):
 
 
 def test_list(client_ash, server):
-    """A table; filters go to the server."""
+    """Sessions are printed as a table, and filters go to the server."""
     path = "/api/sessions?agent=hello&status=active&limit=5"
     server.sends("GET", path, {"sessions": [SESSION], "total": 1})
 
@@ -57,14 +57,14 @@ def test_list(client_ash, server):
 
 
 def test_get(client_ash, server):
-    """One field a line; what is not set is a dash."""
+    """A session is printed one field a line; an empty field is a dash."""
     server.sends("GET", "/api/sessions/s1", {"session": SESSION})
 
     assert "runnerId:     -" in client_ash("session", "get", "s1").stdout.splitlines()
 
 
 def test_end(client_ash, server):
-    """Ending says what became of the session."""
+    """Ending prints the new status."""
     server.sends("DELETE", "/api/sessions/s1", {"session": {**SESSION, "status": "ended"}})
 
     assert client_ash("session", "end", "s1").stdout == "s1 ended\n"
@@ -74,14 +74,14 @@ def test_end(client_ash, server):
     ("command", "status"), [("pause", "paused"), ("stop", "stopped"), ("resume", "active")]
 )
 def test_change(client_ash, server, command, status):
-    """What becomes of the session is said."""
+    """Pausing, stopping and resuming print the new status."""
     server.sends("POST", f"/api/sessions/s1/{command}", {"session": {**SESSION, "status": status}})
 
     assert client_ash("session", command, "s1").stdout == f"s1 {status}\n"
 
 
 def test_fork(client_ash, server):
-    """A fork prints the id of the new session alone, for scripts."""
+    """A fork prints only the new session's id, for scripts."""
     server.sends("POST", "/api/sessions/s1/fork", {"session": {**SESSION, "id": "s2"}}, 201)
 
     assert "s2\n" == client_ash("session", "fork", "s1").stdout
@@ -89,7 +89,7 @@ def test_fork(client_ash, server):
 
 
 def test_fork_after_a_message(client_ash, server):
-    """--after-sequence is the message to branch off behind, 0 too; --json prints the session."""
+    """--after-sequence is sent, also 0; --json prints the session."""
     server.sends("POST", "/api/sessions/s1/fork", {"session": SESSION}, 201)
 
     result = client_ash("session", "fork", "s1", "--after-sequence", "0", "--json")
@@ -99,7 +99,7 @@ def test_fork_after_a_message(client_ash, server):
 
 
 def test_fork_of_a_busy_session(client_ash, server):
-    """--when-busy says what becomes of its turn."""
+    """--when-busy is sent."""
     path = "/api/sessions/s1/fork?whenBusy=queue"
     server.sends("POST", path, {"session": {**SESSION, "id": "s2"}}, 201)
 
@@ -110,7 +110,7 @@ def test_fork_of_a_busy_session(client_ash, server):
     ("interrupted", "said"), [(True, "interrupted\n"), (False, "no turn was running\n")]
 )
 def test_interrupt(client_ash, server, interrupted, said):
-    """Whether there was a turn to end."""
+    """Interrupting prints whether a turn was running."""
     answer = {"interrupted": interrupted, "turn": "idle"}
     server.sends("POST", "/api/sessions/s1/interrupt", answer)
 
@@ -118,7 +118,7 @@ def test_interrupt(client_ash, server, interrupted, said):
 
 
 def test_config(client_ash, server):
-    """What is given is changed, what is named is taken back, all else stays."""
+    """Given settings are changed, named ones are reset, and others stay."""
     server.sends("PATCH", "/api/sessions/s1/config", {"session": SESSION})
     options = ("--model", "m", "--allowed-tool", "Bash", "--allowed-tool", "Read")
 
@@ -129,14 +129,14 @@ def test_config(client_ash, server):
 
 
 def test_config_reset_of_no_setting(client_ash, server):
-    """The name of no setting is a mistake, and is not sent."""
+    """Resetting an unknown setting is an error, and nothing is sent."""
     result = client_ash("session", "config", "s1", "--reset", "allowed_tools")
 
     assert (2, []) == (result.exit_code, server.asked)
 
 
 def test_config_without_anything(client_ash, server):
-    """A change of nothing is a mistake, and is not sent."""
+    """An empty change is an error, and nothing is sent."""
     result = client_ash("session", "config", "s1")
 
     assert (result.exit_code, result.stderr) == (1, "ash: there is nothing to change\n")
@@ -144,7 +144,7 @@ def test_config_without_anything(client_ash, server):
 
 
 def test_send_body(client_ash, server):
-    """Partial messages are asked for; options are the API's fields."""
+    """Partial messages are requested; options become fields of the API."""
     server.streams("s1", DONE)
 
     client_ash(
@@ -180,7 +180,7 @@ def test_send_nothing(client_ash, server):
 
 
 def test_send_prints_deltas(client_ash, server):
-    """Text comes from the deltas; the complete message does not say it again."""
+    """Text is printed from the deltas, and not again from the complete message."""
     server.streams(
         "s1",
         ("session_start", {"sessionId": "s1"}),
@@ -196,21 +196,21 @@ def test_send_prints_deltas(client_ash, server):
 
 
 def test_send_without_deltas(client_ash, server):
-    """Where no deltas came, the text of the complete message is printed."""
+    """Without deltas the text of the complete message is printed."""
     server.streams("s1", assistant("one"), delta("two"), assistant("two"), assistant("three"), DONE)
 
     assert client_ash("session", "send", "s1", "hi").stdout == "one\ntwo\nthree\n"
 
 
 def test_send_subagent(client_ash, server):
-    """What a subagent says to its agent is not the answer."""
+    """Messages of subagents are not printed."""
     server.streams("s1", assistant("inner", parent="t1"), assistant("outer"), DONE)
 
     assert client_ash("session", "send", "s1", "hi").stdout == "outer\n"
 
 
 def test_send_tool_call(client_ash, server):
-    """A tool call is one line on stderr; text after it starts on a line of its own."""
+    """A tool call is one line on stderr, and the text after it begins a new line."""
     call = {"id": "t", "name": "Bash", "input": {"command": "echo a\nb" + "x" * 500}}
     server.streams("s1", delta("Let me see"), ("tool_use", call), delta("Done"), DONE)
 
@@ -242,7 +242,7 @@ def test_send_tool_call(client_ash, server):
     ],
 )
 def test_send_turn_that_fails(client_ash, server, frames, error):
-    """A turn that does not end well has the exit code 1 and says why."""
+    """A failed turn has exit code 1 and its reason."""
     server.streams("s1", *frames)
 
     result = client_ash("session", "send", "s1", "hi")
@@ -251,7 +251,7 @@ def test_send_turn_that_fails(client_ash, server, frames, error):
 
 
 def test_send_stream_that_can_not_be_joined_again(client_ash, server):
-    """Without the ids of frames there is no coming back: what was printed stays, and it is told."""
+    """Without frame ids there is no reconnect: the printed text stays, and an error says so."""
     server.streams("s1", delta("half"))
 
     result = client_ash("session", "send", "s1", "hi")
@@ -264,7 +264,7 @@ def test_send_stream_that_can_not_be_joined_again(client_ash, server):
 
 
 def test_send_comes_back(client_ash, server, soon):
-    """A connection that breaks in mid-turn is told on stderr, once, and nothing comes twice."""
+    """A reconnect is reported once on stderr, and nothing is printed twice."""
     frames = [server.sse(*delta("one "), 7), b"id: 8\nevent: text_delta\ndata: {"]
     rest = [server.sse(*frame, 8 + n) for n, frame in enumerate([delta("two"), DONE])]
     server.sends("POST", "/api/sessions/s1/messages", frames)
@@ -287,7 +287,7 @@ def test_send_comes_back(client_ash, server, soon):
     ],
 )
 def test_send_options_of_the_request(client_ash, server, options, query):
-    """What is not part of the message goes into the query."""
+    """Options of the request, not of the message, go into the query."""
     path = f"/api/sessions/s1/messages?{query}"
     server.sends("POST", path, [server.sse(*DONE)])
 
@@ -295,14 +295,14 @@ def test_send_options_of_the_request(client_ash, server, options, query):
 
 
 def test_send_done_without_a_reason(client_ash, server):
-    """A server that names no reason means that all went well."""
+    """A `done` without a reason means success."""
     server.streams("s1", ("done", {"sessionId": "s1"}))
 
     assert client_ash("session", "send", "s1", "hi").exit_code == 0
 
 
 def test_send_json(client_ash, server):
-    """--json prints each frame on a line, its data as it came."""
+    """--json prints each frame on a line, its data unchanged."""
     raw = '{"type":"assistant",  "message":{"content":[]}, "n":1.0}'
     frames = [server.sse("message", raw, "7"), b": ping\n\n", server.sse(*DONE)]
     server.sends("POST", "/api/sessions/s1/messages", frames)
@@ -315,7 +315,7 @@ def test_send_json(client_ash, server):
 
 
 def test_send_json_turn_that_fails(client_ash, server):
-    """The exit code is the same with --json."""
+    """With --json a failed turn has exit code 1 too."""
     server.streams("s1", ("error", {"error": "x"}), DONE)
 
     result = client_ash("session", "send", "s1", "hi", "--json")
@@ -324,7 +324,7 @@ def test_send_json_turn_that_fails(client_ash, server):
 
 
 def test_send_refused(client_ash, server):
-    """A message that is refused says so as any other request."""
+    """A refused message is one line of error."""
     body = {"error": "Session is paused", "statusCode": 400}
     server.sends("POST", "/api/sessions/s1/messages", body, 400)
 
@@ -334,7 +334,7 @@ def test_send_refused(client_ash, server):
 
 
 def test_send_interrupted_by_the_user(client_ash, server, monkeypatch):
-    """Ctrl-C ends the printing alone: the server is told nothing."""
+    """Ctrl-C ends only the printing; the server gets no request."""
     server.streams("s1", delta("one"), delta("two"), DONE)
 
     def interrupted(text):
@@ -350,7 +350,7 @@ def test_send_interrupted_by_the_user(client_ash, server, monkeypatch):
 
 
 def test_send_interrupted_by_the_user_with_its_turn(client_ash, server, monkeypatch):
-    """With --on-disconnect interrupt the turn does not go on, and that is what is said."""
+    """With --on-disconnect interrupt, Ctrl-C says that the turn is interrupted."""
     path = "/api/sessions/s1/messages?onDisconnect=interrupt"
     server.sends("POST", path, [server.sse(*delta("one"))])
 
@@ -365,7 +365,7 @@ def test_send_interrupted_by_the_user_with_its_turn(client_ash, server, monkeypa
 
 
 def test_send_to_a_terminal(client_ash, server, monkeypatch):
-    """What an agent says can't steer the terminal that shows it."""
+    """On a terminal the agent's text is printed without control characters."""
     monkeypatch.setattr("ash.cli.output._on_terminal", lambda **_: True)
     server.streams("s1", delta("a\x1b[2J\tb\nc"), DONE)
 
@@ -373,7 +373,7 @@ def test_send_to_a_terminal(client_ash, server, monkeypatch):
 
 
 def test_send_to_a_pipe(client_ash, server):
-    """Whoever reads a pipe gets the text untouched."""
+    """In a pipe the agent's text is unchanged."""
     server.streams("s1", delta("a\x1b[2J\u2028\ud83d\n"), DONE)
 
     assert client_ash("session", "send", "s1", "hi").stdout == "a\x1b[2J\u2028?\n"
@@ -386,7 +386,7 @@ def executed(server, result):
 
 
 def test_exec(client_ash, server):
-    """Output, errors and exit code are the command's own."""
+    """Output, errors and exit code are those of the command."""
     executed(server, {"exitCode": 3, "stdout": "out\n", "stderr": "err\n"})
 
     result = client_ash("session", "exec", "s1", "ls -la", "--timeout", "1.5")
@@ -396,7 +396,7 @@ def test_exec(client_ash, server):
 
 
 def test_exec_waits_longer_than_the_command_may_take(client_ash, server, monkeypatch):
-    """The answer to a command of five minutes is waited for."""
+    """The HTTP time-out is longer than the command's."""
     waited = []
 
     def ask(self, request):
@@ -417,7 +417,7 @@ def test_exec_waits_longer_than_the_command_may_take(client_ash, server, monkeyp
     ],
 )
 def test_exec_that_was_cut_short(client_ash, server, result, remark):
-    """A timeout and output that was cut are told on stderr."""
+    """A timeout and truncated output are reported on stderr."""
     executed(server, result)
 
     told = client_ash("session", "exec", "s1", "make")
@@ -426,7 +426,7 @@ def test_exec_that_was_cut_short(client_ash, server, result, remark):
 
 
 def test_exec_on_a_terminal(client_ash, server, monkeypatch):
-    """What a command prints can't steer the terminal that shows it."""
+    """On a terminal the output is printed without control characters."""
     monkeypatch.setattr("ash.cli.output._on_terminal", lambda **_: True)
     executed(server, {"stdout": "a\x1b[2Jb\n", "stderr": "c\x07d\n"})
 
@@ -436,7 +436,7 @@ def test_exec_on_a_terminal(client_ash, server, monkeypatch):
 
 
 def test_exec_refused(client_ash, server):
-    """A session that is not active says so."""
+    """A session that is not active is one line of error."""
     body = {"error": "Session is paused", "statusCode": 400}
     server.sends("POST", "/api/sessions/s1/exec", body, 400)
 
@@ -446,7 +446,7 @@ def test_exec_refused(client_ash, server):
 
 
 def test_watch_prints_turn_after_turn(client_ash, server, soon):
-    """Until the session's stream ends; how a turn ended is told and is no failure."""
+    """Turns are printed until the session's stream ends; a failed turn is no failure."""
     frames = [
         ("session_start", {}),
         delta("one"),
@@ -466,8 +466,8 @@ def test_watch_prints_turn_after_turn(client_ash, server, soon):
     assert result.stderr == "the turn ended early: interrupted\n"
 
 
-def test_watch_names_what_is_missing(client_ash, server, soon):
-    """And prints the whole message of which some deltas were lost."""
+def test_watch_names_lost_frames(client_ash, server, soon):
+    """Lost frames are named, and the message with lost deltas is printed completely."""
     gap = ("gap", {"requested": 8, "earliest": 12, "latest": 20})
     frames = [delta("o"), gap, assistant("one"), DONE]
     path = "/api/sessions/s1/stream?after=6"
@@ -482,7 +482,7 @@ def test_watch_names_what_is_missing(client_ash, server, soon):
 
 
 def test_watch_json(client_ash, server, soon):
-    """The frames of all turns, with the ids that --after takes."""
+    """--json prints the frames of all turns with their ids."""
     answer = [server.sse(*DONE, 7), server.sse(*DONE, 9)]
     server.sends("GET", "/api/sessions/s1/stream", answer)
     server.sends("GET", "/api/sessions/s1/stream?after=9", b"", 204)

@@ -1,4 +1,4 @@
-"""What the tests of egress stand on: a server outside, and a proxy that is being served."""
+"""Fixtures for egress: servers outside, and a sandbox's proxy that is being served."""
 
 from contextlib import asynccontextmanager
 
@@ -11,7 +11,7 @@ from tests.support.egress import KEY, Proxied, Server
 
 @pytest.fixture
 async def listen(nursery):
-    """`await listen(handler)`: the port where each raw connection is given to the handler."""
+    """`await listen(handler)`: the port of a server for raw connections."""
 
     async def start(handler):
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -23,7 +23,7 @@ async def listen(nursery):
 
 @pytest.fixture
 async def serve(listen):
-    """`await serve(handler)`: an HTTP server with its port; the handler answers one request."""
+    """`await serve(handler)`: an HTTP server and its port; the handler answers one request."""
 
     async def start(handler):
         server = Server(handler)
@@ -35,7 +35,7 @@ async def serve(listen):
 
 @pytest.fixture
 async def proxy(nursery, tmp_path):
-    """`async with proxy(network=…, model=port, dialer=…)`: a sandbox's proxy, served."""
+    """`async with proxy(network=…, model=port, dialer=…)`: a sandbox's proxy, being served."""
 
     @asynccontextmanager
     async def opened(network="public", model=1, *, key=KEY, custom=None, dialer=None, path=""):

@@ -1,10 +1,14 @@
+"""Which addresses are public, and which belong to this host."""
+
+import socket
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ash.egress.addresses import meant, why_not_public
+from ash.egress.addresses import is_own, parse_address, why_not_public
 
 
 @pytest.mark.parametrize(
@@ -49,9 +53,9 @@ from ash.egress.addresses import meant, why_not_public
         ("ff02::1", "multicast"),
     ],
 )
-def test_address_that_is_not_public_is_told_by_its_kind(address, why):
-    """Each range that is not the internet is known, also where an IPv4 address is embedded."""
-    assert why in (why_not_public(meant(address)) or "public")
+def test_address_that_is_not_public_is_described(address, why):
+    """An address that is not public is described, also if it is embedded in IPv6."""
+    assert why in (why_not_public(parse_address(address)) or "public")
 
 
 @pytest.mark.parametrize(
@@ -72,27 +76,53 @@ def test_address_that_is_not_public_is_told_by_its_kind(address, why):
     ],
 )
 def test_address_that_is_public_is_let_through(address):
-    """What lies beside the ranges is public, NAT64 of a public address included."""
-    assert why_not_public(meant(address)) is None
+    """Addresses just outside of the ranges are public, and so is a public one behind NAT64."""
+    assert why_not_public(parse_address(address)) is None
 
 
 @given(st.ip_addresses(v=4))
 def test_embedded_address_is_judged_as_the_one_it_embeds(address):
-    """IPv4 inside IPv6 is what it is outside."""
+    """An IPv4 address is judged the same inside an IPv6 address."""
     expected = why_not_public(address)
-    assert expected == why_not_public(meant(f"::ffff:{address}"))
-    assert expected == why_not_public(meant(f"64:ff9b::{address}"))
+    assert expected == why_not_public(parse_address(f"::ffff:{address}"))
+    assert expected == why_not_public(parse_address(f"64:ff9b::{address}"))
 
 
 @given(st.ip_addresses())
 def test_public_address_is_global_for_python_too(address):
-    """Nothing passes that the standard library calls private, whatever its version."""
-    if why_not_public(meant(str(address))) is None:
-        assert not meant(str(address)).is_private
+    """No address passes that the standard library calls private."""
+    if why_not_public(parse_address(str(address))) is None:
+        assert not parse_address(str(address)).is_private
 
 
-def test_meant_of_what_is_no_address_is_an_error():
-    """A resolver's answer with a zone or a name in it is not judged but refused."""
+def test_parse_address_of_a_name_is_an_error():
+    """A name is not an address; an address with a zone is kept apart."""
     with pytest.raises(ValueError):
-        meant("localhost")
-    assert ip_address("fe80::1%1") == meant("fe80::1%1")
+        parse_address("localhost")
+    assert ip_address("fe80::1%1") == parse_address("fe80::1%1")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "0.0.0.0", "255.255.255.255", "::1"])
+def test_own_address_is_known(address):
+    """Loopback, broadcast and the unspecified address belong to this host."""
+    assert is_own(ip_address(address))
+
+
+def _addresses_of_interfaces():
+    lines = Path("/proc/net/if_inet6").read_text().splitlines()
+    yield from (ip_address(bytes.fromhex(line.split()[0])) for line in lines)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("127.0.0.1", 9))
+        yield ip_address(probe.getsockname()[0])
+
+
+def test_own_addresses_of_all_interfaces_are_known():
+    """The addresses of all interfaces belong to this host."""
+    addresses = list(_addresses_of_interfaces())
+    assert [True] * len(addresses) == [is_own(address) for address in addresses]
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111"])
+def test_address_of_another_host_is_not_own(address):
+    """An address that is routed to another host, or not at all, is not this host's."""
+    assert not is_own(ip_address(address))

@@ -1,3 +1,5 @@
+"""How the host and port of a request are read."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,8 +20,8 @@ from ash.egress import policy
         ("::1", ("::1", None)),
     ],
 )
-def test_read_gives_one_form_for_each_host(text, expected):
-    """However a host is written, there is one form by which it is compared."""
+def test_parse_authority_gives_one_form_for_each_host(text, expected):
+    """All spellings of a host have one canonical form."""
     assert expected == policy.parse_authority(text)
 
 
@@ -41,8 +43,8 @@ def test_read_gives_one_form_for_each_host(text, expected):
         "127\u30020.0.1",
     ],
 )
-def test_read_refuses_addresses_in_unusual_forms(text):
-    """What a resolver might take for an address must be four decimal numbers."""
+def test_parse_authority_refuses_addresses_in_unusual_forms(text):
+    """An IPv4 address must be written as four decimal numbers."""
     with pytest.raises(ValueError):
         policy.parse_authority(text)
 
@@ -71,21 +73,21 @@ def test_read_refuses_addresses_in_unusual_forms(text):
         ".".join(["abcdefg"] * 40),
     ],
 )
-def test_read_refuses_what_is_no_host(text):
-    """Anything but a name or an address, with a port or without, is an error."""
+def test_parse_authority_refuses_texts_that_are_no_host(text):
+    """A text that is neither a name nor an address is an error."""
     with pytest.raises(ValueError):
         policy.parse_authority(text)
 
 
 @given(st.ip_addresses().map(str) | st.just("a.example"), st.integers(1, 65535))
-def test_read_of_what_was_written_is_the_same(host, port):
-    """Writing a host and reading it again changes nothing."""
+def test_parse_authority_of_a_formatted_one_is_the_same(host, port):
+    """Formatting a host and parsing it again changes nothing."""
     assert (host, port) == policy.parse_authority(policy.format_authority(host, port))
 
 
 @given(st.text(max_size=40))
-def test_read_of_any_text_gives_a_plain_host_or_an_error(text):
-    """Whatever is read as a host has no character that could mean something else further on."""
+def test_parse_authority_of_any_text_gives_a_plain_host_or_an_error(text):
+    """A parsed host has no character with a meaning elsewhere."""
     try:
         host, _ = policy.parse_authority(text)
     except ValueError:

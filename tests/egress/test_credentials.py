@@ -1,3 +1,5 @@
+"""The credentials for model calls, and which of them are secret."""
+
 import pytest
 
 from ash.egress.model_calls import credential_headers, secrets, with_key
@@ -5,17 +7,17 @@ from ash.errors import BadRequest, ConfigError
 
 
 def test_credentials_of_a_key_are_one_header():
-    """An API key is sent as the Messages API wants it."""
+    """An API key becomes the header that the Messages API expects."""
     assert [(b"x-api-key", b"sk-1")] == credential_headers("sk-1")
 
 
 def test_credentials_without_a_key_are_empty():
-    """An endpoint that wants no key gets none."""
+    """Without a key there is no header."""
     assert [] == credential_headers(None)
 
 
 def test_credentials_of_custom_headers_win_over_the_key():
-    """Each line is one header; a header for the key takes its place."""
+    """Each line is a header; one for the key replaces the key's own."""
     custom = "Authorization: Bearer gateway:1\n\nX-Team:  a b \r\nx-api-key: other\n"
     expected = [
         (b"x-api-key", b"other"),
@@ -41,28 +43,28 @@ def test_credentials_of_custom_headers_win_over_the_key():
     ],
 )
 def test_credentials_that_make_no_header_are_an_error_without_the_value(key, custom):
-    """What can't be sent is told at the start, and the error shows nothing of the secret."""
+    """An invalid header is an error at the start, and its text does not show the value."""
     with pytest.raises(ConfigError) as error:
         credential_headers(key, custom)
     assert "hidden" not in str(error.value)
 
 
 def test_secrets_are_the_values_that_prove_something():
-    """A token counts with and without the word before it; a team's name does not count."""
+    """A token is secret with and without the word before it; a team's name is not."""
     custom = "Authorization: Bearer abc\nX-Team: blue\nX-Gateway-Token: def\nAnthropic-Beta: new"
     found = secrets(credential_headers("sk-1", custom))
     assert {b"sk-1", b"Bearer abc", b"abc", b"def"} == set(found)
 
 
-def test_credentials_with_a_session_s_key_keep_what_the_gateway_wants():
-    """A session pays with its own key, by the same gateway as all others."""
+def test_credentials_with_a_session_s_key_keep_other_headers():
+    """A session's key replaces the daemon's; the other headers stay."""
     expected = [(b"x-team", b"blue"), (b"x-api-key", b"sk-2")]
     assert expected == with_key(credential_headers("sk-1", "X-Team: blue"), "sk-2")
     assert expected[1:] == with_key([], "sk-2")
 
 
 def test_session_s_key_that_makes_no_header_is_a_bad_request_without_the_key():
-    """Who creates the session is told, and the error shows nothing of the key."""
+    """An invalid key of a session is refused, and the text does not show it."""
     with pytest.raises(BadRequest) as error:
         with_key([], "hidden\r\nx: y")
     assert "hidden" not in str(error.value)

@@ -1,3 +1,5 @@
+"""How connections to hosts outside are checked and opened."""
+
 import socket
 from functools import partial
 
@@ -12,7 +14,7 @@ PUBLIC_1, PUBLIC_2 = "93.184.215.14", "93.184.215.15"
 
 
 class Network:
-    """Gives one answer after the other for a name, and notes what is dialled."""
+    """Gives one answer after the other for a name, and records what is dialled."""
 
     def __init__(self, *answers, own=(), dead=()):
         self.answers = list(answers)
@@ -33,7 +35,7 @@ class Network:
 
 
 async def test_open_dials_the_address_that_was_checked():
-    """A name that turns to a private address afterwards is not asked a second time."""
+    """A name is resolved once, so a second answer with a private address is never used."""
     network = Network([PUBLIC_1], ["127.0.0.1"])
     assert "a stream" == await network.dialer.open(PUBLIC, "rebind.example", 80)
     assert ["rebind.example"] == network.asked
@@ -53,7 +55,7 @@ async def test_open_dials_the_address_that_was_checked():
     ],
 )
 async def test_open_of_a_name_with_an_address_inside_is_refused(address, kind):
-    """A public name is refused for what it stands for, and the refusal does not tell where."""
+    """A name with a private address is refused, and the text does not show the address."""
     network = Network([address])
     with pytest.raises(EgressRefused) as refused:
         await network.dialer.open(PUBLIC, "innocent.example", 80)
@@ -72,14 +74,14 @@ async def test_open_of_a_name_with_one_bad_address_among_good_is_refused():
 
 
 async def test_open_of_an_address_of_this_host_is_refused():
-    """The host's public address leads to services that only it should reach."""
+    """The host's own public address is refused: services there may trust it."""
     network = Network([PUBLIC_1], own=[PUBLIC_1])
     with pytest.raises(EgressRefused, match="an address of this host"):
         await network.dialer.open(PUBLIC, "ours.example", 80)
 
 
 async def test_open_of_a_host_that_is_named_goes_wherever_it_is():
-    """The list's own word is enough for an address that is not public."""
+    """A host that is listed exactly may have a private address."""
     network = Network(["10.0.0.1"], ["10.0.0.1"])
     policy = cap(parse(["db.corp"]), parse(["*", "db.corp:5432"]))
     assert "a stream" == await network.dialer.open(policy, "db.corp", 5432)
@@ -88,14 +90,14 @@ async def test_open_of_a_host_that_is_named_goes_wherever_it_is():
 
 
 async def test_open_of_a_host_behind_a_wildcard_has_to_be_public():
-    """Whoever can make a name below the wildcard must not choose an address in here."""
+    """A host that only a wildcard matches must have a public address."""
     network = Network(["10.0.0.1"])
     with pytest.raises(EgressRefused):
         await network.dialer.open(parse(["*.example.com"]), "evil.example.com", 80)
 
 
 async def test_open_of_a_host_that_is_not_listed_asks_no_name_server():
-    """Not even the question leaves: it could carry a message out."""
+    """A refused name is not looked up: the question could carry a message out."""
     network = Network([PUBLIC_1])
     with pytest.raises(EgressRefused, match="is not a host that may be reached"):
         await network.dialer.open(parse(["example.com"]), "secret.evil.example", 443)
@@ -103,7 +105,7 @@ async def test_open_of_a_host_that_is_not_listed_asks_no_name_server():
 
 
 async def test_open_tries_the_next_address():
-    """A dead address is passed over; when all are dead the error names the host alone."""
+    """A dead address is skipped; if all are dead, the error names only the host."""
     network = Network([PUBLIC_1, PUBLIC_2], [PUBLIC_1], dead=[PUBLIC_1])
     assert "a stream" == await network.dialer.open(PUBLIC, "two.example", 80)
     assert [(PUBLIC_1, 80), (PUBLIC_2, 80)] == network.dialled
@@ -112,7 +114,7 @@ async def test_open_tries_the_next_address():
 
 
 async def test_open_gives_up_after_a_few_addresses(autojump_clock):
-    """A name with very many silent addresses costs no more than a few time-outs."""
+    """A name with very many silent addresses costs only a few time-outs."""
     addresses = [f"93.184.215.{n}" for n in range(100)]
     dialer = Dialer(partial(_answer, addresses), _never, set().__contains__)
     with pytest.raises(Unreachable):
@@ -129,13 +131,13 @@ async def _never(*args):
 
 
 async def test_open_when_the_name_servers_are_silent_ends(autojump_clock):
-    """A lookup that does not come back is an error in bounded time."""
+    """A lookup without an answer is an error in bounded time."""
     with pytest.raises(Unreachable, match="the name servers do not answer"):
         await Dialer(_never).open(PUBLIC, "slow.example", 80)
 
 
 async def test_open_of_a_name_that_does_not_exist_says_so():
-    """No address is an error of its own, be it an exception or an empty answer."""
+    """No address is the same error, whether the lookup raises or returns nothing."""
 
     async def fails(host):
         raise socket.gaierror(-2, "Name or service not known")
@@ -146,7 +148,7 @@ async def test_open_of_a_name_that_does_not_exist_says_so():
 
 
 async def test_resolver_gives_the_addresses_of_the_system():
-    """Names are looked up as every program on the host would, addresses not at all."""
+    """Names are resolved as the system does, and addresses are not looked up."""
     assert "127.0.0.1" in await Resolver()("localhost")
     assert ["127.0.0.1"] == await Resolver()("127.0.0.1")
 
@@ -156,6 +158,6 @@ async def test_resolver_gives_the_addresses_of_the_system():
     ["127.1", "2130706433", "0x7f000001", "0177.0.0.1", "017700000001", "::ffff:127.0.0.1", "0"],
 )
 async def test_open_refuses_every_spelling_of_this_machine(spelling):
-    """Whatever the system takes for an address is judged by the address that it means."""
+    """Every spelling that the system reads as loopback is refused."""
     with pytest.raises(EgressRefused, match=r"has (a loopback|an) address"):
         await Dialer().open(PUBLIC, spelling, 80)

@@ -1,3 +1,5 @@
+"""The forwarder inside the sandbox, which leads programs to the proxy's socket."""
+
 import socket
 
 import pytest
@@ -8,7 +10,7 @@ from bridge import forward
 
 @pytest.fixture
 async def forwarded(nursery, tmp_path):
-    """`await forwarded(handler)`: the port that leads to the handler by way of a Unix socket."""
+    """`await forwarded(handler)`: a port that leads through a Unix socket to the handler."""
 
     async def start(handler):
         path = str(tmp_path / "egress.sock")
@@ -29,7 +31,7 @@ async def echo(stream):
 
 
 async def test_forwarder_carries_bytes_both_ways(forwarded):
-    """What a program sends to the port comes out of the socket, and the other way round."""
+    """Bytes pass from the port to the socket and back."""
     port = await forwarded(echo)
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
         for word in (b"one", b"two"):
@@ -38,7 +40,7 @@ async def test_forwarder_carries_bytes_both_ways(forwarded):
 
 
 async def test_forwarder_passes_on_the_end_of_one_direction(forwarded):
-    """Who has sent all it has may still be answered."""
+    """A client that has closed its sending side still gets its answer."""
 
     async def reversing(stream):
         async with stream:
@@ -53,7 +55,7 @@ async def test_forwarder_passes_on_the_end_of_one_direction(forwarded):
 
 
 async def test_forwarder_passes_on_that_a_client_has_left(forwarded):
-    """The proxy hears of a client that is gone, even with bytes it did not read."""
+    """The proxy notices that a client has closed, even with bytes unread."""
     left = trio.Event()
 
     async def talkative(stream):
@@ -71,7 +73,7 @@ async def test_forwarder_passes_on_that_a_client_has_left(forwarded):
 
 
 async def test_forwarder_serves_many_at_once(forwarded):
-    """A connection that waits holds up no other."""
+    """A connection that waits does not delay others."""
     port = await forwarded(echo)
     opened = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(20)]
     await opened[-1].send_all(b"x")
@@ -81,14 +83,14 @@ async def test_forwarder_serves_many_at_once(forwarded):
 
 
 async def test_forwarder_without_a_proxy_ends_the_connection(nursery, tmp_path):
-    """When the daemon's end is gone, a client sees its connection end."""
+    """Without the daemon's socket a client's connection is closed."""
     port = await nursery.start(forward.serve, str(tmp_path / "nothing.sock"))
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
         assert b"" == await stream.receive_some()
 
 
 async def test_forwarder_takes_a_free_port_where_its_own_is_taken(forwarded, tmp_path, nursery):
-    """Without a network of their own, sandboxes have ports of their own."""
+    """If the usual port is taken, a free one is used."""
     first = await forwarded(echo)
     second = await nursery.start(forward.serve, str(tmp_path / "egress.sock"))
     assert first != second
@@ -98,7 +100,7 @@ async def test_forwarder_takes_a_free_port_where_its_own_is_taken(forwarded, tmp
 
 
 def test_environment_leads_everything_to_the_port():
-    """Model calls and proxies go by the forwarder, loopback does not, and there is no key."""
+    """The variables send model calls and proxied requests to the port, and hold no key."""
     env = forward.environment(4000)
     url = "http://127.0.0.1:4000"
     proxies = ("ANTHROPIC_BASE_URL", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")

@@ -1,4 +1,4 @@
-"""From inside a network namespace, with the forwarder that the bridge runs there."""
+"""Programs in a network namespace, with the bridge's forwarder."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.support.egress import KEY, whole
 
 CLI = str(Path(claude_agent_sdk.__file__).parent / "_bundled" / "claude")
 
-# Runs a program as a bridge would: with the forwarder beside it and the way to it in its env.
+# Runs a program as a bridge would: with the forwarder running and its address in the environment.
 INSIDE = """
 import os, sys, trio
 from functools import partial
@@ -74,7 +74,7 @@ def run(tmp_path):
 
 
 async def test_program_without_a_network_reaches_hosts_by_its_proxy_variables(proxy, serve, run):
-    """A program that knows nothing of ash finds the way out, as far as the policy lets it."""
+    """A program that uses the proxy variables reaches the hosts that the policy allows."""
     server = await serve(whole)
     policy = [f"host.example:{server.port}"]
     async with proxy(policy, dialer=Dialer(_loopback)) as proxied:
@@ -85,7 +85,7 @@ async def test_program_without_a_network_reaches_hosts_by_its_proxy_variables(pr
 
 
 async def test_program_without_a_network_reaches_nothing_else(proxy, serve, run):
-    """Without the proxy variables there is no way out."""
+    """Without the proxy variables nothing can be reached."""
     server = await serve(whole)
     direct = f"import socket; socket.create_connection(('127.0.0.1', {server.port}))"
     async with proxy() as proxied:
@@ -95,7 +95,7 @@ async def test_program_without_a_network_reaches_nothing_else(proxy, serve, run)
 
 @pytest.mark.cli
 async def test_cli_without_a_network_reaches_the_model(proxy, run):
-    """The real CLI answers; the endpoint got the real key, which was nowhere inside."""
+    """The real CLI gets an answer, and the real key is only at the endpoint."""
     async with StubModel(expect_key=KEY) as model, proxy("model-only", model._port) as proxied:
         assert "echo: hello" in await run(proxied, CLI, "-p", "hello")
         assert KEY not in await run(proxied, "env")
@@ -119,7 +119,7 @@ EVIL = "http://evil.example"
 async def test_agent_that_rewrites_its_settings_gains_nothing(
     proxy, run, tmp_path, theirs, reached
 ):
-    """Wherever its own settings send the CLI, nobody gets the key but the endpoint."""
+    """Whatever an agent sets for the CLI, only the endpoint gets the key."""
     async with StubModel(expect_key=KEY) as model, StubModel() as evil:
         env = {name: text.replace(EVIL, f"{EVIL}:{evil._port}") for name, text in theirs.items()}
         settings = tmp_path / "workspace" / ".claude" / "settings.json"

@@ -1,3 +1,5 @@
+"""The socket of a sandbox's proxy, and the bound on its connections."""
+
 import errno
 import stat
 
@@ -9,21 +11,21 @@ from ash.egress.listener import Bounded
 
 
 async def test_listener_is_open_to_any_user_who_sees_its_folder(tmp_path):
-    """Inside, the uid is not the daemon's: it may connect, but neither list nor change anything."""
+    """Any user may connect, but neither list nor change the folder."""
     async with open_listener(tmp_path / "run"):
         assert 0o711 == stat.S_IMODE((tmp_path / "run").stat().st_mode)
         assert 0o666 == stat.S_IMODE((tmp_path / "run" / SOCKET_NAME).stat().st_mode)
 
 
 async def test_listener_leaves_no_socket_behind(tmp_path):
-    """The folder is kept with the session's files, the socket is not."""
+    """The socket is removed at the end, and its folder is kept."""
     async with open_listener(tmp_path / "run"):
         pass
     assert [] == list((tmp_path / "run").iterdir())
 
 
 async def test_listener_takes_the_place_of_one_that_was_left(tmp_path):
-    """A daemon that was killed leaves its socket; the next one is not stopped by it."""
+    """A socket left by a killed daemon is replaced."""
     (tmp_path / SOCKET_NAME).touch()
     async with open_listener(tmp_path) as listener, trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, trio.aclose_forcefully, [listener])
@@ -33,7 +35,7 @@ async def test_listener_takes_the_place_of_one_that_was_left(tmp_path):
 
 
 async def test_listener_takes_a_path_longer_than_a_socket_may_have(tmp_path):
-    """The data directory may lie deeper than the 107 bytes of a socket's own path."""
+    """The folder's path may be longer than the 107 bytes of a socket's path."""
     folder = tmp_path / ("x" * 100) / ("y" * 100)
     folder.mkdir(parents=True)
     async with open_listener(folder):
@@ -41,7 +43,7 @@ async def test_listener_takes_a_path_longer_than_a_socket_may_have(tmp_path):
 
 
 async def test_place_of_a_connection_that_could_not_be_accepted_is_given_back():
-    """A host that is short of descriptors for a while serves again afterwards."""
+    """A failed accept does not use up a place."""
 
     class Short:
         failures = 3

@@ -1,3 +1,5 @@
+"""Model calls through the proxy."""
+
 import pytest
 import trio
 
@@ -9,7 +11,7 @@ PLACEHOLDER = [("x-api-key", "placeholder"), ("Authorization", "Bearer placehold
 
 
 async def test_model_call_gets_the_real_key(proxy, serve):
-    """The endpoint sees the daemon's key, and nothing of the placeholder."""
+    """The endpoint gets the daemon's key instead of the placeholder."""
     server = await serve(whole)
     async with proxy(model=server.port) as proxied:
         status, _, body = await proxied.ask(
@@ -23,7 +25,7 @@ async def test_model_call_gets_the_real_key(proxy, serve):
 
 
 async def test_model_call_goes_below_the_base_url_with_custom_headers(proxy, serve):
-    """A gateway's path comes first, and its headers win over those from inside."""
+    """The base URL's path is prepended, and custom headers replace the client's."""
     server = await serve(whole)
     custom = "Authorization: Bearer gateway-secret\nAnthropic-Beta: ours"
     async with proxy(model=server.port, path="/gateway/", custom=custom) as proxied:
@@ -36,7 +38,7 @@ async def test_model_call_goes_below_the_base_url_with_custom_headers(proxy, ser
 
 
 async def test_model_call_takes_along_only_headers_of_the_api(proxy, serve):
-    """What could change the request's path, sender or hop stays behind."""
+    """Headers that could change path, sender or hop are removed."""
     server = await serve(whole)
     headers = [
         ("anthropic-version", "2023-06-01"),
@@ -78,7 +80,7 @@ async def test_model_call_takes_along_only_headers_of_the_api(proxy, serve):
     ],
 )
 async def test_model_call_of_the_fixed_set_passes(proxy, serve, method, target):
-    """Messages, counting, models and probes reach the endpoint as they are."""
+    """Messages, counting, models and probes reach the endpoint unchanged."""
     server = await serve(whole)
     async with proxy(model=server.port) as proxied:
         status, _, _ = await proxied.ask(method, target)
@@ -110,7 +112,7 @@ async def test_model_call_of_the_fixed_set_passes(proxy, serve, method, target):
     ],
 )
 async def test_model_call_outside_of_the_set_is_refused(proxy, serve, method, target):
-    """What else the key would open is a 403 that is logged, and does not reach the endpoint."""
+    """Any other request is a logged 403 and does not reach the endpoint."""
     server = await serve(whole)
     async with proxy(model=server.port) as proxied:
         answer = await proxied.ask(method, target)
@@ -121,7 +123,7 @@ async def test_model_call_outside_of_the_set_is_refused(proxy, serve, method, ta
 
 
 async def test_model_call_under_none_is_refused(proxy, serve):
-    """`network = "none"` includes the model."""
+    """`network = "none"` refuses model calls too."""
     server = await serve(whole)
     async with proxy("none", server.port) as proxied:
         answer = await proxied.ask("POST", "/v1/messages", body=b"{}")
@@ -131,7 +133,7 @@ async def test_model_call_under_none_is_refused(proxy, serve):
 
 
 async def test_answer_passes_status_and_headers(proxy, serve):
-    """Status and headers come through, but not what is for one hop, and no cookie."""
+    """Status and headers are passed on, except hop-by-hop headers and cookies."""
 
     async def limited(peer, request, server):
         await peer.body()
@@ -153,7 +155,7 @@ async def test_answer_passes_status_and_headers(proxy, serve):
 
 
 async def test_answer_that_repeats_the_key_comes_without_it(proxy, serve):
-    """Wherever an endpoint repeats what it was sent, asterisks stand in the key's place."""
+    """The key is replaced by asterisks wherever the endpoint repeats it."""
 
     async def mirror(peer, request, server):
         body = repr(request.headers).encode()
@@ -172,7 +174,7 @@ async def test_answer_that_repeats_the_key_comes_without_it(proxy, serve):
 
 
 async def test_redirect_is_passed_on_and_not_followed(proxy, serve):
-    """The endpoint can't send the key elsewhere, nor have it told inside."""
+    """A redirect does not send the key elsewhere."""
     elsewhere = await serve(whole)
 
     async def redirect(peer, request, server):
@@ -188,7 +190,7 @@ async def test_redirect_is_passed_on_and_not_followed(proxy, serve):
 
 
 async def test_cookies_of_the_endpoint_are_not_kept(proxy, serve):
-    """What the endpoint sets for one session is not sent for the next."""
+    """A cookie from one session's answer is not sent with another's request."""
 
     async def cookie(peer, request, server):
         await peer.answer(200, b"", [("set-cookie", "a=b; Path=/")])
@@ -202,7 +204,7 @@ async def test_cookies_of_the_endpoint_are_not_kept(proxy, serve):
 
 
 async def test_answer_in_an_encoding_is_an_error(proxy, serve):
-    """A compressed answer could hide the key, so it is not passed on."""
+    """A compressed answer, which could hide the key, is an error."""
 
     async def compressed(peer, request, server):
         await peer.answer(200, b"\x1f\x8b", [("content-encoding", "gzip")])
@@ -217,7 +219,7 @@ async def test_answer_in_an_encoding_is_an_error(proxy, serve):
 
 
 async def test_endpoint_that_is_down_is_a_502_with_words(proxy, listen):
-    """No connection to the endpoint is an error that tells neither address nor key."""
+    """The error for a dead endpoint contains neither its address nor the key."""
 
     async def nothing(stream):
         await stream.aclose()
@@ -232,7 +234,7 @@ async def test_endpoint_that_is_down_is_a_502_with_words(proxy, listen):
 
 
 async def test_endpoint_that_says_nothing_is_a_502_in_time(proxy, serve, autojump_clock):
-    """An endpoint that takes the request and never answers is given up."""
+    """An endpoint that never answers is an error in bounded time."""
 
     async def silent(peer, request, server):
         await trio.sleep_forever()
@@ -244,7 +246,7 @@ async def test_endpoint_that_says_nothing_is_a_502_in_time(proxy, serve, autojum
 
 
 async def test_connections_to_the_endpoint_are_shared(proxy, serve):
-    """One connection serves calls from several connections inside, one after the other."""
+    """One connection to the endpoint serves several connections from inside."""
     opened = []
 
     async def count(peer, request, server):
@@ -260,7 +262,7 @@ async def test_connections_to_the_endpoint_are_shared(proxy, serve):
 
 
 async def test_new_policy_and_credentials_hold_for_new_requests(proxy, serve):
-    """A claimed sandbox answers to its session, on connections that are open already too."""
+    """A new policy and key apply to the next request, also on an open connection."""
     server = await serve(whole)
     async with proxy(model=server.port) as proxied:
         inside = await proxied.inside()
@@ -278,18 +280,18 @@ async def test_new_policy_and_credentials_hold_for_new_requests(proxy, serve):
 
 
 def test_base_url_with_a_password_is_refused():
-    """A secret in the URL would get into errors; there is a setting for it."""
+    """A password in the URL is refused, because URLs get into errors."""
     with pytest.raises(ConfigError) as error:
         ModelUpstream("https://user:hidden@gateway", [])
     assert "hidden" not in str(error.value)
 
 
 async def test_traffic_is_counted(proxy, serve):
-    """Calls, refusals and the bytes of bodies are there to be asked for."""
+    """Calls, refusals and bytes of bodies are counted."""
     server = await serve(whole)
     async with proxy(model=server.port) as proxied:
         await proxied.ask("POST", "/v1/messages", body=b"12345")
         await proxied.ask("GET", "/v1/files")
         traffic = proxied.egress.traffic
-    assert (1, 1, 5) == (traffic.model_calls, traffic.turned_away, traffic.sent)
+    assert (1, 1, 5) == (traffic.model_calls, traffic.refused, traffic.sent)
     assert traffic.received > len(b'{"ok":true}')

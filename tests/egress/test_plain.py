@@ -1,3 +1,5 @@
+"""Plain HTTP requests through the proxy."""
+
 import h11
 import pytest
 import trio
@@ -54,7 +56,7 @@ async def test_plain_request_without_a_path_asks_for_the_root(proxy, serve):
 
 
 async def test_plain_answer_passes_status_headers_and_cookies(proxy, serve):
-    """All of the host's answer is the client's, a redirect too, but what is for one hop."""
+    """The whole answer is passed on, also redirects, except hop-by-hop headers."""
 
     async def redirect(peer, request, server):
         headers = [
@@ -74,7 +76,7 @@ async def test_plain_answer_passes_status_headers_and_cookies(proxy, serve):
 
 
 async def test_plain_answer_streams_as_it_comes(proxy, serve):
-    """Each part is inside before the host sends the next one."""
+    """Each part arrives before the host sends the next one."""
     go = trio.Event()
 
     async def parts(peer, request, server):
@@ -96,7 +98,7 @@ async def test_plain_answer_streams_as_it_comes(proxy, serve):
 
 
 async def test_plain_requests_share_a_connection_inside(proxy, serve):
-    """A client keeps its connection to the proxy, whatever hosts it asks."""
+    """A client can ask several hosts on one connection to the proxy."""
     first, second = await serve(whole), await serve(whole)
     async with proxy([host(first), host(second)]) as proxied:
         inside = await proxied.inside()
@@ -110,7 +112,7 @@ async def test_plain_requests_share_a_connection_inside(proxy, serve):
     "answer", [b"", b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 200 OK\r\nBad Header\r\n\r\n"]
 )
 async def test_plain_host_that_speaks_something_else_is_a_502(proxy, listen, answer):
-    """A host that hangs up or speaks no HTTP is an error with words."""
+    """A host that hangs up or does not speak HTTP is a 502 with a reason."""
 
     async def odd(stream):
         async with stream:
@@ -125,7 +127,7 @@ async def test_plain_host_that_speaks_something_else_is_a_502(proxy, listen, ans
 
 
 async def test_plain_host_that_says_nothing_is_a_502_in_time(proxy, listen, autojump_clock):
-    """A host that never answers is given up."""
+    """A host that never answers is an error in bounded time."""
 
     async def silent(stream):
         async with stream:
@@ -138,7 +140,7 @@ async def test_plain_host_that_says_nothing_is_a_502_in_time(proxy, listen, auto
 
 
 async def test_plain_answer_before_the_body_was_read_is_passed_on(proxy, listen):
-    """A host that turns a large body down and hangs up is heard."""
+    """The answer of a host that refuses a large body early is passed on."""
 
     async def too_large(stream):
         async with stream:
@@ -156,7 +158,7 @@ async def test_plain_answer_before_the_body_was_read_is_passed_on(proxy, listen)
 
 
 async def test_plain_request_to_a_host_inside_is_refused(proxy, serve):
-    """Policy holds for plain HTTP as for tunnels."""
+    """The policy applies to plain HTTP as to tunnels."""
     server = await serve(whole)
     async with proxy("public") as proxied:
         told = await (await proxied.inside()).get(f"http://{host(server)}/")

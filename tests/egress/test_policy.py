@@ -1,3 +1,5 @@
+"""Which hosts a policy allows, and how it is read from a config."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,8 +39,8 @@ LIST = ["api.example.com", "*.pypi.org", "db.corp:5432", "10.0.0.5", "[fd00::5]:
         (["*.pypi.org:443"], "files.pypi.org", 80, False),
     ],
 )
-def test_policy_allows_what_its_list_says(network, host, port, allowed):
-    """A host may be tried if the word, an entry or a wildcard of the list covers it."""
+def test_policy_allows_the_hosts_of_its_list(network, host, port, allowed):
+    """A host is allowed if a preset, an entry or a wildcard covers it."""
     assert allowed == parse(network).allows(host, port)
 
 
@@ -55,8 +57,8 @@ def test_policy_allows_what_its_list_says(network, host, port, allowed):
         (["0:0:0:0:0:0:0:1"], "::1", True),
     ],
 )
-def test_policy_names_only_what_is_listed_exactly(network, host, named):
-    """What a wildcard or `public` lets in is not named: its addresses are a stranger's choice."""
+def test_policy_names_only_hosts_listed_exactly(network, host, named):
+    """Hosts that a wildcard or `public` allows are not named."""
     assert named == parse(network).names(host, 80)
 
 
@@ -71,7 +73,7 @@ def test_policy_names_only_what_is_listed_exactly(network, host, named):
     ],
 )
 def test_policy_calls_model_unless_it_is_none(network, word):
-    """Every policy but `none` lets model calls through."""
+    """Every policy but `none` allows model calls."""
     assert word == parse(network).calls_model
 
 
@@ -99,8 +101,8 @@ def test_policy_calls_model_unless_it_is_none(network, word):
         (["[fe80::1%eth0]"], '"[fe80::1%eth0]" in network'),
     ],
 )
-def test_parse_of_what_does_not_fit_names_the_entry(network, words):
-    """What can't be understood is an error that shows the entry and says what is wrong."""
+def test_parse_of_an_invalid_entry_names_it(network, words):
+    """An invalid entry is an error that shows it and says what is wrong."""
     with pytest.raises(ValueError) as error:
         parse(network)
     assert words in str(error.value)
@@ -119,8 +121,8 @@ networks = st.sampled_from(["none", "model-only", "public"]) | st.lists(entries,
 
 
 @given(networks, networks, hosts, ports)
-def test_cap_allows_what_both_allow(agent, server, host, port):
-    """A capped policy allows and names a host exactly if both policies do."""
+def test_cap_allows_only_hosts_that_both_allow(agent, server, host, port):
+    """A capped policy allows and names a host only if both policies do."""
     ours, theirs = parse(agent), parse(server)
     both = cap(ours, theirs)
     assert (ours.allows(host, port) and theirs.allows(host, port)) == both.allows(host, port)
@@ -130,7 +132,7 @@ def test_cap_allows_what_both_allow(agent, server, host, port):
 
 @given(networks, hosts, ports)
 def test_names_is_never_wider_than_allows(network, host, port):
-    """What is named is allowed."""
+    """A host that is named is always allowed."""
     policy = parse(network)
     assert policy.allows(host, port) or not policy.names(host, port)
 
@@ -143,19 +145,19 @@ def test_parse_of_a_host_allows_that_host(host, port):
     assert not policy.allows(host, port % 65535 + 1)
 
 
-def test_lacking_tells_who_has_to_name_the_host():
-    """The refusal can say whether agent, server or both must change."""
+def test_missing_from_tells_where_to_add_the_host():
+    """The places are the agent's config, the server's, or both."""
     agent, server = "in the agent's config", "in this server's ash.toml"
     policy = cap(parse(["a.org", "b.org"]), parse(["b.org", "c.org"]))
-    assert [server] == policy.lacking("a.org", 443, by_name=False)
-    assert [] == policy.lacking("b.org", 443, by_name=False)
-    assert [agent] == policy.lacking("c.org", 443, by_name=False)
-    assert [agent, server] == policy.lacking("d.org", 443, by_name=False)
-    assert [agent, server] == cap(PUBLIC, PUBLIC).lacking("localhost", 80, by_name=True)
+    assert [server] == policy.missing_from("a.org", 443, by_name=False)
+    assert [] == policy.missing_from("b.org", 443, by_name=False)
+    assert [agent] == policy.missing_from("c.org", 443, by_name=False)
+    assert [agent, server] == policy.missing_from("d.org", 443, by_name=False)
+    assert [agent, server] == cap(PUBLIC, PUBLIC).missing_from("localhost", 80, by_name=True)
 
 
 def test_cap_of_a_capped_policy_keeps_the_first_cap():
-    """Capping again only takes away."""
+    """A second cap can only take hosts away."""
     policy = cap(cap(PUBLIC, parse(["a.org", "b.org"])), parse(["b.org"]))
     assert not policy.allows("a.org", 443)
     assert policy.allows("b.org", 443)
@@ -173,7 +175,7 @@ SERVERS = {
 
 
 def test_with_servers_names_the_hosts_of_remote_mcp_servers():
-    """Their hosts count as named, each with its port; what is no URL names nothing."""
+    """Hosts of MCP servers are named with their port; invalid URLs are ignored."""
     policy = with_servers(MODEL_ONLY, SERVERS)
     assert policy.names("mcp.example.com", 443)
     assert not policy.allows("mcp.example.com", 80)
@@ -182,7 +184,7 @@ def test_with_servers_names_the_hosts_of_remote_mcp_servers():
 
 
 def test_with_servers_does_not_lift_a_cap():
-    """An MCP server on the server's own network has to be named by its operator too."""
+    """A private MCP server must be named in the server's config too."""
     policy = cap(with_servers(PUBLIC, SERVERS), PUBLIC)
     assert policy.allows("localhost", 8000)
     assert not policy.names("localhost", 8000)
@@ -190,10 +192,10 @@ def test_with_servers_does_not_lift_a_cap():
 
 @pytest.mark.parametrize("servers", [None, [], "x", {}])
 def test_with_servers_of_another_shape_changes_nothing(servers):
-    """What is no table of servers names nothing."""
+    """Anything that is not a table of servers is ignored."""
     assert MODEL_ONLY == with_servers(MODEL_ONLY, servers)
 
 
 def test_with_servers_leaves_none_alone():
-    """`none` means no network, MCP servers included."""
+    """`none` allows no MCP servers."""
     assert NONE == with_servers(NONE, SERVERS)

@@ -1,8 +1,9 @@
+"""The proxy's side of a connection, without a proxy."""
+
 import pytest
 import trio
 
-from ash.egress.errors import Traffic
-from ash.egress.proxy_connection import CHUNK, IDLE_SECONDS, ProxyConnection
+from ash.egress.proxy_connection import CHUNK, IDLE_SECONDS, ProxyConnection, Traffic
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -16,7 +17,7 @@ async def pair():
 
 
 async def test_client_that_sends_nothing_is_given_up(pair, autojump_clock):
-    """A kept connection without a request ends some time."""
+    """A connection without a request is ended after a while."""
     _, client = pair
     assert await client.request() is None
     assert pytest.approx(IDLE_SECONDS) == trio.current_time()
@@ -38,7 +39,7 @@ async def test_client_that_does_not_finish_a_head_is_given_up(pair, autojump_clo
 
 
 async def test_early_bytes_of_a_client_do_not_pile_up(pair):
-    """A client that sends on and on while it is answered is read no further than one chunk."""
+    """At most one chunk is read from a client that sends early."""
     inside, client = pair
     await inside.send_all(REQUEST)
     await client.request()

@@ -1,3 +1,5 @@
+"""Requests that two programs could understand differently."""
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -43,7 +45,7 @@ BODY = b"5\r\nhello\r\n0\r\n\r\n"
     ],
 )
 async def test_request_that_could_be_read_in_two_ways_is_refused(proxy, serve, head):
-    """What another reader could frame or address differently is an error, and goes nowhere."""
+    """An ambiguous request is refused and reaches no host."""
     server = await serve(whole)
     head = head.replace(b"%d", b"%d" % server.port)
     async with proxy([f"127.0.0.1:{server.port}"], server.port) as proxied:
@@ -55,14 +57,14 @@ async def test_request_that_could_be_read_in_two_ways_is_refused(proxy, serve, h
 
 
 async def test_head_that_never_ends_is_refused(proxy):
-    """A head beyond the bound is a 431; no more of it is kept."""
+    """A head beyond the bound is a 431, and no more of it is kept."""
     async with proxy() as proxied:
         answer = await proxied.raw(b"GET / HTTP/1.1\r\nX: " + b"x" * 200_000)
     assert answer.startswith(b"HTTP/1.1 431 ")
 
 
 async def test_chunk_that_is_malformed_ends_the_call(proxy, serve):
-    """A body that breaks its framing half-way does not reach the endpoint as a whole one."""
+    """A body with broken framing never reaches the endpoint as a complete one."""
     server = await serve(whole)
     async with proxy(model=server.port) as proxied:
         answer = await proxied.raw(
@@ -74,7 +76,7 @@ async def test_chunk_that_is_malformed_ends_the_call(proxy, serve):
 
 
 async def test_request_is_framed_anew(proxy, serve):
-    """Odd but clear framing goes on in one plain form."""
+    """A request with odd but clear framing is passed on in a plain form."""
     server = await serve(whole)
     async with proxy(model=server.port) as proxied:
         for framing in (
@@ -120,7 +122,7 @@ pieces = st.sampled_from(
 )
 @given(data=st.lists(pieces | st.binary(max_size=20), max_size=8).map(b"".join))
 async def test_any_bytes_leave_the_proxy_serving(proxy, data):
-    """Whatever is sent, each answer is well-formed, and the next client is served."""
+    """Whatever bytes come, each answer is well-formed and the next client is served."""
     async with proxy("model-only") as proxied:
         stream = (await proxied.inside()).stream
         await stream.send_all(data)

@@ -1,3 +1,5 @@
+"""Streams, slow readers and cancelled calls."""
+
 import gc
 from functools import partial
 
@@ -26,7 +28,7 @@ class Steps:
 
 
 async def test_answer_streams_as_it_comes(proxy, serve):
-    """Each event is inside before the endpoint has sent the next one."""
+    """Each event arrives before the endpoint has sent the next one."""
     steps = Steps()
     server = await serve(steps)
     async with proxy(model=server.port) as proxied:
@@ -42,7 +44,7 @@ async def test_answer_streams_as_it_comes(proxy, serve):
 
 
 async def test_request_streams_as_it_comes(proxy, serve):
-    """The endpoint gets each part of a body before the next one is sent, with a length or not."""
+    """The endpoint gets each part of a body before the next one is sent."""
     got, parts = trio.open_memory_channel(10)
 
     async def reader(peer, request, server):
@@ -64,7 +66,7 @@ async def test_request_streams_as_it_comes(proxy, serve):
 
 
 async def test_client_that_waits_for_100_continue_gets_it(proxy, serve):
-    """A client that asks before it sends its body is told to go on."""
+    """A client that waits for `100 Continue` gets it."""
 
     async def reader(peer, request, server):
         await peer.answer(200, await peer.body())
@@ -81,7 +83,7 @@ async def test_client_that_waits_for_100_continue_gets_it(proxy, serve):
 
 
 async def test_key_that_is_cut_into_chunks_does_not_get_inside(proxy, serve):
-    """An endpoint that repeats the key in pieces is of no more use than one that does at once."""
+    """A key that the endpoint repeats in pieces is removed too."""
 
     async def pieces(peer, request, server):
         await peer.begin()
@@ -107,7 +109,7 @@ async def _started(proxied, steps):
 
 
 async def test_endpoint_that_breaks_off_cuts_the_answer(proxy, serve):
-    """A stream that was cut does not look like one that has ended."""
+    """A broken stream does not look complete to the client."""
     steps = Steps()
     server = await serve(steps)
     async with proxy(model=server.port) as proxied:
@@ -119,7 +121,7 @@ async def test_endpoint_that_breaks_off_cuts_the_answer(proxy, serve):
 
 
 async def test_client_that_leaves_ends_the_call(proxy, serve):
-    """The endpoint's connection is closed when the client goes, though nothing was to be sent."""
+    """When a client leaves, the endpoint's connection is closed at once."""
     steps = Steps()
     server = await serve(steps)
     async with proxy(model=server.port) as proxied:
@@ -131,14 +133,14 @@ async def test_client_that_leaves_ends_the_call(proxy, serve):
 
 
 async def _found_closed(steps, server):
-    """A server notices when it sends."""
+    """True if the server's next send fails."""
     while not server.closed.is_set():
         await steps.go.send(b"event: more\n\n")
         await trio.testing.wait_all_tasks_blocked()
 
 
 async def test_client_that_leaves_before_the_answer_ends_the_call(proxy, listen):
-    """A call is cancelled too while the endpoint is still thinking."""
+    """A call is cancelled if its client leaves before the answer begins."""
     closed = trio.Event()
 
     async def silent(stream):
@@ -158,7 +160,7 @@ async def test_client_that_leaves_before_the_answer_ends_the_call(proxy, listen)
 
 
 async def test_client_that_leaves_in_mid_request_ends_the_call(proxy, listen):
-    """A body that never comes to its end does not keep the endpoint waiting."""
+    """A call is cancelled if its client leaves in the middle of the body."""
     closed = trio.Event()
 
     async def reader(stream):
@@ -179,7 +181,7 @@ async def test_client_that_leaves_in_mid_request_ends_the_call(proxy, listen):
 
 
 async def test_end_of_the_sandbox_ends_the_call(proxy, serve):
-    """Cancelling the proxy closes the endpoint's connection, and leaves nothing to be collected."""
+    """Cancelling the proxy closes the endpoint's connection and leaves no generator open."""
     steps = Steps()
     server = await serve(steps)
     async with proxy(model=server.port) as proxied:
@@ -196,7 +198,7 @@ async def endless(peer, request, server):
 
 
 async def test_client_that_takes_nothing_holds_up_no_other(proxy, serve):
-    """A reader that has stopped waits alone, and its endpoint with it, not the whole sandbox."""
+    """A client that does not read delays no other client of its sandbox."""
     server = await serve(endless)
     async with proxy(model=server.port) as proxied:
         inside = await proxied.inside()
@@ -209,7 +211,7 @@ async def test_client_that_takes_nothing_holds_up_no_other(proxy, serve):
 
 
 async def test_client_that_takes_nothing_is_given_up(proxy, serve, autojump_clock):
-    """A reader that has stopped for good loses its place and its call."""
+    """A client that does not read for long loses its connection and its call."""
     server = await serve(endless)
     async with proxy(model=server.port) as proxied:
         inside = await proxied.inside()
@@ -219,7 +221,7 @@ async def test_client_that_takes_nothing_is_given_up(proxy, serve, autojump_cloc
 
 
 async def test_requests_sent_ahead_are_answered_in_order(proxy, serve):
-    """A client may send its next requests early; they wait without piling up."""
+    """Requests that a client sends early are answered in order."""
 
     async def number(peer, request, server):
         await peer.answer(200, request.target)

@@ -1,3 +1,5 @@
+"""Tunnels by CONNECT, and refusals."""
+
 import pytest
 import trio
 
@@ -7,7 +9,7 @@ from tests.support.egress import said
 
 
 async def reversing(stream):
-    """Sends all it got, backwards, once the other side has said that this was all."""
+    """Sends back reversed what it got, once the other side has closed its sending side."""
     async with stream:
         data = b"".join([bytes(chunk) async for chunk in stream])
         await stream.send_all(data[::-1])
@@ -26,7 +28,7 @@ async def swallow(stream):
 
 
 async def test_tunnel_carries_bytes_both_ways(proxy, listen):
-    """After CONNECT the host and the client hear each other, and nobody else speaks."""
+    """After CONNECT the bytes of both sides pass unchanged."""
     port = await listen(echo)
     async with proxy([f"127.0.0.1:{port}"]) as proxied:
         inside = await proxied.inside()
@@ -40,7 +42,7 @@ async def test_tunnel_carries_bytes_both_ways(proxy, listen):
 
 
 async def test_tunnel_ends_each_direction_for_itself(proxy, listen):
-    """Who has sent all it has may still be answered."""
+    """A client that has closed its sending side still gets its answer."""
     port = await listen(reversing)
     async with proxy([f"127.0.0.1:{port}"]) as proxied:
         inside = await proxied.inside()
@@ -51,7 +53,7 @@ async def test_tunnel_ends_each_direction_for_itself(proxy, listen):
 
 
 async def test_tunnel_carries_much_both_ways_at_once(proxy, listen):
-    """Megabytes arrive whole, while both sides send."""
+    """Megabytes arrive whole while both sides send."""
     port = await listen(echo)
     data = bytes(range(256)) * 16384
     async with proxy([f"127.0.0.1:{port}"]) as proxied:
@@ -68,8 +70,8 @@ async def test_tunnel_carries_much_both_ways_at_once(proxy, listen):
     assert data == back
 
 
-async def test_tunnel_takes_what_was_sent_with_its_request(proxy, listen):
-    """A client that does not wait for the answer to CONNECT loses nothing."""
+async def test_tunnel_takes_bytes_sent_with_its_request(proxy, listen):
+    """Bytes that a client sends right after its CONNECT are not lost."""
     port = await listen(echo)
     async with proxy([f"127.0.0.1:{port}"]) as proxied:
         head = f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\nHost: x\r\n\r\nhello"
@@ -79,7 +81,7 @@ async def test_tunnel_takes_what_was_sent_with_its_request(proxy, listen):
 
 
 async def test_tunnel_ends_when_the_host_is_gone(proxy, listen):
-    """A host that closes ends the tunnel for the client too."""
+    """A host that closes ends the tunnel for the client."""
 
     async def goodbye(stream):
         await stream.aclose()
@@ -92,7 +94,7 @@ async def test_tunnel_ends_when_the_host_is_gone(proxy, listen):
 
 
 async def test_tunnel_ends_when_the_client_is_gone(proxy, listen):
-    """A client that leaves with bytes unread leaves no connection to a silent host behind."""
+    """A client that leaves with bytes unread ends the connection to a silent host."""
     gone = trio.Event()
 
     async def says_one_thing(stream):
@@ -113,7 +115,7 @@ async def test_tunnel_ends_when_the_client_is_gone(proxy, listen):
 
 
 async def test_tunnel_where_nothing_moves_is_ended(proxy, listen, autojump_clock):
-    """A tunnel that both sides have forgotten gives its place back."""
+    """An idle tunnel is ended, and its place is free again."""
     port = await listen(swallow)
     async with proxy([f"127.0.0.1:{port}"]) as proxied:
         inside = await proxied.inside()
@@ -125,7 +127,7 @@ async def test_tunnel_where_nothing_moves_is_ended(proxy, listen, autojump_clock
 
 @pytest.mark.parametrize("host", [echo, swallow])
 async def test_tunnel_where_something_moves_goes_on(proxy, listen, autojump_clock, host):
-    """A byte now and then in one direction is enough to keep a tunnel."""
+    """A byte now and then in one direction keeps a tunnel open."""
     port = await listen(host)
     async with proxy([f"127.0.0.1:{port}"]) as proxied:
         inside = await proxied.inside()
@@ -138,7 +140,7 @@ async def test_tunnel_where_something_moves_goes_on(proxy, listen, autojump_cloc
 
 
 async def test_tunnel_that_is_refused_says_why(proxy):
-    """A refusal is a 403 with the way to allow it, and a line in the session's log."""
+    """A refusal is a 403 that says how to allow it, and a line in the session's log."""
     async with proxy(["pypi.org"]) as proxied:
         inside = await proxied.inside()
         await inside.connect("example.com:443")
@@ -152,7 +154,7 @@ async def test_tunnel_that_is_refused_says_why(proxy):
 
 
 async def test_connection_after_a_refusal_is_of_use(proxy, listen):
-    """A client may ask for something else on the same connection."""
+    """A client may send another request on the same connection."""
     port = await listen(echo)
     async with proxy([f"127.0.0.1:{port}"]) as proxied:
         inside = await proxied.inside()
@@ -163,7 +165,7 @@ async def test_connection_after_a_refusal_is_of_use(proxy, listen):
 
 
 async def test_loopback_is_refused_under_public(proxy, listen):
-    """The default policy leads to no service of the host, by whatever name."""
+    """Under `public` no name leads to the host's own services."""
     port = await listen(echo)
     async with proxy("public") as proxied:
         for host in ("127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"):
@@ -172,20 +174,20 @@ async def test_loopback_is_refused_under_public(proxy, listen):
 
 @pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1"])
 async def test_address_in_an_unusual_form_is_a_bad_request(proxy, host):
-    """A spelling that programs read differently is not even looked up."""
+    """An address in an unusual form is refused before any lookup."""
     async with proxy("public") as proxied:
         assert 400 == await (await proxied.inside()).connect(f"{host}:80")
 
 
 async def test_model_host_by_connect_is_a_matter_of_policy(proxy, listen):
-    """A tunnel to the endpoint brings no key along, and `model-only` does not open it."""
+    """A tunnel to the endpoint gets no key, and `model-only` does not allow it."""
     port = await listen(echo)
     async with proxy("model-only", port) as proxied:
         assert 403 == await (await proxied.inside()).connect(f"127.0.0.1:{port}")
 
 
 async def test_refusals_come_one_after_the_other(proxy, autojump_clock):
-    """A loop of refused requests fills neither the log nor the daemon's time."""
+    """Refusals are sent one at a time, with a pause."""
 
     async def ask():
         await (await proxied.inside()).connect("example.com:443")
@@ -195,11 +197,11 @@ async def test_refusals_come_one_after_the_other(proxy, autojump_clock):
             for _ in range(100):
                 nursery.start_soon(ask)
         assert trio.current_time() >= 2
-        assert 100 == proxied.egress.traffic.turned_away
+        assert 100 == proxied.egress.traffic.refused
 
 
 async def test_places_are_bounded_and_given_back(proxy, listen):
-    """Connections beyond the bound wait for one to end; no other sandbox is concerned."""
+    """Connections beyond the bound wait until one of the sandbox's others ends."""
     port = await listen(echo)
     async with proxy([f"127.0.0.1:{port}"]) as proxied:
         tunnels = [await proxied.inside() for _ in range(128)]
@@ -220,7 +222,7 @@ async def test_places_are_bounded_and_given_back(proxy, listen):
 
 
 async def test_fault_in_one_connection_ends_no_other(proxy, listen):
-    """Whatever goes wrong with one request, the proxy serves on."""
+    """An unexpected failure in one request does not end the proxy."""
 
     async def broken(host):
         raise RuntimeError("a fault")
@@ -232,7 +234,7 @@ async def test_fault_in_one_connection_ends_no_other(proxy, listen):
 
 
 async def test_log_that_fails_costs_that_connection_alone(proxy):
-    """A refusal that can't be logged is not answered, and the proxy serves on."""
+    """If a refusal can't be logged, only that connection ends."""
 
     async def failing(lines):
         raise RuntimeError("the store is closed")

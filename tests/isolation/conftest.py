@@ -1,3 +1,5 @@
+"""Fixtures for isolation: folders of a sandbox, and programs run in it."""
+
 import os
 import subprocess
 import sys
@@ -16,7 +18,7 @@ ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home/agent", "PYTHON": 
 
 @pytest.fixture
 def host_paths(tmp_path):
-    """As the daemon makes it: below a folder that nobody else may enter."""
+    """Folders as the daemon makes them, below one that no other user may enter."""
     folder = tmp_path / "data"
     folder.mkdir(mode=0o700)
     own = HostPaths(folder / "workspace", folder / "home", folder / "sockets")
@@ -27,12 +29,12 @@ def host_paths(tmp_path):
 
 @pytest.fixture
 def isolation():
-    """What the daemon would use here, which must be all there is."""
+    """The isolation that the daemon would use here, with nothing missing."""
     return detect("strict")
 
 
 def bubblewrap(*, readable=(), hidden=(), users=None, filtered=True, own_user=True):
-    """One that is put together by hand."""
+    """A Bubblewrap made without detection."""
     if own_user and os.geteuid() == 0:
         users = users or Uids()
     return Bubblewrap(
@@ -44,7 +46,7 @@ def bubblewrap(*, readable=(), hidden=(), users=None, filtered=True, own_user=Tr
 
 
 def run(isolation, host_paths, command, env=ENV, prefix=()):
-    """What the shell command, or the list of words, ends with and prints inside."""
+    """The exit code and the output of a command in the sandbox."""
     argv = ["/bin/bash", "-c", command] if isinstance(command, str) else command
     with acquired(isolation, host_paths) as there:
         wrapped = isolation.wrap(argv, there, env)
@@ -79,5 +81,5 @@ def output(isolation, host_paths, command, env=ENV, prefix=()):
 
 
 def descriptors():
-    """Those that are open; the one for looking is gone again."""
+    """The open descriptors of this process."""
     return {int(entry.name) for entry in list(Path("/proc/self/fd").iterdir()) if entry.exists()}

@@ -1,3 +1,5 @@
+"""What a program in bubblewrap sees and may do."""
+
 import os
 import select
 import socket
@@ -15,15 +17,15 @@ NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 
 
 def test_program_runs_in_the_workspace(isolation, host_paths):
-    """It begins in its workspace and finds home and temporary folders that are its own."""
+    """A program starts in its workspace and has its own home and temporary folders."""
     said = output(isolation, host_paths, "pwd; touch here ~/home /tmp/tmp; ls /home; ls /tmp/tmp")
     assert "/workspace\nagent\n/tmp/tmp" == said
     assert ["here"] == [file.name for file in host_paths.workspace.iterdir()]
     assert ["home"] == [file.name for file in host_paths.home.iterdir()]
 
 
-def test_environment_is_just_what_was_given(isolation, host_paths):
-    """Nothing of the daemon's environment is inside, not even in the first process."""
+def test_environment_is_only_the_given_one(isolation, host_paths):
+    """No process inside has a variable of the daemon's environment."""
     said = output(isolation, host_paths, "tr '\\0' '\\n' </proc/1/environ; env", {"ONE": "1"})
     by_the_shell = {"PWD=/workspace", "SHLVL=0", "_=/usr/bin/env"}
     assert {"ONE=1"} == set(said.splitlines()) - by_the_shell
@@ -31,7 +33,7 @@ def test_environment_is_just_what_was_given(isolation, host_paths):
 
 @pytest.mark.parametrize("own_user", [True, False])
 def test_environment_has_nothing_of_a_shell_in_front(host_paths, own_user):
-    """A shell that starts it, as the one that puts it into its limits, leaves no trace."""
+    """A shell that starts bubblewrap leaves no variable in the sandbox."""
     shell = ["/bin/sh", "-c", 'export TRACE=1; exec "$@"', "sh"]
     isolation = bubblewrap(own_user=own_user)
     assert "" == output(isolation, host_paths, "cat /proc/1/environ", prefix=shell)
@@ -39,53 +41,53 @@ def test_environment_has_nothing_of_a_shell_in_front(host_paths, own_user):
 
 @pytest.mark.parametrize("value", ["", "a  b", "'\"$x`", "one\ntwo", "--setenv", "=", "é \udcff"])
 def test_environment_takes_any_text(isolation, host_paths, value):
-    """Values with spaces, quotes, line feeds, options and half a character come through."""
+    """Values with spaces, quotes, line feeds, options and half a character arrive unchanged."""
     code = "import os; print(ascii(os.environ['X']))"
     done = run(isolation, host_paths, [sys.executable, "-c", code], {"X": value, "LANG": "C.UTF-8"})
     assert ascii(value) == done.stdout.strip()
 
 
 def test_command_lines_say_nothing_of_the_host(isolation, host_paths):
-    """Who lists processes inside finds none of the host's folders in their arguments."""
+    """No command line inside contains a folder of the host."""
     said = output(isolation, host_paths, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
     assert str(host_paths.workspace.parent) not in said
     assert "bind" not in said
 
 
 def test_program_gets_no_descriptor_but_its_own(isolation, host_paths):
-    """What bubblewrap was told by descriptors is closed again, in all processes."""
+    """The descriptors for bubblewrap are closed in all processes inside."""
     said = output(isolation, host_paths, "readlink /proc/1/fd/* /proc/2/fd/* || true")
     assert {"pipe", "/dev/null", "anon_inode"} == {line.split(":")[0] for line in said.split()}
 
 
 def test_exit_code_is_the_program_s(isolation, host_paths):
-    """How the program ended can be told from outside, its signal as a shell tells it."""
+    """The exit code is the program's; a signal is reported as a shell does."""
     assert 7 == run(isolation, host_paths, "exit 7").returncode
     assert 128 + 15 == run(isolation, host_paths, "kill -15 $$").returncode
 
 
 def test_user_inside_is_no_root(isolation, host_paths):
-    """It is called agent, number 1000, in no other group."""
+    """The user inside is agent, number 1000, in no other group."""
     assert "uid=1000(agent) gid=1000(agent) groups=1000(agent)" == output(
         isolation, host_paths, "id"
     )
 
 
 def test_groups_of_the_daemon_are_left(isolation, host_paths):
-    """Groups that root happens to be in are no sandbox's."""
+    """A sandbox has none of the daemon's groups."""
     prefix = ["/usr/bin/setpriv", "--groups=4,24"] if os.geteuid() == 0 else []
     assert "agent" == output(isolation, host_paths, "id -Gn", prefix=prefix)
 
 
 @pytest.mark.parametrize("own_user", [True, False])
 def test_capabilities_are_none(host_paths, own_user):
-    """No process has any or can get any, even where it is root outside."""
+    """No process has a capability or can get one, even if the daemon is root."""
     said = output(bubblewrap(own_user=own_user), host_paths, "grep -h ^Cap /proc/[0-9]*/status")
     assert {"0000000000000000"} == {line.split()[1] for line in said.splitlines()}
 
 
 def test_user_outside_is_the_sandbox_s_own(isolation, host_paths):
-    """A sandbox of root's has a host user of its own; others have the daemon's."""
+    """If the daemon is root, a sandbox has its own host user, and else the daemon's."""
     output(isolation, host_paths, "touch file")
     owner = uids.owner(host_paths.workspace / "file")
     assert owner == uids.owner(host_paths.workspace) == uids.owner(host_paths.home)
@@ -94,7 +96,7 @@ def test_user_outside_is_the_sandbox_s_own(isolation, host_paths):
 
 
 def test_users_of_two_sandboxes_differ(tmp_path, host_paths):
-    """Two that live at a time are two users; one that comes again is who it was."""
+    """Two live sandboxes have different users; one that comes again keeps its user."""
     users = Uids()
     isolation = bubblewrap(users=users)
     with acquired(isolation, host_paths) as first:
@@ -105,8 +107,8 @@ def test_users_of_two_sandboxes_differ(tmp_path, host_paths):
         assert first.uid == again.uid
 
 
-def test_settle_that_fails_gives_the_user_back(host_paths, monkeypatch):
-    """A folder that can't be given away keeps no host user."""
+def test_acquire_that_fails_gives_the_user_back(host_paths, monkeypatch):
+    """If the folders can't be given to the user, the user is free again."""
     users = Uids(count=2)
 
     def fail(*_):
@@ -119,7 +121,7 @@ def test_settle_that_fails_gives_the_user_back(host_paths, monkeypatch):
 
 
 def test_namespaces_are_all_its_own(isolation, host_paths):
-    """Of each kind it has another one than the host."""
+    """The sandbox shares no kind of namespace with the host."""
     paths = [Path("/proc/self/ns", kind) for kind in NAMESPACES]
     inside = output(isolation, host_paths, ["readlink", *map(str, paths)]).split()
     outside = [str(path.readlink()) for path in paths]
@@ -129,27 +131,27 @@ def test_namespaces_are_all_its_own(isolation, host_paths):
 @pytest.mark.parametrize(
     "command", ["unshare --user true", "mount -t tmpfs none /tmp", "umount -l /proc", "chroot /"]
 )
-def test_walls_hold_without_the_filter(host_paths, command):
-    """The filter is a second wall: namespaces and capabilities hold alone."""
+def test_namespaces_hold_without_the_filter(host_paths, command):
+    """Without the seccomp filter, namespaces and capabilities still isolate."""
     assert 0 != run(bubblewrap(filtered=False), host_paths, command).returncode
 
 
 @pytest.mark.parametrize("path", ["/", "/etc", "/usr", "/dev", "/opt/ash", "/run/ash", "/root"])
 def test_root_can_not_be_written(isolation, host_paths, path):
-    """Only its own folders can be written, not even the empty ones between others."""
+    """Only the sandbox's own folders can be written."""
     done = run(isolation, host_paths, f"mkdir -p {path} && touch {path}/new")
     assert 0 != done.returncode
     assert "ead-only file system" in done.stderr or "Permission denied" in done.stderr
 
 
 def test_memory_that_looks_like_disk_is_bounded(isolation, host_paths):
-    """Neither /tmp nor /dev/shm holds more than its share."""
+    """/tmp and /dev/shm hold only a bounded amount."""
     said = output(isolation, host_paths, "df -m --output=size /tmp /dev/shm")
     assert ["512", "256"] == said.split()[1:]
 
 
 def test_readable_folder_is_there_wherever_it_lies(host_paths, tmp_path):
-    """What is to be readable is, below a closed folder too, and nothing beside it."""
+    """A readable folder is visible even below a closed one, but nothing next to it."""
     shown = tmp_path / "closed" / "shown"
     shown.mkdir(parents=True)
     (shown / "file").write_text("hello")
@@ -163,7 +165,7 @@ def test_readable_folder_is_there_wherever_it_lies(host_paths, tmp_path):
 
 
 def test_hidden_folder_is_empty_wherever_it_lies(host_paths, tmp_path):
-    """A data directory below a folder that is shown is not shown with it."""
+    """A hidden folder below a visible one is empty."""
     data = tmp_path / "shown" / "data"
     data.mkdir(parents=True)
     (data / "secret").touch()
@@ -173,7 +175,7 @@ def test_hidden_folder_is_empty_wherever_it_lies(host_paths, tmp_path):
 
 
 def test_sockets_can_be_called_and_not_changed(isolation, host_paths):
-    """The proxy's socket can be connected to from a network that has no other way out."""
+    """A program can connect to the proxy's socket but not change its folder."""
     path = host_paths.sockets / "way-out.sock"
     call = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/ash/way-out.sock')"
     with socket.socket(socket.AF_UNIX) as listener:
@@ -186,7 +188,7 @@ def test_sockets_can_be_called_and_not_changed(isolation, host_paths):
 
 
 def test_network_is_loopback_alone(isolation, host_paths):
-    """Servers inside can be reached from inside, and there is no other interface."""
+    """Loopback works, and there is no other interface."""
     code = (
         "import socket; s = socket.create_server(('127.0.0.1', 0));"
         "socket.create_connection(s.getsockname()); print([n for _, n in socket.if_nameindex()])"
@@ -195,7 +197,7 @@ def test_network_is_loopback_alone(isolation, host_paths):
 
 
 def test_sandbox_ends_with_its_outer_process(isolation, host_paths):
-    """Whoever kills the process that was started has killed all, outcasts included."""
+    """Killing the outer process kills every process inside."""
     ours, theirs = os.pipe()
     command = ["/bin/bash", "-c", f"setsid sleep 30 & sleep 30 & echo >&{theirs}; wait"]
     with acquired(isolation, host_paths) as there:
@@ -212,7 +214,7 @@ def test_sandbox_ends_with_its_outer_process(isolation, host_paths):
 
 
 def test_wrap_leaves_no_descriptor_behind(isolation, host_paths):
-    """Those for the command are told; an error closes them."""
+    """`wrap` returns its descriptors, and closes them on an error."""
     before = descriptors()
     with acquired(isolation, host_paths) as there:
         wrapped = isolation.wrap(["true"], there, {})

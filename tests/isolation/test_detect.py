@@ -1,3 +1,5 @@
+"""Which isolation is chosen on which machine, and how a failure is explained."""
+
 import os
 import sys
 import tempfile
@@ -7,24 +9,25 @@ import pytest
 
 from ash.errors import StartError
 from ash.isolation import detect, root, seccomp
+from ash.isolation.detect import explain
 from ash.isolation.root import LIBRARY
 from ash.isolation.uids import Uids
 from tests.isolation.conftest import descriptors, run
 from tests.support.users import python
 
-# The package has a function of that name.
+# The package exports a function `detect`, which hides the module.
 module = import_module("ash.isolation.detect")
 
 SAY = "i = detect('{}'); print(i.name, *i.missing, sep='\\n')"
 DETECT = "from ash.isolation import detect; " + SAY
 INSIDE = {"PATH": "/usr/bin", "PYTHONPATH": LIBRARY}
-# As root of a container is: it may become anyone, but not make namespaces for others.
+# Like root in a container: it may become any user, but not make namespaces for others.
 LESS_ROOT = ["/usr/bin/setpriv", "--bounding-set=-sys_admin"]
 
 
 @pytest.fixture
 def bwrap(tmp_path, monkeypatch):
-    """Puts a script in the place of bubblewrap."""
+    """Replaces bubblewrap by a script."""
 
     def put(script):
         program = tmp_path / "bwrap"
@@ -37,24 +40,24 @@ def bwrap(tmp_path, monkeypatch):
 
 
 def test_strict_is_bubblewrap_with_nothing_missing():
-    """Where all of it can be had, that is what is used."""
+    """If everything works, bubblewrap is used with nothing missing."""
     found = detect("strict")
     assert ("bubblewrap", ()) == (found.name, found.missing)
 
 
 def test_strict_for_a_daemon_that_is_not_root():
-    """Without root there is all of it too."""
+    """Strict isolation works without root too."""
     assert "bubblewrap" == python(DETECT.format("strict"))
 
 
 def test_none_asks_for_none():
-    """Who asks for none gets it and hears of nothing missing."""
+    """Level `none` gives no isolation and reports nothing missing."""
     found = detect("none")
     assert ("none", ()) == (found.name, found.missing)
 
 
 def test_strict_without_bubblewrap_says_how_to_get_it(monkeypatch):
-    """The daemon does not start, and the error says what to install and what else can be done."""
+    """The daemon does not start; the error says what to install and the alternative."""
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(StartError) as error:
         detect("strict")
@@ -65,14 +68,14 @@ def test_strict_without_bubblewrap_says_how_to_get_it(monkeypatch):
 
 
 def test_best_effort_without_bubblewrap_says_what_is_missing(monkeypatch):
-    """The daemon starts with no isolation and can say why."""
+    """The daemon starts without isolation, and knows why."""
     monkeypatch.setenv("PATH", "/nowhere")
     found = detect("best-effort")
     assert ("none", (module.NOT_INSTALLED,)) == (found.name, found.missing)
 
 
 def test_best_effort_with_an_older_bubblewrap(bwrap):
-    """What bubblewrap says against the attempt is passed on."""
+    """The reason is what bubblewrap has printed."""
     bwrap("echo 'bwrap: Unknown option --disable-userns' >&2; exit 1")
     found = detect("best-effort")
     said = "bubblewrap does not work here: bwrap: Unknown option --disable-userns"
@@ -80,14 +83,14 @@ def test_best_effort_with_an_older_bubblewrap(bwrap):
 
 
 def test_best_effort_with_a_bubblewrap_that_hangs(bwrap, monkeypatch):
-    """A start that never ends does not hang the daemon's."""
+    """A bubblewrap that hangs is given up in bounded time."""
     monkeypatch.setattr(module, "PROBE_SECONDS", 0.2)
     bwrap("exec /bin/sleep 1000")
     assert ("bubblewrap does not answer",) == detect("best-effort").missing
 
 
 def test_probe_of_one_that_was_killed_is_removed(tmp_path, monkeypatch):
-    """Its folder lies where nobody cleans; one that may be in use stays."""
+    """An old folder of a killed attempt is removed; one that may be in use stays."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for name in ("ash-probe-old", "ash-probe-new", "other"):
         (tmp_path / name / "workspace").mkdir(parents=True)
@@ -98,7 +101,7 @@ def test_probe_of_one_that_was_killed_is_removed(tmp_path, monkeypatch):
 
 
 def test_best_effort_where_namespaces_are_forbidden(isolation, host_paths):
-    """In a container that forbids them, such as a sandbox of our own, there is no isolation."""
+    """In a container that forbids namespaces there is no isolation."""
     done = run(isolation, host_paths, [sys.executable, "-c", DETECT.format("best-effort")], INSIDE)
     name, why = done.stdout.splitlines()
     assert "none" == name
@@ -106,13 +109,13 @@ def test_best_effort_where_namespaces_are_forbidden(isolation, host_paths):
 
 
 def test_strict_where_namespaces_are_forbidden(isolation, host_paths):
-    """There, a daemon that is to be strict does not start."""
+    """In a container that forbids namespaces a strict daemon does not start."""
     done = run(isolation, host_paths, [sys.executable, "-c", DETECT.format("strict")], INSIDE)
     assert "StartError: isolation is strict, but bubblewrap does not work here" in done.stderr
 
 
 def test_best_effort_of_a_root_that_may_not_all():
-    """Where root can't make users for sandboxes, they are apart from all but root's user."""
+    """If root can't give sandboxes their own users, they are isolated with root's user."""
     prefix = LESS_ROOT if os.geteuid() == 0 else []
     name, *missing = python(DETECT.format("best-effort"), uid=os.geteuid(), prefix=prefix).split(
         "\n"
@@ -122,24 +125,83 @@ def test_best_effort_of_a_root_that_may_not_all():
 
 
 def test_strict_needs_the_filter(monkeypatch):
-    """Where system calls can't be filtered, strict isolation can't be had."""
+    """A machine without the filter is not good enough for strict."""
     monkeypatch.setattr(seccomp, "build", lambda: None)
     with pytest.raises(StartError, match="but system calls are not filtered on "):
         detect("strict")
 
 
 def test_strict_needs_a_bridge_that_can_be_read(monkeypatch):
-    """A bridge that can't be started by whoever is in a sandbox is noticed at the start."""
+    """A bridge that the sandbox's user can't read is noticed at the start."""
     monkeypatch.setattr(root, "_library", lambda: iter(()))
     with pytest.raises(StartError, match="No module named 'bridge'"):
         detect("strict")
 
 
 def test_detect_leaves_nothing(tmp_path, monkeypatch):
-    """No folder, no descriptor and no host user is kept from the attempt."""
+    """The attempt leaves no folder, descriptor or reserved user."""
     users = Uids(count=2)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     before = descriptors()
     detect("strict", users=users)
     assert (before, []) == (descriptors(), list(tmp_path.iterdir()))
     assert users.root + 1 == users.take(0)
+
+
+REFUSED = "bwrap: setting up uid map: Permission denied"
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A root with kernel settings, given by name."""
+
+    def make(**switches):
+        for name, value in switches.items():
+            file = tmp_path / "proc/sys" / name.replace("__", "/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"{value}\n")
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("switch", "value", "hint"),
+    [
+        ("kernel__apparmor_restrict_unprivileged_userns", 1, "load a profile for bwrap"),
+        ("kernel__unprivileged_userns_clone", 0, "set kernel.unprivileged_userns_clone=1"),
+        ("user__max_user_namespaces", 0, "set user.max_user_namespaces=10000"),
+    ],
+)
+def test_reason_is_a_switch(machine, switch, value, hint):
+    """A kernel setting that forbids namespaces is named, with bubblewrap's own words."""
+    said = explain(REFUSED, machine(**{switch: value}))
+    assert hint in said
+    assert said.endswith(f"({REFUSED})")
+
+
+@pytest.mark.parametrize("mark", [".dockerenv", "run/.containerenv"])
+def test_reason_is_a_container(machine, mark):
+    """In a container the reason is how it was started."""
+    root = machine(user__max_user_namespaces=1000)
+    (root / mark).parent.mkdir(exist_ok=True)
+    (root / mark).touch()
+    assert "start it with --security-opt seccomp=unconfined" in explain(REFUSED, root)
+
+
+def test_reason_is_unknown(machine):
+    """Without a known cause, the reason is bubblewrap's last line."""
+    said = f"bwrap: a warning\n{REFUSED}\n"
+    assert f"bubblewrap does not work here: {REFUSED}" == explain(said, machine())
+
+
+def test_reason_is_another_one(machine):
+    """A kernel setting is not blamed for an unrelated failure."""
+    root = machine(user__max_user_namespaces=0)
+    said = "bwrap: execvp python: No such file or directory"
+    assert f"bubblewrap does not work here: {said}" == explain(said, root)
+
+
+def test_reason_is_silent(machine):
+    """A bubblewrap that fails without a word is reported as such."""
+    assert "bubblewrap does not work here: it says nothing" == explain("", machine())

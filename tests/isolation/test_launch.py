@@ -1,3 +1,5 @@
+"""The launcher that starts bubblewrap as another user."""
+
 import os
 import subprocess
 import sys
@@ -7,7 +9,7 @@ from tests.support.users import NOBODY, as_user
 
 
 def start(*command, uid, sources=b"/usr"):
-    """The launcher as it is called, by that user."""
+    """Runs the launcher with its usual arguments, as the given user."""
     fd = os.memfd_create("sources")
     os.write(fd, sources)
     os.lseek(fd, 0, os.SEEK_SET)
@@ -25,15 +27,15 @@ def start(*command, uid, sources=b"/usr"):
 
 
 def test_launch_without_root_says_so():
-    """Who may not do it gets one line, and nothing is run."""
+    """Without root there is one line of error, and nothing is run."""
     done = start("/bin/echo", "ran", uid=NOBODY if os.geteuid() == 0 else os.geteuid())
     assert (launch.FAILED, "") == (done.returncode, done.stdout)
     assert done.stderr.startswith("ash: ")
     assert 1 == done.stderr.count("\n")
 
 
-def test_launch_of_what_is_not_there_says_so():
-    """A folder that has gone meanwhile is named."""
+def test_launch_with_a_missing_folder_names_it():
+    """The error names a folder that no longer exists."""
     done = start("/bin/echo", "ran", uid=os.geteuid(), sources=b"/usr\0/gone")
     assert (launch.FAILED, "") == (done.returncode, done.stdout)
     assert done.stderr.startswith("ash: ")

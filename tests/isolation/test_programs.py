@@ -1,4 +1,4 @@
-"""What agents do all day works inside, filter and all."""
+"""Common programs work in the sandbox with the filter."""
 
 import shutil
 import sys
@@ -58,15 +58,15 @@ HERE = [(name, code) for name, code in PROGRAMS.items() if shutil.which(name)]
 
 @pytest.mark.parametrize(("name", "code"), HERE, ids=[name for name, _ in HERE])
 def test_program_works(name, code, isolation, host_paths):
-    """What is installed on the host does its work, with its processes, threads and files."""
+    """Programs installed on the host work, with their processes, threads and files."""
     assert "first" == output(isolation, host_paths, code)
 
 
 def test_processes_share_work(isolation, host_paths):
-    """Locks, pipes and shared memory between processes are there."""
+    """Locks, pipes and shared memory between processes work."""
     assert "first" == output(isolation, host_paths, POOL)
 
 
 def test_terminals_can_be_made(isolation, host_paths):
-    """Programs that want a terminal can be given one."""
+    """A program can make a pseudo-terminal."""
     assert "first" == output(isolation, host_paths, TERMINAL)

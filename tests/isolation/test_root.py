@@ -1,3 +1,5 @@
+"""Which files of the host a sandbox sees."""
+
 import sys
 from pathlib import Path
 
@@ -12,19 +14,19 @@ def targets(made):
 
 
 def test_root_has_no_folder_of_people_or_services():
-    """What belongs to the host's users and services is not among what is shown."""
+    """No folder of the host's users or services is shown."""
     made = root.make([], [])
     ours = (sys.prefix, sys.base_prefix, "/usr", "/lib", "/bin", "/sbin", "/etc", root.LIBRARY)
     assert [] == [target for target in targets(made) if not target.startswith(ours)]
 
 
 def test_root_is_read_only():
-    """Nothing of it can be written."""
+    """No part of the root can be written."""
     assert {False} == {bind.writable for bind in root.make([], []).binds}
 
 
 def test_etc_is_cut_down():
-    """Of /etc there is what is needed, and users, groups and hosts are made up."""
+    """/etc has only what programs need; users, groups and hosts are made up."""
     made = root.make([], [])
     shown = {target for target in targets(made) if target.startswith("/etc/")}
     assert {"/etc/passwd", "/etc/group", "/etc/hosts"} <= shown
@@ -34,7 +36,7 @@ def test_etc_is_cut_down():
 
 
 def test_prefix_of_a_project_shows_only_python(tmp_path, monkeypatch):
-    """A virtual environment in a project's root does not show the project."""
+    """A virtual environment in a project's folder does not show the project."""
     for name in ("bin", "lib", "data", ".git"):
         (tmp_path / name).mkdir()
     (tmp_path / "pyvenv.cfg").touch()
@@ -45,17 +47,17 @@ def test_prefix_of_a_project_shows_only_python(tmp_path, monkeypatch):
 
 
 def test_readable_is_shown_once():
-    """What is below a folder that is shown anyway adds nothing."""
+    """A readable folder that is visible anyway adds no bind."""
     assert root.make([], []).binds == root.make([Path("/usr/bin"), Path("/usr")], []).binds
 
 
 def test_readable_is_shown_where_it_is(tmp_path):
-    """It has the same name inside."""
+    """A readable folder has the same path inside."""
     assert Bind(tmp_path, str(tmp_path)) == root.make([tmp_path], []).binds[-1]
 
 
 def test_hidden_is_covered_only_if_it_would_be_seen(tmp_path):
-    """What is not shown needs no cover."""
+    """A hidden folder that is not visible anyway needs no cover."""
     data = tmp_path / "data"
     cover = ("--tmpfs", str(data), "--remount-ro", str(data))
     assert cover == root.make([tmp_path], [data]).hidden[:4]
@@ -64,5 +66,5 @@ def test_hidden_is_covered_only_if_it_would_be_seen(tmp_path):
 
 @pytest.mark.parametrize("file", ["/proc/kallsyms", "/proc/cmdline", "/proc/keys"])
 def test_files_of_the_kernel_are_covered(file):
-    """What the kernel tells of itself and of its host is not to be read, if it is there at all."""
+    """Files of /proc that reveal the host are covered if they exist."""
     assert Path(file).exists() == (file in root.make([], []).hidden)

@@ -1,3 +1,5 @@
+"""The verdicts of the seccomp filter."""
+
 import errno
 import struct
 
@@ -11,13 +13,13 @@ MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 I386 = 0x40000003
 ALLOWED, KILLED = "allowed", "killed"
 
-# Each with its numbers, as above, and what it is called with.
+# Each call with its numbers, as in seccomp.py, and its arguments.
 SOCKET, CLONE, UNSHARE, IOCTL = (41, 198), (56, 220), (272, 97), (16, 29)
 READ, OPENAT, EXECVE, FUTEX = (0, 63), (257, 56), (59, 221), (202, 98)
 
 
 def verdict(machine, number, *arguments, architecture=None):
-    """What the kernel would do: a small machine for classic BPF, as far as filters use it."""
+    """The kernel's verdict, by a small interpreter for classic BPF."""
     words = [*arguments, *[0] * (6 - len(arguments))]
     data = struct.pack("=IIQ6Q", number, architecture or MACHINES[machine], 0, *words)
     program = list(struct.iter_unpack("=HBBI", seccomp.build(machine)))
@@ -52,20 +54,20 @@ def column(request):
 
 @pytest.fixture
 def judged(column):
-    """The verdict on a call that is given by its numbers."""
+    """The verdict on a call given by its numbers."""
     machine = list(MACHINES)[column]
     return lambda numbers, *arguments: verdict(machine, numbers[column], *arguments)
 
 
-def test_forbidden_calls_are_told_so(column):
-    """All that are forbidden are answered with EPERM, on both machines."""
+def test_forbidden_calls_get_eperm(column):
+    """Forbidden calls get EPERM on both architectures."""
     machine = list(MACHINES)[column]
     numbers = [numbers[column] for numbers in FORBIDDEN.values() if numbers[column] is not None]
     assert {"EPERM"} == {verdict(machine, number) for number in numbers}
 
 
-def test_absent_calls_are_unknown(column):
-    """All that programs can do without are answered as a kernel does that lacks them."""
+def test_absent_calls_get_enosys(column):
+    """Calls that programs can do without get ENOSYS."""
     machine = list(MACHINES)[column]
     numbers = [numbers[column] for numbers in ABSENT.values() if numbers[column] is not None]
     assert {"ENOSYS"} == {verdict(machine, number) for number in numbers}
@@ -73,48 +75,48 @@ def test_absent_calls_are_unknown(column):
 
 @pytest.mark.parametrize("call", [READ, OPENAT, EXECVE, FUTEX])
 def test_usual_calls_are_allowed(judged, call):
-    """What every program does is none of the filter's business."""
+    """Calls that every program makes are allowed."""
     assert ALLOWED == judged(call)
 
 
 def test_calls_of_later_kernels_are_unknown(judged):
-    """What nobody has looked at yet does not exist."""
+    """Calls newer than the last known one get ENOSYS."""
     assert (ALLOWED, "ENOSYS") == (judged((LAST, LAST)), judged((LAST + 1, LAST + 1)))
 
 
 @pytest.mark.parametrize("number", [0x40000000, 0x40000000 + 165, 0xFFFFFFFF])
 def test_calls_by_x32_are_unknown(number):
-    """The second ABI of the machine does not lead past the rules."""
+    """Calls by x86_64's second ABI get ENOSYS."""
     assert "ENOSYS" == verdict("x86_64", number)
 
 
 def test_calls_by_another_architecture_kill():
-    """Numbers of another architecture mean other calls: none is let through."""
+    """A call by another architecture's numbers kills the process."""
     assert KILLED == verdict("x86_64", 20, architecture=I386)
     assert KILLED == verdict("aarch64", 20, architecture=MACHINES["x86_64"])
 
 
 def test_other_machines_have_no_filter():
-    """A machine whose numbers are not known gets no filter, which is for the caller to tell."""
+    """There is no filter for a machine whose numbers are unknown."""
     assert None is seccomp.build("riscv64")
 
 
 @pytest.mark.parametrize("bit", [17, 25, 26, 27, 28, 29, 30])
 def test_new_namespaces_are_forbidden(judged, bit):
-    """Each kind of namespace, alone or with what else a child or a thread is made with."""
+    """Making any kind of namespace is forbidden, alone or with other flags."""
     assert "EPERM" == judged(CLONE, 1 << bit | 17)
     assert "EPERM" == judged(UNSHARE, 1 << bit)
 
 
 def test_children_and_threads_are_allowed(judged):
-    """A fork and a thread, as the C library makes them, and leaving what files are shared."""
+    """Forks, threads and `unshare` of open files are allowed."""
     assert ALLOWED == judged(CLONE, 0x01200011)
     assert ALLOWED == judged(CLONE, 0x003D0F00)
     assert ALLOWED == judged(UNSHARE, 0x400)
 
 
-def test_time_namespace_is_told_from_a_signal(judged):
-    """The bit that means a namespace to one call is part of the exit signal to the other."""
+def test_time_namespace_is_distinguished_from_a_signal(judged):
+    """The bit of a time namespace is allowed in `clone`, where it is part of a signal."""
     assert ("EPERM", ALLOWED) == (judged(UNSHARE, 0x80), judged(CLONE, 0x80))
 
 
@@ -138,20 +140,20 @@ def test_time_namespace_is_told_from_a_signal(judged):
     ],
 )
 def test_sockets_by_family_and_protocol(judged, family, protocol, expected):
-    """Unix, TCP, UDP and the question for one's own addresses; others as if there were none."""
+    """Unix, TCP, UDP and route sockets are allowed, and others are not."""
     assert expected == judged(SOCKET, family, 1, protocol)
 
 
 @pytest.mark.parametrize("request_number", [0x5412, 0x541C, 0x5423])
 def test_terminals_are_not_typed_into(judged, request_number):
-    """Bits that the kernel does not look at don't hide what is asked of a terminal."""
+    """Forbidden ioctls are refused also with high bits that the kernel ignores."""
     assert "EPERM" == judged(IOCTL, 0, request_number)
     assert "EPERM" == judged(IOCTL, 0, request_number | 1 << 32)
     assert ALLOWED == judged(IOCTL, 0, 0x5413)
 
 
 def test_filter_holds_inside(isolation, host_paths):
-    """The kernel of this machine answers each call as the tables say."""
+    """This machine's kernel answers each call as the tables say."""
     column = list(MACHINES).index(seccomp.platform.machine())
     calls = {
         name: (numbers[column], expected)

@@ -1,3 +1,5 @@
+"""How host users are reserved, and how folders are given to them."""
+
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,34 +10,34 @@ from ash.isolation.uids import Uids
 
 
 def test_take_gives_each_sandbox_another_user():
-    """No two that live at a time are the same, and none is root's inside."""
+    """Two live sandboxes never have the same user, and none has the reserved root."""
     users = Uids(first=1000, count=10)
     assert set(range(1001, 1010)) == {users.take(0) for _ in range(9)}
 
 
-def test_take_gives_what_is_wanted_if_it_is_free():
-    """A workspace that has a user already keeps it, if nobody else has it now."""
+def test_take_gives_the_wanted_user_if_it_is_free():
+    """The wanted user is given if no other sandbox has it."""
     users = Uids(first=1000, count=10)
     assert 1005 == users.take(1005)
     assert 1005 != users.take(1005)
 
 
 @pytest.mark.parametrize("wanted", [0, 999, 1000, 1010, 2**31])
-def test_take_gives_nobody_else_s_user(wanted):
-    """A workspace of root's or of a stranger's does not make the sandbox one of these."""
+def test_take_gives_no_user_outside_of_its_range(wanted):
+    """A user outside of our range is never given, even if it is wanted."""
     assert wanted != Uids(first=1000, count=10).take(wanted)
 
 
 def test_take_when_there_are_no_more():
-    """With all users taken there is an error, not one for two."""
+    """If all users are taken, there is an error."""
     users = Uids(first=1000, count=3)
     users.take(0), users.take(0)
     with pytest.raises(BlockingIOError):
         users.take(0)
 
 
-def test_give_back_makes_room():
-    """Who is gone leaves the user to others, but not at once if there are others."""
+def test_user_that_was_given_back_is_free():
+    """A user that was given back can be taken again, but others come first."""
     users = Uids(first=1000, count=3)
     first = users.take(0)
     users.give_back(first)
@@ -44,7 +46,7 @@ def test_give_back_makes_room():
 
 
 def test_take_from_many_threads():
-    """Sandboxes that start at the same time are different users."""
+    """Threads that take users at the same time get different ones."""
     users = Uids(first=1000, count=1001)
     with ThreadPoolExecutor(8) as threads:
         taken = list(threads.map(users.take, [0] * 1000))
@@ -53,14 +55,14 @@ def test_take_from_many_threads():
 
 @pytest.fixture
 def chowned(monkeypatch):
-    """What is given to whom, in order; nothing really is, so that it can be seen without root."""
+    """Records the changes of owner, in order, without making them."""
     given = []
     monkeypatch.setattr(os, "chown", lambda *a, **o: given.append((str(a[0]), *a[1:], o)))
     return given
 
 
 def test_give_takes_the_folder_last(tmp_path, chowned):
-    """Cut short, it begins anew the next time: the folder tells whether all was done."""
+    """The folder itself is changed last, so that an interrupted change is done again."""
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "file").touch()
     uids.give(tmp_path, 1001)
@@ -70,7 +72,7 @@ def test_give_takes_the_folder_last(tmp_path, chowned):
 
 
 def test_give_does_not_follow_links(tmp_path, chowned):
-    """A link is given away itself: what it leads to may be the host's."""
+    """The link itself is changed, not its target."""
     (tmp_path / "folder").symlink_to("/etc")
     (tmp_path / "file").symlink_to("/etc/passwd")
     uids.give(tmp_path, 1001)
@@ -79,14 +81,14 @@ def test_give_does_not_follow_links(tmp_path, chowned):
 
 
 def test_give_does_nothing_twice(tmp_path, chowned):
-    """A folder that is the user's already is not looked through, however large it is."""
+    """A folder that already belongs to the user is not walked."""
     (tmp_path / "file").touch()
     uids.give(tmp_path, os.geteuid())
     assert [] == chowned
 
 
-def test_give_of_what_can_not_be_read(tmp_path, monkeypatch):
-    """A folder that can't be listed is an error, not something left out."""
+def test_give_of_an_unreadable_folder(tmp_path, monkeypatch):
+    """A folder that can't be listed is an error."""
 
     def fail(*_):
         raise PermissionError

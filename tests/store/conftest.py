@@ -1,4 +1,4 @@
-"""Every driver passes the same tests: one more is one more entry in OPENERS."""
+"""Fixtures for the store. Every driver passes the same tests; a new one is an entry in OPENERS."""
 
 from contextlib import closing
 from functools import partial
@@ -18,7 +18,7 @@ OPENERS = {"sqlite": lambda folder: open_store(folder / "ash.db")}
 
 @pytest.fixture(params=OPENERS)
 def opener(request, tmp_path):
-    """Opens the same store each time."""
+    """A function that opens the same store each time."""
     return partial(OPENERS[request.param], tmp_path)
 
 
@@ -35,7 +35,7 @@ def now():
 
 @pytest.fixture
 def new_session():
-    """Makes sessions that nobody has stored."""
+    """A function that makes a session, without storing it."""
     numbers = count(1)
 
     def make(status="active", tenant="default", created_at=NOW, agent="agent", owner="me"):
@@ -58,7 +58,7 @@ def new_session():
 
 @pytest.fixture
 def create(store, new_session):
-    """Stores a new session; its id."""
+    """A function that stores a new session and returns its id."""
 
     async def make(**given):
         stored = new_session(**given)
@@ -75,7 +75,7 @@ async def session_id(create):
 
 @pytest.fixture
 def begin(store):
-    """Begins turn `turn_id` of a session with plausible numbers."""
+    """A function that begins turn `turn_id` of a session with plausible numbers."""
 
     async def begin(session_id, turn_id="turn-1", generation=1, start_frame=1, frames=100):
         return await store.begin_turn(
@@ -108,6 +108,6 @@ def end_session(store):
 
 @pytest.fixture
 def other_program(tmp_path):
-    """Another connection to the SQLite file, as a backup or a curious operator has one."""
+    """Another connection to the SQLite file, such as a backup's."""
     with closing(connect(tmp_path / "ash.db", isolation_level=None)) as connection:
         yield connection

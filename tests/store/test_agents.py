@@ -1,3 +1,5 @@
+"""Agents in the store."""
+
 import pytest
 import trio
 from msgspec import UNSET
@@ -16,7 +18,7 @@ def deploy(store, now):
 
 
 async def test_agent_deployed_first(deploy, now):
-    """A first deploy makes version 1, with what was given and nothing else."""
+    """A first deploy makes version 1 with exactly the given fields."""
     stored = await deploy(model="sonnet")
     assert (1, "sonnet", UNSET) == (
         stored.agent.version,
@@ -27,7 +29,7 @@ async def test_agent_deployed_first(deploy, now):
 
 
 async def test_agent_deployed_again(store, deploy, now):
-    """A second deploy is the next version of the same agent, with the new files."""
+    """A second deploy is the next version of the same agent."""
     first = await deploy()
     second = await store.deploy_agent("default", "helper", path="/new", source="v2", now=LATER)
     assert (first.agent.id, 2, "/new", "v2") == (
@@ -40,7 +42,7 @@ async def test_agent_deployed_again(store, deploy, now):
 
 
 async def test_agent_deployed_again_keeps_settings(deploy):
-    """What a deploy does not say stays as it was."""
+    """A deploy leaves the fields that it does not give."""
     settings = {"description": "helps", "model": "sonnet", "config": {"a": [1]}}
     await deploy(env={"TOKEN": "s3cret"}, **settings)
     stored = await deploy()
@@ -50,20 +52,20 @@ async def test_agent_deployed_again_keeps_settings(deploy):
 
 
 async def test_agent_deployed_again_replaces_settings(deploy):
-    """What a deploy says replaces what was, an empty environment included."""
+    """A deploy replaces the fields that it gives, also by an empty environment."""
     await deploy(env={"TOKEN": "s3cret"}, model="sonnet")
     stored = await deploy(env={}, model="opus")
     assert ({}, "opus") == (stored.env, stored.agent.model)
 
 
 async def test_agent_env_in_public_form(deploy):
-    """The public form shows the names of the environment and no value."""
+    """The public form has the names of the environment but no values."""
     stored = await deploy(env={"TOKEN": "s3cret"})
     assert {"TOKEN": "***"} == stored.agent.env
 
 
 async def test_agent_deployed_by_many(store, deploy):
-    """Deploys at the same moment get a version each."""
+    """Concurrent deploys get one version each."""
     versions = []
 
     async def one():
@@ -76,7 +78,7 @@ async def test_agent_deployed_by_many(store, deploy):
 
 
 async def test_agent_of_another_tenant(store, deploy):
-    """Another tenant's agent is not found, and the same name is free there."""
+    """An agent of another tenant is not found, and its name is free."""
     await deploy(tenant="a")
     mine = await deploy(tenant="b")
     assert 1 == mine.agent.version
@@ -84,14 +86,14 @@ async def test_agent_of_another_tenant(store, deploy):
 
 
 async def test_agents_in_order(store, deploy):
-    """A tenant's agents are listed by name, and only its own."""
+    """A tenant's own agents are listed by name."""
     for name, tenant in (("b", "default"), ("a", "default"), ("c", "other")):
         await deploy(name, tenant)
     assert ["a", "b"] == [stored.agent.name for stored in await store.agents("default")]
 
 
 async def test_agent_deleted(store, deploy):
-    """Deleting tells what was there; a second time there is nothing."""
+    """Deleting returns the agent; a second time there is none."""
     deployed = await deploy()
     assert deployed == await store.delete_agent("default", "helper")
     assert None is await store.delete_agent("default", "helper")
@@ -99,7 +101,7 @@ async def test_agent_deleted(store, deploy):
 
 
 async def test_agent_deleted_by_another_tenant(store, deploy):
-    """A tenant can't delete what it can't see."""
+    """A tenant can't delete another's agent."""
     deployed = await deploy()
     assert None is await store.delete_agent("other", "helper")
     assert deployed == await store.agent("default", "helper")

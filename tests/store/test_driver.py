@@ -1,4 +1,4 @@
-"""What every driver promises, whatever is kept in it."""
+"""What every driver promises, whatever is stored."""
 
 import pytest
 import trio
@@ -41,7 +41,7 @@ def kept(driver):
 
 
 async def test_unit_returns_rows(driver):
-    """A unit answers with the rows that each of its statements returned."""
+    """A unit returns the rows of each statement."""
     await driver.write([adding("a")])
     added, deleted, missed = await driver.write(
         [adding("b"), deleting("a", expect=1), deleting("x", expect=0)]
@@ -50,26 +50,26 @@ async def test_unit_returns_rows(driver):
 
 
 async def test_unit_without_statements(driver):
-    """A unit of nothing is committed at once."""
+    """An empty unit is committed at once."""
     assert [] == await driver.write([])
 
 
 async def test_unit_that_expected_more(driver, kept):
-    """A statement that changes less than expected undoes all of its unit."""
+    """A statement that changes fewer rows than expected undoes its whole unit."""
     with pytest.raises(OwnershipLost, match="delete_key"):
         await driver.write([adding("a"), deleting("x", expect=1), adding("b")])
     assert set() == await kept()
 
 
 async def test_unit_that_breaks_a_rule(driver, kept):
-    """A statement that the database refuses undoes all of its unit."""
+    """A statement that breaks a constraint undoes its whole unit."""
     with pytest.raises(Exception, match="UNIQUE"):
         await driver.write([adding("a", b"same"), adding("b", b"same")])
     assert set() == await kept()
 
 
-async def test_unit_that_can_not_be_said(driver, kept):
-    """Text that has no UTF-8 undoes its unit and breaks nothing else."""
+async def test_unit_that_can_not_be_encoded(driver, kept):
+    """Text that can't be encoded as UTF-8 undoes its unit and no other."""
     with pytest.raises(UnicodeEncodeError):
         await driver.write([adding("a"), adding("\ud83d", b"half")])
     await driver.write([adding("b")])
@@ -77,7 +77,7 @@ async def test_unit_that_can_not_be_said(driver, kept):
 
 
 async def test_units_of_many(driver, kept):
-    """Of many writers at once, each gets its own answer, and who fails harms nobody."""
+    """Concurrent writers each get their own result; a failing one does not affect others."""
     failed = set()
 
     async def write(number):
@@ -94,7 +94,7 @@ async def test_units_of_many(driver, kept):
 
 
 async def test_read_after_write(driver):
-    """A read in the loop sees every write that has returned."""
+    """A point read sees every write that has returned."""
     query = load("agents")["agent"]
     deploy = load("agents")["deploy_agent"]
     unset = dict.fromkeys(("env", "description", "model", "config"))
@@ -106,7 +106,7 @@ async def test_read_after_write(driver):
 
 
 async def test_write_of_cancelled_caller(driver, kept):
-    """A caller that was cancelled before it asked has nothing written."""
+    """A caller that is already cancelled writes nothing."""
     with trio.CancelScope() as scope:
         scope.cancel()
         await driver.write([adding("a")])
@@ -115,7 +115,7 @@ async def test_write_of_cancelled_caller(driver, kept):
 
 
 async def test_fetch_whose_build_fails(driver, kept):
-    """A row that can't be made into its object is the reader's error, and only this once."""
+    """An error of `build` is raised to the reader; the next read works."""
     await driver.write([adding("a")])
     with pytest.raises(IndexError, match="No item"):
         await driver.fetch(KEYS["keys"], {}, lambda row: row["nothing"])
@@ -123,7 +123,7 @@ async def test_fetch_whose_build_fails(driver, kept):
 
 
 async def test_reads_and_writes_after_the_end(opener):
-    """Once closed, a store refuses reads and writes in so many words."""
+    """A closed store refuses reads and writes with an error that says so."""
     async with opener() as store:
         pass
     for late in (
@@ -136,7 +136,7 @@ async def test_reads_and_writes_after_the_end(opener):
 
 
 async def test_block_that_fails(opener):
-    """What a block raises comes out as it is; the store closes."""
+    """An error of the block is raised unchanged, and the store closes."""
     with pytest.raises(ValueError, match="mine"):
         async with opener() as store:
             raise ValueError("mine")
@@ -145,7 +145,7 @@ async def test_block_that_fails(opener):
 
 
 async def test_block_that_is_cancelled(opener):
-    """The last writes of a block that is cancelled, made in a shielded scope, are kept."""
+    """Writes in a shielded scope at the end of a cancelled block are stored."""
     with trio.CancelScope() as scope:
         async with opener() as store:
             scope.cancel()
@@ -158,7 +158,7 @@ async def test_block_that_is_cancelled(opener):
 
 
 async def test_block_cancelled_while_it_opens(opener):
-    """A store that is cancelled while it opens closes again."""
+    """A store that is cancelled while it opens is closed."""
     with trio.fail_after(5), trio.CancelScope() as scope:
         trio.lowlevel.current_trio_token().run_sync_soon(scope.cancel)
         async with opener() as store:

@@ -1,4 +1,4 @@
-"""The frames of a session that last, found by their ids."""
+"""The stored frames of a session, found by their ids."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.store.conftest import NOW
 
 @pytest.fixture
 def turn(store, session_id, begin):
-    """Stores a turn with two messages from frame `first` on; its last frame."""
+    """Stores a turn with two messages from frame `first` on; returns its last frame."""
 
     async def turn(first, error=None):
         name = f"turn-{first}"
@@ -36,7 +36,7 @@ async def read(store, session_id, after=0, limit=100, tenant="default"):
 
 
 async def test_frames_come_in_the_order_of_their_ids(store, session_id, turn):
-    """Starts, messages, errors and ends of all turns, each once."""
+    """Starts, messages, errors and ends of all turns come once each, in order."""
     await turn(1)
     await turn(20, error="oh")
     assert [
@@ -52,14 +52,14 @@ async def test_frames_come_in_the_order_of_their_ids(store, session_id, turn):
     ] == await read(store, session_id)
 
 
-async def test_user_s_words_are_no_frame(store, session_id, begin):
-    """What the user said was not streamed."""
+async def test_user_s_message_is_no_frame(store, session_id, begin):
+    """The user's own messages are not among the frames."""
     await begin(session_id)
     assert [(1, "session_start", "1")] == await read(store, session_id)
 
 
 async def test_frames_are_read_in_pages(store, session_id, turn):
-    """Each page begins behind the last id of the one before."""
+    """Each page begins after the last id of the one before."""
     await turn(1)
     await turn(20)
     whole = await read(store, session_id)
@@ -71,15 +71,15 @@ async def test_frames_are_read_in_pages(store, session_id, turn):
     assert whole == pages
 
 
-async def test_message_belongs_to_whoever_lacks_its_last_frame(store, session_id, turn):
-    """Its granular frames have ids before its own."""
+async def test_message_is_included_if_its_last_frame_is_missing(store, session_id, turn):
+    """A message is included until the client has its last frame."""
     await turn(1)
     assert (4, "message", 2) == (await read(store, session_id, after=3))[0]
     assert (7, "message", 3) == (await read(store, session_id, after=4))[0]
 
 
 async def test_frames_of_another_are_not_found(store, session_id, turn, create):
-    """Neither another tenant's nor another session's."""
+    """Frames of another tenant or session are not found."""
     await turn(1)
     assert [] == await read(store, session_id, tenant="them")
     assert [] == await read(store, await create())
@@ -87,7 +87,7 @@ async def test_frames_of_another_are_not_found(store, session_id, turn, create):
 
 
 async def test_store_knows_whether_an_id_was_in_a_turn(store, session_id, turn, begin):
-    """From its start to before its end; not before, between and after turns."""
+    """An id is in a turn from its start to before its end."""
     await turn(5)
     await turn(30)
     await begin(session_id, turn_id="open", start_frame=50)

@@ -1,3 +1,5 @@
+"""Turns, messages and timeline events in the store."""
+
 import pytest
 import trio
 
@@ -6,7 +8,7 @@ from ash.store import OwnershipLost
 
 
 async def test_turn_begun(store, session_id, begin, now):
-    """A turn begins with the user's message, which is the first of the session."""
+    """A turn begins with the user's message, the first of the session."""
     message = await begin(session_id)
     expected = Message(
         id=message.id,
@@ -23,7 +25,7 @@ async def test_turn_begun(store, session_id, begin, now):
 
 @pytest.mark.parametrize("status", ["starting", "paused", "stopped", "ended", "error"])
 async def test_turn_begun_when_not_active(store, create, begin, status):
-    """Only an active session begins a turn; otherwise nothing of it is stored."""
+    """A turn of a session that is not active is refused, and nothing is stored."""
     session_id = await create(status=status)
     with pytest.raises(OwnershipLost):
         await begin(session_id)
@@ -32,14 +34,14 @@ async def test_turn_begun_when_not_active(store, create, begin, status):
 
 
 async def test_turn_begun_by_old_generation(store, session_id, begin):
-    """An owner that was replaced begins no turn."""
+    """A turn of an old generation is refused."""
     with pytest.raises(OwnershipLost):
         await begin(session_id, generation=2)
     assert [] == await store.messages("default", session_id)
 
 
 async def test_frames_reserved(store, session_id, begin):
-    """Frame ids that were reserved are never given out again, whatever is said later."""
+    """Reserved frame ids are never given out again."""
     await begin(session_id, frames=500)
     await store.append(session_id, "turn-1", 1, next_frame=300, now="2026")
     assert 500 == (await store.session_by_id(session_id)).next_frame
@@ -50,7 +52,7 @@ async def test_frames_reserved(store, session_id, begin):
 
 
 async def test_messages_appended(store, session_id, turn_id, now):
-    """What the agent says comes back byte for byte, in order, behind the user's message."""
+    """Messages are stored byte for byte, in order, after the user's message."""
     said = ['{"text": "ä\\u2028 🦊 \\ud83d"}', '{"big":"' + "x" * 2_000_000 + '"}']
     numbered = list(zip(said, (2, 3), strict=True))
     await store.append(session_id, turn_id, 1, messages=numbered, now=now)
@@ -60,7 +62,7 @@ async def test_messages_appended(store, session_id, turn_id, now):
 
 
 async def test_messages_and_events_appended_by_old_generation(store, session_id, turn_id, now):
-    """An owner that was replaced appends nothing, neither messages nor events."""
+    """An append of an old generation stores neither messages nor events."""
     said = {"messages": [("{}", 2)], "events": [("text", "{}")]}
     with pytest.raises(OwnershipLost):
         await store.append(session_id, turn_id, 2, **said, now=now)
@@ -69,7 +71,7 @@ async def test_messages_and_events_appended_by_old_generation(store, session_id,
 
 
 async def test_sequences_of_many_writers(store, create, begin, now):
-    """A hundred appends at once leave no hole and no double, each session on its own."""
+    """A hundred concurrent appends give each session sequence numbers without a gap."""
     ids = [await create(), await create()]
     for session_id in ids:
         await begin(session_id, f"turn of {session_id}")
@@ -91,7 +93,7 @@ async def test_sequences_of_many_writers(store, create, begin, now):
 
 
 async def test_turn_ended(store, session_id, turn_id, now):
-    """The end of a turn and its events are stored together, and leave no turn open."""
+    """The end of a turn and its events are stored together."""
     await store.end_turn(
         turn_id, session_id, 1, "completed", end_frame=9, events=[("turn_complete", "{}")], now=now
     )
@@ -100,7 +102,7 @@ async def test_turn_ended(store, session_id, turn_id, now):
 
 
 async def test_turn_ended_twice(store, session_id, turn_id, now):
-    """A turn ends once: the second end is refused, its events too."""
+    """A second end of a turn is refused with its events."""
     await store.end_turn(turn_id, session_id, 1, "completed", end_frame=9, now=now)
     with pytest.raises(OwnershipLost):
         await store.end_turn(
@@ -110,21 +112,21 @@ async def test_turn_ended_twice(store, session_id, turn_id, now):
 
 
 async def test_turn_ended_by_old_generation(store, session_id, turn_id, now):
-    """An owner that was replaced can't end the turn."""
+    """An end by an old generation is refused."""
     with pytest.raises(OwnershipLost):
         await store.end_turn(turn_id, session_id, 2, "completed", end_frame=9, now=now)
     assert [turn_id] == [turn.id for turn in await store.open_turns("me")]
 
 
 async def test_turn_ended_after_session(store, session_id, turn_id, end_session, now):
-    """A turn that was cut by the end of its session still gets its own."""
+    """A turn can be ended after its session."""
     await end_session(session_id)
     await store.end_turn(turn_id, session_id, 1, "stopped", end_frame=9, now=now)
     assert [] == await store.open_turns("me")
 
 
 async def test_messages_in_pages(store, session_id, turn_id, now):
-    """A page begins behind `after` and has at most `limit`."""
+    """A page begins after `after` and has at most `limit` messages."""
     said = [(str(number), number) for number in range(2, 8)]
     await store.append(session_id, turn_id, 1, messages=said, now=now)
     page = await store.messages("default", session_id, after=3, limit=2)
@@ -133,7 +135,7 @@ async def test_messages_in_pages(store, session_id, turn_id, now):
 
 
 async def test_events_of_a_type(store, session_id, now):
-    """A type narrows the timeline; `after` and `limit` hold as well."""
+    """A type filters the timeline, together with `after` and `limit`."""
     for kind in ("text", "error", "text", "text"):
         await store.add_event(session_id, kind, None, now)
     page = await store.events("default", session_id, kind="text", after=1, limit=1)
@@ -141,13 +143,13 @@ async def test_events_of_a_type(store, session_id, now):
 
 
 async def test_history_of_another_tenant(store, session_id, turn_id, now):
-    """Another tenant sees neither messages nor events."""
+    """Messages and events of another tenant are not found."""
     await store.add_event(session_id, "text", "{}", now)
     assert [] == await store.messages("other", session_id)
     assert [] == await store.events("other", session_id)
 
 
 async def test_event_of_unknown_session(store, now):
-    """An event needs its session."""
+    """An event of an unknown session is refused."""
     with pytest.raises(OwnershipLost):
         await store.add_event("nobody", "text", None, now)

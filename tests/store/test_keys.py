@@ -1,3 +1,5 @@
+"""API keys in the store."""
+
 from ash.model import ApiKey
 
 
@@ -8,7 +10,7 @@ def key(key_id, tenant="default", label=None):
 
 
 async def test_keys_read_back(store):
-    """All keys of all tenants come back with their digests, oldest first."""
+    """All keys of all tenants are listed with their digests, oldest first."""
     given = [(key("1", "b", "ci"), b"\x00\xff"), (key("2", "a"), b"other")]
     for one, digest in reversed(given):
         await store.add_key(one, digest)
@@ -16,7 +18,7 @@ async def test_keys_read_back(store):
 
 
 async def test_key_deleted(store):
-    """Deleting says whether there was one."""
+    """Deleting says whether there was a key."""
     await store.add_key(key("1"), b"digest")
     assert await store.delete_key("default", "1")
     assert not await store.delete_key("default", "1")
@@ -24,7 +26,7 @@ async def test_key_deleted(store):
 
 
 async def test_key_deleted_by_another_tenant(store):
-    """A tenant can't delete a key of another."""
+    """A tenant can't delete another's key."""
     await store.add_key(key("1"), b"digest")
     assert not await store.delete_key("other", "1")
     assert 1 == len(await store.keys())

@@ -1,3 +1,5 @@
+"""The logs of sessions in the store."""
+
 from ash.model import LogLine
 from ash.store import sandboxes
 
@@ -7,7 +9,7 @@ def lines(*texts):
 
 
 async def test_logs_read_back(store, session_id):
-    """Lines come back as they were written, numbered from 0 over all appends."""
+    """Lines are numbered from 0 over all appends."""
     await store.append_logs(session_id, [("stderr", "a\x1b[0m ü", "2026")])
     await store.append_logs(session_id, [("system", "", "2027")])
     assert [
@@ -16,15 +18,15 @@ async def test_logs_read_back(store, session_id):
     ] == await store.logs("default", session_id)
 
 
-async def test_logs_behind_a_line(store, session_id):
-    """`after` is the last line that the client has; `limit` bounds what comes."""
+async def test_logs_after_a_line(store, session_id):
+    """Reading begins after `after` and returns at most `limit` lines."""
     await store.append_logs(session_id, lines("a", "b", "c", "d"))
     page = await store.logs("default", session_id, after=1, limit=1)
     assert [(2, "c")] == [(line.index, line.text) for line in page]
 
 
 async def test_logs_trimmed(store, session_id, monkeypatch):
-    """Only the last lines are kept, and the numbers go on."""
+    """Only the last lines are kept, and their numbers stay."""
     monkeypatch.setattr(sandboxes, "KEPT_LINES", 3)
     await store.append_logs(session_id, lines("a", "b"))
     await store.append_logs(session_id, lines("c", "d", "e"))
@@ -33,7 +35,7 @@ async def test_logs_trimmed(store, session_id, monkeypatch):
 
 
 async def test_logs_trimmed_for_one_session(store, create, monkeypatch):
-    """A session that prints much takes no line from another."""
+    """Trimming one session's log does not touch another's."""
     monkeypatch.setattr(sandboxes, "KEPT_LINES", 1)
     quiet, loud = await create(), await create()
     await store.append_logs(quiet, lines("a"))
@@ -47,6 +49,6 @@ async def test_logs_kept():
 
 
 async def test_logs_of_another_tenant(store, session_id):
-    """Another tenant sees no line."""
+    """Lines of another tenant are not found."""
     await store.append_logs(session_id, lines("a"))
     assert [] == await store.logs("other", session_id)

@@ -1,4 +1,4 @@
-"""Every query in queries/*.sql: named, described, used, understood by the database."""
+"""Every query in queries/*.sql is named, described, used and valid."""
 
 import re
 import sqlite3
@@ -14,7 +14,7 @@ STORE = Path(ash.store.__file__).parent
 SCRIPTS = sorted((STORE / "queries").glob("*.sql"))
 QUERIES = [query for script in SCRIPTS for query in load(script.stem).values()]
 
-# Few rows, and the daemon wants them all.
+# Tables with few rows, which the daemon reads completely.
 WHOLE_TABLES = {"keys", "all_agents"}
 
 
@@ -33,14 +33,14 @@ def plan(connection, query):
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_script_is_read_whole(script):
-    """Every statement of a script is a query with a name and a description of one line."""
+    """Every statement of a script is a query with a name and a one-line description."""
     queries = load(script.stem).values()
     read = "\n\n".join(f"-- name: {q.name}\n-- {q.description}\n{q.text};" for q in queries)
     assert script.read_text() == f"{read}\n"
 
 
-def test_names_are_single():
-    """No two queries have one name."""
+def test_names_are_unique():
+    """No two queries have the same name."""
     names = [query.name for query in QUERIES]
     assert sorted(set(names)) == sorted(names)
 
@@ -54,7 +54,7 @@ def test_query_is_understood(schema, query):
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.name)
 def test_query_finds_its_rows(schema, query):
-    """No query reads a table from end to end: its cost must not grow with what others keep."""
+    """No query scans a whole table, so its cost does not grow with other data."""
     tables = {name for (name,) in schema.execute("SELECT name FROM sqlite_master")}
     scanned = [
         step
@@ -67,7 +67,7 @@ def test_query_finds_its_rows(schema, query):
 
 
 def test_queries_are_used():
-    """The code asks for the queries that are there, and for all of them."""
+    """The code uses every query, and only queries that exist."""
     source = "".join(path.read_text() for path in STORE.glob("*.py"))
     assert sorted(query.name for query in QUERIES) == sorted(
         set(re.findall(r'(?:SQL|SESSIONS|HISTORY)\["(\w+)"\]', source))

@@ -1,3 +1,5 @@
+"""What the store ends after a crash."""
+
 import pytest
 
 from ash.lifecycle import Change
@@ -5,7 +7,7 @@ from ash.store import OwnershipLost
 
 
 async def test_recover_ends_and_pauses(store, session_id, turn_id, now):
-    """After a crash what claimed to run is paused, and its turn has ended as lost."""
+    """Sessions that claimed to run are paused, and their turns end as lost."""
     paused = await store.recover("me", now)
     assert [(session_id, "paused")] == [(session.id, session.status) for session in paused]
     assert [] == await store.open_turns("me")
@@ -17,15 +19,15 @@ async def test_recover_ends_and_pauses(store, session_id, turn_id, now):
 
 
 async def test_recover_gives_frames(store, session_id, turn_id, begin, now):
-    """Each turn that was cut takes two frame ids for its end that nobody has seen."""
+    """The end of each lost turn gets two unused frame ids."""
     await begin(session_id, "turn-2", start_frame=50)
     assert [100, 102] == [turn.error_frame for turn in await store.open_turns("me")]
     await store.recover("me", now)
     assert 104 == (await store.session_by_id(session_id)).next_frame
 
 
-async def test_recover_locks_out_the_past(store, session_id, turn_id, now):
-    """Who held the session before the crash can write no more."""
+async def test_recover_locks_out_the_old_generation(store, session_id, turn_id, now):
+    """Whoever held the session before the crash can't write any more."""
     await store.recover("me", now)
     with pytest.raises(OwnershipLost):
         await store.append(session_id, turn_id, 1, messages=[("{}", 1)], now=now)
@@ -34,7 +36,7 @@ async def test_recover_locks_out_the_past(store, session_id, turn_id, now):
 
 
 async def test_recover_leaves_others_alone(store, create, begin, now):
-    """Sessions of another owner, and those that do not run, stay as they are."""
+    """Sessions of other owners, and those that do not run, are unchanged."""
     others = await create(owner="other")
     await begin(others, "other's turn")
     idle = await create(status="stopped")
@@ -46,7 +48,7 @@ async def test_recover_leaves_others_alone(store, create, begin, now):
 
 
 async def test_recover_ends_turn_of_ended_session(store, session_id, turn_id, end_session, now):
-    """A turn whose session ended just before the crash is closed; the session stays ended."""
+    """An open turn of an ended session is ended; the session stays ended."""
     await end_session(session_id)
     assert [] == await store.recover("me", now)
     assert [] == await store.open_turns("me")
@@ -54,7 +56,7 @@ async def test_recover_ends_turn_of_ended_session(store, session_id, turn_id, en
 
 
 async def test_recover_twice(store, session_id, turn_id, now):
-    """A crash during recovery is made good by the next: nothing is done twice."""
+    """Recovering twice changes nothing the second time."""
     await store.recover("me", now)
     assert [] == await store.recover("me", now)
     assert 2 == len(await store.events("default", session_id))

@@ -1,4 +1,4 @@
-"""What is remembered of sandboxes."""
+"""Sandboxes in the store."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def add(store):
 
 
 async def test_live_ones_are_not_cold(store, add):
-    """Only what was put away counts, for the daemon that did it."""
+    """Only sandboxes that were marked as cold by this daemon are counted."""
     assert [False, False] == [await add("one"), await add("other", owner="another")]
     assert 0 == await store.count_cold("me")
     await store.chill_sandbox("one", NOW)
@@ -23,8 +23,8 @@ async def test_live_ones_are_not_cold(store, add):
     assert (1, 1) == (await store.count_cold("me"), await store.count_cold("another"))
 
 
-async def test_cold_one_that_starts_again_is_told(store, add):
-    """It is live then, and was cold once."""
+async def test_cold_one_that_starts_again_is_recognized(store, add):
+    """Starting a cold sandbox says that it was cold, and makes it live."""
     await add("one")
     await store.chill_sandbox("one", NOW)
     assert (True, False) == (await add("one"), await add("one"))
@@ -32,20 +32,20 @@ async def test_cold_one_that_starts_again_is_told(store, add):
 
 
 async def test_removed_one_is_forgotten(store, add):
-    """Nothing of it is counted, and its id is a new one's."""
+    """A removed sandbox is not counted, and its id is new again."""
     await add("one")
     await store.chill_sandbox("one", NOW)
     await store.remove_sandbox("one")
     assert (0, False) == (await store.count_cold("me"), await add("one"))
 
 
-async def test_after_a_crash_what_lived_is_cold_or_forgotten(store, add, create):
-    """What had a session has left files; what had none has left nothing."""
+async def test_after_a_crash_live_ones_are_cold_or_forgotten(store, add, create):
+    """Live sandboxes with a session become cold; the others are removed."""
     session_id = await create()
     for sandbox_id in (session_id, "warm"):
         await add(sandbox_id)
     await add("theirs", owner="another")
-    await store.settle_sandboxes("me", NOW)
+    await store.recover_sandboxes("me", NOW)
     assert 1 == await store.count_cold("me")
     assert (True, False) == (await add(session_id), await add("warm"))
     await store.chill_sandbox("theirs", NOW)

@@ -1,3 +1,5 @@
+"""Sessions in the store."""
+
 import pytest
 import trio
 
@@ -6,7 +8,7 @@ from ash.model import SessionSettings
 
 
 async def test_session_read_back(store, new_session):
-    """A session comes back as it was stored, private settings included."""
+    """A session is read as it was stored, with its private settings."""
     stored = new_session()
     stored.session.config = {"allowedTools": ["Bash"], "text": "ä \u2028 🦊"}
     stored.session.parent_session_id = "other"
@@ -17,13 +19,13 @@ async def test_session_read_back(store, new_session):
 
 
 async def test_session_of_another_tenant(store, session_id):
-    """Another tenant's session is not found."""
+    """A session of another tenant is not found."""
     assert None is await store.session("other", session_id)
     assert ([], 0) == await store.sessions("other")
 
 
 async def test_session_created_with_event(store, new_session):
-    """The event of a creation is the first entry of the timeline."""
+    """The event of the creation is the first of the timeline."""
     stored = new_session()
     await store.create_session(stored, '{"action":"created"}')
     (event,) = await store.events("default", stored.session.id)
@@ -31,14 +33,14 @@ async def test_session_created_with_event(store, new_session):
 
 
 async def test_sessions_newest_first(store, create):
-    """Sessions are listed newest first, and by id where they are of one age."""
+    """Sessions are listed newest first, and by id if they are equally old."""
     old, new, twin = [await create(created_at=f"2026-01-0{day}T00:00:00.000Z") for day in (1, 2, 2)]
     found, total = await store.sessions("default")
     assert ([twin, new, old], 3) == ([session.id for session in found], total)
 
 
 async def test_sessions_in_pages(store, create):
-    """A page has its part of the list and the total of all; behind the last there is nothing."""
+    """A page has its part of the list and the total of all pages."""
     ids = [await create() for _ in range(5)]
     found, total = await store.sessions("default", limit=2, offset=2)
     assert ([ids[2], ids[1]], 5) == ([session.id for session in found], total)
@@ -55,7 +57,7 @@ async def test_sessions_in_pages(store, create):
     ],
 )
 async def test_sessions_filtered(store, create, wanted, expected):
-    """An agent and a status narrow both the list and its total."""
+    """An agent and a status filter both the list and its total."""
     names = {}
     for agent, status in (("a", "active"), ("a", "ended"), ("b", "active")):
         names[await create(agent=agent, status=status)] = f"{agent}-{status}"
@@ -64,7 +66,7 @@ async def test_sessions_filtered(store, create, wanted, expected):
 
 
 async def test_sessions_counted_by_status(store, create):
-    """The count is over all tenants, and over the statuses that were asked for."""
+    """Sessions of all tenants with the given statuses are counted."""
     for status, tenant in (("active", "a"), ("active", "b"), ("starting", "a"), ("ended", "a")):
         await create(status=status, tenant=tenant)
     assert 3 == await store.count_sessions_by_status(["active", "starting"])
@@ -72,7 +74,7 @@ async def test_sessions_counted_by_status(store, create):
 
 
 async def test_session_changed(store, create, now):
-    """A change answers with the changed session, its event in the timeline."""
+    """A change returns the changed session and stores its event."""
     session_id = await create(status="starting", created_at="2020-01-01T00:00:00.000Z")
     changed = await store.change_session(session_id, CHANGES["activate"], now, event="{}")
     assert ("active", now) == (changed.session.status, changed.session.last_active_at)
@@ -82,7 +84,7 @@ async def test_session_changed(store, create, now):
 
 @pytest.mark.parametrize("status", ["active", "ended", "paused"])
 async def test_session_changed_from_wrong_status(store, create, now, status):
-    """A change that its status does not allow changes nothing and leaves no event."""
+    """A change that the status does not allow changes nothing and stores no event."""
     session_id = await create(status=status)
     before = await store.session_by_id(session_id)
     assert None is await store.change_session(session_id, CHANGES["activate"], now, event="{}")
@@ -91,7 +93,7 @@ async def test_session_changed_from_wrong_status(store, create, now, status):
 
 
 async def test_session_changed_by_many(store, session_id, now):
-    """Of all who make the same change at the same moment one wins."""
+    """Of concurrent equal changes exactly one succeeds."""
     won = []
 
     async def end():
@@ -106,14 +108,14 @@ async def test_session_changed_by_many(store, session_id, now):
 
 
 async def test_session_changed_by_old_generation(store, session_id, now):
-    """A change by an old generation changes nothing; by the row's own it does."""
+    """A change by an old generation changes nothing."""
     end = CHANGES["end"]
     assert None is await store.change_session(session_id, end, now, generation=2)
     assert await store.change_session(session_id, end, now, generation=1)
 
 
 async def test_session_changed_to_new_generation(store, session_id, now):
-    """A change may begin a generation, and then the old one is locked out."""
+    """A change may begin a new generation, which locks out the old one."""
     fail, end = CHANGES["fail"], CHANGES["end"]
     changed = await store.change_session(session_id, fail, now, new_generation=True)
     assert 2 == changed.generation
@@ -121,5 +123,5 @@ async def test_session_changed_to_new_generation(store, session_id, now):
 
 
 async def test_session_unknown_changed(store, now):
-    """A session that is not there can't be changed."""
+    """Changing an unknown session returns None."""
     assert None is await store.change_session("nobody", CHANGES["end"], now)

@@ -1,4 +1,4 @@
-"""What is SQLite's own: its file, its locks, its crashes."""
+"""What is special to SQLite: its file, its locks, its crashes."""
 
 import sqlite3
 import stat
@@ -28,7 +28,7 @@ async def store(tmp_path):
 
 @pytest.fixture
 def lock(store, other_program):
-    """Takes SQLite's one write lock from outside; leaving it gives it back."""
+    """Holds SQLite's write lock from outside while the block runs."""
 
     class Lock:
         def __enter__(self):
@@ -49,20 +49,20 @@ async def refusal(path):
 
 
 async def test_files_are_private(store, session_id, tmp_path):
-    """Nobody but the daemon's user reads the database, its log included."""
+    """Only the daemon's user can read the database and its WAL."""
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     assert {"ash.db": 0o600, "ash.db-wal": 0o600, "ash.db-shm": 0o600} == modes
 
 
 async def test_durability(store):
-    """A crash of the machine costs at most the last moments, never the database."""
+    """The database runs in WAL mode with synchronous NORMAL."""
     names = ("journal_mode", "synchronous", "foreign_keys")
     values = [store._driver._writing.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
     assert ["wal", 1, 1] == values
 
 
 async def test_file_with_open_mode(tmp_path):
-    """A database that others could read is closed to them at the next start."""
+    """A database that others could read is made private at the next start."""
     path = tmp_path / "ash.db"
     path.touch(0o644)
     async with open_store(path):
@@ -70,14 +70,14 @@ async def test_file_with_open_mode(tmp_path):
 
 
 async def test_close_leaves_one_file(tmp_path):
-    """Closing folds the log into the database: one file is all there is to copy."""
+    """Closing merges the WAL, so the database is a single file."""
     async with open_store(tmp_path / "ash.db"):
         pass
     assert ["ash.db"] == [path.name for path in tmp_path.iterdir()]
 
 
 async def test_path_with_signs_of_a_url(tmp_path):
-    """A path is taken literally, whatever its signs mean in a URL."""
+    """A path may contain characters with a meaning in URLs."""
     folder = tmp_path / "a?mode=memory#b%20c"
     folder.mkdir()
     async with open_store(folder / "ash.db"):
@@ -86,18 +86,18 @@ async def test_path_with_signs_of_a_url(tmp_path):
 
 
 async def test_folder_missing(tmp_path):
-    """A folder that is not there is named in one line."""
+    """The error for a missing folder is one line with its path."""
     path = tmp_path / "missing" / "ash.db"
     assert f"Can't use the database {path}: No such file or directory" == await refusal(path)
 
 
 async def test_folder_not_writable():
-    """A folder where no file can be made is named in one line, also for root."""
+    """The error for a folder that can't be written is one line, also for root."""
     assert "Can't use the database /proc/ash.db: " in await refusal(Path("/proc/ash.db"))
 
 
 async def test_file_damaged(tmp_path):
-    """A file that is no database is refused and left as it is."""
+    """A file that is not a database is refused and stays unchanged."""
     path = tmp_path / "ash.db"
     path.write_bytes(b"not a database, " * 100)
     assert f"Can't use the database {path}: file is not a database" == await refusal(path)
@@ -105,7 +105,7 @@ async def test_file_damaged(tmp_path):
 
 
 async def test_schema_from_the_future(tmp_path):
-    """A newer ash's database is refused, before anything in it is touched."""
+    """A database of a newer ash is refused and stays unchanged."""
     path = tmp_path / "ash.db"
     async with open_store(path):
         pass
@@ -119,7 +119,7 @@ async def test_schema_from_the_future(tmp_path):
 
 
 async def test_migrations_applied_once(tmp_path, monkeypatch):
-    """Each start applies what is new, in order, and a migration that breaks leaves no trace."""
+    """New migrations are applied in order, and one that fails leaves no trace."""
     path = tmp_path / "ash.db"
     shipped = schema.scripts()
     async with open_store(path):
@@ -136,7 +136,7 @@ async def test_migrations_applied_once(tmp_path, monkeypatch):
 
 
 async def test_reads_while_another_program_writes(store, session_id, lock, nursery, now):
-    """A write lock held elsewhere makes writes wait; reads answer as if nothing were."""
+    """While another program holds the write lock, writes wait and reads answer."""
     with lock:
         nursery.start_soon(store.add_event, session_id, "text", None, now)
         await wait_all_tasks_blocked()
@@ -148,7 +148,7 @@ async def test_reads_while_another_program_writes(store, session_id, lock, nurse
 
 
 async def test_write_lock_never_given_back(store, session_id, lock, now):
-    """Writes that wait too long fail as busy, all that gathered at once; the next ones work."""
+    """Writes that wait too long for the lock fail as busy, and later ones work."""
     store._driver._writing.execute("PRAGMA busy_timeout = 50")
     tried, refused = [], []
     store._driver._writing.set_trace_callback(tried.append)
@@ -169,7 +169,7 @@ async def test_write_lock_never_given_back(store, session_id, lock, now):
 
 
 async def test_disk_full(store, create, lock, now):
-    """The write that does not fit fails as such; those that were gathered with it do not."""
+    """A write that does not fit fails; those in the same group succeed."""
     small, big = await create(), await create()
     (pages,) = store._driver._writing.execute("PRAGMA page_count").fetchone()
     store._driver._writing.execute(f"PRAGMA max_page_count = {pages + 10}")
@@ -189,7 +189,7 @@ async def test_disk_full(store, create, lock, now):
 
 
 async def test_commit_refused(store, session_id, lock, now):
-    """When the commit itself is refused, all who gathered are tried again, one by one."""
+    """If a group's commit fails, its units are committed one by one."""
     later = SqlQuery("later", "", "PRAGMA defer_foreign_keys = ON")
     orphan = {"id": "orphan", "session_id": "nobody", "start_frame": 1, "version": "1", "now": now}
     unit = [Statement(later, {}), Statement(load("history")["begin_turn"], orphan)]
@@ -208,7 +208,7 @@ async def test_commit_refused(store, session_id, lock, now):
 
 
 async def test_kill_loses_nothing(tmp_path):
-    """After a SIGKILL in the middle of writing, all that was told as committed is there."""
+    """After SIGKILL during writes, everything that was reported as committed is there."""
     path = tmp_path / "ash.db"
     run = partial(trio.lowlevel.open_process, stdout=subprocess.PIPE)
     child = await run([sys.executable, CHILD, path])
@@ -224,7 +224,7 @@ async def test_kill_loses_nothing(tmp_path):
 
 
 async def lines(child, at_least):
-    """Kills the child in mid-flight; the whole lines that it had printed."""
+    """Kills the child while it runs; returns the complete lines that it has printed."""
     printed = b""
     async for chunk in child.stdout:
         printed += chunk
@@ -235,7 +235,7 @@ async def lines(child, at_least):
 
 
 async def test_readers_write_nothing(store, create, tmp_path):
-    """Not even to the file that they share: in the loop they must not wait for a disk."""
+    """A read never writes to the shared memory file, which could wait for a disk."""
     shared = trio.Path(tmp_path / "ash.db-shm")
     for _ in range(3):
         session_id = await create()

@@ -1,4 +1,4 @@
-"""What is told of a database that fails."""
+"""What is logged of a database that fails."""
 
 import pytest
 from structlog.testing import capture_logs
@@ -16,20 +16,20 @@ def failures():
 
 @pytest.fixture
 def told():
-    """The log's actions, each with its words."""
+    """The actions that were logged, each with its text."""
     with capture_logs() as lines:
         yield lambda: [(line["event"], str(line.get("exc_info", ""))) for line in lines]
 
 
-def test_each_failure_is_told_once(failures, told):
-    """However many requests it refuses."""
+def test_each_failure_is_logged_once(failures, told):
+    """A failure is logged once, however many requests it refuses."""
     for error in (FULL, FULL, BUSY, FULL):
         failures.met(error)
     assert [("store.failing", str(FULL)), ("store.failing", str(BUSY))] == told()
 
 
-def test_end_of_it_is_told(failures, told):
-    """Once, by the first write that is done; then it may begin anew."""
+def test_end_of_failures_is_logged(failures, told):
+    """The first write that succeeds logs the end once."""
     failures.wrote()
     failures.met(FULL)
     for _ in range(2):
@@ -39,7 +39,7 @@ def test_end_of_it_is_told(failures, told):
 
 
 def test_damage_does_not_end(failures, told):
-    """That something could be written says nothing of what is damaged."""
+    """A write that succeeds does not end a report of damage."""
     failures.met(AshError(DAMAGED))
     failures.wrote()
     failures.met(AshError(DAMAGED))

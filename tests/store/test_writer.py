@@ -1,4 +1,4 @@
-"""Group commit without a database: what is committed is up to the test."""
+"""Group commit, with a commit function that the test controls."""
 
 from threading import Event
 
@@ -10,7 +10,7 @@ from ash.store.writer import Writer
 
 
 class Slow:
-    """Commits nothing until it is let; notes which units came together."""
+    """A commit that waits until it is allowed; records which units came together."""
 
     def __init__(self):
         self.groups = []
@@ -49,7 +49,7 @@ async def started(nursery, write, *units):
 
 
 async def test_units_gather(slow, writer):
-    """What comes during a commit is committed together by the next, in order."""
+    """Units that arrive during a commit are committed together by the next, in order."""
     async with trio.open_nursery() as nursery:
         await started(nursery, writer.write, "a")
         await trio.to_thread.run_sync(until, lambda: slow.groups)
@@ -59,14 +59,14 @@ async def test_units_gather(slow, writer):
 
 
 def until(condition):
-    """In a thread: what another thread does has no event in the loop."""
+    """Waits in a thread for a condition, because another thread sets no event in the loop."""
     waiting = Event()
     while not condition():
         waiting.wait(0.001)
 
 
 async def test_unit_that_fails_in_a_group(slow, writer):
-    """Of those who gathered, each hears of its own unit alone."""
+    """A failing unit of a group does not affect the others."""
     heard = {}
 
     async def write(unit):
@@ -83,7 +83,7 @@ async def test_unit_that_fails_in_a_group(slow, writer):
 
 
 async def test_commit_that_breaks(nursery):
-    """When a commit itself breaks, those who wait hear it, and the next is tried."""
+    """If the commit function raises, all its callers get the error; the next one works."""
 
     def commit(units):
         if units == ["bad"]:
@@ -99,7 +99,7 @@ async def test_commit_that_breaks(nursery):
 
 
 async def test_caller_cancelled_while_it_waits(slow, writer):
-    """A caller that goes away does not undo its write, nor stop those of others."""
+    """A caller that is cancelled does not undo its own write or others'."""
     async with trio.open_nursery() as nursery:
         await started(nursery, writer.write, "a")
         async with trio.open_nursery() as leaving:
@@ -111,7 +111,7 @@ async def test_caller_cancelled_while_it_waits(slow, writer):
 
 
 async def test_writer_cancelled(slow):
-    """A writer that is cancelled first commits what it accepted, then closes."""
+    """A cancelled writer commits what it has accepted, and then closes."""
     writer = Writer(slow.commit, slow.close)
     async with trio.open_nursery() as callers:
         async with trio.open_nursery() as nursery:
@@ -124,7 +124,7 @@ async def test_writer_cancelled(slow):
 
 
 async def test_written_before_the_writer_runs(slow, nursery):
-    """A write may come before the writer's start; it waits for it."""
+    """A write before the writer's start waits for it."""
     slow.let.set()
     writer = Writer(slow.commit, slow.close)
     async with trio.open_nursery() as callers:

@@ -1,4 +1,4 @@
-"""Appends to the store in argv[1] without end, and prints each number once it is committed."""
+"""Appends to the store in argv[1] forever, and prints each number once it is committed."""
 
 import sys
 from itertools import count

@@ -1,4 +1,4 @@
-"""The real CLI on a stub model, spoken to as an SDK would."""
+"""Fixtures: the real CLI on a stub model, controlled as an SDK does it."""
 
 import os
 from collections.abc import AsyncIterator, Callable
@@ -30,7 +30,7 @@ Interrupt = Callable[[dict[str, Any]], bool]
 
 
 class Cli:
-    """A CLI that has been initialised; one turn at a time."""
+    """An initialized CLI; runs one turn at a time."""
 
     def __init__(self, process: trio.Process) -> None:
         self._process = process
@@ -44,7 +44,7 @@ class Cli:
         await self.send(type="control_request", request_id=subtype, request=request)
 
     async def turn(self, text: str, interrupt_at: Interrupt | None = None) -> list[dict[str, Any]]:
-        """The messages up to the result, or as far as they came before the CLI died."""
+        """The messages up to the result, or up to the CLI's death."""
         await self.send(type="user", message={"role": "user", "content": text})
         messages: list[dict[str, Any]] = []
         async for message in self._lines:
@@ -64,7 +64,7 @@ class Cli:
                 return
 
     async def wait(self) -> int:
-        """The CLI's exit code, when it has ended."""
+        """The exit code of the CLI, once it has ended."""
         return await self._process.wait()
 
     async def _messages(self) -> AsyncIterator[dict[str, Any]]:
@@ -99,7 +99,7 @@ async def _open_cli(home: Path, cwd: Path, model: StubModel, *flags: str) -> Asy
 
 @pytest.fixture
 def open_cli(tmp_path: Path) -> Callable[..., Any]:
-    """`open_cli(model, *flags)`: a context with a CLI in a workspace and a HOME of its own."""
+    """`open_cli(model, *flags)`: a context with a CLI in a workspace and HOME of its own."""
     home, cwd = tmp_path / "home", tmp_path / "workspace"
     home.mkdir()
     cwd.mkdir()

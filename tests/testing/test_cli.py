@@ -1,4 +1,4 @@
-"""What the real CLI does with the stub model's answers, where a recording does not show it."""
+"""How the real CLI reacts to the stub model, where a recording does not show it."""
 
 import signal
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.cli
 
 
 async def test_crash_kills_the_cli_in_mid_turn(open_cli) -> None:
-    """Its own Bash tool does it; the turn has no result."""
+    """CRASH makes the CLI's own Bash tool kill it, and the turn has no result."""
     with trio.fail_after(30):
         async with StubModel() as model, open_cli(model) as cli:
             await cli.turn("hello")
@@ -24,7 +24,7 @@ async def test_crash_kills_the_cli_in_mid_turn(open_cli) -> None:
 
 
 async def test_big_text_comes_through_unchanged(open_cli) -> None:
-    """Two MiB with every kind of Unicode, in the deltas, the message and the result."""
+    """Two MiB with every kind of Unicode are the same in deltas, message and result."""
     with trio.fail_after(30):
         async with StubModel() as model, open_cli(model) as cli:
             messages = await cli.turn("BIG: 2048")
@@ -38,15 +38,15 @@ async def test_big_text_comes_through_unchanged(open_cli) -> None:
 
 @pytest.mark.parametrize("code", [429, 500, 529])
 async def test_fail_is_not_tried_again(code, open_cli) -> None:
-    """The CLI would ask ten times over minutes, if the response did not tell it not to."""
+    """The stub's header keeps the CLI from retrying an error for minutes."""
     with trio.fail_after(30):
         async with StubModel() as model, open_cli(model) as cli:
             await cli.turn(f"FAIL: {code}")
     assert 1 == len(model.requests)
 
 
-async def test_quiet_cli_asks_nothing_beside_its_turns(open_cli) -> None:
-    """With the nonessential traffic off, each model call is one request and there are no others."""
+async def test_quiet_cli_makes_no_other_requests(open_cli) -> None:
+    """Without nonessential traffic, the CLI makes one request for each model call."""
     with trio.fail_after(30):
         async with StubModel() as model, open_cli(model) as cli:
             for text in ("hello", "BASH: true", "RECALL"):

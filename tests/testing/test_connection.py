@@ -17,7 +17,7 @@ async def _receive(stream: trio.abc.ReceiveStream, ending: bytes) -> bytes:
 
 
 async def test_connection_is_kept_for_further_requests() -> None:
-    """Two requests, sent in one go, are answered one after the other."""
+    """Two requests that are sent at once are answered in order."""
     client, server = memory_stream_pair()
     connection = StubConnection(server)
     await client.send_all(_GET + _GET)
@@ -29,14 +29,14 @@ async def test_connection_is_kept_for_further_requests() -> None:
 
 
 async def test_connection_is_over_when_the_client_hangs_up() -> None:
-    """No request is None, not an error."""
+    """After a hang-up there is no next request, and no error."""
     client, server = memory_stream_pair()
     await client.aclose()
     assert await StubConnection(server).request() is None
 
 
 async def test_connection_is_over_when_the_client_wants_so() -> None:
-    """`Connection: close` ends it after the response."""
+    """`Connection: close` ends the connection after the response."""
     client, server = memory_stream_pair()
     connection = StubConnection(server)
     await client.send_all(_GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
@@ -63,7 +63,7 @@ async def _send_when_allowed(client: trio.StapledStream) -> None:
 
 
 async def test_response_to_head_has_no_body() -> None:
-    """Its length is told all the same."""
+    """A response to HEAD has the length but no body."""
     client, server = memory_stream_pair()
     connection = StubConnection(server)
     await client.send_all(_GET.replace(b"GET", b"HEAD"))
@@ -73,7 +73,7 @@ async def test_response_to_head_has_no_body() -> None:
 
 
 async def test_head_and_first_part_go_out_together() -> None:
-    """One write: nobody waits for the second."""
+    """The head and the first part of a stream are one write."""
     client, server = memory_stream_pair()
     connection = StubConnection(server)
     await client.send_all(_GET)
@@ -86,7 +86,7 @@ async def test_head_and_first_part_go_out_together() -> None:
 
 
 async def test_stream_waits_after_each_part(autojump_clock) -> None:
-    """As long as the part says."""
+    """The stream pauses after each part for the part's time."""
     client, server = memory_stream_pair()
     connection = StubConnection(server)
     await client.send_all(_GET)
@@ -97,7 +97,7 @@ async def test_stream_waits_after_each_part(autojump_clock) -> None:
 
 
 async def test_client_that_leaves_ends_the_stream_at_once(autojump_clock) -> None:
-    """The wait between two parts is not waited out."""
+    """A client that leaves ends the pause between two parts."""
     client, server = memory_stream_pair()
     connection = StubConnection(server)
     await client.send_all(_GET)

@@ -26,7 +26,7 @@ _FLAGS = {
     "disallowed_tools": "--disallowedTools",
 }
 
-# It comes when the CLI finds time for it, or not at all.
+# The CLI sends this message at any time, or not at all.
 _UNRELIABLE = "system thinking_tokens"
 
 
@@ -38,7 +38,7 @@ def _kind(message: dict[str, Any]) -> str:
 
 
 def _trimmed(value: Any, replacements: dict[str, str]) -> Any:
-    """The same shape with less in it, and nothing of the machine it was recorded on."""
+    """A message with the same shape but less content, and nothing of the recording machine."""
     if isinstance(value, dict):
         return {name: _trimmed(item, replacements) for name, item in value.items()}
     if isinstance(value, list):
@@ -72,8 +72,8 @@ def _flags(launch: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("group", _GROUPS, ids=lambda group: " ".join(group["launch"]) or "plain")
-async def test_recordings_are_what_the_cli_says(group, open_cli, tmp_path) -> None:
-    """Each recording has the kinds of messages, in the same order, that the CLI sends today."""
+async def test_recordings_match_the_cli(group, open_cli, tmp_path) -> None:
+    """The CLI sends the same kinds of messages in the same order as each recording."""
     fifo = tmp_path / "workspace" / "begun"
     os.mkfifo(fifo)
     for_paths = {str(tmp_path / "workspace"): "/workspace", str(tmp_path / "home"): "/home/agent"}

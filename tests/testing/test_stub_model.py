@@ -1,4 +1,4 @@
-"""The stub model over real HTTP, as an SDK's client would use it."""
+"""The stub model over real HTTP, used as by an SDK's client."""
 
 import signal
 import subprocess
@@ -28,7 +28,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 
 
 def _body(*texts: str, **fields: Any) -> dict[str, Any]:
-    """A conversation of these texts, each answered but the last."""
+    """A conversation of these texts, each but the last one answered."""
     messages = []
     for text in texts:
         messages += [_message("user", text), _message("assistant", "answer")]
@@ -62,7 +62,7 @@ async def _events(client: httpx.AsyncClient, model: StubModel, text: str, **fiel
 
 
 async def test_answer_is_a_message_of_the_api(client, model) -> None:
-    """Without `stream` the answer comes whole, with what it cost."""
+    """Without `stream` the answer is one message with its usage."""
     answer = await _ask(client, model, "hello")
     assert answer.pop("id").startswith("msg_")
     assert {
@@ -82,7 +82,7 @@ async def test_answer_is_a_message_of_the_api(client, model) -> None:
 
 
 async def test_streamed_answer_has_the_events_in_order(client, model) -> None:
-    """One block from its start over its deltas to its stop, between start and end."""
+    """A streamed answer has the API's events in their order."""
     events = await _events(client, model, "BURST: 3")
     assert [
         "message_start",
@@ -100,7 +100,7 @@ async def test_streamed_answer_has_the_events_in_order(client, model) -> None:
 
 
 async def test_thinking_is_a_signed_block_before_the_text(client, model) -> None:
-    """Its signature comes as a delta of its own."""
+    """Thinking is a block before the text, and its signature a delta of its own."""
     events = await _events(client, model, "THINK: hard")
     deltas = [event["delta"] for event in events if event["type"] == "content_block_delta"]
     assert [
@@ -115,7 +115,7 @@ async def test_thinking_is_a_signed_block_before_the_text(client, model) -> None
 
 
 async def test_bash_is_a_call_of_the_tool(client, model) -> None:
-    """The input comes as JSON in a delta, and the model stops for the tool's result."""
+    """BASH is a tool call whose input is a JSON delta; the model stops for the result."""
     events = await _events(client, model, "BASH: ls ü", tools=_tools("Bash"))
     block = events[1]["content_block"]
     assert ("tool_use", "Bash", {}) == (block["type"], block["name"], block["input"])
@@ -126,15 +126,15 @@ async def test_bash_is_a_call_of_the_tool(client, model) -> None:
 @pytest.mark.parametrize(
     ("text", "tool"), [("BASH: ls", "Bash"), ("CRASH", "Bash"), ("WRITE: a b", "Write")]
 )
-async def test_tool_that_is_not_offered_is_told(text, tool, client, model) -> None:
-    """So that a test of allowed and disallowed tools can see it."""
+async def test_tool_that_is_not_offered_is_answered_with_text(text, tool, client, model) -> None:
+    """A call of a tool that is not offered becomes a text, so that tests can see it."""
     answer = await _ask(client, model, text, tools=_tools("Read"))
     assert f"tool {tool} is not offered" == answer["content"][0]["text"]
 
 
 @pytest.mark.parametrize("place", ["system", "system blocks", "message"])
 async def test_write_goes_to_the_folder_that_the_cli_names(place, client, model) -> None:
-    """The tool wants an absolute path, the script has a relative one."""
+    """A relative path is made absolute with the CLI's working directory."""
     told = "# Environment\n - Primary working directory: /some/folder\n - Platform: linux"
     body = _body("WRITE: sub/a.txt text of it", tools=_tools("Write"))
     if place == "message":
@@ -156,7 +156,7 @@ async def test_write_goes_to_the_folder_that_the_cli_names(place, client, model)
     ],
 )
 async def test_tool_result_is_answered_with_text(result, expected, client, model) -> None:
-    """The turn ends there; reminders after the result do not count."""
+    """A tool result, also with reminders after it, is answered with a text."""
     block = {"type": "tool_result", "tool_use_id": "t", **result}
     reminder = {"type": "text", "text": "<system-reminder>be good</system-reminder>"}
     body = _body("BASH: ls", "x", tools=_tools("Bash"))
@@ -166,7 +166,7 @@ async def test_tool_result_is_answered_with_text(result, expected, client, model
 
 
 async def test_text_after_a_tool_result_counts(client, model) -> None:
-    """After an interrupt the CLI sends the old result, its own note and the new text at once."""
+    """A user's text after a tool result is answered instead of the result."""
     texts = ["[Request interrupted by user for tool use]\n", "hello"]
     blocks = [{"type": "tool_result", "tool_use_id": "t", "content": "stopped"}]
     blocks += [{"type": "text", "text": text} for text in texts]
@@ -177,7 +177,7 @@ async def test_text_after_a_tool_result_counts(client, model) -> None:
 
 
 async def test_recall_lists_the_users_texts(client, model) -> None:
-    """Only the user's: neither the CLI's own nor the line feeds that it joins texts with."""
+    """RECALL lists only the user's texts, without those of the CLI."""
     texts = ["<system-reminder>x</system-reminder>\n", "two\n", "three\n", "RECALL"]
     body = _body("one", "x")
     body["messages"][-1] = _message("user", [{"type": "text", "text": text} for text in texts])
@@ -190,7 +190,7 @@ async def test_recall_lists_the_users_texts(client, model) -> None:
     [(400, "invalid_request_error"), (429, "rate_limit_error"), (500, "api_error")],
 )
 async def test_fail_is_an_error_of_the_api(code, kind, client, model) -> None:
-    """Its header tells the CLI not to try again, which it would do for minutes."""
+    """FAIL is an error of the API with the header that forbids a retry."""
     body = _body(f"FAIL: {code}", stream=True)
     response = await client.post(f"{model.url}/v1/messages", json=body)
     assert code == response.status_code
@@ -200,7 +200,7 @@ async def test_fail_is_an_error_of_the_api(code, kind, client, model) -> None:
 
 
 async def test_count_tokens_counts_the_users_texts(client, model) -> None:
-    """By the rule that the usage of a message follows."""
+    """Counting tokens follows the same rule as usage."""
     body = _body("hello", "again")
     response = await client.post(f"{model.url}/v1/messages/count_tokens", json=body)
     assert {"input_tokens": 4} == response.json()
@@ -208,15 +208,15 @@ async def test_count_tokens_counts_the_users_texts(client, model) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("path", ["/", "/api/hello"])
-async def test_probe_is_welcome(method, path, client, model) -> None:
-    """The CLI looks whether anyone is there."""
+async def test_probe_is_answered(method, path, client, model) -> None:
+    """The CLI's GET and HEAD probes are answered with 200."""
     response = await client.request(method, f"{model.url}{path}")
     assert 200 == response.status_code
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/v1/other"), ("PUT", "/v1/messages")])
-async def test_what_is_not_served_is_a_404(method, path, client, model) -> None:
-    """With the body that the API's clients can read."""
+async def test_unknown_route_is_a_404(method, path, client, model) -> None:
+    """An unknown route is a 404 in the API's form."""
     response = await client.request(method, f"{model.url}{path}", json={})
     assert (404, "not_found_error") == (response.status_code, response.json()["error"]["type"])
 
@@ -229,7 +229,7 @@ async def test_what_is_not_served_is_a_404(method, path, client, model) -> None:
     ],
 )
 async def test_body_that_is_no_request_is_a_400(body, client, model) -> None:
-    """And the server goes on."""
+    """An invalid body is a 400, and the server goes on."""
     response = await client.post(f"{model.url}/v1/messages", content=body)
     assert 400 == response.status_code
     assert "echo: hello" == (await _ask(client, model, "hello"))["content"][0]["text"]
@@ -246,14 +246,14 @@ async def test_body_that_is_no_request_is_a_400(body, client, model) -> None:
     ],
 )
 async def test_expected_key_is_asked_for(headers, status, client) -> None:
-    """Whoever does not bring it, in either header, is turned away."""
+    """A request without the expected key in either header is refused."""
     async with StubModel(expect_key="right") as model:
         url = f"{model.url}/v1/messages"
         assert status == (await client.post(url, json=_body("hi"), headers=headers)).status_code
 
 
 async def test_requests_are_recorded(client, model) -> None:
-    """In order, with what a test wants to look at."""
+    """Requests are recorded in order."""
     await client.get(f"{model.url}/")
     await _ask(client, model, "one", "two", system="be brief", tools=_tools("Read", "Bash"))
     probe, request = model.requests
@@ -267,14 +267,14 @@ async def test_requests_are_recorded(client, model) -> None:
 
 @pytest.mark.parametrize("header", ["X-Api-Key", "Authorization"])
 async def test_recorded_request_does_not_show_a_key(header, client, model) -> None:
-    """A failing test prints requests; the key is still there for who asks for it."""
+    """A request's repr hides the key, which its headers still have."""
     await client.get(model.url, headers={header: "secret-value"})
     assert "secret-value" == model.requests[0].headers[header.lower()]
     assert "secret-value" not in repr(model.requests)
 
 
 async def test_own_rule_answers_first(client) -> None:
-    """A text, an answer, or None for what the script says."""
+    """A rule may return a text, an answer, or None for the script's."""
 
     answers: dict[str, Say | Fail | str]
     answers = {"text": "a text", "say": Say(("an ", "answer")), "fail": Fail(402)}
@@ -290,7 +290,7 @@ async def test_own_rule_answers_first(client) -> None:
 
 
 async def test_rule_that_raises_is_an_error_of_the_request(client) -> None:
-    """Its author reads there what went wrong; the server goes on."""
+    """An error of a rule is the answer to its request, and the server goes on."""
 
     def rule(request: Request) -> str:
         raise ZeroDivisionError(f"at {request.text}")
@@ -310,7 +310,7 @@ async def _ask_for_slow(model: StubModel) -> trio.SocketStream:
 
 
 async def test_first_delta_goes_out_at_once(model) -> None:
-    """With the head and the events before it, in one write."""
+    """The head, the first events and the first delta are one write."""
     async with await _ask_for_slow(model) as stream:
         received = await stream.receive_some()
     assert received.startswith(b"HTTP/1.1 200")
@@ -319,20 +319,20 @@ async def test_first_delta_goes_out_at_once(model) -> None:
 
 
 async def test_clients_do_not_wait_for_each_other(client, model) -> None:
-    """A slow answer leaves room for others."""
+    """A slow answer does not delay other clients."""
     async with await _ask_for_slow(model):
         assert "echo: hello" == (await _ask(client, model, "hello"))["content"][0]["text"]
 
 
 async def test_body_of_megabytes_is_read_whole(client, model) -> None:
-    """Conversations grow, and images are big."""
+    """A request of megabytes is read completely."""
     text = "ü\u2028😀" * 500_000
     answer = await _ask(client, model, text)
     assert f"echo: {text}" == answer["content"][0]["text"]
 
 
 async def test_listening_ends_with_the_context(client) -> None:
-    """Open connections and slow answers too, at once."""
+    """Leaving the context ends open connections and slow answers at once."""
     with trio.fail_after(5):
         async with StubModel() as model:
             stream = await _ask_for_slow(model)
@@ -345,14 +345,14 @@ async def test_listening_ends_with_the_context(client) -> None:
 
 
 async def test_error_of_the_body_comes_out_as_it_is() -> None:
-    """A test's failed assertion is not wrapped in a group."""
+    """An error in the context's body is not wrapped in a group."""
     with pytest.raises(ZeroDivisionError):
         async with StubModel():
             raise ZeroDivisionError
 
 
 async def test_port_in_use_is_an_oserror(model) -> None:
-    """Raised where the context is entered."""
+    """A port in use raises OSError when the context is entered."""
     with pytest.raises(OSError, match="in use"):
         async with StubModel(port=int(model.url.rpartition(":")[2])):
             pass
@@ -371,7 +371,7 @@ def test_thread_serves_programs_without_trio() -> None:
 
 
 def test_thread_that_cannot_listen_raises_in_its_caller() -> None:
-    """Not in a thread that nobody looks at."""
+    """An error of the thread's start is raised in the caller."""
     with StubModel.in_thread() as model:
         port = int(model.url.rpartition(":")[2])
         with pytest.raises(OSError, match="in use"), StubModel.in_thread(port=port):
@@ -379,7 +379,7 @@ def test_thread_that_cannot_listen_raises_in_its_caller() -> None:
 
 
 def test_module_serves_until_it_is_interrupted() -> None:
-    """`python -m ash.testing` prints its URL and ends well on SIGINT."""
+    """`python -m ash.testing` prints its URL and exits with 0 on SIGINT."""
     command = [sys.executable, "-m", "ash.testing", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         url = process.stdout.readline().strip()
@@ -391,7 +391,7 @@ def test_module_serves_until_it_is_interrupted() -> None:
 
 
 def test_module_says_that_its_port_is_in_use() -> None:
-    """One line and an exit code, no traceback."""
+    """A port in use is one line and an exit code."""
     with StubModel.in_thread() as model:
         port = model.url.rpartition(":")[2]
         command = [sys.executable, "-m", "ash.testing", "--port", port]

@@ -1,4 +1,4 @@
-"""Copies of folders that hold nothing from outside of them."""
+"""Copies of folders contain nothing from outside of them."""
 
 import errno
 import os
@@ -28,7 +28,7 @@ def parent(target):
     target.parent.mkdir()
 
 
-def test_copy_has_what_the_folder_has(source, target):
+def test_copy_has_all_files(source, target):
     """Files with their mode, empty folders and hidden files are copied."""
     script = source / "sub" / ".hidden.sh"
     script.write_bytes(b"\x00\xff")
@@ -52,7 +52,7 @@ def test_copy_has_what_the_folder_has(source, target):
     ids=["file", "up", "to the top", "dangling", "to itself"],
 )
 def test_link_that_stays_inside_is_copied_as_a_link(source, target, place, leads_to):
-    """Links are copied, not what they lead to."""
+    """A link inside is copied as a link, not as its target."""
     (source / place).symlink_to(leads_to)
     copy_tree(source, target)
     assert leads_to == str((target / place).readlink())
@@ -72,7 +72,7 @@ def test_link_that_stays_inside_is_copied_as_a_link(source, target, place, leads
     ],
 )
 def test_link_that_leads_out_is_refused(source, target, place, leads_to):
-    """A link out, or out and in again by the folder's name, is refused, and nothing stays."""
+    """A link that leads out, even if it comes back, is refused, and no copy is left."""
     (source.parent / "secret").write_text("s3cret")
     (source / place).symlink_to(leads_to)
     with pytest.raises(BadRequest, match=f'The link "{place}" leads out'):
@@ -81,7 +81,7 @@ def test_link_that_leads_out_is_refused(source, target, place, leads_to):
 
 
 def test_link_that_leads_out_by_another_link_is_refused(source, target):
-    """Each link is followed to its end."""
+    """A link is followed through other links to its end."""
     (source / "sub" / "out").symlink_to("../..")
     (source / "link").symlink_to("sub/out/secret")
     with pytest.raises(BadRequest, match="leads out"):
@@ -89,14 +89,14 @@ def test_link_that_leads_out_by_another_link_is_refused(source, target):
 
 
 def test_absolute_link_inside_is_refused(source, target):
-    """A link by its full path would mean another place in the copy, and in a sandbox."""
+    """An absolute link into the folder is refused, because it leads out of the copy."""
     (source / "link").symlink_to(source / "CLAUDE.md")
     with pytest.raises(BadRequest, match="leads out"):
         copy_tree(source, target)
 
 
-def test_what_is_no_file_is_refused(source, target):
-    """A pipe or a socket can't be copied, and reading one could wait for ever."""
+def test_pipe_or_socket_is_refused(source, target):
+    """A pipe or a socket is refused, without opening it."""
     os.mkfifo(source / "sub" / "pipe")
     with pytest.raises(BadRequest, match='"sub/pipe" is neither a file nor a folder'):
         copy_tree(source, target)
@@ -109,7 +109,7 @@ def test_what_is_no_file_is_refused(source, target):
 
 
 def test_copy_that_fails_leaves_nothing(source, target, monkeypatch):
-    """A disk that is full in the middle leaves no half copy, and is told."""
+    """A disk that becomes full during the copy is an error, and no copy is left."""
 
     def fail(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -121,7 +121,7 @@ def test_copy_that_fails_leaves_nothing(source, target, monkeypatch):
 
 
 def test_folder_that_is_there_is_not_copied_over(source, target):
-    """A copy is a new folder; one that is there is left as it is."""
+    """An existing target is an error and stays unchanged."""
     target.mkdir()
     (target / "mine").touch()
     with pytest.raises(FileExistsError):
@@ -130,7 +130,7 @@ def test_folder_that_is_there_is_not_copied_over(source, target):
 
 
 def test_links_are_removed_and_not_followed(source, target):
-    """Removing a folder leaves alone what its links lead to."""
+    """Removing a folder does not touch the targets of its links."""
     (target / "sub").mkdir(parents=True)
     (target / "sub" / "link").symlink_to(source)
     remove_tree(target)
@@ -138,7 +138,7 @@ def test_links_are_removed_and_not_followed(source, target):
     assert (source / "CLAUDE.md").exists()
 
 
-def test_removing_what_is_not_there_is_fine(target):
-    """There is nothing to do, and nothing to complain about."""
+def test_removing_a_missing_folder_is_fine(target):
+    """Removing a folder that does not exist is no error."""
     remove_tree(target)
     assert not target.exists()

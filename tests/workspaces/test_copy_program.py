@@ -1,3 +1,5 @@
+"""The program that copies folders which an agent may be changing."""
+
 import errno
 import os
 import shutil
@@ -31,7 +33,7 @@ def copied(source, tmp_path):
 
 
 def test_copy_is_the_same(source, copied):
-    """Files, folders and links with their contents, permissions and times."""
+    """Contents, permissions and times of files, folders and links are copied."""
     (source / "below").mkdir(mode=0o710)
     (source / "below" / "file").write_text("hello")
     (source / "below" / "file").chmod(0o640)
@@ -52,14 +54,14 @@ def test_copy_is_the_same(source, copied):
 
 @pytest.mark.parametrize("size", [0, 1, 64 * 1024, 64 * 1024 + 1, 20 * 1024 * 1024 + 7])
 def test_copy_of_contents(source, copied, size):
-    """Files of any size come out as they were."""
+    """Files of any size are copied unchanged."""
     data = os.urandom(size)
     (source / "file").write_bytes(data)
     assert data == (copied() / "file").read_bytes()
 
 
 def test_copy_keeps_holes(source, copied):
-    """A file that is large on paper stays as small as it is on the disk."""
+    """A file with holes takes no more space in the copy."""
     with (source / "file").open("wb") as file:
         file.write(b"begin")
         file.seek(50 * 1024 * 1024)
@@ -71,7 +73,7 @@ def test_copy_keeps_holes(source, copied):
 
 
 def test_copy_keeps_names_of_one_file_together(source, copied):
-    """A file with several names is stored once, as package managers count on."""
+    """Hard links are hard links in the copy, as package managers expect."""
     (source / "store").mkdir()
     (source / "store" / "file").write_text("hello")
     (source / "file").hardlink_to(source / "store" / "file")
@@ -80,7 +82,7 @@ def test_copy_keeps_names_of_one_file_together(source, copied):
 
 
 def test_copy_takes_odd_names(source, copied):
-    """Names are bytes: line feeds, quotes and what is no UTF-8."""
+    """Names may have line feeds, quotes and bytes that are not UTF-8."""
     names = [b"a\nb", b"'\"$x", b"\xff\xfe", b"-rf"]
     for name in names:
         (source / os.fsdecode(name)).touch()
@@ -88,7 +90,7 @@ def test_copy_takes_odd_names(source, copied):
 
 
 def test_copy_does_not_follow_links(source, copied, tmp_path):
-    """Links that lead out are copied as links, whatever they lead to."""
+    """Links that lead out are copied as links."""
     (tmp_path / "secret").mkdir()
     (source / "folder").symlink_to(tmp_path / "secret")
     (source / "file").symlink_to("/etc/passwd")
@@ -99,7 +101,7 @@ def test_copy_does_not_follow_links(source, copied, tmp_path):
 
 @pytest.mark.parametrize("what", ["folder", "file"])
 def test_copy_is_not_led_out_by_a_swap(source, copied, tmp_path, monkeypatch, what):
-    """What becomes a link after it was looked at is left out: nothing of the host's is copied."""
+    """A file or folder that is swapped for a link during the copy is left out."""
     secret = tmp_path / "secret"
     if what == "folder":
         (source / "swapped").mkdir()
@@ -122,7 +124,7 @@ def test_copy_is_not_led_out_by_a_swap(source, copied, tmp_path, monkeypatch, wh
 
 
 def test_copy_stays_in_a_folder_that_is_moved(source, copied, tmp_path, monkeypatch):
-    """A folder that is put elsewhere while it is copied is copied where it is."""
+    """A folder that is moved during the copy is copied from its new place."""
     (source / "below").mkdir()
     (source / "below" / "file").write_text("hello")
     names = os.listdir
@@ -137,8 +139,8 @@ def test_copy_stays_in_a_folder_that_is_moved(source, copied, tmp_path, monkeypa
     assert "hello" == (copied() / "below" / "file").read_text()
 
 
-def test_copy_leaves_out_what_vanishes(source, copied, monkeypatch):
-    """A file that is deleted meanwhile is not in the copy, and no error."""
+def test_copy_leaves_out_files_that_vanish(source, copied, monkeypatch):
+    """A file that is deleted during the copy is left out without an error."""
     (source / "gone").touch()
     (source / "stays").touch()
     names = os.listdir
@@ -152,23 +154,23 @@ def test_copy_leaves_out_what_vanishes(source, copied, monkeypatch):
     assert {"stays"} == {path.name for path in copied().iterdir()}
 
 
-def test_copy_leaves_out_what_is_no_file(source, copied):
-    """Sockets and pipes are left out, without waiting for who is at their other end."""
+def test_copy_leaves_out_sockets_and_pipes(source, copied):
+    """Sockets and pipes are left out, without waiting for their other end."""
     os.mkfifo(source / "pipe")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(source / "socket"))
         assert [] == list(copied().iterdir())
 
 
-def test_copy_runs_as_nobody(source, copied):
-    """Bits that make a program run as its owner are not kept: that would be the daemon's user."""
+def test_copy_has_no_setuid_bits(source, copied):
+    """Setuid and setgid bits are not copied, because the copy is the daemon's."""
     (source / "program").touch()
     (source / "program").chmod(0o6755)
     assert 0o755 == stat.S_IMODE((copied() / "program").stat().st_mode)
 
 
 def test_copy_of_folders_nested_too_deeply(source, copied):
-    """A tree that no source has is an error, not the end of the program's stack."""
+    """A tree that is nested too deeply is an error."""
     here = os.open(source, os.O_RDONLY)
     for _ in range(150):
         os.mkdir("x", dir_fd=here)

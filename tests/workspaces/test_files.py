@@ -1,4 +1,4 @@
-"""Files of a workspace are read, written and deleted in it alone, whatever an agent put there."""
+"""Reading, writing and deleting files of a workspace, whatever an agent has put there."""
 
 import errno
 import os
@@ -53,7 +53,7 @@ def descriptors():
 
 
 def test_file_is_read_in_parts(root, workspace):
-    """A file has its size, and any part of it can be read; after its end there is nothing."""
+    """Any part of a file can be read; after its end there is nothing."""
     (workspace / "file").write_bytes(b"0123456789")
     file = open_file(root, "file")
     parts = [file.read(0, 4), file.read(4, 4), file.read(8, 4), file.read(10, 4)]
@@ -62,7 +62,7 @@ def test_file_is_read_in_parts(root, workspace):
 
 
 def test_file_that_shrinks_is_read_as_far_as_it_goes(root, workspace):
-    """An agent may cut a file while it is read: what is left is what comes."""
+    """Reading a file that shrinks meanwhile returns what is left."""
     (workspace / "file").write_bytes(b"0123456789")
     file = open_file(root, "file")
     os.truncate(workspace / "file", 3)
@@ -71,7 +71,7 @@ def test_file_that_shrinks_is_read_as_far_as_it_goes(root, workspace):
 
 
 def test_file_that_nobody_closes_is_closed_with_its_object(root, workspace):
-    """A response that is never sent doesn't keep its file open."""
+    """An open file is closed with its object, so an unsent response leaks nothing."""
     (workspace / "file").touch()
     before = descriptors()
     file = open_file(root, "file")
@@ -81,15 +81,15 @@ def test_file_that_nobody_closes_is_closed_with_its_object(root, workspace):
 
 
 def test_missing_file_is_not_found(root, workspace):
-    """What is not there, or would be below a file, is a 404."""
+    """A missing file, or a path below a file, is a 404."""
     (workspace / "file").touch()
     for path in ("nothing", "no/thing", "file/x"):
         with pytest.raises(NotFound, match=f'There is no file "{path}"'):
             open_file(root, path)
 
 
-def test_what_is_no_regular_file_is_not_read(root, workspace, monkeypatch):
-    """A folder, a FIFO and a device are refused without waiting for them."""
+def test_folder_or_special_file_is_not_read(root, workspace, monkeypatch):
+    """A folder, a FIFO and a device are refused without waiting."""
     (workspace / "folder").mkdir()
     os.mkfifo(workspace / "fifo")
     before = descriptors()
@@ -101,7 +101,7 @@ def test_what_is_no_regular_file_is_not_read(root, workspace, monkeypatch):
 
 
 def test_file_behind_a_link_out_is_not_read(root, workspace):
-    """A link out is a 400 that says so, and says nothing of where it leads."""
+    """A link out is a 400, and the text does not say where it leads."""
     (workspace / "link").symlink_to("../secret")
     with pytest.raises(BadRequest) as caught:
         open_file(root, "link")
@@ -118,8 +118,8 @@ def test_file_behind_a_link_out_is_not_read(root, workspace):
         (errno.EDQUOT, Unavailable, "no room"),
     ],
 )
-def test_what_an_agent_can_bring_about_is_told(root, monkeypatch, number, kind, text):
-    """What the agent did to a file is no failure of the server."""
+def test_errors_that_an_agent_causes_are_explained(root, monkeypatch, number, kind, text):
+    """An error that an agent causes is not an error of the server."""
 
     def refuse(*args):
         raise OSError(number, os.strerror(number))
@@ -130,13 +130,13 @@ def test_what_an_agent_can_bring_about_is_told(root, monkeypatch, number, kind, 
 
 
 def test_name_that_is_too_long_is_refused(root):
-    """No file system has a name of 300 bytes."""
+    """A name of 300 bytes is refused."""
     with pytest.raises(BadRequest, match="too long"):
         open_file(root, "x" * 300)
 
 
 def test_new_file_is_written_with_its_folders(root, workspace):
-    """Folders that lack are made; file and folders can be read by all, written by the owner."""
+    """Missing folders are made; files and folders are readable by all."""
     assert 11 == write_file(root, "a/b/file", [b"hello ", b"world"])
     modes = [stat.S_IMODE((workspace / path).stat().st_mode) for path in ("a", "a/b", "a/b/file")]
     assert b"hello world" == (workspace / "a/b/file").read_bytes()
@@ -144,8 +144,8 @@ def test_new_file_is_written_with_its_folders(root, workspace):
     assert ["file"] == names(workspace / "a" / "b")
 
 
-def test_written_file_has_its_mode_whatever_the_umask(root, workspace):
-    """The daemon's umask is not the agent's."""
+def test_written_file_has_a_mode_independent_of_the_umask(root, workspace):
+    """The mode does not depend on the daemon's umask."""
     before = os.umask(0o077)
     try:
         write_file(root, "folder/file", [b""])
@@ -155,8 +155,8 @@ def test_written_file_has_its_mode_whatever_the_umask(root, workspace):
     assert 0o755 == stat.S_IMODE((workspace / "folder").stat().st_mode)
 
 
-def test_written_file_belongs_to_whom_the_workspace_belongs_to(root, workspace):
-    """A sandbox with a host user of its own can change what was written into it."""
+def test_written_file_has_the_owner_of_the_workspace(root, workspace):
+    """A sandbox's host user owns files that are written into its workspace."""
     (workspace / "old").mkdir()
     old = (workspace / "old").stat()
     if os.geteuid() == 0:
@@ -173,7 +173,7 @@ def test_written_file_belongs_to_whom_the_workspace_belongs_to(root, workspace):
 
 
 def test_file_is_replaced_at_once(root, workspace):
-    """Who reads while a file is written has the old one or the new one, never a part."""
+    """A reader sees the old file or the new one, never a part."""
     (workspace / "file").write_bytes(b"old")
 
     def content():
@@ -187,7 +187,7 @@ def test_file_is_replaced_at_once(root, workspace):
 
 
 def test_content_that_fails_leaves_the_old_file(root, workspace):
-    """A write that breaks off changes nothing, and leaves nothing behind."""
+    """A write that breaks off leaves the old file and no temporary one."""
     (workspace / "file").write_bytes(b"old")
 
     def content():
@@ -201,8 +201,8 @@ def test_content_that_fails_leaves_the_old_file(root, workspace):
     assert before == descriptors()
 
 
-def test_full_disk_is_told_and_leaves_the_old_file(root, workspace, monkeypatch):
-    """No room on the disk is no fault of the request: a 503 with words."""
+def test_full_disk_is_a_503_and_leaves_the_old_file(root, workspace, monkeypatch):
+    """A full disk is a 503, and the old file stays."""
     (workspace / "file").write_bytes(b"old")
 
     def content():
@@ -215,7 +215,7 @@ def test_full_disk_is_told_and_leaves_the_old_file(root, workspace, monkeypatch)
 
 
 def test_written_name_is_no_longer_a_hard_link(root, workspace):
-    """Writing to one name of a file leaves its other names as they are."""
+    """Writing to one name of a file leaves its other names unchanged."""
     (workspace / "one").write_bytes(b"old")
     os.link(workspace / "one", workspace / "other")
     write_file(root, "one", [b"new"])
@@ -226,7 +226,7 @@ def test_written_name_is_no_longer_a_hard_link(root, workspace):
 
 
 def test_link_inside_is_replaced_and_not_followed(root, workspace):
-    """The name itself is written: a link there gives way, its target stays."""
+    """Writing replaces a link and leaves its target unchanged."""
     (workspace / "target").write_bytes(b"old")
     (workspace / "link").symlink_to("target")
     (workspace / "dangling").symlink_to("nothing")
@@ -239,7 +239,7 @@ def test_link_inside_is_replaced_and_not_followed(root, workspace):
 
 @pytest.mark.parametrize("path", ["link", "out/file", "out/new/file", "gone"])
 def test_file_behind_a_link_out_is_not_written(root, workspace, path):
-    """Neither a link nor a folder behind one leads a write out; nothing changes."""
+    """A path that leads out by a link is refused, and nothing changes."""
     (workspace / "link").symlink_to("../secret")
     (workspace / "out").symlink_to("..")
     (workspace / "gone").symlink_to("../nothing")
@@ -251,7 +251,7 @@ def test_file_behind_a_link_out_is_not_written(root, workspace, path):
 
 
 def test_folder_behind_a_link_inside_is_written_to(root, workspace):
-    """A link to a folder inside is a way to it; folders that lack are made there."""
+    """A path may go through a link to a folder inside; missing folders are made there."""
     (workspace / "real").mkdir()
     (workspace / "link").symlink_to("real")
     write_file(root, "link/new/file", [b"x"])
@@ -259,14 +259,14 @@ def test_folder_behind_a_link_inside_is_written_to(root, workspace):
 
 
 def test_folder_is_not_replaced_by_a_file(root, workspace):
-    """A file can't take the place of a folder, and nothing of its content is read."""
+    """Writing to a folder's path is refused before the content is read."""
     (workspace / "folder").mkdir()
     with pytest.raises(BadRequest, match="is a folder"):
         write_file(root, "folder", iter_that_fails())
 
 
 def test_file_is_not_replaced_by_a_folder(root, workspace):
-    """A file in the middle of a path stays a file."""
+    """A file in the middle of a path is an error and stays."""
     (workspace / "file").write_bytes(b"old")
     with pytest.raises(BadRequest, match='A part of "file/x/y" is a file'):
         write_file(root, "file/x/y", iter_that_fails())
@@ -274,14 +274,14 @@ def test_file_is_not_replaced_by_a_folder(root, workspace):
 
 
 def test_special_file_is_replaced(root, workspace):
-    """A FIFO gives way to the file, unopened."""
+    """Writing replaces a FIFO without opening it."""
     os.mkfifo(workspace / "fifo")
     write_file(root, "fifo", [b"x"])
     assert b"x" == (workspace / "fifo").read_bytes()
 
 
 def test_workspace_that_was_removed_takes_no_file(root, workspace):
-    """Who writes into a workspace that is gone is told to try again."""
+    """Writing into a workspace that has been removed is a 409."""
     workspace.rmdir()
     with pytest.raises(Conflict, match="try again"):
         write_file(root, "file", [b"x"])
@@ -290,18 +290,18 @@ def test_workspace_that_was_removed_takes_no_file(root, workspace):
 
 
 def test_deep_path_is_made(root, workspace):
-    """A thousand folders in each other are no trouble, and leave nothing open."""
+    """A path of a thousand folders is made, and no descriptor stays open."""
     before = descriptors()
     path = "d/" * 1000 + "file"
     write_file(root, path, [b"deep"])
     seen = (read(root, path), descriptors())
-    # Python's own rmtree, which pytest uses, ends at a thousand.
+    # Python's rmtree, which pytest uses, fails at a thousand nested folders.
     subprocess.run(["rm", "-rf", workspace], check=True)
     assert (b"deep", before) == seen
 
 
 def test_file_is_deleted(root, workspace):
-    """A deleted file is gone, its folder stays."""
+    """A deleted file is gone, and its folder stays."""
     (workspace / "folder").mkdir()
     (workspace / "folder" / "file").touch()
     delete_file(root, "folder/file")
@@ -309,7 +309,7 @@ def test_file_is_deleted(root, workspace):
 
 
 def test_link_inside_is_deleted_and_not_followed(root, workspace):
-    """Of a link the link goes, not what it leads to."""
+    """Deleting a link leaves its target."""
     (workspace / "target").touch()
     (workspace / "link").symlink_to("target")
     (workspace / "dangling").symlink_to("nothing")
@@ -327,7 +327,7 @@ def test_special_file_is_deleted(root, workspace):
 
 @pytest.mark.parametrize("path", ["link", "out/secret", "out/workspace/file"])
 def test_nothing_behind_a_link_out_is_deleted(root, workspace, path):
-    """A delete that leads out is refused, and takes nothing along."""
+    """Deleting a path that leads out is refused, and nothing is deleted."""
     (workspace / "file").touch()
     (workspace / "link").symlink_to("../secret")
     (workspace / "out").symlink_to("..")
@@ -340,7 +340,7 @@ def test_nothing_behind_a_link_out_is_deleted(root, workspace, path):
 
 
 def test_missing_file_and_folder_are_not_deleted(root, workspace):
-    """What is not there is a 404; a folder is refused, empty or not."""
+    """A missing file is a 404; a folder is refused, empty or not."""
     (workspace / "folder").mkdir()
     with pytest.raises(NotFound):
         delete_file(root, "nothing")
@@ -351,8 +351,8 @@ def test_missing_file_and_folder_are_not_deleted(root, workspace):
     assert ["folder"] == names(workspace)
 
 
-def test_way_is_checked_before_anything_is_done(root, workspace):
-    """A path that stays inside is fine, also where nothing is yet; one that leads out is not."""
+def test_link_is_checked_before_anything_is_done(root, workspace):
+    """A path that stays inside passes, also if it does not exist; one that leads out fails."""
     (workspace / "file").touch()
     (workspace / "inside").symlink_to("file")
     (workspace / "out").symlink_to("..")
@@ -363,8 +363,8 @@ def test_way_is_checked_before_anything_is_done(root, workspace):
             check_link(root, path)
 
 
-def test_without_the_kernel_files_are_served_all_the_same(root, workspace, without_kernel):
-    """Where openat2 is missing, plain paths work and every link is refused."""
+def test_without_openat2_files_are_served_too(root, workspace, without_kernel):
+    """Without openat2, plain paths work and every link is refused."""
     write_file(root, "a/b/file", [b"x"])
     (workspace / "link").symlink_to("a")
     (workspace / "a" / "link").symlink_to("b/file")
@@ -409,7 +409,7 @@ while True:
 
 
 def test_writes_race_with_an_agent_and_stay_inside(root, workspace):
-    """However folder, file and temporary file turn into links out, nothing is done there."""
+    """Nothing outside changes, whatever an agent swaps for links during writes."""
     outside = workspace.parent / "outside"
     outside.mkdir()
     (outside / "file").write_text("precious")
@@ -432,7 +432,7 @@ def test_writes_race_with_an_agent_and_stay_inside(root, workspace):
 
 
 def test_unknown_failure_is_not_explained_away(root, workspace, monkeypatch):
-    """An error of the disk is the server's, and goes to its log."""
+    """An unexpected error of the disk is raised unchanged."""
 
     def broken(*args):
         raise OSError(errno.EIO, "Input/output error")

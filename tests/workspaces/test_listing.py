@@ -1,4 +1,4 @@
-"""The list of a workspace's files: complete where it can be, bounded where it can't."""
+"""The list of a workspace's files, complete up to its limits."""
 
 import os
 import socket
@@ -24,7 +24,7 @@ def workspace(tmp_path):
 
 @pytest.fixture
 def listed(workspace):
-    """Lists the workspace."""
+    """Lists the files of the workspace."""
     root = open_folder(workspace)
 
     def listed(*, hidden=False, check=lambda: None):
@@ -50,7 +50,7 @@ def descriptors():
 
 
 def test_files_of_all_folders_are_listed(workspace, listed):
-    """Files have their path from the workspace on, sorted; folders are not listed."""
+    """Files are listed with their path in the workspace, sorted; folders are not."""
     make(workspace, "b.txt", "a/z", "a/b/c", "B")
     (workspace / "empty").mkdir()
     found = listed()
@@ -58,7 +58,7 @@ def test_files_of_all_folders_are_listed(workspace, listed):
 
 
 def test_file_has_its_size_and_time(workspace, listed):
-    """A file has its size in bytes, and when it was changed in ISO 8601."""
+    """A file has its size in bytes and its time of change in ISO 8601."""
     make(workspace, "file")
     os.utime(workspace / "file", (0, 1767323045.678))
     [file] = listed().files
@@ -66,14 +66,14 @@ def test_file_has_its_size_and_time(workspace, listed):
 
 
 def test_time_before_1970_is_shown_as_1970(workspace, listed):
-    """An agent may set any time; one that the API can't show doesn't break the list."""
+    """A time before 1970, which an agent may set, is shown as 1970."""
     make(workspace, "file")
     os.utime(workspace / "file", (0, -(2**31)))
     assert ["1970-01-01T00:00:00.000Z"] == [file.modified_at for file in listed().files]
 
 
 def test_time_after_all_years_is_shown_as_the_last_second(workspace, listed, monkeypatch):
-    """A time for which there is no year of four digits is shown as the last that there is."""
+    """A time after the year 9999 is shown as its last second."""
     make(workspace, "file")
     status = os.stat_result((0o100644, 0, 0, 0, 0, 0, 0, 0, 2**62, 0))
     monkeypatch.setattr(listing, "_stat", lambda *_: status)
@@ -81,7 +81,7 @@ def test_time_after_all_years_is_shown_as_the_last_second(workspace, listed, mon
 
 
 def test_hidden_files_are_listed_if_asked_for(workspace, listed):
-    """What begins with a dot, files and folders, is listed only if asked for."""
+    """Names that begin with a dot are listed only with `hidden`."""
     make(workspace, ".env", ".claude/settings.json", "a/.cache/x", "a/b")
     assert ["a/b"] == paths(listed())
     assert [".claude/settings.json", ".env", "a/.cache/x", "a/b"] == paths(listed(hidden=True))
@@ -93,7 +93,7 @@ def test_packages_and_caches_are_never_listed(workspace, listed):
     assert ["a/b"] == paths(listed(hidden=True))
 
 
-def test_what_is_no_regular_file_is_not_listed(workspace, listed, monkeypatch):
+def test_special_files_are_not_listed(workspace, listed, monkeypatch):
     """FIFOs and sockets are left out."""
     os.mkfifo(workspace / "fifo")
     monkeypatch.chdir(workspace)
@@ -112,7 +112,7 @@ def test_link_to_a_file_inside_is_listed_as_that_file(workspace, listed):
 
 
 def test_other_links_are_not_listed(workspace, listed):
-    """Links out, to nothing, in a circle and to folders are left out, and not walked."""
+    """Links that lead out, to nothing, in a circle or to folders are left out."""
     make(workspace, "folder/file")
     targets = {
         "out": "../secret",
@@ -129,22 +129,22 @@ def test_other_links_are_not_listed(workspace, listed):
     assert ["folder/file"] == paths(listed())
 
 
-def test_links_are_left_out_without_the_kernel(workspace, listed, monkeypatch):
-    """Where no link is followed, none is listed."""
+def test_links_are_left_out_without_openat2(workspace, listed, monkeypatch):
+    """Without openat2 no link is listed."""
     monkeypatch.setattr(safe_open, "_kernel_resolves", lambda: False)
     make(workspace, "a/file")
     (workspace / "link").symlink_to("a/file")
     assert ["a/file"] == paths(listed())
 
 
-def test_name_that_is_no_text_is_listed(workspace, listed):
+def test_name_that_is_not_utf_8_is_listed(workspace, listed):
     """A name that is not UTF-8 is shown with U+FFFD."""
     Path(os.fsdecode(os.fsencode(workspace) + b"/a\xffb")).touch()
     assert ["a\ufffdb"] == paths(listed())
 
 
 def test_list_ends_at_its_limit_and_says_so(workspace, listed, monkeypatch):
-    """Of more files than a list may hold it has as many as it may, those on top first."""
+    """A list is truncated at its limit; files higher up come first."""
     make(workspace, "deep/x", "deep/y", "a", "b", "c")
     monkeypatch.setattr(listing, "MAX_LISTED", 3)
     found = listed()
@@ -152,14 +152,14 @@ def test_list_ends_at_its_limit_and_says_so(workspace, listed, monkeypatch):
 
 
 def test_list_of_just_the_limit_is_complete(workspace, listed, monkeypatch):
-    """A list that is full to the last place is not cut."""
+    """A list of exactly the limit is not marked as truncated."""
     make(workspace, "a", "b", "c")
     monkeypatch.setattr(listing, "MAX_LISTED", 3)
     assert not listed().truncated
 
 
-def test_what_is_not_listed_counts_too(workspace, listed, monkeypatch):
-    """A tree of nothing but folders and links comes to an end as well."""
+def test_entries_that_are_not_listed_count_too(workspace, listed, monkeypatch):
+    """A tree of only folders and links ends at the limit too."""
     for number in range(10):
         (workspace / f"link{number}").symlink_to("missing")
     monkeypatch.setattr(listing, "MAX_SEEN", 9)
@@ -168,7 +168,7 @@ def test_what_is_not_listed_counts_too(workspace, listed, monkeypatch):
 
 
 def test_walk_ends_when_its_caller_says_so(workspace, listed):
-    """`check` is asked at every entry, also at those that are left out; nothing is left open."""
+    """`check` is called at every entry, and no descriptor stays open when it raises."""
     for number in range(10):
         (workspace / f".hidden{number}").touch()
     asked = 0
@@ -186,7 +186,7 @@ def test_walk_ends_when_its_caller_says_so(workspace, listed):
 
 
 def test_depth_costs_no_descriptors(workspace, listed):
-    """A thousand folders in each other are walked with a few descriptors, to the path's limit."""
+    """A thousand nested folders are walked with a few descriptors."""
     here = os.open(workspace, os.O_RDONLY)
     for _ in range(3000):
         os.mkdir("d", dir_fd=here)
@@ -207,7 +207,7 @@ def test_depth_costs_no_descriptors(workspace, listed):
     before = descriptors()
     found = listed(check=check)
     after = descriptors()
-    # Python's own rmtree, which pytest uses, ends at a thousand.
+    # Python's rmtree, which pytest uses, fails at a thousand nested folders.
     subprocess.run(["rm", "-rf", workspace], check=True)
 
     assert most <= before + 3
@@ -216,7 +216,7 @@ def test_depth_costs_no_descriptors(workspace, listed):
 
 
 def test_folder_that_is_swapped_for_a_link_is_never_left(workspace, listed):
-    """While folders turn into links out and back, nothing from outside is listed."""
+    """While folders are swapped for links that lead out, nothing outside is listed."""
     outside = workspace.parent / "outside"
     make(outside, "private")
     real, fake, place = (workspace / name for name in ("real", "fake", "place"))

@@ -1,4 +1,4 @@
-"""What is opened lies below its folder, whatever an agent does to links and folders meanwhile."""
+"""Opened files lie below their folder, whatever an agent does to links and folders meanwhile."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ LEADS_OUT = {errno.EXDEV, errno.ELOOP}
 
 @pytest.fixture
 def workspace(tmp_path):
-    """A workspace beside a file that is nobody's business."""
+    """A workspace next to a file that must not be read."""
     (tmp_path / "secret").write_text(SECRET)
     folder = tmp_path / "workspace"
     (folder / "sub").mkdir(parents=True)
@@ -62,7 +62,7 @@ def refusal(root, path, flags=os.O_RDONLY):
 
 @contextmanager
 def meanwhile(act):
-    """Does something over and over in a thread."""
+    """Repeats an action in a thread."""
     stop = threading.Event()
 
     def run():
@@ -79,7 +79,7 @@ def meanwhile(act):
 
 
 def outcomes(root, path, refusals):
-    """What comes of reading it again and again, until it was both read and refused."""
+    """Reads a file again and again, until both a success and a refusal have been seen."""
     texts, errors = set(), set()
     for attempt in range(200_000):
         try:
@@ -104,7 +104,7 @@ def outcomes(root, path, refusals):
     ],
 )
 def test_path_is_brought_to_its_shortest_form(path, checked):
-    """Empty components and dots mean nothing; what only looks like two dots is a name."""
+    """Empty components and single dots are removed; other names with dots stay."""
     assert checked == checked_path(path)
 
 
@@ -127,13 +127,13 @@ def test_path_is_brought_to_its_shortest_form(path, checked):
     ],
 )
 def test_path_that_is_not_below_a_folder_is_refused(path, reason):
-    """`..`, absolute paths, NUL, nothing and too much are refused in words."""
+    """`..`, absolute paths, NUL, empty and overlong paths are refused."""
     with pytest.raises(BadRequest, match=reason):
         checked_path(path)
 
 
 def test_kernel_of_this_machine_resolves():
-    """The tests below try the real openat2, and not the second way twice."""
+    """This machine has openat2, so both ways are really tested."""
     assert safe_open._kernel_resolves()
 
 
@@ -149,8 +149,8 @@ def test_folder_itself_is_opened(root, workspace, resolver):
     os.close(fd)
 
 
-def test_missing_file_is_told(root, resolver):
-    """What is not there is ENOENT, below a file it is ENOTDIR, as elsewhere."""
+def test_missing_file_is_an_os_error(root, resolver):
+    """A missing file is ENOENT, and a path below a file is ENOTDIR."""
     assert errno.ENOENT == refusal(root, "nothing")
     assert errno.ENOENT == refusal(root, "no/thing")
     assert errno.ENOTDIR == refusal(root, "sub/file/x")
@@ -158,7 +158,7 @@ def test_missing_file_is_told(root, resolver):
 
 
 def test_descriptor_is_not_inherited(root, resolver):
-    """A program that is started meanwhile doesn't get the file."""
+    """A program that is started meanwhile does not inherit the descriptor."""
     fd = open_beneath(root, "sub/file", os.O_RDONLY)
     assert not os.get_inheritable(fd)
     os.close(fd)
@@ -179,7 +179,7 @@ def test_descriptor_is_not_inherited(root, resolver):
     ],
 )
 def test_link_out_is_refused(root, workspace, resolver, target):
-    """A link to a file outside is refused; so is an absolute one, wherever it leads."""
+    """A link to a file outside and any absolute link are refused."""
     target = target.format(outside=workspace.parent, workspace=workspace)
     (workspace / "link").symlink_to(target)
     assert refusal(root, "link") in LEADS_OUT
@@ -187,7 +187,7 @@ def test_link_out_is_refused(root, workspace, resolver, target):
 
 @pytest.mark.parametrize("target", ["{outside}", "..", "../workspace", "/", "/proc/self/root"])
 def test_path_through_a_link_out_is_refused(root, workspace, resolver, target):
-    """A link to a folder outside is refused in the middle of a path, also if it comes back."""
+    """A link out in the middle of a path is refused, even if the path comes back."""
     (workspace / "link").symlink_to(target.format(outside=workspace.parent))
     for path in ("link/secret", "link/workspace/sub/file", "link/etc/passwd"):
         assert refusal(root, path) in LEADS_OUT
@@ -195,14 +195,14 @@ def test_path_through_a_link_out_is_refused(root, workspace, resolver, target):
 
 
 def test_link_out_behind_a_link_inside_is_refused(root, workspace, resolver):
-    """A chain of links is followed by the same rule at each step."""
+    """Each link of a chain is checked."""
     (workspace / "first").symlink_to("sub/second")
     (workspace / "sub" / "second").symlink_to("../../secret")
     assert refusal(root, "first") in LEADS_OUT
 
 
 def test_links_in_a_circle_are_refused(root, workspace, resolver):
-    """Links that lead to each other end in an error, not in a search."""
+    """Links in a circle are an error."""
     (workspace / "a").symlink_to("b")
     (workspace / "b").symlink_to("a")
     assert errno.ELOOP == refusal(root, "a")
@@ -218,13 +218,13 @@ def test_links_in_a_circle_are_refused(root, workspace, resolver):
     ],
 )
 def test_link_inside_is_followed_by_the_kernel(root, workspace, kernel, target, path):
-    """A link that stays inside leads to its file, `..` in it included."""
+    """With openat2 a link that stays inside is followed, also one with `..`."""
     (workspace / "link").symlink_to(target)
     assert "inside" == read(root, path)
 
 
-def test_link_inside_is_refused_without_the_kernel(root, workspace, monkeypatch):
-    """Where nobody can say where a link leads, none is followed."""
+def test_link_inside_is_refused_without_openat2(root, workspace, monkeypatch):
+    """Without openat2 no link is followed."""
     monkeypatch.setattr(safe_open, "_kernel_resolves", lambda: False)
     (workspace / "link").symlink_to("sub")
     (workspace / "sub" / "link").symlink_to("file")
@@ -235,7 +235,7 @@ def test_link_inside_is_refused_without_the_kernel(root, workspace, monkeypatch)
 
 
 def test_magic_link_is_refused(resolver):
-    """Below /proc a link can be a door to anywhere: it is none for us."""
+    """A magic link of /proc, which may lead anywhere, is refused."""
     fd = open_folder(f"/proc/{os.getpid()}")
     try:
         for path in ("root/etc/passwd", "cwd/x", "exe", f"fd/{fd}"):
@@ -245,7 +245,7 @@ def test_magic_link_is_refused(resolver):
 
 
 def test_other_file_system_below_is_refused(kernel):
-    """What is mounted below the folder does not belong to it."""
+    """A file system that is mounted below the folder is refused."""
     fd = open_folder("/")
     try:
         assert errno.EXDEV == refusal(fd, "proc/self/environ")
@@ -254,7 +254,7 @@ def test_other_file_system_below_is_refused(kernel):
 
 
 def test_fifo_is_opened_without_waiting(root, workspace, resolver):
-    """A FIFO that nobody writes to holds up nobody: who opened it sees what it is."""
+    """Opening a FIFO does not wait for a writer."""
     os.mkfifo(workspace / "fifo")
     fd = open_beneath(root, "fifo", os.O_RDONLY)
     assert stat.S_ISFIFO(os.fstat(fd).st_mode)
@@ -270,14 +270,14 @@ def test_socket_is_not_opened(root, workspace, resolver, monkeypatch):
 
 
 def test_folder_that_moves_stays_open(root, workspace, resolver):
-    """The descriptor is of the folder, not of its name."""
+    """The descriptor stays valid when the folder is renamed."""
     workspace.rename(workspace.parent / "kept")
     workspace.mkdir()
     assert "inside" == read(root, "sub/file")
 
 
 def test_name_of_the_workspace_may_not_be_a_link(workspace):
-    """Not even the folder itself is reached by a link."""
+    """A workspace that is itself a link is refused."""
     link = workspace.parent / "link"
     link.symlink_to(workspace)
     with pytest.raises(NotADirectoryError):
@@ -285,7 +285,7 @@ def test_name_of_the_workspace_may_not_be_a_link(workspace):
 
 
 def test_link_that_is_swapped_never_leads_out(root, workspace, resolver):
-    """A folder that turns into a link and back while we look shows only what is inside."""
+    """A folder that is swapped for a link again and again shows only files inside."""
     real, fake = workspace / "real", workspace / "fake"
     real.mkdir()
     (real / "secret").write_text("inside")
@@ -305,7 +305,7 @@ def test_link_that_is_swapped_never_leads_out(root, workspace, resolver):
 
 
 def test_file_that_is_swapped_for_a_link_never_leads_out(root, workspace, resolver):
-    """The last name of a path is no way out either."""
+    """A file that is swapped for a link again and again is never read outside."""
     place, file, link = (workspace / name for name in ("place", "file", "link"))
 
     def swap():
@@ -322,7 +322,7 @@ def test_file_that_is_swapped_for_a_link_never_leads_out(root, workspace, resolv
 
 
 def test_folder_that_moves_up_never_leads_out(root, workspace, kernel):
-    """A `..` in a link is watched by the kernel while folders are moved about under it."""
+    """A `..` in a link never leads out while folders are moved."""
     deep = workspace / "a" / "b"
     deep.mkdir(parents=True)
     (deep / "link").symlink_to("../../secret")
@@ -342,7 +342,7 @@ def test_folder_that_moves_up_never_leads_out(root, workspace, kernel):
 
 
 def test_nothing_is_left_open(root, workspace, resolver):
-    """No descriptor is left behind, whether a path was opened or refused."""
+    """No descriptor is left, whether a path was opened or refused."""
     (workspace / "link").symlink_to("..")
     before = len(list(Path("/proc/self/fd").iterdir()))
     for path in ("sub/file", "link/secret", "link", "sub/file/x", "sub/nothing", "no/thing"):

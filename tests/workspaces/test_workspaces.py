@@ -1,4 +1,4 @@
-"""The folders of sessions."""
+"""Where the folders of sessions are, and how they are made, moved, copied and removed."""
 
 import errno
 import socket
@@ -34,7 +34,7 @@ def source(tmp_path):
 
 
 def test_session_gets_a_copy_of_the_agent_s_files(workspaces, source):
-    """What an agent changes is its session's alone; its home is empty."""
+    """Each session has its own copy of the agent's files, and an empty home."""
     paths, other = workspaces.prepare("one", source), workspaces.prepare("other", source)
     (paths.workspace / "CLAUDE.md").write_text("changed")
     assert "be kind" == (other.workspace / "CLAUDE.md").read_text()
@@ -43,7 +43,7 @@ def test_session_gets_a_copy_of_the_agent_s_files(workspaces, source):
 
 
 def test_folders_of_sessions_are_private(workspaces, source, data_dir):
-    """No other user of the host can look into a session."""
+    """Other users of the host can't look into a session's folders."""
     workspaces.prepare("one", source)
     assert 0o700 == stat.S_IMODE((data_dir / "sandboxes" / "one").stat().st_mode)
     workspaces.keep("one")
@@ -51,14 +51,14 @@ def test_folders_of_sessions_are_private(workspaces, source, data_dir):
 
 
 def test_link_that_leads_out_of_an_agent_is_not_copied(workspaces, source):
-    """The copy is checked again: nothing of the host gets into a sandbox this way."""
+    """A link in an agent that leads out is refused."""
     (source / "link").symlink_to("/etc")
     with pytest.raises(BadRequest):
         workspaces.prepare("one", source)
 
 
-def test_what_a_session_leaves_is_kept(workspaces, source, data_dir):
-    """Files and home move away together; nothing is copied, nothing stays behind."""
+def test_folders_of_a_session_are_kept(workspaces, source, data_dir):
+    """Workspace and home are moved, not copied."""
     paths = workspaces.prepare("one", source)
     (paths.workspace / "made").write_text("by the agent")
     (paths.home / "transcript").touch()
@@ -71,7 +71,7 @@ def test_what_a_session_leaves_is_kept(workspaces, source, data_dir):
 
 
 def test_socket_of_a_daemon_that_was_killed_is_not_kept(workspaces, source, data_dir):
-    """It leads nowhere any more; what is kept is what the agent has left."""
+    """A dead socket is removed before the folders are kept."""
     paths = workspaces.prepare("one", source)
     paths.sockets.mkdir()
     with socket.socket(socket.AF_UNIX) as bound:
@@ -82,7 +82,7 @@ def test_socket_of_a_daemon_that_was_killed_is_not_kept(workspaces, source, data
 
 
 def test_only_the_latest_is_kept(workspaces, source, data_dir):
-    """What was kept before is replaced."""
+    """Keeping replaces what was kept before."""
     for text in ("first", "second"):
         paths = workspaces.prepare("one", source)
         (paths.workspace / text).touch()
@@ -91,8 +91,8 @@ def test_only_the_latest_is_kept(workspaces, source, data_dir):
     assert {"CLAUDE.md", "second"} == names
 
 
-def test_session_that_left_nothing_keeps_what_was_kept(workspaces, source, data_dir):
-    """Keeping twice is fine, and so is keeping what never was."""
+def test_keep_without_live_folders_changes_nothing(workspaces, source, data_dir):
+    """Keeping a session without live folders changes nothing."""
     workspaces.prepare("one", source)
     assert workspaces.keep("one")
     assert not workspaces.keep("one")
@@ -100,20 +100,20 @@ def test_session_that_left_nothing_keeps_what_was_kept(workspaces, source, data_
     assert ["one"] == [path.name for path in (data_dir / "sessions").iterdir()]
 
 
-def test_crash_leaves_what_can_be_put_away(workspaces, source, data_dir):
-    """The next start is told whose folders a daemon that crashed left."""
+def test_live_ids_are_those_a_crash_left(workspaces, source, data_dir):
+    """After a crash the ids with live folders are listed."""
     for session in ("one", "other"):
         workspaces.prepare(session, source)
-    assert {"one", "other"} == set(Workspaces(data_dir).left())
+    assert {"one", "other"} == set(Workspaces(data_dir).live_ids())
 
 
-def test_first_start_has_nothing_to_put_away(workspaces):
-    """An empty data directory is fine."""
-    assert [] == workspaces.left()
+def test_first_start_has_no_live_ids(workspaces):
+    """An empty data directory has no ids."""
+    assert [] == workspaces.live_ids()
 
 
-def test_session_goes_on_with_what_was_kept(workspaces, source, data_dir):
-    """What was kept is the live one again, moved and not copied; without any there is none."""
+def test_restore_moves_kept_folders_back(workspaces, source, data_dir):
+    """Restoring moves the kept folders back; without any it returns None."""
     paths = workspaces.prepare("one", source)
     (paths.workspace / "made").write_text("by the agent")
     workspaces.keep("one")
@@ -125,14 +125,14 @@ def test_session_goes_on_with_what_was_kept(workspaces, source, data_dir):
 
 
 def test_unclaimed_sandbox_leaves_nothing(workspaces, source, data_dir):
-    """What no session has used is thrown away."""
+    """The folders of an unclaimed sandbox are removed."""
     workspaces.prepare("warm", source)
     workspaces.discard("warm")
     assert [] == list((data_dir / "sandboxes").iterdir())
 
 
-def test_fork_has_what_its_parent_has(workspaces, source, data_dir):
-    """Files and conversation are copied, of a parent that lives and of one that was put away."""
+def test_fork_has_the_parent_s_folders(workspaces, source, data_dir):
+    """A fork has the parent's files and home, whether the parent is live or kept."""
     paths = workspaces.prepare("parent", source)
     (paths.workspace / "new").write_text("hello")
     (paths.home / "transcript").write_text("hi")
@@ -144,24 +144,24 @@ def test_fork_has_what_its_parent_has(workspaces, source, data_dir):
         assert "hi" == (data_dir / "sessions" / name / "home" / "transcript").read_text()
 
 
-def test_fork_of_what_has_no_files(workspaces, data_dir):
-    """A parent without files can't be forked, and leaves nothing."""
+def test_fork_of_a_session_without_files(workspaces, data_dir):
+    """Forking a session without files is an error and leaves nothing."""
     with pytest.raises(NotFound):
         workspaces.fork("nobody", "fork")
     assert not (data_dir / "sessions" / "fork").exists()
 
 
 def test_fork_that_can_not_be_made_leaves_nothing(workspaces, source, data_dir, monkeypatch):
-    """A copy that fails is an error that says why, not half a session."""
+    """A copy that fails is an error with its reason and leaves nothing."""
     workspaces.prepare("parent", source)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(OSError):
         workspaces.fork("parent", "fork")
-    assert [] == workspaces.kept()
+    assert [] == workspaces.kept_ids()
 
 
-def test_fork_on_a_full_disk_is_told(workspaces, source, monkeypatch):
-    """The copy is another process's, and so is its error; its number comes along."""
+def test_fork_on_a_full_disk_is_unavailable(workspaces, source, monkeypatch):
+    """A full disk in the copying process is the same error as in ours."""
     workspaces.prepare("parent", source)
     program = f"import sys; sys.exit('{errno.ENOSPC} No space left on device')"
     failing = partial(subprocess.run, [sys.executable, "-c", program])
@@ -170,8 +170,8 @@ def test_fork_on_a_full_disk_is_told(workspaces, source, monkeypatch):
         workspaces.fork("parent", "fork")
 
 
-def test_folder_has_its_name_when_it_is_whole(workspaces, source, data_dir, monkeypatch):
-    """Who is killed while it copies leaves a folder that is no session's."""
+def test_folder_has_its_name_only_when_complete(workspaces, source, data_dir, monkeypatch):
+    """A copy that was interrupted is not under the session's id."""
     seen = []
 
     def spied(function, folder):
@@ -186,11 +186,11 @@ def test_folder_has_its_name_when_it_is_whole(workspaces, source, data_dir, monk
     monkeypatch.setattr(subprocess, "run", spied(subprocess.run, "sessions"))
     workspaces.fork("one", "fork")
     assert [["one.new"], ["fork.new"]] == seen
-    assert (["one"], ["fork"]) == (workspaces.left(), workspaces.kept())
+    assert (["one"], ["fork"]) == (workspaces.live_ids(), workspaces.kept_ids())
 
 
-def test_what_can_not_be_put_away_is_found_where_it_is(workspaces, source, data_dir):
-    """Its files are read there, and the session goes on with them."""
+def test_folders_that_can_not_be_kept_are_found_where_they_are(workspaces, source, data_dir):
+    """Files that can't be moved are read in place, and the session goes on with them."""
     paths = workspaces.prepare("one", source)
     (paths.workspace / "made").write_text("by the agent")
     with immutable(data_dir / "sandboxes"):
@@ -201,8 +201,8 @@ def test_what_can_not_be_put_away_is_found_where_it_is(workspaces, source, data_
     assert "by the agent" == (paths.workspace / "made").read_text()
 
 
-def test_disk_that_takes_no_writes_is_told(workspaces, source, data_dir):
-    """In words, without a path; nothing is changed, and all goes on when it takes them again."""
+def test_disk_that_takes_no_writes_is_unavailable(workspaces, source, data_dir):
+    """The error names no path, nothing changes, and later everything works again."""
     for name in ("one", "other"):
         workspaces.prepare(name, source)
     workspaces.keep("one")

@@ -1,5 +1,5 @@
 -- name: deploy_agent
--- Makes an agent's first or next version; what is not given stays as it was.
+-- Stores an agent's first or next version; a NULL leaves the column as it was.
 INSERT INTO agents (
     id, tenant_id, name, version, path, source, env, description, model, config,
     created_at, updated_at
@@ -32,5 +32,5 @@ SELECT * FROM agents ORDER BY tenant_id, name;
 SELECT * FROM agents WHERE tenant_id = :tenant ORDER BY name;
 
 -- name: delete_agent
--- Takes an agent out, and tells what it was so that its files can go too.
+-- Deletes an agent and returns it, so that its files can be deleted too.
 DELETE FROM agents WHERE tenant_id = :tenant AND name = :name RETURNING *;

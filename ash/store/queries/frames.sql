@@ -1,5 +1,5 @@
 -- name: frames_after
--- The stored frames of a session behind an id; a message has the id of the last frame it is in.
+-- The stored frames of a session after an id; a message has the id of the last frame made of it.
 SELECT start_frame AS frame, 'session_start' AS event, version AS text, NULL AS sequence
 FROM turns
 WHERE
@@ -27,7 +27,7 @@ ORDER BY frame
 LIMIT :limit;
 
 -- name: turns_between
--- How many turns of a session began up to an id, and after the last that had ended by then.
+-- How many turns of a session were running at a frame id: begun by then, and not ended.
 SELECT count(*) AS total
 FROM turns
 WHERE

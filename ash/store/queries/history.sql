@@ -1,5 +1,5 @@
 -- name: begin_turn
--- A turn that has not ended.
+-- Stores a turn that has not ended.
 INSERT INTO turns (id, session_id, start_frame, version, created_at)
 VALUES (:id, :session_id, :start_frame, :version, :now);
 
@@ -14,7 +14,7 @@ UPDATE turns SET
 WHERE id = :id AND session_id = :session_id AND reason IS NULL;
 
 -- name: open_turns
--- Turns that a daemon left without an end, of one session if given, each with two frame ids of its own to end it.
+-- Turns of a daemon without an end, of one session if given; two frame ids are free for the end of each.
 SELECT
     turns.id,
     turns.session_id,
@@ -31,7 +31,7 @@ WHERE
 ORDER BY turns.session_id, turns.start_frame;
 
 -- name: add_message
--- The next message of a session.
+-- Adds the next message of a session.
 INSERT INTO messages (session_id, sequence, id, turn_id, role, content, frame, created_at)
 SELECT
     :session_id, coalesce(max(sequence), 0) + 1, :id, :turn_id, :role, :content, :frame, :now
@@ -40,14 +40,14 @@ WHERE session_id = :session_id
 RETURNING id, sequence;
 
 -- name: add_event
--- The next entry of a session's timeline.
+-- Adds the next event of a session's timeline.
 INSERT INTO events (session_id, sequence, id, type, data, created_at)
 SELECT :session_id, coalesce(max(sequence), 0) + 1, :id, :type, :data, :now
 FROM events
 WHERE session_id = :session_id;
 
 -- name: messages
--- A session's messages behind a sequence number, oldest first.
+-- A session's messages after a sequence number, oldest first.
 SELECT messages.*, sessions.tenant_id
 FROM messages
 INNER JOIN sessions ON sessions.id = messages.session_id
@@ -59,7 +59,7 @@ ORDER BY messages.sequence
 LIMIT :limit;
 
 -- name: events
--- A session's timeline behind a sequence number, oldest first, of one type if given.
+-- A session's timeline events after a sequence number, oldest first, of one type if given.
 SELECT events.*, sessions.tenant_id
 FROM events
 INNER JOIN sessions ON sessions.id = events.session_id
@@ -72,7 +72,7 @@ ORDER BY events.sequence
 LIMIT :limit;
 
 -- name: finished_up_to
--- The last message of a session before the turn that runs.
+-- The sequence of a session's last message before the running turn.
 SELECT coalesce(
     (
         SELECT min(messages.sequence) - 1
@@ -85,6 +85,6 @@ SELECT coalesce(
 ) AS last;
 
 -- name: copy_message
--- A message of a session's parent, in its place.
+-- Copies a message of a session's parent, with its sequence number.
 INSERT INTO messages (session_id, sequence, id, role, content, created_at)
 VALUES (:session_id, :sequence, :id, :role, :content, :created_at);

@@ -1,19 +1,19 @@
 -- name: add_log
--- The next line of a session's log.
+-- Adds the next line of a session's log.
 INSERT INTO logs (session_id, line, level, text, ts)
 SELECT :session_id, coalesce(max(line), -1) + 1, :level, :text, :ts
 FROM logs
 WHERE session_id = :session_id;
 
 -- name: trim_logs
--- Takes out all but the last `keep` lines of a session's log.
+-- Deletes all but the last `keep` lines of a session's log.
 DELETE FROM logs
 WHERE
     session_id = :session_id
     AND line <= (SELECT max(line) FROM logs WHERE session_id = :session_id) - :keep;
 
 -- name: logs
--- A session's log behind a line, oldest first.
+-- A session's log lines after a line number, oldest first.
 SELECT logs.*
 FROM logs
 INNER JOIN sessions ON sessions.id = logs.session_id

@@ -1,5 +1,5 @@
 -- name: create_session
--- A new session.
+-- Stores a new session.
 INSERT INTO sessions (
     id, tenant_id, agent_name, agent_version, sandbox_id, status, runner_id, parent_session_id,
     model, config, settings, owner, generation, next_frame, created_at, last_active_at
@@ -14,7 +14,7 @@ VALUES (
 SELECT * FROM sessions WHERE id = :id AND tenant_id = :tenant;
 
 -- name: session_by_id
--- One session whosever it is: for the daemon itself, never for a client.
+-- One session of any tenant; only for the daemon itself, never for a client.
 SELECT * FROM sessions WHERE id = :id;
 
 -- name: sessions
@@ -28,7 +28,7 @@ ORDER BY created_at DESC, id DESC
 LIMIT :limit OFFSET :offset;
 
 -- name: count_sessions
--- How many sessions all pages of `sessions` have together.
+-- How many sessions there are on all pages of `sessions`.
 SELECT count(*) AS total FROM sessions
 WHERE
     tenant_id = :tenant
@@ -40,7 +40,7 @@ WHERE
 SELECT count(*) AS total FROM sessions WHERE status = :status;
 
 -- name: change_session
--- Moves a session to another status if it is in one of `sources` (each between spaces) and of that generation.
+-- Changes a session's status if it is one of `sources` (each between spaces) and the generation matches.
 UPDATE sessions SET
     status = :target,
     generation = generation + :bump,
@@ -52,7 +52,7 @@ WHERE
 RETURNING *;
 
 -- name: advance_session
--- Notes that a session did something; holds its row, so that sequences are given out one by one.
+-- Updates a session's activity; locks its row, so that sequence numbers are given out one by one.
 UPDATE sessions SET
     last_active_at = :now,
     next_frame = CASE WHEN :next_frame > next_frame THEN :next_frame ELSE next_frame END
@@ -62,7 +62,7 @@ WHERE
 RETURNING tenant_id;
 
 -- name: advance_active_session
--- As `advance_session`, for what only an active session may do.
+-- Like `advance_session`, but only for an active session.
 UPDATE sessions SET
     last_active_at = :now,
     next_frame = CASE WHEN :next_frame > next_frame THEN :next_frame ELSE next_frame END
@@ -70,9 +70,9 @@ WHERE id = :id AND generation = :generation AND status = 'active'
 RETURNING tenant_id;
 
 -- name: running_sessions
--- What a daemon left that claims to run.
+-- The sessions of a daemon whose status says that they run.
 SELECT * FROM sessions WHERE status IN ('starting', 'active') AND owner = :owner;
 
 -- name: configure_session
--- Sets what a session's owner may change at any time.
+-- Replaces the settings that a session's owner may change.
 UPDATE sessions SET model = :model, config = :config WHERE id = :id;

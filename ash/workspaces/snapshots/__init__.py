@@ -1,4 +1,4 @@
-"""Generations of files, packed, kept elsewhere, and brought back.
+"""Snapshots: packs the files of sessions and agents, uploads them, and restores them.
 
-Everything heavy is done by a process of its own, `python -m ash.workspaces.snapshots`.
+Packing and unpacking is done by a process of its own (worker_process.py).
 """

@@ -1,4 +1,4 @@
-"""What the process beside the daemon is told to do, and what it answers."""
+"""The jobs of the worker process, their answers, and `run_job`, which does them there."""
 
 from pathlib import Path
 
@@ -11,7 +11,10 @@ from ash.workspaces.snapshots.walk import REBUILDABLE, Unfit, listing
 
 
 class Pack(Struct, tag=True, kw_only=True):
-    """Nothing is packed if the listing is still the `known` one."""
+    """Packs the folders `tops` into `target`, unless their listing is still the `known` one.
+
+    `lean` leaves out folders that can be rebuilt.
+    """
 
     tops: dict[str, str]
     target: str
@@ -21,6 +24,8 @@ class Pack(Struct, tag=True, kw_only=True):
 
 
 class Unpack(Struct, tag=True, kw_only=True):
+    """Unpacks an archive into `target`, which then holds the folders `tops`."""
+
     archive: str
     target: str
     tops: list[str]
@@ -28,25 +33,25 @@ class Unpack(Struct, tag=True, kw_only=True):
 
 
 class JobDone(Struct, tag=True):
-    """`packed` is None for what was unpacked, and for what has not changed."""
+    """The job has succeeded. `packed` is None for an Unpack, and if nothing has changed."""
 
     packed: Packed | None = None
 
 
 class JobRefused(Struct, tag=True):
-    """The files or the archive are not fit for it: trying again changes nothing by itself."""
+    """The files or the archive make it impossible; another try would fail in the same way."""
 
     why: str
 
 
 class JobBroken(Struct, tag=True):
-    """The machine is at fault: the disk is full, files are gone."""
+    """The machine is the cause, such as a full disk; another try may succeed."""
 
     why: str
 
 
 def run_job(job: Pack | Unpack) -> JobDone | JobRefused | JobBroken:
-    """Blocks, for long. Raises nothing that can be foreseen."""
+    """Does the job; expected failures are returned, not raised. Blocks, for long."""
     try:
         if isinstance(job, Unpack):
             unpack(Path(job.archive), Path(job.target), job.tops, limit=job.limit)

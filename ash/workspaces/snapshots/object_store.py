@@ -1,4 +1,4 @@
-"""Snapshots in S3 or Google Cloud Storage, through obstore."""
+"""The snapshot store in S3 or Google Cloud Storage, through obstore."""
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -17,11 +17,12 @@ from ash.workspaces.snapshots.snapshot_store import Missing, Stored, StoreFailed
 
 T = TypeVar("T")
 
-# S3 takes parts from 5 MB and 10,000 of them: so up to 80 GB. In memory are as many as go at once.
+# S3 allows 10,000 parts of at least 5 MB; with this size an archive may have 80 GB. Only the parts
+# that are sent at the same time are in memory.
 PART_BYTES = 8 * 1024 * 1024
 PARALLEL_PARTS = 4
 
-# A store that is silent for so long is given up; a part on a slow line may take long all the same.
+# A silent store is given up after 30 s, but a part on a slow line may take ten minutes.
 _CLIENT: dict[str, Any] = {
     "connect_timeout": "10s",
     "read_timeout": "30s",
@@ -29,35 +30,35 @@ _CLIENT: dict[str, Any] = {
     "user_agent": "ash",
 }
 
-# Short hiccups only: who calls us waits longer between its tries.
+# Few and short retries, because the uploader itself repeats with longer pauses.
 _RETRY: Any = {"max_retries": 2, "retry_timeout": timedelta(seconds=30)}
 
 
 def connect(url: str) -> ObjectStore:
-    """`s3://bucket/prefix` or `gs://bucket/prefix`.
+    """The store for `s3://bucket/prefix` or `gs://bucket/prefix`.
 
-    Credentials, region and endpoint are from the environment, as for the clouds' own tools.
-    Connects to nothing yet. Raises StoreFailed for what can't be a store.
+    Credentials, region and endpoint come from the environment, as for the clouds' own tools. It
+    does not connect yet. Raises StoreFailed if the URL or the settings are invalid.
     """
-    # Google's endpoint is another one only where the account's own file names it.
+    # For Google only the operator's own account file can name an endpoint with plain http.
     endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
     plain_http = endpoint.startswith("http://") or url.startswith("gs://")
     options: Any = {**_CLIENT, "allow_http": plain_http}
     try:
         return from_url(url, client_options=options, retry_config=_RETRY)
     except (BaseError, ValueError) as error:
-        raise StoreFailed(_words(error)) from None
+        raise StoreFailed(_first_line(error)) from None
 
 
 @asynccontextmanager
 async def running(store: ObjectStore) -> AsyncIterator["ObjectSnapshotStore"]:
-    """As long as the block runs: its calls are tasks of an asyncio loop inside of ours."""
+    """A snapshot store for the block; its calls run in an asyncio loop inside the trio loop."""
     async with trio_asyncio.open_loop() as loop:
         yield ObjectSnapshotStore(store, loop)
 
 
 class ObjectSnapshotStore:
-    """Calls are cancelled for good: no thread is left that waits for a cloud."""
+    """Cancelling a call ends it at once; no thread goes on waiting for the cloud."""
 
     def __init__(self, store: ObjectStore, loop: Any) -> None:
         self._store = store
@@ -126,7 +127,7 @@ class ObjectSnapshotStore:
         except FileNotFoundError:
             raise Missing("there is no such object, or no such bucket") from None
         except (BaseError, OSError, ValueError) as error:
-            raise StoreFailed(_words(error)) from None
+            raise StoreFailed(_first_line(error)) from None
         return result
 
 
@@ -134,6 +135,6 @@ def _create(target: Path) -> BinaryIO:
     return target.open("xb")
 
 
-def _words(error: Exception) -> str:
-    """The first line: below it is how it came about, with requests and answers in full."""
+def _first_line(error: Exception) -> str:
+    """The first line of an error; the others show requests and answers in full."""
     return str(error).partition("\n")[0][:300]

@@ -1,4 +1,4 @@
-"""Packs folders into a tar stream, compressed with zstd. Blocks, for long."""
+"""Packs folders into a tar archive, compressed with zstd. Blocks, for long."""
 
 import hashlib
 import os
@@ -13,14 +13,14 @@ from msgspec import Struct
 
 from ash.workspaces.snapshots.walk import TreeEntry, TreeListing, Unfit, cost, listing, walk
 
-# zstd's own default: 200 MB/s and more on one core, text to about a third.
+# zstd's default: packs at least 200 MB/s on one core, and text to about a third.
 LEVEL = 3
 
 CHUNK = 1024 * 1024
 
 
 class Packed(Struct, frozen=True):
-    """`size` is the archive's in bytes, `skipped` how many files could not be read."""
+    """What was packed. `size` is the archive's, `skipped` the number of unreadable files."""
 
     listing: str
     sha256: str
@@ -29,10 +29,10 @@ class Packed(Struct, frozen=True):
 
 
 def pack(tops: Mapping[str, str], target: Path, *, left_out: frozenset[str], limit: int) -> Packed:
-    """Writes what is in the folders `tops`, each under its name, to a new file.
+    """Packs the folders `tops`, each under its name, into the new file `target`.
 
-    Links are packed as links, a file with several names once. Raises Unfit for more than
-    `limit` bytes in all, and if anything is changed meanwhile: then a new one is due.
+    Links are packed as links, and a file with several names once. Raises Unfit for more than
+    `limit` bytes in all, and if anything is changed meanwhile, since it will be packed again.
     """
     import zstandard
 
@@ -51,7 +51,7 @@ def pack(tops: Mapping[str, str], target: Path, *, left_out: frozenset[str], lim
 
 
 class _Counted:
-    """A file to write to that knows what went through it."""
+    """A file for writing that counts and hashes what is written."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -127,7 +127,7 @@ class _Writer:
 
 
 def _info(entry: TreeEntry) -> tarfile.TarInfo:
-    """Who owns it is settled anew wherever it is unpacked."""
+    """The tar header of an entry, without its owner: the unpacked files get a new one."""
     mode = entry.found.st_mode
     info = tarfile.TarInfo(entry.path)
     info.mode = stat.S_IMODE(mode) & 0o777

@@ -1,4 +1,4 @@
-"""The seam to where snapshots are kept."""
+"""The interface of a snapshot store, and the keys and manifests of the snapshots in it."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from msgspec import Raw, Struct, field
 
-# Of what kind a snapshot is; also the first part of its keys.
+# The kinds of subject; also the first part of the keys.
 SubjectKind = Literal["sessions", "agents"]
 
 MANIFEST = ".json"
@@ -15,7 +15,7 @@ ARCHIVE = ".tar.zst"
 
 
 class Subject(Struct, frozen=True):
-    """What generations are of: a session by its id, an agent by its name."""
+    """The owner of snapshots: a session (by its id) or an agent (by its name)."""
 
     kind: SubjectKind
     tenant: str
@@ -30,11 +30,12 @@ class Subject(Struct, frozen=True):
 
 
 class Manifest(Struct, kw_only=True):
-    """Only with it a generation counts, so it is written last.
+    """Describes one generation. It is written last, and a generation without it does not count.
 
-    A persistence format: adding is fine, renaming is a migration. `archive` is the key of the
-    packed files, which may be an earlier generation's; `size` theirs as packed. `listing` tells
-    whether files have changed. `about` is the row of what it is of, and not this layer's.
+    A persistence format: adding a field is fine, renaming one is a migration. `archive` is the key
+    of the packed files, which may belong to an earlier generation, and `size` their packed size.
+    `listing` shows whether files have changed since. `about` is the subject's row in the store;
+    this layer does not read it.
     """
 
     format: int = 1
@@ -48,22 +49,16 @@ class Manifest(Struct, kw_only=True):
     about: Raw = field(default_factory=lambda: Raw(b"null"))
 
 
-def _part(text: str) -> str:
-    """Any text as one part of a key. Stores write `%` and `~` in other ways than we do."""
-    safe = quote(text, safe="").replace(".", "%2E").replace("~", "%7E")
-    return safe.replace("%", "=")
-
-
 class StoreFailed(Exception):
-    """The snapshot store could not be reached, or refused. Its text holds no secret."""
+    """The snapshot store could not be reached, or refused. The text contains no secret."""
 
 
 class Missing(StoreFailed):
-    """There is no such object."""
+    """The object does not exist."""
 
 
 class Stored(Struct, frozen=True):
-    """`size` in bytes, `modified` in Unix time by the store's clock."""
+    """A stored object: `size` in bytes, `modified` in Unix time by the store's clock."""
 
     key: str
     size: int
@@ -71,23 +66,29 @@ class Stored(Struct, frozen=True):
 
 
 class SnapshotStore(Protocol):
-    """Objects by key. Keys are parts of letters, digits and `-_=.`, joined by slashes.
+    """Stores objects by key. Keys are parts of letters, digits and `-_=.`, joined by slashes.
 
-    An object is there whole or not at all. Everything raises StoreFailed, and leaves nothing
-    half done when it is cancelled.
+    An object is there completely or not at all. All methods raise StoreFailed, and leave nothing
+    incomplete when they are cancelled.
     """
 
     async def put(self, key: str, content: bytes | Path) -> None:
-        """Bytes, or what a file holds; replaces what was there."""
+        """Stores bytes, or the content of a file; replaces an old object."""
 
     async def get(self, key: str) -> bytes:
-        """For what is small. Raises Missing."""
+        """The content of a small object. Raises Missing."""
 
     async def fetch(self, key: str, target: Path) -> None:
         """Writes the object to a new file. Raises Missing."""
 
     async def under(self, prefix: str) -> list[Stored]:
-        """What is below the prefix, which is whole parts, at any depth; sorted by key."""
+        """All objects below the prefix (one or more whole parts), at any depth, sorted by key."""
 
     async def delete(self, keys: Iterable[str]) -> None:
-        """One that is not there is fine."""
+        """Deletes objects; a key that does not exist is no error."""
+
+
+def _part(text: str) -> str:
+    """Any text as one part of a key, without `%` and `~`, which stores escape in their own ways."""
+    safe = quote(text, safe="").replace(".", "%2E").replace("~", "%7E")
+    return safe.replace("%", "=")

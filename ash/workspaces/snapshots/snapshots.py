@@ -1,4 +1,4 @@
-"""Generations in a snapshot store: saved, restored, cleaned away."""
+"""Saves and restores generations of snapshots, and removes old ones."""
 
 import hashlib
 from collections.abc import AsyncIterator, Callable
@@ -29,26 +29,26 @@ from ash.workspaces.snapshots.worker_process import run_in_worker
 
 log = get_logger()
 
-# One that turns out to be damaged has two others behind it …
+# Generations kept for each subject, so that a damaged one has two others to fall back on.
 KEEP = 3
 
-# … unless they are older than this, a week: the newest is kept whatever its age.
+# Generations older than a week are removed, except for the newest.
 KEEP_SECONDS = 7 * 86_400.0
 
-# No upload takes a day: an archive that no manifest names by then was given up.
+# No upload takes a day, so an older archive without a manifest was abandoned.
 ABANDONED_SECONDS = 86_400.0
 
 _manifest = msgspec.json.Decoder(Manifest).decode
 
 
 class Unusable(Exception):
-    """There are generations, and none of them can be restored."""
+    """There are generations, but all of them are damaged."""
 
 
 class SnapshotSource(Struct, frozen=True):
-    """What is to be saved: the folders `tops`, each under its name, `limit` bytes in all at most.
+    """What to save: the folders `tops`, each under its name, with at most `limit` bytes in all.
 
-    A lean one leaves out what is large and can be made again. `about` is kept with it.
+    `lean` leaves out folders that can be rebuilt. `about` is stored in the manifest.
     """
 
     tops: dict[str, Path]
@@ -58,7 +58,11 @@ class SnapshotSource(Struct, frozen=True):
 
 
 class Snapshots:
-    """Packs and unpacks in `scratch`, which is its own and on the disk of what it restores."""
+    """The generations in one snapshot store.
+
+    Packs and unpacks in the folder `scratch`, which nobody else uses and which must be on the
+    same file system as the restored folders, because they are moved there by a rename.
+    """
 
     def __init__(self, store: SnapshotStore, scratch: Path, now: Callable[[], float]) -> None:
         self._store = store
@@ -66,14 +70,14 @@ class Snapshots:
         self._now = now
 
     async def save(self, subject: Subject, source: SnapshotSource) -> bool:
-        """Uploads what has changed; the manifest last. Whether there was anything to upload.
+        """Uploads a new generation if anything has changed; returns whether it did.
 
-        Raises StoreFailed, and OSError for a disk that is full: both are worth another try.
-        What can't be packed, and never will be as it is, is logged.
+        Raises StoreFailed, and OSError for a full disk: another try may succeed. Files that can't
+        be packed are logged, because another try would fail in the same way.
         """
         last = await self._newest(subject)
         generation = _generation(self._now())
-        async with self._place(generation) as folder:
+        async with self._scratch_folder(generation) as folder:
             archive = folder / "archive"
             answer = await run_in_worker(
                 Pack(
@@ -84,10 +88,10 @@ class Snapshots:
                     known=last.listing if last else None,
                 )
             )
-            done = _done(subject, answer)
+            done = _check_answer(subject, answer)
             if done is None:
                 return False
-            manifest = self._described(subject, generation, source, done.packed, last)
+            manifest = self._new_manifest(subject, generation, source, done.packed, last)
             if manifest is None:
                 return False
             if done.packed is not None:
@@ -99,10 +103,11 @@ class Snapshots:
     async def restore(
         self, subject: Subject, target: Path, tops: tuple[str, ...], limit: int
     ) -> Manifest | None:
-        """Makes the folder `target` from the newest generation that is whole, or not at all.
+        """Makes the folder `target` from the newest generation that is not damaged.
 
-        In it are the `tops` by their names; if there is but one, the target is that. None if
-        there is no generation. Raises StoreFailed, Unusable if all are damaged, OSError.
+        `target` will contain the folders `tops`, or be that folder if there is only one. Returns
+        None if there is no generation. Raises StoreFailed, OSError, and Unusable if all
+        generations are damaged; then there is no `target`.
         """
         manifests = await self._manifests(subject)
         for key in manifests:
@@ -114,14 +119,14 @@ class Snapshots:
         return None
 
     async def newest(self, subject: Subject) -> Manifest | None:
-        """Raises StoreFailed."""
+        """The manifest of the newest generation that can be read. Raises StoreFailed."""
         return await self._newest(subject)
 
     async def drop(self, subject: Subject) -> None:
-        """Removes all generations, their manifests first. Raises StoreFailed."""
+        """Removes all generations of the subject. Raises StoreFailed."""
         await self._remove(await self._store.under(subject.prefix))
 
-    def _described(
+    def _new_manifest(
         self,
         subject: Subject,
         generation: str,
@@ -129,7 +134,7 @@ class Snapshots:
         packed: Packed | None,
         last: Manifest | None,
     ) -> Manifest | None:
-        """None if neither the files nor the row have changed."""
+        """The manifest to write, or None if neither the files nor the row have changed."""
         if packed is not None:
             return Manifest(
                 subject=subject,
@@ -154,12 +159,12 @@ class Snapshots:
         return None
 
     async def _manifests(self, subject: Subject) -> list[str]:
-        """Their keys, newest first."""
+        """The keys of the subject's manifests, newest first."""
         stored = await self._store.under(subject.prefix)
         return [one.key for one in reversed(stored) if one.key.endswith(MANIFEST)]
 
     async def _read(self, subject: Subject, key: str) -> Manifest | None:
-        """None for one that can't be read, or that says it is of something else."""
+        """Reads a manifest; None, and a log line, if it is damaged or names another subject."""
         try:
             manifest = _manifest(await self._store.get(key))
         except msgspec.DecodeError as error:
@@ -175,8 +180,8 @@ class Snapshots:
     async def _restored(
         self, manifest: Manifest, target: Path, tops: tuple[str, ...], limit: int
     ) -> bool:
-        """False, and a line in the log, if it is damaged."""
-        async with self._place(manifest.generation) as folder:
+        """Restores one generation; False, and a log line, if it is damaged."""
+        async with self._scratch_folder(manifest.generation) as folder:
             archive, fresh = folder / "archive", folder / "files"
             try:
                 await self._store.fetch(manifest.archive, archive)
@@ -185,7 +190,7 @@ class Snapshots:
                 why = "its archive is missing"
             if not why:
                 job = Unpack(archive=str(archive), target=str(fresh), tops=list(tops), limit=limit)
-                why = _trouble(await run_in_worker(job))
+                why = _why_unfit(await run_in_worker(job))
             if why:
                 log.warning(
                     "snapshot.damaged", **_names(manifest.subject), key=manifest.archive, why=why
@@ -196,7 +201,7 @@ class Snapshots:
         return True
 
     async def _clean(self, subject: Subject) -> None:
-        """By count and age. What goes wrong here is put right by the next upload."""
+        """Removes old generations, by count and age. If it fails, the next upload does it."""
         try:
             stored = await self._store.under(subject.prefix)
             kept = [one for one in stored if one.key.endswith(MANIFEST)][-KEEP:]
@@ -205,12 +210,12 @@ class Snapshots:
             manifests = [await self._read(subject, one.key) for one in kept]
             named = {manifest.archive for manifest in manifests if manifest is not None}
             named |= {one.key for one in kept}
-            await self._remove([one for one in stored if self._is_due(one, named, stored)])
+            await self._remove([one for one in stored if self._is_garbage(one, named, stored)])
         except StoreFailed as error:
             log.warning("snapshot.cleanup_failed", **_names(subject), why=str(error))
 
-    def _is_due(self, one: Stored, named: set[str], stored: list[Stored]) -> bool:
-        """An archive without a manifest may still be on its way."""
+    def _is_garbage(self, one: Stored, named: set[str], stored: list[Stored]) -> bool:
+        """Whether the object can go; a recent archive without a manifest may be an upload."""
         if one.key in named:
             return False
         has_manifest = any(
@@ -223,12 +228,12 @@ class Snapshots:
         )
 
     async def _remove(self, stored: list[Stored]) -> None:
-        """Manifests first: one that is there has its archive."""
+        """Deletes manifests first, so that no manifest is ever without its archive."""
         await self._store.delete([one.key for one in stored if one.key.endswith(MANIFEST)])
         await self._store.delete([one.key for one in stored if not one.key.endswith(MANIFEST)])
 
     @asynccontextmanager
-    async def _place(self, name: str) -> AsyncIterator[Path]:
+    async def _scratch_folder(self, name: str) -> AsyncIterator[Path]:
         folder = self._scratch / f"{name}-{uuid4()}"
         await trio.to_thread.run_sync(_make, folder)
         try:
@@ -239,7 +244,7 @@ class Snapshots:
 
 
 def _generation(now: float) -> str:
-    """Sorts by time; two of one millisecond are told apart."""
+    """A name that sorts by time, and is unique within a millisecond."""
     stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%S%f")[:-3]
     return f"{stamp}-{uuid4().hex[:8]}"
 
@@ -248,7 +253,7 @@ def _names(subject: Subject) -> dict[str, str]:
     return {"of": subject.kind, "tenant": subject.tenant, "name": subject.name}
 
 
-def _done(subject: Subject, answer: JobDone | JobRefused | JobBroken) -> JobDone | None:
+def _check_answer(subject: Subject, answer: JobDone | JobRefused | JobBroken) -> JobDone | None:
     if isinstance(answer, JobBroken):
         raise OSError(answer.why)
     if isinstance(answer, JobRefused):
@@ -265,8 +270,8 @@ def _mismatch(archive: Path, manifest: Manifest) -> str:
     return "" if found == manifest.sha256 else "its checksum is another"
 
 
-def _trouble(answer: JobDone | JobRefused | JobBroken) -> str:
-    """Raises OSError for what is not the archive's fault."""
+def _why_unfit(answer: JobDone | JobRefused | JobBroken) -> str:
+    """Why the archive can't be unpacked, or "". Raises OSError if the machine is the cause."""
     if isinstance(answer, JobBroken):
         raise OSError(answer.why)
     return answer.why if isinstance(answer, JobRefused) else ""
@@ -277,7 +282,7 @@ def _make(folder: Path) -> None:
 
 
 def _move(source: Path, target: Path) -> None:
-    """One that is there stays: another who wanted it has been faster."""
+    """Moves the folder, unless another caller has already made `target`."""
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         source.replace(target)

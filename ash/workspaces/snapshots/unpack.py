@@ -1,4 +1,4 @@
-"""Unpacks what `pack` made, or what somebody else put in its place. Blocks, for long."""
+"""Unpacks archives that `pack` made, and refuses hostile ones. Blocks, for long."""
 
 import os
 import tarfile
@@ -10,23 +10,23 @@ from ash.workspaces.snapshots.walk import FOLDER_FLAGS, LEAST_COST
 
 CHUNK = 1024 * 1024
 
-# What the kernel takes of a path, linux/limits.h: longer names are nothing that was packed.
+# The longest path that the kernel accepts (linux/limits.h), so `pack` makes no longer names.
 MAX_NAME = 4096
 
-# zstd's own limit for what any decompressor must take (RFC 8878, 3.1.1.1.2 recommends 8 MB).
+# The window size that every decompressor should support (RFC 8878, 3.1.1.1.2); bounds memory.
 MAX_WINDOW = 8 * 1024 * 1024
 
 
 class Damaged(Exception):
-    """An archive that is not whole, or not one of ours; a text for the log."""
+    """The archive is not complete, or not one of ours. The text is for the log."""
 
 
 def unpack(archive: Path, target: Path, tops: Iterable[str], *, limit: int) -> None:
-    """Makes the new folder `target` with `tops` in it; what it leaves if it fails is its caller's.
+    """Unpacks into the new folder `target`; if it fails, the caller removes what is there.
 
-    No more than `limit` bytes are written in all. Links are made and never followed. Raises
-    Damaged for whatever `pack` would not write: absolute paths, `..`, what lies elsewhere than
-    in the tops or under a link, devices, hard links to anything but a file of this archive.
+    At most `limit` bytes are written in all. Links are made and never followed. Raises Damaged for
+    anything that `pack` would not write: absolute paths, `..`, paths outside of `tops` or through
+    a link, devices, hard links to anything but a file of this archive, a missing top.
     """
     import zstandard
 
@@ -80,10 +80,10 @@ class _Reader:
         if not self._tops <= {path for path, _, _ in self._folders}:
             raise Damaged("a folder is missing")
         for path, mode, when in reversed(self._folders):
-            self._settle_folder(path, mode, when)
+            self._finish_folder(path, mode, when)
 
     def _next(self) -> tarfile.TarInfo | None:
-        """The next member; long names come as members of their own before it."""
+        """The next member; a long name comes before it, as a member of its own."""
         name = link = None
         while True:
             head = self._read(tarfile.BLOCKSIZE)
@@ -121,7 +121,7 @@ class _Reader:
         return parts
 
     def _open(self, parts: list[str]) -> int:
-        """A folder that this archive has made: nothing else is there."""
+        """A descriptor of a folder that this archive has made; never follows a link."""
         here = os.dup(self._root)
         try:
             for part in parts:
@@ -172,7 +172,7 @@ class _Reader:
         finally:
             os.close(folder)
 
-    def _settle_folder(self, path: str, mode: int, when: float) -> None:
+    def _finish_folder(self, path: str, mode: int, when: float) -> None:
         fd = self._open(path.split("/"))
         try:
             os.fchmod(fd, mode)

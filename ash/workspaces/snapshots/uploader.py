@@ -1,4 +1,4 @@
-"""Uploads in the background what has changed."""
+"""Uploads, in the background, snapshots of what has changed."""
 
 from collections.abc import Awaitable, Callable
 
@@ -10,21 +10,21 @@ from ash.workspaces.snapshots.snapshots import Snapshots, SnapshotSource
 
 log = get_logger()
 
-# Names only, a few MB. What does not fit is found by the next start.
+# The queue holds names, a few MB at most. The next start of the daemon finds those that don't fit.
 QUEUE = 10_000
 
-# A cloud that fails is left alone for so long, doubled each time.
+# The pause after a failed upload, doubled with each further failure.
 FIRST_WAIT = 5.0
 LONGEST_WAIT = 300.0
 
 
 class Uploader:
-    """One at a time: an upload takes what bandwidth there is, packing one core."""
+    """Uploads one subject at a time, since packing takes a core and uploading all the bandwidth."""
 
     def __init__(
         self, snapshots: Snapshots, find: Callable[[Subject], Awaitable[SnapshotSource | None]]
     ) -> None:
-        """`find` says what there is to upload of it; None drops what was uploaded."""
+        """`find` gives what to upload of a subject; None means to remove its snapshots."""
         self._snapshots = snapshots
         self._find = find
         self._due: dict[Subject, None] = {}
@@ -33,7 +33,7 @@ class Uploader:
         self._failures = 0
 
     def add(self, subject: Subject) -> None:
-        """It has changed. Never waits."""
+        """Queues a subject that has changed. Never waits."""
         if len(self._due) >= QUEUE and subject not in self._due:
             log.warning(
                 "snapshot.skipped", of=subject.kind, tenant=subject.tenant, name=subject.name
@@ -43,7 +43,7 @@ class Uploader:
         self._notify()
 
     async def run(self) -> None:
-        """Runs until cancelled. A failing cloud is tried again and again."""
+        """Uploads until cancelled. After a failure the subject is queued again."""
         while True:
             while not self._due:
                 await self._changed.wait()
@@ -76,7 +76,7 @@ class Uploader:
                 await trio.sleep(min(FIRST_WAIT * 2 ** (self._failures - 1), LONGEST_WAIT))
 
     async def settled(self) -> None:
-        """Returns when nothing is left to upload, or when the cloud fails anyway."""
+        """Returns when nothing is left to upload, or when uploads are failing."""
         while (self._due or self._busy) and not self._failures:
             await self._changed.wait()
 

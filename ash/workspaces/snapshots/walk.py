@@ -1,4 +1,4 @@
-"""Walks folders that may be changed, or replaced by links, while we look. Blocks."""
+"""Walks folders while an agent may change them, or replace them by links. Blocks."""
 
 import hashlib
 import os
@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from ash.workspaces.copy_program import MAX_DEPTH
 
-# An empty file takes no block but its inode, as the disk limit counts it too.
+# What each file counts at least, for its inode; the disk limit counts the same.
 LEAST_COST = 1024
 
-# Other people's code and caches: large, and made again by install.sh or on demand.
+# Folders that are large and can be rebuilt by install.sh or on demand.
 REBUILDABLE = frozenset(
     {
         "node_modules",
@@ -31,11 +31,11 @@ FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Unfit(Exception):
-    """Files that can't be packed, or not now; a text without paths of the host."""
+    """The files can't be packed, or not now. The text contains no path of the host."""
 
 
 class TreeEntry(NamedTuple):
-    """`name` in the open folder `folder`; `path` from the top on."""
+    """A file, folder or link: `name` in the open folder `folder`; `path` begins with the top."""
 
     path: str
     folder: int
@@ -44,11 +44,10 @@ class TreeEntry(NamedTuple):
 
 
 def walk(tops: Mapping[str, str], left_out: frozenset[str]) -> Generator[TreeEntry]:
-    """Folders, files and links below, in an order that is always the same.
+    """The folders `tops` and all folders, files and links below, always in the same order.
 
-    `tops` are folders of ours, each under the name that its contents get. Sockets and devices
-    are left out, and what can't be read. `left_out` are names of folders. Raises Unfit, and
-    OSError for a folder that is not there.
+    `tops` maps the name in the archive to the folder's path. Sockets, devices, unreadable folders,
+    and folders named in `left_out` are skipped. Raises Unfit, and OSError for a missing top.
     """
     for name, path in sorted(tops.items()):
         fd = os.open(path, FOLDER_FLAGS)
@@ -60,14 +59,14 @@ def walk(tops: Mapping[str, str], left_out: frozenset[str]) -> Generator[TreeEnt
 
 
 def cost(found: os.stat_result) -> int:
-    """What it counts for against a disk limit: by its length, as it is written out in full."""
+    """The bytes that an entry counts against the disk limit; holes count, as they are unpacked."""
     return max(found.st_size, LEAST_COST) if stat.S_ISREG(found.st_mode) else LEAST_COST
 
 
 class TreeListing:
-    """Tells two states of a tree apart without reading its files.
+    """A digest of a tree's state, without reading its files.
 
-    By ctime: unlike mtime it can't be set back.
+    It uses ctime, which unlike mtime can't be set back.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
-"""Runs the heavy part in a process of its own.
+"""Runs packing and unpacking in a process of its own.
 
-Not in a thread: compressing and walking would take turns with the event loop for the
-interpreter, and a thread of low priority would hold it the longer for that.
+In a thread, this work would compete with the event loop for Python's interpreter lock, and a
+thread of low priority would hold the lock even longer.
 """
 
 import os
@@ -25,12 +25,16 @@ from ash.workspaces.snapshots.jobs import (
     run_job,
 )
 
-# As the bridge is started: no module of a current folder stands in for ours.
+# With -P, as for the bridge: a module in the current folder can't replace one of ours.
 ARGV = (sys.executable, "-P", "-m", "ash.workspaces.snapshots.worker_process")
+
+# How often the process looks whether its parent still lives. PR_SET_PDEATHSIG would not do: the
+# kernel sends it when the thread that started the process ends, and ours is short-lived.
+PARENT_CHECK_SECONDS = 0.2
 
 
 async def run_in_worker(job: Pack | Unpack) -> JobDone | JobRefused | JobBroken:
-    """The job's answer. Cancelling kills the process; what it wrote is the caller's to remove."""
+    """Runs the job. Cancelling kills the process; the caller removes what it has written."""
     ended = await trio.run_process(
         [*ARGV, str(os.getpid())],
         stdin=encode(job),
@@ -51,27 +55,22 @@ async def _kill(process: subprocess.Popen[bytes] | trio.Process) -> None:
     process.kill()
 
 
-# What a packer may still write when nobody wants it any more. Not a signal of the kernel's: it
-# would come with the end of the thread that has started us, which is a short one.
-LOOK_SECONDS = 0.2
-
-
 def main() -> None:
-    """One job, from the standard input; the answer goes to the standard output.
+    """Reads one job from stdin and writes its answer to stdout.
 
-    Ends with the process that wants it, whose id is the argument.
+    The argument is the id of the process that wants the answer; this process exits with it.
     """
-    Thread(target=_end_with, args=[int(sys.argv[1])], daemon=True).start()
+    Thread(target=_exit_with_parent, args=[int(sys.argv[1])], daemon=True).start()
     job = decode_job(sys.stdin.buffer.read())
     if isinstance(job, Pack):
-        # Nobody waits for it.
+        # Nobody waits for a pack, so it gets the lowest priority.
         os.nice(19)
     sys.stdout.buffer.write(encode(run_job(job)))
 
 
-def _end_with(parent: int) -> None:
+def _exit_with_parent(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(LOOK_SECONDS)
+        time.sleep(PARENT_CHECK_SECONDS)
     os._exit(1)
 
 

@@ -1,4 +1,4 @@
-"""Each engine, through the real bridge process."""
+"""Runs the tests of this folder with each engine, through the real bridge process."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ def engine(request) -> str:
 
 @pytest.fixture(scope="module")
 def bridge(engine, model, tmp_path_factory) -> Iterator[Bridge]:
-    """One for all tests of a module: its conversation goes on from test to test."""
+    """A bridge shared by all tests of a module; its conversation goes on from test to test."""
     folder = tmp_path_factory.mktemp(engine)
     with start_bridge(engine, folder, model.url) as bridge:
         yield bridge.open()

@@ -1,4 +1,4 @@
-"""Commands that are none, and shell commands."""
+"""Commands that the bridge can't understand or serve, and shell commands."""
 
 import pytest
 
@@ -22,8 +22,8 @@ ENDLESS = b'{"cmd":"query","id":"q","sessionId":"s","prompt":'
         (b"[" * 100_000, "", ""),
     ],
 )
-def test_command_that_is_none_is_an_error(bridge, line, id, words) -> None:  # noqa: A002
-    """What can't be understood is refused by name, for the id that it has, and nothing ends."""
+def test_unreadable_command_is_an_error(bridge, line, id, words) -> None:  # noqa: A002
+    """The bridge answers a command it can't read with an error for its id, and goes on."""
     bridge.send_bytes(line + b"\n")
     answer = bridge.receive()
     assert isinstance(answer, Failed)
@@ -41,8 +41,8 @@ def test_command_that_is_none_is_an_error(bridge, line, id, words) -> None:  # n
         b'{"cmd":"query","id":"7","sessionId":"s","prompt":{"type":"text"}}',
     ],
 )
-def test_query_that_does_not_fit_is_an_error_and_done(bridge, line) -> None:
-    """A turn that can't begin ends like any other, so that nobody waits for it."""
+def test_malformed_query_is_an_error_and_done(bridge, line) -> None:
+    """A query that can't begin still ends with `done`, so that nobody waits for it."""
     bridge.send_bytes(line + b"\n")
     answers = [bridge.receive(), bridge.receive()]
     assert [Failed, TurnDone] == [type(answer) for answer in answers]
@@ -50,20 +50,20 @@ def test_query_that_does_not_fit_is_an_error_and_done(bridge, line) -> None:
 
 
 def test_unknown_fields_are_ignored(bridge) -> None:
-    """A newer daemon may say more than this bridge knows."""
+    """The bridge accepts fields that only a newer daemon knows."""
     bridge.send_bytes(b'{"cmd":"exec","id":"n","command":"echo new","colour":"red"}\n')
     assert "new\n" == bridge.receive().stdout
 
 
 def test_command_may_arrive_in_pieces(bridge) -> None:
-    """Lines are found wherever the stream is cut."""
+    """A command is understood however the stream is cut."""
     for byte in b'{"cmd":"exec","id":"p","command":"echo \xc3\xa4"}\n':
         bridge.send_bytes(bytes([byte]))
     assert "ä\n" == bridge.receive().stdout
 
 
 def test_exec_answers_without_an_engine(start) -> None:
-    """A shell command needs no conversation."""
+    """A shell command runs although no conversation is open."""
     with start() as bridge:
         bridge.send(Exec(command="pwd; echo err >&2; exit 3", id="e"))
         answer = bridge.receive()
@@ -73,7 +73,7 @@ def test_exec_answers_without_an_engine(start) -> None:
 
 
 def test_too_many_queries_are_refused(bridge) -> None:
-    """What waits is bounded: one more is an error, and those that wait are served."""
+    """A query beyond the queue's limit is an error, and the queued ones are still served."""
     bridge.ask("SLOW: 2 1")
     ids = [bridge.ask(f"number {number}") for number in range(17)]
     turns = [bridge.finish() for _ in range(18)]

@@ -1,9 +1,9 @@
-"""Interrupts: the turn ends soon, the conversation goes on."""
+"""An interrupt ends the turn soon, and the conversation goes on."""
 
 import time
 
 from ash.protocol import Exec, ExecResult
-from bridge.engine_worker import REPEAT
+from bridge.engine_worker import INTERRUPT_AGAIN_SECONDS
 from tests.support.bridge import Bridge, Turn
 
 
@@ -19,7 +19,7 @@ def test_streaming_turn_ends_at_once(bridge) -> None:
 
 
 def test_running_tool_is_stopped(bridge) -> None:
-    """An interrupt ends a shell command too, and what it would have done is not done."""
+    """An interrupt kills a running shell command before it takes effect."""
     sleep = f"sleep 30.{time.time_ns()}"
     bridge.ask(f"BASH: echo begun > begun; {sleep}; echo done > done")
     bridge.message("assistant")
@@ -32,16 +32,16 @@ def test_running_tool_is_stopped(bridge) -> None:
 
 
 def test_interrupt_right_after_the_query_is_not_lost(bridge) -> None:
-    """However early it comes, the turn ends, and by the first word."""
+    """One interrupt ends the turn, even if it is sent right after the query."""
     bridge.ask("SLOW: 60 60")
     turn, seconds = _interrupt(bridge)
-    assert seconds < REPEAT
+    assert seconds < INTERRUPT_AGAIN_SECONDS
     assert turn.result["is_error"] is True
     assert "echo: on we go" == bridge.turn("on we go").text
 
 
 def test_interrupt_while_the_engine_boots_ends_the_turn(start) -> None:
-    """A query that boots the engine can be interrupted before the engine is there."""
+    """A query that boots the engine can be interrupted during the boot."""
     with start() as bridge:
         bridge.ask("SLOW: 60 60")
         _, seconds = _interrupt(bridge)
@@ -50,14 +50,14 @@ def test_interrupt_while_the_engine_boots_ends_the_turn(start) -> None:
 
 
 def test_interrupt_without_a_turn_changes_nothing(bridge) -> None:
-    """It is neither an error nor kept for the next turn."""
+    """An interrupt while no turn runs is no error and does not affect the next turn."""
     bridge.interrupt()
     bridge.interrupt()
     assert "tick0 tick1 " == bridge.turn("SLOW: 2 0.2").text
 
 
 def test_interrupt_ends_only_the_running_turn(bridge) -> None:
-    """What waits behind it is answered."""
+    """Queries that wait behind the interrupted turn are still answered."""
     bridge.ask("SLOW: 60 60", partial=True)
     bridge.message("stream_event")
     bridge.ask("behind")

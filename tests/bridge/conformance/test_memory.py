@@ -1,4 +1,4 @@
-"""What a conversation remembers, and what it survives."""
+"""What a conversation remembers, and which failures it survives."""
 
 import json
 
@@ -8,7 +8,7 @@ from tests.support.bridge import Bridge
 
 
 def test_turns_remember_each_other(start) -> None:
-    """A turn knows all that the user said before it."""
+    """A turn knows everything that the user said in earlier turns."""
     with start() as bridge:
         bridge.open()
         bridge.turn("first")
@@ -17,7 +17,7 @@ def test_turns_remember_each_other(start) -> None:
 
 
 def test_new_process_goes_on_with_the_conversation(start) -> None:
-    """A bridge that is told to resume knows what was said to another, and continues its id."""
+    """A new bridge that resumes knows the conversation of another, and keeps its id."""
     with start() as bridge:
         bridge.open()
         bridge.turn("said to the first")
@@ -28,8 +28,8 @@ def test_new_process_goes_on_with_the_conversation(start) -> None:
         assert {bridge.session_id} == {m["session_id"] for m in other.turn("x").messages}
 
 
-def test_query_alone_opens_what_it_needs(start) -> None:
-    """Without an `open` a query begins the conversation, or goes on with it."""
+def test_query_without_open_begins_or_resumes(start) -> None:
+    """A query without an `open` begins the conversation or continues it."""
     with start() as bridge:
         bridge.turn("unannounced")
         bridge.hang_up()
@@ -39,14 +39,14 @@ def test_query_alone_opens_what_it_needs(start) -> None:
 
 
 def test_resume_of_a_conversation_that_was_never_written_begins_it(start) -> None:
-    """Resuming what died before its first turn is the same as opening it."""
+    """Resuming a conversation that is not on disk is the same as opening it."""
     with start() as bridge:
         bridge.resume(bridge.session_id)
         assert ["RECALL"] == _recalled(bridge)
 
 
 def test_session_id_in_use_is_refused(start) -> None:
-    """To open a conversation anew under an old id is an error that says so."""
+    """Opening a conversation under an id that is already used is an error."""
     with start() as bridge:
         bridge.open()
         bridge.turn("taken")
@@ -58,7 +58,7 @@ def test_session_id_in_use_is_refused(start) -> None:
 
 
 def test_changed_setting_keeps_the_conversation(start) -> None:
-    """A query that the running engine can't serve gets another one, with the same memory."""
+    """A query with other settings gets a new engine with the same memory."""
     with start() as bridge:
         bridge.open()
         bridge.turn("before")
@@ -67,7 +67,7 @@ def test_changed_setting_keeps_the_conversation(start) -> None:
 
 
 def test_crash_ends_the_turn_and_the_next_one_remembers(start) -> None:
-    """An engine that dies in mid-turn is named, and the conversation goes on without it."""
+    """A crash of the engine is an error of its turn, and the next turn still remembers."""
     with start() as bridge:
         bridge.open()
         bridge.turn("before")

@@ -1,3 +1,5 @@
+"""Fixtures for snapshots: files of a session, and a clock."""
+
 import time
 from pathlib import Path
 
@@ -13,7 +15,7 @@ TOPS = ("home", "workspace")
 
 
 class Generation:
-    """Files of a session that were put away."""
+    """Folders of a session, as they are after its sandbox has ended."""
 
     def __init__(self, root: Path) -> None:
         self.workspace, self.home = root / "workspace", root / "home"

@@ -1,4 +1,4 @@
-"""Packing what an agent left, and unpacking it again."""
+"""Packing a session's folders, and unpacking them again."""
 
 import os
 import socket
@@ -32,7 +32,7 @@ def names(folder):
 
 
 def test_files_come_back_as_they_were(generation, packed):
-    """Content, mode and time; empty folders; names that are long or no UTF-8."""
+    """Content, mode, time, empty folders, and long or odd names are restored."""
     script = generation.workspace / "run.sh"
     script.write_bytes(b"#!/bin/sh\n")
     script.chmod(0o750)
@@ -53,7 +53,7 @@ def test_files_come_back_as_they_were(generation, packed):
 
 
 def test_links_are_packed_as_links(generation, packed, tmp_path):
-    """What they lead to is not read, inside or out."""
+    """The target of a link is not read, inside or out."""
     (tmp_path / "outside").write_text("a secret of the host")
     target = "x" * 300
     for name, to in [("out", tmp_path / "outside"), ("nowhere", target), ("folder", tmp_path)]:
@@ -66,7 +66,7 @@ def test_links_are_packed_as_links(generation, packed, tmp_path):
 
 
 def test_top_that_is_a_link_is_not_followed(generation, packed, tmp_path):
-    """An agent that could replace its own workspace would have the host's files packed."""
+    """A top that is a link is refused, since an agent may replace its own workspace."""
     generation.workspace.rmdir()
     generation.workspace.symlink_to("/etc")
     with pytest.raises(OSError, match="Not a directory"):
@@ -74,7 +74,7 @@ def test_top_that_is_a_link_is_not_followed(generation, packed, tmp_path):
 
 
 def test_file_with_two_names_is_packed_once(generation, packed):
-    """It has two names again, and counts once."""
+    """A file with two names is packed, and counted, once."""
     content = os.urandom(600_000)
     (generation.workspace / "a").write_bytes(content)
     (generation.home / "b").hardlink_to(generation.workspace / "a")
@@ -83,8 +83,8 @@ def test_file_with_two_names_is_packed_once(generation, packed):
     assert (back / "home" / "b").samefile(back / "workspace" / "a")
 
 
-def test_what_is_no_file_is_left_out(generation, packed):
-    """Pipes and sockets mean nothing without who made them."""
+def test_special_files_are_left_out(generation, packed):
+    """Pipes and sockets are left out."""
     os.mkfifo(generation.workspace / "pipe")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(generation.workspace / "socket"))
@@ -94,7 +94,7 @@ def test_what_is_no_file_is_left_out(generation, packed):
 
 
 def test_setuid_is_not_packed(generation, packed):
-    """No bit that lends somebody's rights comes back."""
+    """Setuid and setgid bits are not restored."""
     program = generation.workspace / "su"
     program.touch()
     program.chmod(0o6755)
@@ -105,8 +105,8 @@ def test_setuid_is_not_packed(generation, packed):
 @pytest.mark.parametrize(
     ("lean", "expected"), [(True, ["kept"]), (False, ["kept", "node_modules"])]
 )
-def test_what_can_be_made_again_is_left_out(generation, packed, lean, expected):
-    """At any depth, if asked; a file of such a name is kept."""
+def test_rebuildable_folders_are_left_out(generation, packed, lean, expected):
+    """A lean pack leaves out rebuildable folders at any depth, but not files of that name."""
     project = generation.workspace / "project"
     (project / "node_modules" / "left-pad").mkdir(parents=True)
     (project / "kept").touch()
@@ -117,7 +117,7 @@ def test_what_can_be_made_again_is_left_out(generation, packed, lean, expected):
 
 
 def test_more_than_the_limit_is_not_packed(generation, packed):
-    """By length, holes included: so much would be written when it comes back."""
+    """The limit counts lengths, holes included, as unpacking will write them."""
     with (generation.workspace / "hole").open("wb") as file:
         file.truncate(MB)
     with pytest.raises(Unfit, match="larger than the disk limit"):
@@ -125,7 +125,7 @@ def test_more_than_the_limit_is_not_packed(generation, packed):
 
 
 def test_empty_files_count_too(generation, packed):
-    """Each takes an inode, so a number of bytes bounds them: here two folders and a file."""
+    """Each file and folder counts for its inode."""
     (generation.workspace / "empty").touch()
     packed(limit=3 * LEAST_COST)
     (generation.workspace / "another").touch()
@@ -135,7 +135,7 @@ def test_empty_files_count_too(generation, packed):
 
 
 def test_folders_in_folders_without_end_are_not_packed(generation, packed):
-    """The walk holds descriptors, so its depth is bounded."""
+    """A tree that is nested too deeply is refused, since the walk holds descriptors."""
     folder = generation.workspace
     for _ in range(MAX_DEPTH):
         folder /= "d"
@@ -149,7 +149,7 @@ def test_folders_in_folders_without_end_are_not_packed(generation, packed):
 
 
 def test_file_that_changes_meanwhile_is_noticed(generation, packed, monkeypatch):
-    """The session was resumed while its files were read: another generation will follow."""
+    """A file that changes while it is packed makes the pack fail."""
     file = generation.workspace / "file"
     file.write_text("before")
     read = os.read
@@ -163,8 +163,8 @@ def test_file_that_changes_meanwhile_is_noticed(generation, packed, monkeypatch)
         packed()
 
 
-def test_listing_tells_changes_apart(generation):
-    """Content, mode, name and link; not that time has passed, nor what is left out."""
+def test_listing_changes_with_the_files(generation):
+    """A listing changes with content, mode, name or link, but not with folders left out."""
 
     def listed():
         return listing(generation.paths, REBUILDABLE)

@@ -1,4 +1,4 @@
-"""Generations in a store: what counts, what is restored, what is cleaned away."""
+"""Which generations are saved, restored and removed."""
 
 import msgspec
 import pytest
@@ -13,7 +13,7 @@ from tests.workspaces.snapshots.conftest import MB, TOPS
 
 @pytest.fixture
 def kept(snapshots, folder, subject, generation, tmp_path):
-    """What tests do with one subject."""
+    """Helpers for one subject: save, restore, read back."""
     return Kept(snapshots, folder, subject, generation, tmp_path)
 
 
@@ -30,7 +30,7 @@ class Kept:
         return await self.snapshots.save(self.subject, self.generation.source(about))
 
     async def restored(self, limit=MB):
-        """The text of the file, and what the manifest says it is of."""
+        """The text of the restored file, and the manifest's row."""
         found = await self.snapshots.restore(self.subject, self.target, TOPS, limit)
         return found and ((self.target / "workspace" / "file").read_text(), bytes(found.about))
 
@@ -43,7 +43,7 @@ class Kept:
 
 
 async def test_newest_generation_is_restored(kept):
-    """Its files and its row; the folder was not there before, and nothing is left beside it."""
+    """Files and row of the newest generation are restored, and no scratch file is left."""
     for number in (1, 2):
         assert await kept.save(f"text {number}", b"%d" % number)
     assert ("text 2", b"2") == await kept.restored()
@@ -51,20 +51,20 @@ async def test_newest_generation_is_restored(kept):
 
 
 async def test_subject_without_a_generation_is_not_restored(kept):
-    """Then the session begins afresh."""
+    """Restoring a subject without a generation returns None."""
     assert None is await kept.restored()
     assert not kept.target.exists()
 
 
-async def test_what_has_not_changed_is_not_uploaded(kept):
-    """Nothing is written at all."""
+async def test_unchanged_subject_is_not_uploaded(kept):
+    """Saving an unchanged subject writes nothing."""
     assert await kept.save()
     assert not await kept.save()
     assert ["json", "tar.zst"] == await kept.ends()
 
 
 async def test_new_row_of_the_same_files_is_a_new_manifest(kept):
-    """The files stay where they are, however often."""
+    """A new row of unchanged files is a new manifest with the same archive."""
     for number in range(KEEP + 2):
         assert await kept.save(about=b"%d" % number)
     assert [*["json"] * KEEP, "tar.zst"] == await kept.ends()
@@ -72,7 +72,7 @@ async def test_new_row_of_the_same_files_is_a_new_manifest(kept):
 
 
 async def test_upload_that_was_cut_does_not_count(kept, monkeypatch):
-    """The manifest is last: without it the generation before is the newest."""
+    """A generation without a manifest is ignored."""
     await kept.save("before")
     put = kept.folder.put
 
@@ -90,7 +90,7 @@ async def test_upload_that_was_cut_does_not_count(kept, monkeypatch):
 
 @pytest.mark.parametrize("damage", ["checksum", "manifest", "archive gone", "another's"])
 async def test_damaged_generation_is_passed_over(kept, damage):
-    """For the one before it, and nothing of it is left behind."""
+    """A damaged generation is skipped for the one before it, and leaves no files."""
     await kept.save("before", b"1")
     await kept.save("after", b"2")
     archive, manifest = kept.path(".tar.zst"), kept.path(".json")
@@ -109,7 +109,7 @@ async def test_damaged_generation_is_passed_over(kept, damage):
 
 
 async def test_nothing_but_damage_is_an_error(kept):
-    """Beginning afresh would look as if the session had never had files."""
+    """If all generations are damaged, restoring raises, and does not begin afresh."""
     await kept.save()
     kept.path(".tar.zst").write_bytes(b"damaged")
     with pytest.raises(Unusable):
@@ -118,7 +118,7 @@ async def test_nothing_but_damage_is_an_error(kept):
 
 
 async def test_generation_over_the_limit_is_not_restored(kept):
-    """The session's own limit holds for what comes back, too."""
+    """The session's disk limit holds for restored files too."""
     await kept.save("x" * 10_000)
     with pytest.raises(Unusable):
         await kept.restored(limit=8_000)
@@ -126,7 +126,7 @@ async def test_generation_over_the_limit_is_not_restored(kept):
 
 
 async def test_old_generations_are_cleaned_away(kept):
-    """By count: manifest and archive of all but the newest ones."""
+    """Only the newest few generations keep their manifest and archive."""
     for number in range(KEEP + 2):
         await kept.save(f"text {number}")
     assert ["json"] * KEEP + ["tar.zst"] * KEEP == await kept.ends()
@@ -134,7 +134,7 @@ async def test_old_generations_are_cleaned_away(kept):
 
 
 async def test_generations_of_old_age_are_cleaned_away(kept, now):
-    """But the newest, which is all there is of the session."""
+    """Old generations are removed, except for the newest."""
     await kept.save("old")
     await kept.save("older than it looks")
     now.time += KEEP_SECONDS + 60
@@ -145,8 +145,8 @@ async def test_generations_of_old_age_are_cleaned_away(kept, now):
     assert ("new", b"2") == await kept.restored()
 
 
-async def test_given_up_archives_are_cleaned_away(kept, now):
-    """When nobody can be uploading them any more."""
+async def test_abandoned_archives_are_cleaned_away(kept, now):
+    """An old archive without a manifest is removed."""
     await kept.folder.put(kept.subject.key("20200101T000000000-x", ".tar.zst"), b"given up")
     await kept.save("one")
     assert ["json", "tar.zst", "tar.zst"] == await kept.ends()
@@ -156,7 +156,7 @@ async def test_given_up_archives_are_cleaned_away(kept, now):
 
 
 async def test_subject_is_dropped_whole(kept):
-    """And no other one, whose name begins the same."""
+    """All generations are removed, but none of a subject whose name begins the same."""
     await kept.save()
     other = Subject("sessions", kept.subject.tenant, kept.subject.name + "2")
     await kept.snapshots.save(other, kept.generation.source())
@@ -166,7 +166,7 @@ async def test_subject_is_dropped_whole(kept):
 
 
 async def test_single_folder_is_restored_as_the_target(kept):
-    """An agent's copy is one folder."""
+    """A single top becomes the target itself."""
     kept.file.write_text("one")
     source = SnapshotSource(
         tops={"files": kept.generation.workspace}, limit=MB, lean=False, about=Raw(b"1")
@@ -178,7 +178,7 @@ async def test_single_folder_is_restored_as_the_target(kept):
 
 
 async def test_files_that_are_gone_are_not_uploaded(kept):
-    """The session lives again; it will be put away again."""
+    """Files that vanish before the pack, because the session was resumed, are no error."""
     await kept.save()
     kept.file.unlink()
     kept.generation.workspace.rmdir()
@@ -187,7 +187,7 @@ async def test_files_that_are_gone_are_not_uploaded(kept):
 
 
 async def test_packer_that_breaks_is_worth_another_try(kept, monkeypatch):
-    """It was killed, or the disk is full: that is no fault of the files."""
+    """A packer that is killed is an error that another try may overcome."""
     monkeypatch.setattr("ash.workspaces.snapshots.worker_process.ARGV", ("false",))
     with pytest.raises(OSError, match="the packer ended with 1"):
         await kept.save()
@@ -195,7 +195,7 @@ async def test_packer_that_breaks_is_worth_another_try(kept, monkeypatch):
 
 
 async def test_cancelled_save_leaves_nothing(kept, monkeypatch):
-    """Its process is killed, its files are removed."""
+    """Cancelling a save kills the packer and removes its files."""
     monkeypatch.setattr("ash.workspaces.snapshots.worker_process.ARGV", ("sleep", "60"))
     with trio.fail_after(5):
         with trio.move_on_after(0.1) as scope:
@@ -206,6 +206,6 @@ async def test_cancelled_save_leaves_nothing(kept, monkeypatch):
 
 
 def test_generations_sort_by_time(now):
-    """Their names are how the newest is found."""
+    """The names of generations sort by time."""
     names = [module._generation(time) for time in (1.0, 1.0011, 2.5, 1e9, now())]
     assert names == sorted(names)

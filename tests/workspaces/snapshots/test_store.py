@@ -1,4 +1,4 @@
-"""What every snapshot store promises: those in the clouds and the folder pass the same tests."""
+"""What every snapshot store promises; the clouds and the test's folder pass the same tests."""
 
 import os
 import time
@@ -54,15 +54,15 @@ async def keys(store, prefix):
     return [stored.key for stored in await store.under(prefix)]
 
 
-async def test_object_is_what_was_put(store):
-    """By its key, byte by byte; what is put again replaces it."""
+async def test_object_is_stored_byte_by_byte(store):
+    """An object has the bytes that were put; a second put replaces them."""
     for content in (b"first", b"", b"second"):
         await store.put("a/b.json", content)
         assert content == await store.get("a/b.json")
 
 
 async def test_file_is_put_and_fetched(store, tmp_path):
-    """Also one of several parts, the last of them short."""
+    """Files are put and fetched, also in several parts."""
     content = os.urandom(2 * PART_BYTES + 17)
     (tmp_path / "source").write_bytes(content)
     await store.put("a/large", tmp_path / "source")
@@ -71,7 +71,7 @@ async def test_file_is_put_and_fetched(store, tmp_path):
 
 
 async def test_object_that_is_not_there_is_missing(store, tmp_path):
-    """However it is asked for; deleting it is fine."""
+    """Getting or fetching a missing object raises Missing; deleting it is fine."""
     with pytest.raises(Missing):
         await store.get("a/b")
     with pytest.raises(Missing):
@@ -81,7 +81,7 @@ async def test_object_that_is_not_there_is_missing(store, tmp_path):
 
 
 async def test_objects_are_listed_by_prefix(store):
-    """Whole parts, any depth, sorted; with size and time."""
+    """Listing takes whole parts at any depth, sorted, with size and time."""
     before = time.time() - 2
     for key in ("a/2", "a/1/x", "ab/3", "b"):
         await store.put(key, key.encode())
@@ -92,7 +92,7 @@ async def test_objects_are_listed_by_prefix(store):
 
 
 async def test_deleted_objects_are_gone(store):
-    """Only those that were named."""
+    """Only the named objects are deleted."""
     for key in ("a/1", "a/2", "a/3"):
         await store.put(key, b"x")
     await store.delete(["a/1", "a/3"])
@@ -100,7 +100,7 @@ async def test_deleted_objects_are_gone(store):
 
 
 async def test_key_of_a_tenant_keeps_its_characters(store, subject):
-    """Whatever a tenant is called, its keys come back as they were put."""
+    """Keys of a tenant with odd characters are listed as they were put."""
     for tenant in ("a b", "a/b", "..", "ü~%2F", "a=b"):
         named = type(subject)("sessions", tenant, "id")
         await store.put(named.key("1", ".json"), tenant.encode())
@@ -110,14 +110,14 @@ async def test_key_of_a_tenant_keeps_its_characters(store, subject):
 
 
 async def test_file_that_is_not_there_is_not_put(store, tmp_path):
-    """It fails, and there is no object of it."""
+    """Putting a missing file fails and makes no object."""
     with pytest.raises(StoreFailed):
         await store.put("a/b", tmp_path / "none")
     assert [] == await keys(store, "a")
 
 
 async def test_cloud_without_a_bucket_fails(s3):
-    """With words that hold no credentials."""
+    """The error for a missing bucket contains no credentials."""
     async with running(connect("s3://another/a")) as store:
         for call in (store.put("a", b"x"), store.under("a")):
             with pytest.raises(StoreFailed) as failed:
@@ -126,7 +126,7 @@ async def test_cloud_without_a_bucket_fails(s3):
 
 
 async def test_cloud_that_is_silent_can_be_left(s3):
-    """Cancelling ends the call at once: no thread waits on."""
+    """Cancelling a call to a silent cloud ends it at once."""
     async with running(connect(f"s3://{BUCKET}/a")) as store:
         await store.put("a", b"x")
         s3.process.send_signal(19)
@@ -140,6 +140,6 @@ async def test_cloud_that_is_silent_can_be_left(s3):
 
 @pytest.mark.parametrize("url", ["s3://", "gopher://bucket"])
 def test_url_that_is_no_store_is_refused(url):
-    """As a failure of the store, in one line."""
+    """An invalid URL is a StoreFailed with one line."""
     with pytest.raises(StoreFailed):
         connect(url)

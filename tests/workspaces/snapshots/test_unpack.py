@@ -1,4 +1,4 @@
-"""An archive that somebody else made: what would do harm is refused, and leaves nothing outside."""
+"""Hostile archives are refused and write nothing outside."""
 
 import io
 import os
@@ -64,7 +64,7 @@ def archive(tmp_path):
     ],
 )
 def test_path_that_leads_elsewhere_is_refused(archive, tmp_path, name):
-    """Only below the folders that a generation has, and in folders that the archive made."""
+    """Paths must be below the tops, in folders that the archive has made."""
     with pytest.raises(Damaged):
         archive.of(member(name, content=b"x")).unpacked()
     assert ["archive", "target"] == sorted(path.name for path in tmp_path.iterdir())
@@ -72,7 +72,7 @@ def test_path_that_leads_elsewhere_is_refused(archive, tmp_path, name):
 
 @pytest.mark.parametrize(("what", "kind"), [("a", tarfile.REGTYPE), ("b", tarfile.DIRTYPE)])
 def test_nothing_is_written_through_a_link(archive, tmp_path, what, kind):
-    """A link that leads out is made, as an agent may; what the archive puts below it is refused."""
+    """A link that leads out is made, but nothing is unpacked through it."""
     outside = tmp_path / "outside"
     outside.mkdir()
     link = member("workspace/link", tarfile.SYMTYPE, link=outside)
@@ -83,7 +83,7 @@ def test_nothing_is_written_through_a_link(archive, tmp_path, what, kind):
 
 
 def test_file_that_stands_for_a_link_is_not_written(archive, tmp_path):
-    """The second member of a name is refused, so that no link is overwritten by way of it."""
+    """A second member of the same name is refused, so no link is overwritten."""
     outside = tmp_path / "outside"
     outside.write_text("untouched")
     link = member("workspace/link", tarfile.SYMTYPE, link=outside)
@@ -93,8 +93,8 @@ def test_file_that_stands_for_a_link_is_not_written(archive, tmp_path):
 
 
 @pytest.mark.parametrize("to", ["/etc/passwd", "../outside", "outside", "workspace/link"])
-def test_hard_link_to_what_the_archive_has_not_is_refused(archive, tmp_path, to):
-    """It would be a name for a file of the host."""
+def test_hard_link_to_a_file_outside_is_refused(archive, tmp_path, to):
+    """A hard link to anything but a file of the archive is refused."""
     (tmp_path / "outside").touch()
     link = member("workspace/link", tarfile.SYMTYPE, link=tmp_path / "outside")
     with pytest.raises(Damaged):
@@ -104,14 +104,14 @@ def test_hard_link_to_what_the_archive_has_not_is_refused(archive, tmp_path, to)
 
 @pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, b"V"])
 def test_devices_are_refused(archive, kind):
-    """And whatever else a tar archive may hold."""
+    """Devices and other kinds of member are refused."""
     with pytest.raises(Damaged, match="neither file, folder nor link"):
         archive.of(member("workspace/device", kind)).unpacked()
     assert not (archive.target / "workspace" / "device").exists()
 
 
-def test_rights_to_lend_are_taken_off(archive):
-    """Setuid, setgid and sticky bits of files and folders."""
+def test_setuid_bits_are_removed(archive):
+    """Setuid, setgid and sticky bits are removed."""
     target = archive.of(
         member("workspace/su", mode=0o6755), member("home/folder", tarfile.DIRTYPE, mode=0o7777)
     ).unpacked()
@@ -119,21 +119,21 @@ def test_rights_to_lend_are_taken_off(archive):
     assert 0o40777 == (target / "home" / "folder").stat().st_mode
 
 
-def test_folder_stays_open_to_us(archive):
-    """One that its owner closed could not be removed by a daemon that is not root."""
+def test_folder_stays_open_to_the_daemon(archive):
+    """A folder is always accessible to its owner, so that the daemon can remove it."""
     target = archive.of(member("home/shut", tarfile.DIRTYPE, mode=0)).unpacked()
     assert 0o40700 == (target / "home" / "shut").stat().st_mode
 
 
 def test_bomb_is_stopped_at_the_limit(archive):
-    """100 MB of nothing take 10 KB packed; no more than the limit is written of them."""
+    """100 MB that are packed to 10 KB are written only up to the limit."""
     with pytest.raises(Damaged, match="more than the disk limit"):
         archive.of(member("workspace/zeros", content=bytes(100 * MB))).unpacked(limit=MB)
     assert not (archive.target / "workspace" / "zeros").exists()
 
 
 def test_many_empty_members_are_stopped_at_the_limit(archive):
-    """Each counts as what it takes of an inode."""
+    """Each member counts for its inode."""
     members = [member(f"workspace/{number}") for number in range(8)]
     archive.of(*members).unpacked(limit=10 * LEAST_COST)
     archive.target.rename(archive.target.parent / "first")
@@ -143,14 +143,14 @@ def test_many_empty_members_are_stopped_at_the_limit(archive):
 
 @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
 def test_long_name_is_bounded(archive, kind):
-    """What would be read into memory is no longer than a path can be."""
+    """A name longer than a path can be is refused."""
     with pytest.raises(Damaged, match="name is too long"):
         archive.of(member("././@LongLink", kind, content=b"x" * (MAX_NAME + 2))).unpacked()
 
 
 @pytest.mark.parametrize("cut", [1, 20])
 def test_archive_that_is_cut_is_refused(archive, cut):
-    """Wherever it ends."""
+    """An archive that is cut anywhere is refused."""
     archive.of(member("workspace/file", content=os.urandom(5000)))
     archive.path.write_bytes(archive.path.read_bytes()[:-cut])
     with pytest.raises(Damaged):
@@ -158,21 +158,21 @@ def test_archive_that_is_cut_is_refused(archive, cut):
 
 
 def test_archive_without_an_end_is_refused(archive):
-    """What is missing may be files."""
+    """An archive without its end marker is refused, since files may be missing."""
     with pytest.raises(Damaged, match="ends too early"):
         archive.of(member("workspace/file"), end=False).unpacked()
 
 
 @pytest.mark.parametrize("content", [b"", b"no zstd", zstandard.compress(b"no tar" * 512)])
-def test_what_is_no_archive_is_refused(archive, content):
-    """As damaged, not as a fault of ours."""
+def test_file_that_is_no_archive_is_refused(archive, content):
+    """A file that is not an archive is reported as damaged."""
     archive.path.write_bytes(content)
     with pytest.raises(Damaged):
         archive.unpacked()
 
 
 def test_archive_without_a_folder_is_refused(archive):
-    """A session has both, its files and its home."""
+    """An archive without one of the tops is refused."""
     raw = FOLDERS[0][0].tobuf(tarfile.GNU_FORMAT) + bytes(2 * tarfile.BLOCKSIZE)
     archive.path.write_bytes(zstandard.compress(raw))
     with pytest.raises(Damaged, match="a folder is missing"):
@@ -181,6 +181,6 @@ def test_archive_without_a_folder_is_refused(archive):
 
 @pytest.mark.parametrize("mtime", [2**70, -(2**70)])
 def test_time_that_no_file_can_have_is_refused(archive, mtime):
-    """As damaged, not as a fault of ours."""
+    """An impossible time is reported as damaged."""
     with pytest.raises(Damaged):
         archive.of(member("workspace/file", mtime=mtime)).unpacked()

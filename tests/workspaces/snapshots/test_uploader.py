@@ -1,4 +1,4 @@
-"""Uploading in the background: in turn, again after failures, never in anybody's way."""
+"""Uploads in the background, in order and repeated after failures."""
 
 import pytest
 import trio
@@ -13,7 +13,7 @@ SOURCE = SnapshotSource(tops={}, limit=0, lean=True, about=Raw(b"1"))
 
 
 class Backups:
-    """`done` is what was asked of it; `trouble` is raised, `hold` waited for."""
+    """Records calls in `done`; raises `trouble` and waits for `hold`."""
 
     def __init__(self):
         self.done = []
@@ -57,16 +57,16 @@ def named(name):
     return Subject("sessions", "us", name)
 
 
-async def test_what_has_changed_is_uploaded_in_turn(uploader, snapshots, autojump_clock):
-    """What is gone is dropped there, too."""
+async def test_changed_subjects_are_uploaded_in_turn(uploader, snapshots, autojump_clock):
+    """Changed subjects are uploaded in order, and deleted ones are dropped."""
     for name in ("a", "gone", "b"):
         uploader.add(named(name))
     await uploader.settled()
     assert [("save", "a"), ("drop", "gone"), ("save", "b")] == snapshots.done
 
 
-async def test_what_changes_twice_waits_once(uploader, snapshots, autojump_clock):
-    """But again if it changes while it is uploaded: that may have missed it."""
+async def test_subject_that_changes_twice_is_queued_once(uploader, snapshots, autojump_clock):
+    """A subject is queued once, but again if it changes during its upload."""
     snapshots.hold = trio.Event()
     for name in ("a", "b", "b"):
         uploader.add(named(name))
@@ -79,7 +79,7 @@ async def test_what_changes_twice_waits_once(uploader, snapshots, autojump_clock
 
 @pytest.mark.parametrize("trouble", [StoreFailed, OSError])
 async def test_failing_cloud_is_tried_again_and_again(uploader, snapshots, trouble, autojump_clock):
-    """At growing distances, up to a longest; then all is as ever."""
+    """After failures the pauses grow up to a maximum; after a success they start anew."""
     snapshots.trouble = [trouble("down") for _ in range(8)]
     uploader.add(named("a"))
     await trio.sleep(10 * LONGEST_WAIT)
@@ -93,8 +93,8 @@ async def test_failing_cloud_is_tried_again_and_again(uploader, snapshots, troub
     assert ("save", "b") == snapshots.done[-1]
 
 
-async def test_one_that_fails_goes_behind_the_others(uploader, snapshots, autojump_clock):
-    """What is wrong with it may not be wrong with them."""
+async def test_failed_subject_goes_behind_the_others(uploader, snapshots, autojump_clock):
+    """A failed subject is queued behind the others."""
     snapshots.trouble = [StoreFailed("odd")]
     for name in ("a", "b"):
         uploader.add(named(name))
@@ -102,8 +102,8 @@ async def test_one_that_fails_goes_behind_the_others(uploader, snapshots, autoju
     assert ["b", "a"] == [name for _, name in snapshots.done]
 
 
-async def test_what_breaks_takes_nothing_along(uploader, snapshots, autojump_clock):
-    """An error that nobody foresaw is logged; the next one is uploaded."""
+async def test_unexpected_error_does_not_stop_the_uploader(uploader, snapshots, autojump_clock):
+    """An unexpected error is logged, and the next subject is uploaded."""
     snapshots.trouble = [RuntimeError("a bug")]
     for name in ("a", "b"):
         uploader.add(named(name))
@@ -112,7 +112,7 @@ async def test_what_breaks_takes_nothing_along(uploader, snapshots, autojump_clo
 
 
 async def test_nobody_waits_for_a_cloud_that_fails(uploader, snapshots, autojump_clock):
-    """A shutdown has better things to do: the next start finds what is missing."""
+    """`settled` returns while uploads fail; the next start finds what is missing."""
     snapshots.trouble = [StoreFailed("down") for _ in range(100)]
     uploader.add(named("a"))
     before = trio.current_time()
@@ -121,7 +121,7 @@ async def test_nobody_waits_for_a_cloud_that_fails(uploader, snapshots, autojump
 
 
 async def test_queue_is_bounded(uploader, snapshots, autojump_clock):
-    """What does not fit is found at the next start."""
+    """A subject that does not fit into the queue is dropped with a warning."""
     snapshots.hold = trio.Event()
     for number in range(QUEUE + 10):
         uploader.add(named(str(number)))

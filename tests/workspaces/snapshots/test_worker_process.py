@@ -1,4 +1,4 @@
-"""The process that packs beside the daemon."""
+"""The worker process that packs."""
 
 import os
 import subprocess
@@ -7,8 +7,8 @@ from ash.workspaces.snapshots.worker_process import ARGV
 from tests.support.daemon import PATIENCE
 
 
-def test_packer_ends_with_who_wants_it():
-    """It has another parent than the one that asked: that has died, so nobody waits for it."""
+def test_worker_exits_when_its_parent_has_died():
+    """The worker exits if its parent is not the process that asked."""
     gone = str(os.getppid())
     with subprocess.Popen([*ARGV, gone], stdin=subprocess.PIPE) as packer:
         assert 1 == packer.wait(PATIENCE)

@@ -1,16 +1,24 @@
-"""Who a request comes from."""
+"""API keys and tickets: which tenant a request comes from."""
 
 import stat
 
 import pytest
 
-from ash.authentication import ApiKeys, load_secret, write_private
+from ash.authentication import (
+    CONNECT_SECONDS,
+    RECONNECT_SECONDS,
+    ApiKeys,
+    Tickets,
+    load_secret,
+    write_private,
+)
 from ash.clock import SystemClock
 from ash.errors import Unauthorized
 from ash.model import ApiKey
 from ash.store import open_store
 
 SECRET = b"0" * 32
+SESSION = "5e551017-0000-4000-8000-000000000000"
 
 
 @pytest.fixture
@@ -33,7 +41,7 @@ def bearer(key):
 
 
 async def test_first_start_makes_a_key(keys, tmp_path):
-    """Without any key one is made, in a file that only its owner can read."""
+    """Without any key, one is made in a file that only its owner can read."""
     file = await keys.load(tmp_path, None)
     assert (tmp_path / "initial-api-key", 0o600) == (file, mode(file))
     key = file.read_text().rstrip("\n")
@@ -42,7 +50,7 @@ async def test_first_start_makes_a_key(keys, tmp_path):
 
 
 async def test_initial_key_opens_the_server_after_a_restart(keys, store, tmp_path):
-    """The key of the first start stays the key; no other is made."""
+    """The initial key is valid after a restart, and no other is made."""
     file = await keys.load(tmp_path, None)
     again = ApiKeys(store, SECRET, SystemClock())
     assert await again.load(tmp_path, None) is None
@@ -50,7 +58,7 @@ async def test_initial_key_opens_the_server_after_a_restart(keys, store, tmp_pat
 
 
 async def test_configured_key_opens_the_default_tenant(keys, tmp_path):
-    """Who sets a key gets no other one made, and it is not written anywhere."""
+    """With a configured key no other is made, and it is not stored."""
     assert await keys.load(tmp_path, "sesame ü") is None
     assert "default" == keys.tenant_of(bearer("sesame ü"))
     assert not (tmp_path / "initial-api-key").exists()
@@ -58,7 +66,7 @@ async def test_configured_key_opens_the_default_tenant(keys, tmp_path):
 
 
 async def test_key_belongs_to_its_tenant(keys, store, tmp_path):
-    """Each stored key opens the tenant that it was made for."""
+    """Each stored key opens its own tenant."""
     key = ApiKey(id="1", tenant_id="them", label=None, key_prefix="x", created_at="now")
     await store.add_key(key, keys._digest("theirs"))
     await keys.load(tmp_path, "ours")
@@ -66,7 +74,7 @@ async def test_key_belongs_to_its_tenant(keys, store, tmp_path):
 
 
 async def test_key_is_not_stored(keys, store, tmp_path):
-    """The database has a hash under a secret that is not in it."""
+    """The database has only a keyed hash of the key, and not the secret."""
     file = await keys.load(tmp_path, None)
     ((_, digest),) = await store.keys()
     assert digest == keys._digest(file.read_text().strip())
@@ -92,7 +100,7 @@ async def test_key_is_not_stored(keys, store, tmp_path):
     ],
 )
 async def test_request_without_a_known_key_is_refused(keys, tmp_path, header, words):
-    """Missing, malformed and unknown keys are a 401 that says which, never what was sent."""
+    """Missing, malformed and unknown keys are refused with different texts."""
     await keys.load(tmp_path, "sesame")
     with pytest.raises(Unauthorized, match=words) as refused:
         keys.tenant_of(header)
@@ -102,13 +110,13 @@ async def test_request_without_a_known_key_is_refused(keys, tmp_path, header, wo
 
 @pytest.mark.parametrize("header", [b"bearer sesame", b"BEARER  sesame "])
 async def test_scheme_is_read_as_http_has_it(keys, tmp_path, header):
-    """The word Bearer may be in any case, with any blanks around the key."""
+    """The word Bearer may have any case, and blanks may surround the key."""
     await keys.load(tmp_path, "sesame")
     assert "default" == keys.tenant_of(header)
 
 
 def test_secret_is_made_once(tmp_path):
-    """The secret outlives restarts, is random, and is only its owner's to read."""
+    """The secret survives restarts, is random, and only its owner can read it."""
     secret = load_secret(tmp_path)
     assert 32 == len(secret)
     assert secret == load_secret(tmp_path)
@@ -119,10 +127,91 @@ def test_secret_is_made_once(tmp_path):
 
 
 def test_private_file_replaces_another_at_once(tmp_path):
-    """A file that others could read is replaced by one that they can't, and nothing is left."""
+    """A readable file is replaced atomically by a private one."""
     file = tmp_path / "key"
     file.write_text("old")
     file.chmod(0o644)
     write_private(file, b"new")
     assert (b"new", 0o600) == (file.read_bytes(), mode(file))
     assert [file] == list(tmp_path.iterdir())
+
+
+class Clock:
+    def __init__(self):
+        self.time = 1e9
+
+    def now(self):
+        return self.time
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def tickets(clock):
+    return Tickets(b"secret", clock)
+
+
+@pytest.fixture
+def ticket(tickets):
+    return tickets.issue("a:tenant", SESSION).ticket
+
+
+def test_ticket_names_its_tenant(tickets, ticket):
+    """A ticket names its tenant; nothing is stored to check it."""
+    assert "a:tenant" == tickets.tenant_of(ticket, SESSION, again=False)
+
+
+def test_ticket_fits_into_a_url(ticket):
+    """A ticket needs no escapes in a URL."""
+    assert set(ticket) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+
+
+def test_ticket_is_for_one_session(tickets, ticket):
+    """A ticket does not open another session's stream."""
+    with pytest.raises(Unauthorized, match="does not open this stream"):
+        tickets.tenant_of(ticket, "another", again=False)
+
+
+def test_ticket_is_for_one_server(clock, ticket):
+    """A ticket of a server with another secret is refused."""
+    with pytest.raises(Unauthorized, match="does not open this stream"):
+        Tickets(b"other", clock).tenant_of(ticket, SESSION, again=False)
+
+
+@pytest.mark.parametrize("bad", ["", ".", "x", "é.é", "a.b.c", "MTow.", "%00.%00"])
+def test_text_that_is_no_ticket_is_refused(tickets, bad):
+    """A text that is no ticket is refused."""
+    with pytest.raises(Unauthorized, match="does not open this stream"):
+        tickets.tenant_of(bad, SESSION, again=True)
+
+
+def test_ticket_can_not_be_changed(tickets, ticket):
+    """A ticket with any character changed is refused."""
+    claim, _, signature = ticket.partition(".")
+    for position in range(len(claim)):
+        letter = "A" if claim[position] != "A" else "B"
+        changed = f"{claim[:position]}{letter}{claim[position + 1 :]}.{signature}"
+        with pytest.raises(Unauthorized):
+            tickets.tenant_of(changed, SESSION, again=True)
+
+
+def test_ticket_expires(tickets, ticket, clock):
+    """A ticket is valid for a minute, and for ten minutes to reconnect."""
+    clock.time += CONNECT_SECONDS
+    tickets.tenant_of(ticket, SESSION, again=False)
+    clock.time += 1
+    with pytest.raises(Unauthorized, match="expired: ask for another"):
+        tickets.tenant_of(ticket, SESSION, again=False)
+    clock.time += RECONNECT_SECONDS - CONNECT_SECONDS - 1
+    tickets.tenant_of(ticket, SESSION, again=True)
+    clock.time += 1
+    with pytest.raises(Unauthorized, match="expired"):
+        tickets.tenant_of(ticket, SESSION, again=True)
+
+
+def test_ticket_shows_when_it_expires(tickets):
+    """The expiry is in the API's form of time."""
+    assert "2001-09-09T01:47:40.000Z" == tickets.issue("t", SESSION).expires_at

@@ -1,0 +1,48 @@
+"""The stored frames of a session, for clients that come back to a stream."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from ash.store.driver import Repository, Row
+from ash.store.schema import load
+
+FRAMES_SQL = load("frames")
+
+
+class StoredFrame(Struct, frozen=True):
+    """One frame, or a message that stands for all frames made of it; `id` is that of the last one.
+
+    `text` is the version for a `session_start`, the text for an `error`, the reason for a `done`.
+    A message's content may be large and is not included; `sequence` identifies it in the session.
+    """
+
+    id: int
+    event: Literal["session_start", "message", "error", "done"]
+    text: str | None
+    sequence: int | None
+
+
+class FrameRepository(Repository):
+    async def frames_after(
+        self, tenant: str, session_id: str, *, after: int, limit: int = 100
+    ) -> list[StoredFrame]:
+        """Frames after an id, in order; a message is included if its last frame is after it."""
+        params = {"tenant": tenant, "session_id": session_id, "after": after, "limit": limit}
+        return await self._driver.fetch(FRAMES_SQL["frames_after"], params, _frame)
+
+    async def in_turn(self, tenant: str, session_id: str, frame: int) -> bool:
+        """Whether a turn was running when `frame` was the latest frame."""
+        params = {"tenant": tenant, "session_id": session_id, "upto": frame}
+        return bool(await self._driver.fetch_one(FRAMES_SQL["turns_between"], params, _total))
+
+
+def _frame(row: Row) -> StoredFrame:
+    return StoredFrame(
+        id=row["frame"], event=row["event"], text=row["text"], sequence=row["sequence"]
+    )
+
+
+def _total(row: Row) -> int:
+    total: int = row["total"]
+    return total

@@ -239,7 +239,7 @@ class Sandbox:
 
     @property
     def alive(self) -> bool:
-        return self.process is not None and not self.process.died.is_set()
+        return self.process is not None and not self.process.dying
 
     @property
     def closing(self) -> bool:

@@ -47,6 +47,7 @@ class SandboxProcess:
         self.died = link.closed
         self._process = process
         self._group = group
+        self._killed = False
 
     @property
     def pid(self) -> int:
@@ -57,8 +58,14 @@ class SandboxProcess:
         """Raises EngineFailed if the bridge is gone."""
         await self.link.send(command)
 
+    @property
+    def dying(self) -> bool:
+        """Whether it was killed or has died: nothing can begin in it any more."""
+        return self._killed or self.died.is_set()
+
     def kill(self) -> None:
         """Ends every process in it, now."""
+        self._killed = True
         self._group.kill()
         self._process.kill()
 

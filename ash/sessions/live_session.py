@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import trio
 from msgspec import structs
@@ -20,7 +20,8 @@ from ash.sandbox.sandbox import EngineLaunch, Sandbox
 from ash.sandbox.sandbox_process import SandboxProcess
 from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.frame_ring import FrameRing
-from ash.sessions.turn import STEP_SECONDS, Turn, TurnContext
+from ash.sessions.turn import STEP_SECONDS, Turn, TurnContext, WriteEnd
+from ash.store.sessions import StatusChange
 
 log = get_logger()
 
@@ -29,9 +30,13 @@ log = get_logger()
 RETRY_SECONDS = 1.0
 
 NOT_STORED = "What the agent did could not be stored"
+KILLED = "the agent did not stop and was killed"
 
 
 WhenBusy = Literal["refuse", "queue", "interrupt"]
+
+# What becomes of a session, and what its lifecycle event says besides.
+Outcome: TypeAlias = tuple[Action, dict[str, str]]
 
 
 class LiveSession:
@@ -60,10 +65,11 @@ class LiveSession:
         self._changing = trio.Lock()
         self._started = trio.Event()
         self._was_up = False
-        self._killed = False
         self._broken = False
+        self._paused_with: Turn | None = None
         self._decided = trio.Event()
-        self._end: tuple[Action, dict[str, str]] | None = None
+        self._end: Outcome | None = None
+        self._stored_end: Outcome | None = None
 
     async def run(self, settings: EngineLaunch, event: str | None) -> None:
         """Boots or binds the engine, waits for the sandbox's end, and stores what became of it.
@@ -113,6 +119,7 @@ class LiveSession:
             dependencies.store,
             dependencies.clock,
             dependencies.silence_timeout,
+            self._end_turn,
         )
         self.turn = turn = Turn(context, process, query)
         self._sandbox.state, self._sandbox.running_turn = "running", turn.finished
@@ -161,13 +168,14 @@ class LiveSession:
         """Stops the turn that runs and keeps the sandbox. Raises BadRequest if another won."""
         self._pausing += 1
         try:
-            if self.turn is not None:
-                await self.turn.stop("stopped")
-            won = await self.change("pause")
+            if (turn := self.turn) is not None:
+                await turn.stop("stopped")
+            if turn is not None and self._paused_with is turn:
+                self._paused_with = None
+            elif not await self.change("pause"):
+                raise refusal("pause", self.stored.session.status)
         finally:
             self._pausing -= 1
-        if not won:
-            raise refusal("pause", self.stored.session.status)
 
     async def resume(self) -> bool:
         """Whether it is active with the sandbox that it has; else that is on its way out.
@@ -188,7 +196,7 @@ class LiveSession:
         async with self._changing:
             await self._reload()
 
-    def decide(self, action: Action, **more: str) -> bool:
+    def decide(self, action: Action, more: dict[str, str] | None = None) -> bool:
         """Settles what becomes of the session, unless it is settled; whether this is it.
 
         No turn begins any more. `wind_up` has to follow.
@@ -197,7 +205,7 @@ class LiveSession:
         self._sandbox.close()
         if self._end is not None:
             return False
-        self._end = (action, more)
+        self._end = (action, more or {})
         return True
 
     async def wind_up(self, turn_reason: TurnReason, step: float = STEP_SECONDS) -> None:
@@ -213,7 +221,7 @@ class LiveSession:
         self, action: Action, turn_reason: TurnReason, *, step: float = STEP_SECONDS, **more: str
     ) -> None:
         """Both."""
-        self.decide(action, **more)
+        self.decide(action, more)
         await self.wind_up(turn_reason, step)
 
     async def ended(self) -> None:
@@ -278,6 +286,43 @@ class LiveSession:
         if found is not None:
             self.stored = structs.replace(self.stored, session=found.session)
 
+    async def _end_turn(self, turn: Turn, write: WriteEnd) -> None:
+        """Stores the end of the turn in one unit with what it makes of the session.
+
+        So whoever is shown the end finds the session as the end leaves it.
+        """
+        async with self._changing:
+            outcome = self._outcome_of(turn)
+            was_decided = self._end is not None
+            status = None if outcome is None else self._status_change(*outcome)
+            changed = await write(status)
+            if changed is not None:
+                self.stored = changed
+                if changed.session.status == "paused" and not was_decided:
+                    self._paused_with = turn
+        if outcome is not None and (was_decided or _has_no_sandbox(turn)):
+            self._stored_end = outcome if changed is not None else None
+            self.decide(*outcome)
+
+    def _outcome_of(self, turn: Turn) -> Outcome | None:
+        """What becomes of the session when the turn has ended; None if it stays active."""
+        if self._end is not None:
+            return self._end
+        if turn.killed:
+            return "pause", {"reason": KILLED}
+        if self._pausing:
+            return "pause", {}
+        if turn.broken:
+            return "fail", {"error": NOT_STORED}
+        return None if turn.lost is None else ("fail", {"error": turn.lost})
+
+    def _status_change(self, action: Action, more: dict[str, str]) -> StatusChange | None:
+        """None if the session's status does not allow it."""
+        change = CHANGES[action]
+        if self.stored.session.status not in change.sources:
+            return None
+        return StatusChange(change, events.lifecycle(change.target, **more))
+
     async def _store_end(self) -> None:
         """Tries as long as it takes: until then the row claims that the session runs."""
         while True:
@@ -294,18 +339,26 @@ class LiveSession:
                 return
 
     async def _say_what_became_of_it(self) -> None:
+        if self._end is None and self._sandbox.failure is not None:
+            self._end = "fail", {"error": self._sandbox.failure.text}
+        if self._end is None or self._end == self._stored_end:
+            return
+        action, more = self._end
         if self._broken:
-            now = now_iso(self._dependencies.clock)
-            await self._dependencies.store.end_broken_turns(self.stored, NOT_STORED, now)
-        if self._killed and self._end is None:
-            await self.change("pause", reason="the agent did not stop and was killed")
-        elif self._sandbox.failure is not None:
-            await self.change(
-                "fail", error=NOT_STORED if self._broken else self._sandbox.failure.text
+            await self._end_broken_turn(action, more)
+        await self.change(action, **more)
+
+    async def _end_broken_turn(self, action: Action, more: dict[str, str]) -> None:
+        """Stores the end that could not be stored, and the session's with it."""
+        async with self._changing:
+            changed = await self._dependencies.store.end_broken_turns(
+                self.stored,
+                NOT_STORED,
+                self._status_change(action, more),
+                now_iso(self._dependencies.clock),
             )
-        elif self._end is not None:
-            action, more = self._end
-            await self.change(action, **more)
+            if changed is not None:
+                self.stored = changed
 
     async def _run_turn(self, process: SandboxProcess, turn: Turn) -> None:
         try:
@@ -313,8 +366,9 @@ class LiveSession:
                 await turn.run(batches)
         finally:
             self.turn = None
-            self._killed = turn.killed
             self._broken = turn.broken
+            if _has_no_sandbox(turn) and (outcome := self._outcome_of(turn)) is not None:
+                self.decide(*outcome)
             self._became_idle()
 
     async def _run_command(self, command: ShellCommand) -> None:
@@ -341,3 +395,8 @@ class LiveSession:
             if not self._commands:
                 self._sandbox.state = "waiting"
         self._sandbox.used_at = trio.current_time()
+
+
+def _has_no_sandbox(turn: Turn) -> bool:
+    """Whether the turn has cost the session its sandbox."""
+    return turn.killed or turn.broken or turn.lost is not None

@@ -1,9 +1,9 @@
 """One turn of a session: a prompt goes in, what the agent does is stored, then shown."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from math import inf
-from typing import Protocol
+from typing import Protocol, TypeAlias
 from uuid import uuid4
 
 import trio
@@ -21,6 +21,7 @@ from ash.sessions.deadlines import Deadlines
 from ash.sessions.frame_ring import FrameRing
 from ash.store import OwnershipLost, Store
 from ash.store.history import NewEvent
+from ash.store.sessions import StatusChange
 
 log = get_logger()
 
@@ -34,27 +35,38 @@ Batches = trio.MemoryReceiveChannel[list[TurnEvent]]
 class TurnSandbox(Protocol):
     """The part of a sandbox that a turn talks to."""
 
+    @property
+    def dying(self) -> bool: ...
     async def send(self, command: BridgeCommand) -> None: ...
     def kill(self) -> None: ...
     def take_limit_report(self) -> str | None: ...
     async def exit_reason(self) -> str: ...
 
 
+# Writes the end of a turn with a change of its session, which is returned if there is one.
+WriteEnd: TypeAlias = Callable[[StatusChange | None], Awaitable[StoredSession | None]]
+
+
 class TurnContext(Struct):
-    """What a turn works with; all of it outlives the turn."""
+    """What a turn works with; all of it outlives the turn.
+
+    `end` stores the end of a turn: it calls the function that it is given with what becomes of
+    the session, because only the session knows that.
+    """
 
     stored: StoredSession
     ring: FrameRing
     store: Store
     clock: Clock
     silence_timeout: float
+    end: Callable[["Turn", WriteEnd], Awaitable[None]]
 
 
 class Turn:
     """Runs as a task of its sandbox. `finished` is set once nothing more will come.
 
     `killed` says that its agent did not stop when it was asked to, `broken` that its end is not
-    stored.
+    stored. `lost` says why its sandbox is gone, as far as the turn has seen that.
     `first_frame` and, once known, `last_frame` are the ids of its frames in the stream.
     """
 
@@ -65,6 +77,7 @@ class Turn:
         self.finished = trio.Event()
         self.killed = False
         self.broken = False
+        self.lost: str | None = None
         self._context = context
         self._sandbox = sandbox
         self._query = query
@@ -165,7 +178,8 @@ class Turn:
         try:
             await self._follow(batches)
         except trio.Cancelled:
-            self._ending = Ending("error", "The sandbox broke in the middle of the turn")
+            self.lost = "The sandbox broke in the middle of the turn"
+            self._ending = Ending("error", self.lost)
             with trio.CancelScope(shield=True), self._deadlines.writing():
                 await self._end()
             raise
@@ -186,9 +200,10 @@ class Turn:
                 silence.deadline = trio.current_time() + timeout
         if silence.cancelled_caught:
             self._sandbox.kill()
-            self._ending = Ending("error", f"The agent was silent for {timeout:g} seconds")
+            self.lost = f"The agent was silent for {timeout:g} seconds"
         else:
-            self._ending = Ending("error", await self._sandbox.exit_reason())
+            self.lost = await self._sandbox.exit_reason()
+        self._ending = Ending("error", self.lost)
 
     async def _take(self, batch: Sequence[TurnEvent]) -> None:
         """Stores what is to last, then shows all of it in its order."""
@@ -228,23 +243,32 @@ class Turn:
     async def _end(self) -> None:
         context = self._context
         ending = self._verdict()
+        if self.lost is None and self._sandbox.dying:
+            self.lost = ending.error or await self._sandbox.exit_reason()
         frames = [events.done(self._session_id, ending.reason)]
         timeline: list[NewEvent] = []
         if ending.error is not None:
             frames.insert(0, events.error(ending.error))
             timeline.append(("error", bytes(frames[0].data).decode()))
         end_frame = context.ring.next_id + len(frames) - 1
-        await context.store.end_turn(
-            self.id,
-            self._session_id,
-            context.stored.generation,
-            ending.reason,
-            error=ending.error,
-            error_frame=end_frame - 1 if ending.error is not None else None,
-            end_frame=end_frame,
-            events=timeline,
-            now=now_iso(context.clock),
-        )
+        now = now_iso(context.clock)
+
+        async def write(status: StatusChange | None) -> StoredSession | None:
+            return await context.store.end_turn(
+                self.id,
+                self._session_id,
+                context.stored.generation,
+                ending.reason,
+                error=ending.error,
+                error_frame=end_frame - 1 if ending.error is not None else None,
+                end_frame=end_frame,
+                events=timeline,
+                now=now,
+                status=status,
+            )
+
+        # Whoever sees the end finds the session as the end leaves it.
+        await context.end(self, write)
         self.last_frame = end_frame
         context.ring.publish(frames)
 

@@ -9,9 +9,10 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from ash.model import EventType, Message, Role, SessionEvent, TurnReason
+from ash.model import EventType, Message, Role, SessionEvent, StoredSession, TurnReason
 from ash.store.driver import Repository, Row, Statement, new_id
 from ash.store.schema import load
+from ash.store.sessions import StatusChange, add_event, change_status, stored_session
 
 HISTORY_SQL = load("history")
 SESSIONS = load("sessions")
@@ -116,10 +117,13 @@ class HistoryRepository(Repository):
         error_frame: int | None = None,
         events: Iterable[NewEvent] = (),
         next_frame: int | None = None,
-    ) -> None:
-        """Stores the end of the turn.
+        status: StatusChange | None = None,
+    ) -> StoredSession | None:
+        """Stores the end of the turn and, with `status`, the change of its session in one unit.
 
-        Raises OwnershipLost if the turn has ended or the session has another generation.
+        Returns the changed session, or None if it stays as it is. Raises OwnershipLost if the
+        turn has ended, if the session has another generation, or if its status does not allow
+        the change.
         """
         end = {
             "id": turn_id,
@@ -130,13 +134,17 @@ class HistoryRepository(Repository):
             "error_frame": error_frame,
             "now": now,
         }
-        await self._driver.write(
-            [
-                _advance(session_id, generation, next_frame, now),
-                Statement(HISTORY_SQL["end_turn"], end, expect=1),
-                *(add_event(session_id, kind, data, now) for kind, data in events),
-            ]
-        )
+        unit = [
+            _advance(session_id, generation, next_frame, now),
+            Statement(HISTORY_SQL["end_turn"], end, expect=1),
+            *(add_event(session_id, kind, data, now) for kind, data in events),
+        ]
+        if status is None:
+            await self._driver.write(unit)
+            return None
+        change = change_status(session_id, status, now, generation=generation)
+        results = await self._driver.write([*unit, *change])
+        return stored_session(results[len(unit)][0])
 
     async def add_event(self, session_id: str, kind: EventType, data: str | None, now: str) -> None:
         """Stores a timeline event. Raises OwnershipLost if there is no such session."""
@@ -179,12 +187,6 @@ class HistoryRepository(Repository):
         """Turns without an end in the sessions of `owner`, the oldest of each session first."""
         params = {"owner": owner, "session_id": session_id}
         return await self._driver.fetch(HISTORY_SQL["open_turns"], params, _open_turn)
-
-
-def add_event(session_id: str, kind: EventType, data: str | None, now: str) -> Statement:
-    """A statement for a unit that has locked the session's row."""
-    params = {"session_id": session_id, "id": new_id(), "type": kind, "data": data, "now": now}
-    return Statement(HISTORY_SQL["add_event"], params)
 
 
 def _advance(

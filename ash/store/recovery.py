@@ -6,7 +6,7 @@ from ash.lifecycle import Change
 from ash.model import Session, StoredSession, TurnReason
 from ash.store.driver import OwnershipLost
 from ash.store.history import HistoryRepository, OpenTurn
-from ash.store.sessions import SessionRepository
+from ash.store.sessions import SessionRepository, StatusChange
 
 LOST = Change(("starting", "active"), "paused")
 
@@ -37,16 +37,36 @@ class RecoveryRepository(HistoryRepository, SessionRepository):
         ]
         return [stored.session for stored in paused if stored]
 
-    async def end_broken_turns(self, stored: StoredSession, error: str, now: str) -> None:
-        """Ends turns of this generation whose end could not be stored in time. Safe to repeat."""
-        for turn in await self.open_turns(stored.owner, stored.session.id):
-            if turn.generation == stored.generation:
-                await self._end(turn, "error", error, now)
+    async def end_broken_turns(
+        self, stored: StoredSession, error: str, status: StatusChange | None, now: str
+    ) -> StoredSession | None:
+        """Ends turns of this generation whose end could not be stored in time. Safe to repeat.
 
-    async def _end(self, turn: OpenTurn, reason: TurnReason, text: str, now: str) -> None:
+        The last of them ends in one unit with the change of the session's status. Returns the
+        changed session, or None if it stays as it is.
+        """
+        turns = [
+            turn
+            for turn in await self.open_turns(stored.owner, stored.session.id)
+            if turn.generation == stored.generation
+        ]
+        changed = None
+        for turn in turns:
+            change = status if turn is turns[-1] else None
+            changed = await self._end(turn, "error", error, now, change)
+        return changed
+
+    async def _end(
+        self,
+        turn: OpenTurn,
+        reason: TurnReason,
+        text: str,
+        now: str,
+        status: StatusChange | None = None,
+    ) -> StoredSession | None:
         error = msgspec.json.encode({"error": text}).decode()
         try:
-            await self.end_turn(
+            return await self.end_turn(
                 turn.id,
                 turn.session_id,
                 turn.generation,
@@ -57,6 +77,7 @@ class RecoveryRepository(HistoryRepository, SessionRepository):
                 events=[("error", error)],
                 next_frame=turn.error_frame + 2,
                 now=now,
+                status=status,
             )
         except OwnershipLost:
-            return
+            return None

@@ -4,17 +4,31 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from ash.lifecycle import Change
-from ash.model import Message, Session, SessionSettings, SessionStatus, StoredSession
+from ash.model import (
+    EventType,
+    Message,
+    Session,
+    SessionSettings,
+    SessionStatus,
+    StoredSession,
+)
 from ash.store.driver import OwnershipLost, Repository, Row, Statement, from_json, new_id, to_json
-from ash.store.history import add_event
 from ash.store.schema import load
 
 SESSIONS_SQL = load("sessions")
 HISTORY = load("history")
 
 _settings = msgspec.json.Decoder(SessionSettings).decode
+
+
+class StatusChange(Struct, frozen=True):
+    """A change of a session's status, and the data of the lifecycle event that tells of it."""
+
+    change: Change
+    event: str | None = None
 
 
 class SessionRepository(Repository):
@@ -47,12 +61,12 @@ class SessionRepository(Repository):
 
     async def session(self, tenant: str, session_id: str) -> StoredSession | None:
         params = {"tenant": tenant, "id": session_id}
-        return await self._driver.fetch_one(SESSIONS_SQL["session"], params, _stored_session)
+        return await self._driver.fetch_one(SESSIONS_SQL["session"], params, stored_session)
 
     async def session_by_id(self, session_id: str) -> StoredSession | None:
         """A session of any tenant; only for the daemon itself, never for a client."""
         return await self._driver.fetch_one(
-            SESSIONS_SQL["session_by_id"], {"id": session_id}, _stored_session
+            SESSIONS_SQL["session_by_id"], {"id": session_id}, stored_session
         )
 
     async def sessions(
@@ -98,22 +112,18 @@ class SessionRepository(Repository):
         `event` is the data of a lifecycle event that is stored with the change. `generation`, if
         given, must be the session's. `new_generation` locks out whoever holds the old one.
         """
-        params = {
-            "id": session_id,
-            "sources": f" {' '.join(change.sources)} ",
-            "target": change.target,
-            "generation": generation,
-            "bump": int(new_generation),
-            "now": now,
-        }
-        unit = [Statement(SESSIONS_SQL["change_session"], params, expect=1)]
-        if event is not None:
-            unit.append(add_event(session_id, "lifecycle", event, now))
+        unit = change_status(
+            session_id,
+            StatusChange(change, event),
+            now,
+            generation=generation,
+            new_generation=new_generation,
+        )
         try:
             changed, *_ = await self._driver.write(unit)
         except OwnershipLost:
             return None
-        return _stored_session(changed[0])
+        return stored_session(changed[0])
 
     async def configure_session(
         self, session_id: str, *, model: str | None, config: dict[str, Any] | None
@@ -125,8 +135,37 @@ class SessionRepository(Repository):
     async def running_sessions(self, owner: str) -> list[StoredSession]:
         """The sessions of `owner` with a status that says they run."""
         return await self._driver.fetch(
-            SESSIONS_SQL["running_sessions"], {"owner": owner}, _stored_session
+            SESSIONS_SQL["running_sessions"], {"owner": owner}, stored_session
         )
+
+
+def change_status(
+    session_id: str,
+    status: StatusChange,
+    now: str,
+    *,
+    generation: int | None,
+    new_generation: bool = False,
+) -> list[Statement]:
+    """For a unit: its first statement returns the changed row, or the unit is not written."""
+    params = {
+        "id": session_id,
+        "sources": f" {' '.join(status.change.sources)} ",
+        "target": status.change.target,
+        "generation": generation,
+        "bump": int(new_generation),
+        "now": now,
+    }
+    unit = [Statement(SESSIONS_SQL["change_session"], params, expect=1)]
+    if status.event is not None:
+        unit.append(add_event(session_id, "lifecycle", status.event, now))
+    return unit
+
+
+def add_event(session_id: str, kind: EventType, data: str | None, now: str) -> Statement:
+    """For a unit that holds the session's row."""
+    params = {"session_id": session_id, "id": new_id(), "type": kind, "data": data, "now": now}
+    return Statement(HISTORY["add_event"], params)
 
 
 def _params(stored: StoredSession) -> dict[str, object]:
@@ -151,7 +190,7 @@ def _params(stored: StoredSession) -> dict[str, object]:
     }
 
 
-def _stored_session(row: Row) -> StoredSession:
+def stored_session(row: Row) -> StoredSession:
     return StoredSession(
         session=_session(row),
         settings=_settings(row["settings"]),

@@ -49,6 +49,10 @@ class Channel:
     async def exit_reason(self):
         return "The agent's process ended (signal 9)"
 
+    @property
+    def dying(self):
+        return self.killed
+
     def die(self):
         """The bridge is gone: its events have come to an end."""
         self._events.close()
@@ -102,11 +106,14 @@ class Scene:
         self.sandbox = Channel()
         query = Query(prompt=Raw(prompt), session_id=SESSION)
         context = TurnContext(
-            self.stored, self.ring, self.store, FixedClock(), self.silence_timeout
+            self.stored, self.ring, self.store, FixedClock(), self.silence_timeout, self.end
         )
         turn = Turn(context, self.sandbox, query)
         self.nursery.start_soon(turn.run, self.sandbox.batches)
         return turn
+
+    async def end(self, turn, write):
+        await write(None)
 
     async def accepted(self, prompt=b'"hi"'):
         turn = self.begin(prompt)

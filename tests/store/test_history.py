@@ -3,8 +3,10 @@
 import pytest
 import trio
 
+from ash.lifecycle import CHANGES
 from ash.model import Message
 from ash.store import OwnershipLost
+from ash.store.sessions import StatusChange
 
 
 async def test_turn_begun(store, session_id, begin, now):
@@ -109,6 +111,35 @@ async def test_turn_ended_twice(store, session_id, turn_id, now):
             turn_id, session_id, 1, "error", end_frame=9, events=[("error", "{}")], now=now
         )
     assert [] == await store.events("default", session_id)
+
+
+async def test_turn_ended_with_its_session(store, session_id, turn_id, now):
+    """What the end makes of the session is in the same unit, with its event behind the turn's."""
+    error = StatusChange(CHANGES["fail"], '{"action":"error"}')
+    changed = await store.end_turn(
+        turn_id,
+        session_id,
+        1,
+        "error",
+        end_frame=9,
+        events=[("error", "{}")],
+        now=now,
+        status=error,
+    )
+    assert changed == await store.session_by_id(session_id)
+    assert "error" == changed.session.status
+    assert ["error", "lifecycle"] == [e.type for e in await store.events("default", session_id)]
+
+
+async def test_turn_is_not_ended_when_its_session_can_not_be_changed(
+    store, session_id, turn_id, now
+):
+    """All of a unit or nothing: an end never comes with a status that does not hold."""
+    await store.change_session(session_id, CHANGES["pause"], now)
+    status = StatusChange(CHANGES["pause"])
+    with pytest.raises(OwnershipLost):
+        await store.end_turn(turn_id, session_id, 1, "error", end_frame=9, now=now, status=status)
+    assert [turn_id] == [turn.id for turn in await store.open_turns("me")]
 
 
 async def test_turn_ended_by_old_generation(store, session_id, turn_id, now):

@@ -112,6 +112,10 @@ class FakeSandboxProcess:
 
     kill = die
 
+    @property
+    def dying(self):
+        return self.died.is_set()
+
     def take_limit_report(self):
         return None
 

@@ -124,6 +124,9 @@ class Bridge:
         self._sending = trio.StrictFIFOLock()
         self._delays = delays
         self.commands = []
+        self.limit_report = None
+        self.mute = False
+        self._killed = False
         self.stubborn = delays.random.random() < 0.1
         self._interrupted = trio.Event()
 
@@ -136,7 +139,7 @@ class Bridge:
         lines = Lines()
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             async with trio.open_nursery() as nursery:
-                await self._say(Ready())
+                await self.say(Ready())
                 while chunk := await self._theirs.receive_some(65536):
                     for line in lines.feed(bytes(chunk)):
                         nursery.start_soon(self._answer, decode_command(line))
@@ -149,10 +152,10 @@ class Bridge:
                 await self._delays.wait(3.0)
                 await self.gate.wait()
                 doomed = self.deaths and self._delays.random.random() < 0.1
-                await self._say(Failed("no", command.id) if doomed else Opened(command.id))
+                await self.say(Failed("no", command.id) if doomed else Opened(command.id))
             case Exec():
                 await self._delays.wait(3.0)
-                await self._say(ExecResult(exit_code=0, stdout="", stderr="", id=command.id))
+                await self.say(ExecResult(exit_code=0, stdout="", stderr="", id=command.id))
             case Query():
                 await self._turn(command)
             case Interrupt() if not self.stubborn:
@@ -167,30 +170,44 @@ class Bridge:
             await interrupted.wait()
         if whole.cancelled_caught:
             how = "success"
-        await self._say(
+        if self.mute:
+            return
+        await self.say(
             EngineMessage(Raw(b'{"type":"assistant","uuid":"u","message":{"content":[]}}'))
         )
         await self._delays.wait(0.1)
-        result = b'{"type":"result","subtype":"%b","result":""}' % how.encode()
-        await self._say(EngineMessage(Raw(result)))
-        await self._say(TurnDone(query.session_id, id=query.id))
+        await self.say_result(how)
 
-    async def _say(self, event):
+    async def say_result(self, how="success"):
+        result = b'{"type":"result","subtype":"%b","result":""}' % how.encode()
+        await self.say(EngineMessage(Raw(result)), TurnDone("the session"))
+
+    async def say(self, *events):
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             async with self._sending:
-                await self._theirs.send_all(encode(event))
+                await self._theirs.send_all(b"".join(map(encode, events)))
 
     async def send(self, command):
         await self.link.send(command)
 
     def kill(self):
+        self._killed = True
         self._theirs.send_stream.close()
 
+    @property
+    def dying(self):
+        return self._killed or self.died.is_set()
+
+    def kill_later(self):
+        """It is dying, and goes on for the moment."""
+        self._killed = True
+
     def take_limit_report(self):
-        return None
+        report, self.limit_report = self.limit_report, None
+        return report
 
     async def exit_reason(self):
-        return "The agent's process ended (signal 9)"
+        return self.take_limit_report() or "The agent's process ended (signal 9)"
 
 
 class World:
@@ -199,7 +216,7 @@ class World:
     No engine is up before `gate` is set.
     """
 
-    def __init__(self, store, delays, data_dir, nursery, *, idle_timeout):
+    def __init__(self, store, delays, data_dir, nursery, *, idle_timeout, silence_timeout):
         self.store = store
         self.data_dir = data_dir
         self.bridges = {}
@@ -234,7 +251,7 @@ class World:
             clock=FixedClock(),
             owner=OWNER,
             rules=rules,
-            silence_timeout=0,
+            silence_timeout=silence_timeout,
         )
         self.sessions = Sessions(dependencies, nursery)
 
@@ -269,7 +286,7 @@ class World:
 
 
 @asynccontextmanager
-async def opened(seed, data_dir, monkeypatch, *, idle_timeout=0.0):
+async def opened(seed, data_dir, monkeypatch, *, idle_timeout=0.0, silence_timeout=0.0):
     """A world until the block is left; without a seed it is a calm one."""
     delays = Calm() if seed is None else Delays(Random(seed))
     trio._core._run._r.seed(seed or 0)
@@ -286,7 +303,8 @@ async def opened(seed, data_dir, monkeypatch, *, idle_timeout=0.0):
         store_nursery.start_soon(driver.run)
         async with trio.open_nursery() as nursery:
             store = Store(driver)
-            world = World(store, delays, data_dir, nursery, idle_timeout=idle_timeout)
+            timeouts = {"idle_timeout": idle_timeout, "silence_timeout": silence_timeout}
+            world = World(store, delays, data_dir, nursery, **timeouts)
             nursery.start_soon(world.pool.run)
             nursery.start_soon(world.sessions.sweep)
             yield world

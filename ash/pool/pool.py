@@ -366,7 +366,7 @@ class Pool:
     async def _gave_way(self, sandbox: Sandbox) -> bool:
         if not sandbox.claimed:
             sandbox.close()
-        return sandbox.closing or (sandbox.evict is not None and await sandbox.evict())
+        return sandbox.closing or await sandbox.evict()
 
     def _leaving(self) -> Sandbox | None:
         return next((sandbox for sandbox in self._sandboxes.values() if sandbox.closing), None)

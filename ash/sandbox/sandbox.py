@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol
 
 import msgspec
 import trio
@@ -16,30 +16,21 @@ from ash.errors import AshError, EngineFailed, Unavailable
 from ash.limits import Limits
 from ash.log import get_logger
 from ash.model import LogLevel, LogSink
-from ash.protocol import Exec, Open, Resume
+from ash.sandbox.boot import Boot, EngineLaunch, RestoredFrom
 from ash.sandbox.environment import own_key, own_part
 from ash.sandbox.logs import SessionLogWriter
 from ash.sandbox.sandbox_process import Runtime, SandboxProcess, open_sandbox_process
 from ash.workspaces.disk_errors import disk_refusal
-from ash.workspaces.workspaces import UNINSTALLED, HostPaths, Workspaces
+from ash.workspaces.workspaces import HostPaths, Workspaces
 
 log = get_logger()
 
 SandboxState = Literal["warming", "warm", "waiting", "running"]
 
-EngineLaunch: TypeAlias = Open | Resume
-
-# Where the files of a sandbox that starts are from.
-RestoredFrom = Literal["fresh", "local", "cloud"]
-
 # What a sandbox printed before there was a session to store it with.
 EARLY_LINES = 1000
 
-# An agent's own preparations, in this order, before its engine boots.
-SCRIPTS = ("install.sh", "startup.sh")
-
-# What an error quotes of a script's output; the rest is in the log.
-LAST_LINES = 5
+__all__ = ["EngineLaunch", "RestoredFrom"]
 
 
 class PoolKey(Struct, frozen=True):
@@ -97,15 +88,19 @@ class SandboxDependencies(Struct, frozen=True):
     snapshots: SnapshotFiles | None = None
 
 
+class SandboxEnd(Struct, frozen=True):
+    """`failure` says what it died of, None if it was closed; `kept` whether its files are."""
+
+    failure: AshError | None
+    kept: bool
+
+
 class Sandbox:
-    """Runs as one task of the pool.
+    """Runs as one task of the pool, which sets `claimed` and `kept`.
 
     `ready` is set when the engine is booted or has failed to: then `failure` says why. `gone`
     is set when no process and no folder of a live one is left; then `kept` says whether there
-    are files of a session. `used_at` is when it was last of use,
-    in trio's time. `running_turn` is set at the end of the turn that runs; the sandbox waits for
-    it before it goes. `evict` gives the sandbox up if its session lets it go, and says whether it
-    did.
+    are files of a session. `used_at` is when it was last of use, in trio's time.
     """
 
     def __init__(
@@ -126,14 +121,15 @@ class Sandbox:
         self._state: SandboxState = "warming"
         self._counts["warming"] += 1
         self.used_at = 0.0
-        self.running_turn: trio.Event | None = None
-        self.evict: Callable[[], Awaitable[bool]] | None = None
+        self._turn_ended: trio.Event | None = None
+        self._works = 0
+        self._evict: Callable[[], Awaitable[bool]] | None = None
         self.ready = trio.Event()
         self.gone = trio.Event()
         self.kept = False
         self.failure: AshError | None = None
-        self.process: SandboxProcess | None = None
-        self.booted_with: EngineLaunch | None = None
+        self._process: SandboxProcess | None = None
+        self._booted_with: EngineLaunch | None = None
         self._closing = trio.Event()
         self._boot = trio.CancelScope()
         self._policy = spec.network
@@ -172,7 +168,7 @@ class Sandbox:
         except* Exception as group:  # noqa: BLE001 - one sandbox must not take the others along
             self.fail(_first(group))
         finally:
-            self.process = None
+            self._process = None
             put_away = partial(dependencies.workspaces.put_away, self.id, claimed=self.claimed)
             with trio.CancelScope(shield=True):
                 self.kept = await trio.to_thread.run_sync(put_away)
@@ -182,13 +178,35 @@ class Sandbox:
 
         Raises EngineFailed, and Unavailable if the sandbox is gone.
         """
-        if self.process is None:
+        if self._process is None:
             raise self.failure or Unavailable("The sandbox was closed before it was of use")
         self._open_egress(settings)
         settings = self._with_own_id(settings)
-        if settings != self.booted_with:
-            await self.process.link.open(settings)
-            self.booted_with = settings
+        if settings != self._booted_with:
+            await self._process.link.open(settings)
+            self._booted_with = settings
+
+    def activate(self, evict: Callable[[], Awaitable[bool]]) -> None:
+        """Its session is active: it is idle from now on; `evict` gives it up, if it may."""
+        self._evict = evict
+        if not self._works:
+            self._rest()
+
+    def start(self, work: Callable[[], Awaitable[None]], *, is_turn: bool = False) -> None:
+        """Runs `work` as a task of the process; the sandbox is `running` until that ends.
+
+        A turn is waited for before the sandbox goes. Other work is cancelled then.
+        """
+        assert self._process is not None
+        if is_turn:
+            self._turn_ended = trio.Event()
+        self._works += 1
+        self._change_state("running")
+        self._process.nursery.start_soon(self._work, work, self._turn_ended if is_turn else None)
+
+    async def evict(self) -> bool:
+        """Gives it up if its session can do without; whether it did."""
+        return self._evict is not None and await self._evict()
 
     async def attach(self, sink: LogSink) -> None:
         """From now on what is printed goes to the session's log, what was printed first."""
@@ -217,10 +235,17 @@ class Sandbox:
         self.ready.set()
         self.gone.set()
 
-    def close(self) -> None:
-        """Asks `run` to end; `gone` says when it has."""
+    def close(self, failure: Exception | None = None) -> None:
+        """Asks `run` to end, and says why if it has failed; `gone` says when it has."""
+        if failure is not None:
+            self.fail(failure)
         self._closing.set()
         self._boot.cancel()
+
+    async def ended(self) -> SandboxEnd:
+        """Returns when it is `gone`."""
+        await self.gone.wait()
+        return SandboxEnd(self.failure, self.kept)
 
     async def cancel_when_closed(self, scope: trio.CancelScope) -> None:
         await _then_cancel(self._closing, scope)
@@ -229,21 +254,45 @@ class Sandbox:
     def state(self) -> SandboxState:
         return self._state
 
-    @state.setter
-    def state(self, state: SandboxState) -> None:
-        if self.gone.is_set():
-            return
-        self._counts[self._state] -= 1
-        self._counts[state] += 1
-        self._state = state
-
     @property
     def alive(self) -> bool:
-        return self.process is not None and not self.process.dying
+        return self._process is not None and not self._process.dying
+
+    @property
+    def process(self) -> SandboxProcess | None:
+        """None while no work can begin: before it is booted, and once it dies or is closed."""
+        return self._process if self.alive and not self.closing else None
+
+    @property
+    def idle_since(self) -> float | None:
+        """When its last work ended, in trio's time; None if it is busy or closed."""
+        return self.used_at if self._state == "waiting" and not self.closing else None
 
     @property
     def closing(self) -> bool:
         return self._closing.is_set()
+
+    def _change_state(self, state: SandboxState) -> None:
+        if not self.gone.is_set():
+            self._counts[self._state] -= 1
+            self._counts[state] += 1
+            self._state = state
+
+    def _rest(self) -> None:
+        self._change_state("waiting")
+        self.used_at = trio.current_time()
+
+    async def _work(
+        self, work: Callable[[], Awaitable[None]], turn_ended: trio.Event | None
+    ) -> None:
+        try:
+            await work()
+        finally:
+            self._works -= 1
+            if turn_ended is not None:
+                turn_ended.set()
+            if not self._works:
+                self._rest()
 
     def _open_egress(self, settings: EngineLaunch) -> None:
         """What the proxy does for this session: which hosts, with which key."""
@@ -262,20 +311,21 @@ class Sandbox:
     ) -> None:
         try:
             with self._boot:
-                await self._start_engine(process, paths, settings)
+                await self._boot_of(process, paths).run(settings)
         except EngineFailed as error:
             # At once, and not when its remains are cleared away: nobody shall claim it now.
             self.fail(error)
         if self.failure is not None or self._boot.cancelled_caught:
             return
-        self.process, self.booted_with, self.state = process, settings, "warm"
+        self._process, self._booted_with = process, settings
+        self._change_state("warm")
         self.used_at = trio.current_time()
         self.ready.set()
         process.nursery.start_soon(self._watch_engine, process)
         await _first_of(self._closing, process.died)
-        self.process = None
-        if self.running_turn is not None:
-            await self.running_turn.wait()
+        self._process = None
+        if self._turn_ended is not None:
+            await self._turn_ended.wait()
         if not self._closing.is_set():
             self.failure = EngineFailed(await process.exit_reason())
 
@@ -289,46 +339,11 @@ class Sandbox:
                 return
             await self.log([("system", why)])
 
-    async def _start_engine(
-        self, process: SandboxProcess, paths: HostPaths, settings: EngineLaunch
-    ) -> None:
-        """Raises EngineFailed. A script has a time limit of its own."""
-        timeout = self._dependencies.start_timeout
-        begun = trio.current_time()
-        steps: dict[str, float] = {}
-        with trio.move_on_after(timeout) as start:
-            try:
-                await process.link.ready.wait()
-                steps["bridge"] = trio.current_time()
-                for script in await trio.to_thread.run_sync(_scripts_in, paths, self.source):
-                    start.deadline += self._dependencies.script_timeout
-                    await self._run_script(process, script)
-                    steps[script] = trio.current_time()
-                await trio.to_thread.run_sync(_mark_installed, paths)
-                await process.link.open(settings)
-                steps["engine"] = trio.current_time()
-            except EngineFailed:
-                if process.died.is_set():
-                    raise EngineFailed(await process.exit_reason()) from None
-                raise
-        if start.cancelled_caught:
-            raise EngineFailed(f"The engine did not start within {timeout:g} seconds")
-        await self.log([("system", f"started: {_step_times(begun, steps)}")])
-
-    async def _run_script(self, process: SandboxProcess, script: str) -> None:
-        """Raises EngineFailed with its last lines if it failed."""
-        timeout = self._dependencies.script_timeout
-        await self.log([("system", f"{script} runs, for {timeout:g} s at most")])
-        result = await process.link.exec(
-            Exec(command=f"bash {script}", timeout=int(timeout * 1000))
+    def _boot_of(self, process: SandboxProcess, paths: HostPaths) -> Boot:
+        times = self._dependencies
+        return Boot(
+            process, paths, self.source, times.start_timeout, times.script_timeout, self.log
         )
-        out: list[tuple[LogLevel, str]] = [("stdout", li) for li in result.stdout.splitlines()]
-        err: list[tuple[LogLevel, str]] = [("stderr", li) for li in result.stderr.splitlines()]
-        await self.log([*out, *err])
-        if result.exit_code != 0:
-            how = "took too long" if result.timed_out else f"failed ({result.exit_code})"
-            last = "; ".join(text for _, text in [*out, *err][-LAST_LINES:])
-            raise EngineFailed(f"{script} {how}: {last or 'it printed nothing'}")
 
     def _prepare(self) -> HostPaths:
         workspaces = self._dependencies.workspaces
@@ -346,28 +361,6 @@ def _policy(spec: SandboxSpec) -> Policy:
         return spec.network
     named = deployed.get("mcpServers") if isinstance(deployed, dict) else None
     return with_servers(spec.network, named)
-
-
-def _scripts_in(paths: HostPaths, source: RestoredFrom) -> list[str]:
-    """What was installed is among the files that were kept, but not among those uploaded."""
-    installed = source == "local" and not _uninstalled(paths).exists()
-    due = SCRIPTS[1:] if installed else SCRIPTS
-    return [name for name in due if (paths.workspace / name).is_file()]
-
-
-def _mark_installed(paths: HostPaths) -> None:
-    _uninstalled(paths).unlink(missing_ok=True)
-
-
-def _uninstalled(paths: HostPaths) -> Path:
-    return paths.workspace.parent / UNINSTALLED
-
-
-def _step_times(begun: float, steps: dict[str, float]) -> str:
-    """What each step took: they are told in the order they were done."""
-    starts = [begun, *steps.values()]
-    pairs = zip(steps.items(), starts, strict=False)
-    return ", ".join(f"{name} {end - start:.3f} s" for (name, end), start in pairs)
 
 
 async def _first_of(*events: trio.Event) -> None:

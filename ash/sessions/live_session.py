@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
+from functools import partial
 from typing import Literal, TypeAlias
 
 import trio
@@ -10,16 +11,16 @@ from msgspec import structs
 
 from ash import events
 from ash.clock import now_iso
-from ash.errors import BadRequest, Conflict, EngineFailed, Unavailable
+from ash.errors import AshError, BadRequest, Conflict, EngineFailed, Unavailable
 from ash.lifecycle import CHANGES, Action, refusal
 from ash.log import get_logger
 from ash.model import LogLevel, StoredSession, TurnReason
 from ash.protocol import Exec, ExecResult, Query
 from ash.sandbox.link import ShellCommand
-from ash.sandbox.sandbox import EngineLaunch, Sandbox
-from ash.sandbox.sandbox_process import SandboxProcess
+from ash.sandbox.sandbox import EngineLaunch, SandboxEnd
 from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.frame_ring import FrameRing
+from ash.sessions.session_sandbox import AgentProcess, SessionSandbox, Work
 from ash.sessions.turn import STEP_SECONDS, Turn, TurnContext, WriteEnd
 from ash.store.sessions import StatusChange
 
@@ -49,7 +50,7 @@ class LiveSession:
         self,
         dependencies: SessionDependencies,
         stored: StoredSession,
-        sandbox: Sandbox,
+        sandbox: SessionSandbox,
         ring: FrameRing,
     ) -> None:
         self.stored = stored
@@ -58,7 +59,6 @@ class LiveSession:
         self.gone = trio.Event()
         self._dependencies = dependencies
         self._sandbox = sandbox
-        self._commands = 0
         self._pausing = 0
         self._entry = trio.StrictFIFOLock()
         # Two that are committed together come back in any order.
@@ -68,31 +68,31 @@ class LiveSession:
         self._broken = False
         self._paused_with: Turn | None = None
         self._decided = trio.Event()
+        self._sandbox_end: SandboxEnd | None = None
         self._end: Outcome | None = None
         self._stored_end: Outcome | None = None
 
-    async def run(self, settings: EngineLaunch, event: str | None) -> None:
+    async def run(self, boot: Work, settings: EngineLaunch, event: str | None) -> None:
         """Boots or binds the engine, waits for the sandbox's end, and stores what became of it.
 
-        `event` is what the timeline says of its start; None if it is resumed.
+        `boot` returns when the sandbox is booted or has failed to. `event` is what the timeline
+        says of its start; None if it is resumed.
 
         Nobody who asked for any of this has to stay for it. Raises nothing but Cancelled.
         """
         try:
             try:
-                await self._start(settings, event)
+                await self._start(boot, settings, event)
             except Exception as error:  # noqa: BLE001 - one session must not take all along
-                # Who closes it before it is up says what becomes of it: it has not failed.
-                if self._end is None:
-                    self._sandbox.fail(error)
-                self._sandbox.close()
+                # A session that was stopped before it was up has not failed.
+                self._sandbox.close(error if self._end is None else None)
             else:
                 self._was_up = True
                 self._started.set()
-            await self._sandbox.gone.wait()
+            self._sandbox_end = await self._sandbox.ended()
             await self._store_end()
             # After both: the upload has the files that were kept and what became of the session.
-            if self._sandbox.kept and self._dependencies.snapshots is not None:
+            if self._sandbox_end.kept and self._dependencies.snapshots is not None:
                 self._dependencies.snapshots.session_changed(self.stored.session)
         finally:
             self.gone.set()
@@ -103,7 +103,7 @@ class LiveSession:
         """Returns when the session is active. Raises why it can't be; that is stored then."""
         await self._started.wait()
         if not self._was_up:
-            error = copy(self._sandbox.failure or self._overtaken())
+            error = copy(self._failure or self._overtaken())
             error.text += f" (its log: GET /api/sessions/{self.stored.session.id}/logs)"
             raise error
 
@@ -122,8 +122,7 @@ class LiveSession:
             self._end_turn,
         )
         self.turn = turn = Turn(context, process, query)
-        self._sandbox.state, self._sandbox.running_turn = "running", turn.finished
-        process.nursery.start_soon(self._run_turn, process, turn)
+        self._sandbox.start(partial(self._run_turn, process, turn), is_turn=True)
         return turn
 
     async def exec(self, command: Exec) -> ExecResult:
@@ -134,13 +133,11 @@ class LiveSession:
         """
         process = self._running_process()
         running = ShellCommand(process.link, command)
-        self._commands += 1
-        self._sandbox.state = "running"
-        process.nursery.start_soon(self._run_command, running)
+        self._sandbox.start(running.run)
         try:
             return await running.result()
         except EngineFailed:
-            if not self._sandbox.closing:
+            if self._end is None:
                 raise
             raise Conflict("The session was stopped while the command ran") from None
 
@@ -183,12 +180,12 @@ class LiveSession:
         Waits for one that is starting. Raises why that could not start.
         """
         await self.started()
-        if self._sandbox.closing or not self._sandbox.alive:
+        if self._sandbox.process is None:
             return False
         if self.stored.session.status == "paused":
             await self.change("resume", events.lifecycle("resumed", path="warm"))
             self._dependencies.pool.resumed("warm")
-            self._became_idle()
+            self._sandbox.activate(self.evict)
         return self.stored.session.status == "active"
 
     async def configured(self) -> None:
@@ -232,14 +229,14 @@ class LiveSession:
 
     async def evict(self, reason: str = "another session needed the room") -> bool:
         """Gives the sandbox up unless the session is busy; whether it did."""
-        if self._sandbox.state != "waiting" or self._sandbox.closing:
+        if self._sandbox.idle_since is None:
             return False
         await self.close("pause", "stopped", reason=reason)
         return True
 
     def idle_since(self) -> float | None:
         """When its last turn or command ended, in trio's time; None if it is busy."""
-        return self._sandbox.used_at if self._sandbox.state == "waiting" else None
+        return self._sandbox.idle_since
 
     async def change(self, action: Action, event: str | None = None, **more: str) -> bool:
         """Stores the new status with its lifecycle event, unless another was faster; whether.
@@ -267,10 +264,10 @@ class LiveSession:
             self.stored.session.id, [(level, text, now) for level, text in lines]
         )
 
-    async def _start(self, settings: EngineLaunch, event: str | None) -> None:
+    async def _start(self, boot: Work, settings: EngineLaunch, event: str | None) -> None:
         """Raises AshError, and what the store raises."""
         await self._sandbox.attach(self.log)
-        await self._dependencies.pool.boot(self._sandbox, settings)
+        await boot()
         await self._sandbox.bind(settings)
         if event is None:
             event = events.lifecycle("resumed", path="cold", source=self._sandbox.source)
@@ -278,8 +275,7 @@ class LiveSession:
         await self.change("activate", event)
         if self.stored.session.status != "active":
             raise self._overtaken()
-        self._became_idle()
-        self._sandbox.evict = self.evict
+        self._sandbox.activate(self.evict)
 
     async def _reload(self) -> None:
         found = await self._dependencies.store.session_by_id(self.stored.session.id)
@@ -339,8 +335,8 @@ class LiveSession:
                 return
 
     async def _say_what_became_of_it(self) -> None:
-        if self._end is None and self._sandbox.failure is not None:
-            self._end = "fail", {"error": self._sandbox.failure.text}
+        if self._end is None and self._failure is not None:
+            self._end = "fail", {"error": self._failure.text}
         if self._end is None or self._end == self._stored_end:
             return
         action, more = self._end
@@ -360,7 +356,7 @@ class LiveSession:
             if changed is not None:
                 self.stored = changed
 
-    async def _run_turn(self, process: SandboxProcess, turn: Turn) -> None:
+    async def _run_turn(self, process: AgentProcess, turn: Turn) -> None:
         try:
             async with process.link.turn() as batches:
                 await turn.run(batches)
@@ -369,32 +365,21 @@ class LiveSession:
             self._broken = turn.broken
             if _has_no_sandbox(turn) and (outcome := self._outcome_of(turn)) is not None:
                 self.decide(*outcome)
-            self._became_idle()
 
-    async def _run_command(self, command: ShellCommand) -> None:
-        try:
-            await command.run()
-        finally:
-            self._commands -= 1
-            self._became_idle()
+    @property
+    def _failure(self) -> AshError | None:
+        return None if self._sandbox_end is None else self._sandbox_end.failure
 
     def _overtaken(self) -> Conflict:
         return Conflict(f"The session was {self.stored.session.status} while it started")
 
-    def _running_process(self) -> SandboxProcess:
+    def _running_process(self) -> AgentProcess:
         process = self._sandbox.process
-        if process is None or self._sandbox.closing or self.stored.session.status != "active":
+        if process is None or self.stored.session.status != "active":
             raise BadRequest("Session is starting or ending")
         if self._pausing:
             raise BadRequest("Session is being paused")
         return process
-
-    def _became_idle(self) -> None:
-        if self.turn is None:
-            self._sandbox.running_turn = None
-            if not self._commands:
-                self._sandbox.state = "waiting"
-        self._sandbox.used_at = trio.current_time()
 
 
 def _has_no_sandbox(turn: Turn) -> bool:

@@ -14,6 +14,7 @@ from ash.sessions import session_spec
 from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.frame_ring import FrameRings
 from ash.sessions.live_session import LiveSession
+from ash.sessions.session_sandbox import Work
 
 
 class LiveSessions:
@@ -42,7 +43,8 @@ class LiveSessions:
         held = ExitStack()
         ring = held.enter_context(self.rings.to_publish(sandbox.id, stored.next_frame))
         live = self._live[sandbox.id] = LiveSession(self._dependencies, stored, sandbox, ring)
-        self._nursery.start_soon(self._run, live, held, settings, event)
+        boot = partial(self._dependencies.pool.boot, sandbox, settings)
+        self._nursery.start_soon(self._run, live, held, boot, settings, event)
         return live
 
     async def close(self, live: LiveSession, action: Action) -> bool:
@@ -80,12 +82,17 @@ class LiveSessions:
         self.rings.shut()
 
     async def _run(
-        self, live: LiveSession, held: ExitStack, settings: EngineLaunch, event: str | None
+        self,
+        live: LiveSession,
+        held: ExitStack,
+        boot: Work,
+        settings: EngineLaunch,
+        event: str | None,
     ) -> None:
         """A live session's task."""
         with held:
             try:
-                await live.run(settings, event)
+                await live.run(boot, settings, event)
             finally:
                 del self._live[live.stored.session.id]
 

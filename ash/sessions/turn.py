@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from math import inf
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 from uuid import uuid4
 
 import trio
@@ -19,6 +19,7 @@ from ash.protocol import BridgeCommand, EngineMessage, Failed, Interrupt, Query,
 from ash.sandbox.link import TurnEvent
 from ash.sessions.deadlines import Deadlines
 from ash.sessions.frame_ring import FrameRing
+from ash.sessions.session_sandbox import AgentProcess
 from ash.store import OwnershipLost, Store
 from ash.store.history import NewEvent
 from ash.store.sessions import StatusChange
@@ -30,17 +31,6 @@ log = get_logger()
 STEP_SECONDS = 5.0
 
 Batches = trio.MemoryReceiveChannel[list[TurnEvent]]
-
-
-class TurnSandbox(Protocol):
-    """The part of a sandbox that a turn talks to."""
-
-    @property
-    def dying(self) -> bool: ...
-    async def send(self, command: BridgeCommand) -> None: ...
-    def kill(self) -> None: ...
-    def take_limit_report(self) -> str | None: ...
-    async def exit_reason(self) -> str: ...
 
 
 # Writes the end of a turn with a change of its session, which is returned if there is one.
@@ -70,7 +60,7 @@ class Turn:
     `first_frame` and, once known, `last_frame` are the ids of its frames in the stream.
     """
 
-    def __init__(self, context: TurnContext, sandbox: TurnSandbox, query: Query) -> None:
+    def __init__(self, context: TurnContext, process: AgentProcess, query: Query) -> None:
         self.id = str(uuid4())
         self.first_frame = context.ring.next_id
         self.last_frame: int | None = None
@@ -79,7 +69,7 @@ class Turn:
         self.broken = False
         self.lost: str | None = None
         self._context = context
-        self._sandbox = sandbox
+        self._process = process
         self._query = query
         self._deadlines = Deadlines()
         self._accepted = trio.Event()
@@ -110,7 +100,7 @@ class Turn:
             log.exception("turn.failed", session=self._session_id)
             self._context.ring.break_off()
             self.broken = True
-            self._sandbox.kill()
+            self._process.kill()
         finally:
             self.finished.set()
 
@@ -126,7 +116,7 @@ class Turn:
                 await self.finished.wait()
                 return
         self.killed = True
-        self._sandbox.kill()
+        self._process.kill()
         await self.finished.wait()
 
     @property
@@ -136,7 +126,7 @@ class Turn:
     async def _send(self, command: BridgeCommand) -> None:
         """A bridge that is gone says so by the end of its events."""
         with suppress(EngineFailed):
-            await self._sandbox.send(command)
+            await self._process.send(command)
 
     async def _begin(self) -> bool:
         context = self._context
@@ -172,7 +162,7 @@ class Turn:
             async for batch in batches:
                 if any(isinstance(event, TurnDone) for event in batch):
                     return
-        self._sandbox.kill()
+        self._process.kill()
 
     async def _play(self, batches: Batches) -> None:
         try:
@@ -199,10 +189,10 @@ class Turn:
                     return
                 silence.deadline = trio.current_time() + timeout
         if silence.cancelled_caught:
-            self._sandbox.kill()
+            self._process.kill()
             self.lost = f"The agent was silent for {timeout:g} seconds"
         else:
-            self.lost = await self._sandbox.exit_reason()
+            self.lost = await self._process.exit_reason()
         self._ending = Ending("error", self.lost)
 
     async def _take(self, batch: Sequence[TurnEvent]) -> None:
@@ -243,8 +233,8 @@ class Turn:
     async def _end(self) -> None:
         context = self._context
         ending = self._verdict()
-        if self.lost is None and self._sandbox.dying:
-            self.lost = ending.error or await self._sandbox.exit_reason()
+        if self.lost is None and self._process.dying:
+            self.lost = ending.error or await self._process.exit_reason()
         frames = [events.done(self._session_id, ending.reason)]
         timeline: list[NewEvent] = []
         if ending.error is not None:
@@ -274,7 +264,7 @@ class Turn:
 
     def _verdict(self) -> Ending:
         """What explains the end: a limit that was hit, what was asked for, what was said."""
-        if hit := self._sandbox.take_limit_report():
+        if hit := self._process.take_limit_report():
             return Ending("error", hit)
         found = self._ending or Ending("error", "The agent ended its turn without a result")
         if self._wanted is None or found.reason == "completed":

@@ -8,7 +8,8 @@ from ash.pool.pool import Capacity, Pool
 from ash.protocol import Open
 from ash.sandbox.sandbox import PoolKey, SandboxDependencies, SandboxSpec
 from ash.workspaces.workspaces import Workspaces
-from tests.support.pool import NETWORK, RUNTIME, SMALL, MemorySandboxRecords
+from tests.support.pool import NETWORK, SMALL, MemorySandboxRecords
+from tests.support.sandbox import RUNTIME
 
 PLAIN = Open(session_id="")
 
@@ -67,8 +68,6 @@ class Scene:
         return raised.value
 
     def settle(self, sandbox, *, lets_go=True):
-        sandbox.state, sandbox.used_at = "waiting", trio.current_time()
-
         async def evict():
             assert "waiting" == sandbox.state
             if not lets_go:
@@ -78,7 +77,13 @@ class Scene:
             await sandbox.gone.wait()
             return True
 
-        sandbox.evict = evict
+        sandbox.activate(evict)
+
+    def keep_busy(self, sandbox):
+        """It works until the event is set that is returned."""
+        work = trio.Event()
+        sandbox.start(work.wait)
+        return work
 
     @property
     def counts(self):

@@ -167,8 +167,7 @@ async def test_resuming_makes_room_as_creating_does(scene):
     """A session that comes back may cost another one its sandbox, or be refused."""
     scene.open(sandboxes=1)
     other = await scene.claim("b")
-    await scene.claim_again("the-id")
+    scene.keep_busy(await scene.claim_again("the-id"))
     assert [other] == scene.evicted
-    scene.pool._sandboxes["the-id"].state = "running"
     with pytest.raises(Unavailable):
         await scene.pool.claim_again("another", scene.spec(restore=True))

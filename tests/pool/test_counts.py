@@ -119,6 +119,7 @@ class Load:
         self.scene = scene
         self.chance = random.Random(7)
         self.sandboxes = []
+        self.busy = []
 
     @property
     def alive(self):
@@ -131,16 +132,18 @@ class Load:
             assert all(sandbox.claimed for sandbox in self.scene.pool._sandboxes.values())
 
     def act(self, creates):
-        match self.chance.randrange(7):
+        match self.chance.randrange(8):
             case 0 | 1 | 2:
                 creates.start_soon(self.create)
             case 3:
                 self.scene.stock(self.chance.choice("abc"), count=self.chance.randrange(3))
             case 4 if self.alive:
-                self.chance.choice(self.alive).state = self.chance.choice(["running", "waiting"])
-            case 5 if self.alive:
+                self.busy.append(self.scene.keep_busy(self.chance.choice(self.alive)))
+            case 5 if self.busy:
+                self.busy.pop().set()
+            case 6 if self.alive:
                 self.chance.choice(self.alive).close()
-            case 6 if self.scene.maker.made:
+            case 7 if self.scene.maker.made:
                 self.chance.choice(self.scene.maker.made).die()
 
     def check(self):

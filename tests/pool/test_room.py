@@ -33,7 +33,7 @@ async def test_running_never_goes(scene):
     """When all are busy the claim is refused, and the client told when to try again."""
     scene.open(sandboxes=2)
     for agent in "ab":
-        (await scene.claim(agent)).state = "running"
+        scene.keep_busy(await scene.claim(agent))
     refusal = await scene.refused()
     assert (503, "5") == (refusal.status, refusal.headers["Retry-After"])
     assert "All 2 sandboxes are busy: try again, or end one" == refusal.text

@@ -10,7 +10,8 @@ from ash.errors import BadRequest, EngineFailed, Unavailable
 from ash.protocol import Open
 from ash.sandbox.sandbox import EARLY_LINES, PoolKey, Sandbox, SandboxDependencies, SandboxSpec
 from ash.workspaces.workspaces import Workspaces
-from tests.support.pool import NETWORK, RUNTIME, SMALL
+from tests.support.pool import NETWORK, SMALL
+from tests.support.sandbox import RUNTIME
 
 START_TIMEOUT, SCRIPT_TIMEOUT = 60.0, 300.0
 PLAIN = Open(session_id="", model="m", permission_mode="default")
@@ -51,6 +52,9 @@ class Bench:
         await sandbox.ready.wait()
         assert sandbox.failure is None
         return sandbox
+
+    async def refuse(self):
+        return False
 
     async def _run(self, sandbox, settings):
         await sandbox.run(settings)
@@ -116,7 +120,7 @@ async def test_scripts_run_before_the_engine(bench):
     bench.script("install.sh", out="one\ntwo", err="careful")
     sandbox = bench.start()
     await wait_all_tasks_blocked()
-    assert ["bash install.sh", "bash startup.sh"] == bench.maker.last.commands
+    assert ["bash install.sh", "bash startup.sh"] == bench.maker.last.shell_commands
     assert [
         ("system", "install.sh runs, for 300 s at most"),
         ("stdout", "one"),
@@ -294,7 +298,7 @@ async def test_install_that_did_not_end_well_is_due_again(bench):
         again = bench.sandbox(restore=True)
         again.claimed = True
         await bench.booted(again)
-        assert ("local", expected) == (again.source, bench.maker.last.commands)
+        assert ("local", expected) == (again.source, bench.maker.last.shell_commands)
         again.close()
         await again.gone.wait()
 
@@ -378,11 +382,12 @@ async def test_closing_a_box_that_boots_ends_it(bench, autojump_clock):
 async def test_sandbox_waits_for_the_end_of_its_turn(bench):
     """What is closed in mid-turn goes when the turn has stored its end."""
     sandbox = await bench.booted()
-    sandbox.running_turn = trio.Event()
+    turn = trio.Event()
+    sandbox.start(turn.wait, is_turn=True)
     sandbox.close()
     await wait_all_tasks_blocked()
     assert not bench.maker.last.ended.is_set()
-    sandbox.running_turn.set()
+    turn.set()
     await sandbox.gone.wait()
 
 
@@ -421,10 +426,14 @@ async def test_tally_counts_a_box_from_its_making_to_its_end(bench):
     seen = [+bench.counts]
     await bench.booted(sandbox)
     seen.append(+bench.counts)
-    sandbox.state = "running"
+    work = trio.Event()
+    sandbox.start(work.wait)
+    seen.append(+bench.counts)
+    work.set()
+    await wait_all_tasks_blocked()
     seen.append(+bench.counts)
     sandbox.close()
     await sandbox.gone.wait()
-    sandbox.state = "waiting"
+    sandbox.activate(bench.refuse)
     seen.append(+bench.counts)
-    assert [{"warming": 1}, {"warm": 1}, {"running": 1}, {}] == seen
+    assert [{"warming": 1}, {"warm": 1}, {"running": 1}, {"waiting": 1}, {}] == seen

@@ -2,10 +2,9 @@
 
 import json
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
-import trio
 from msgspec import Raw
 
 from ash.model import Session, SessionSettings, StoredSession
@@ -13,6 +12,7 @@ from ash.protocol import EngineMessage, Query, TurnDone
 from ash.sessions.frame_ring import FrameRing, Lagged
 from ash.sessions.turn import Turn, TurnContext
 from ash.store import open_store
+from tests.support.sandbox import FakeSandboxProcess, serving
 
 SESSION = "5e551017-0000-4000-8000-000000000000"
 
@@ -20,50 +20,6 @@ SESSION = "5e551017-0000-4000-8000-000000000000"
 class FixedClock:
     def now(self):
         return 1e9
-
-
-class Channel:
-    """The sandbox as a turn sees it; the test is the bridge behind it."""
-
-    def __init__(self):
-        self.sent = []
-        self.killed = False
-        self.stuck = False
-        self.hit = None
-        self._sent = trio.lowlevel.ParkingLot()
-        self._events, self.batches = trio.open_memory_channel(0)
-
-    async def send(self, command):
-        if self.stuck:
-            await trio.sleep_forever()
-        self.sent.append(command)
-        self._sent.unpark_all()
-
-    def kill(self):
-        self.killed = True
-        self.die()
-
-    def take_limit_report(self):
-        return self.hit
-
-    async def exit_reason(self):
-        return "The agent's process ended (signal 9)"
-
-    @property
-    def dying(self):
-        return self.killed
-
-    def die(self):
-        """The bridge is gone: its events have come to an end."""
-        self._events.close()
-
-    async def say(self, *batch):
-        await self._events.send(list(batch))
-
-    async def heard(self, kind):
-        """Waits until such a command was sent."""
-        while not any(isinstance(command, kind) for command in self.sent):
-            await self._sent.park()
 
 
 class Spy:
@@ -96,21 +52,25 @@ class Scene:
         self.store = Spy(store)
         self.stored = stored
         self.ring = FrameRing(stored.next_frame)
-        self.sandbox = Channel()
+        self.sandbox = FakeSandboxProcess()
         self.silence_timeout = 0.0
         self._path = path
         self.nursery = nursery
 
     def begin(self, prompt=b'"hi"'):
-        """A turn that runs; its channel is a new one."""
-        self.sandbox = Channel()
+        """A turn that runs; its sandbox is a new one."""
+        self.sandbox = FakeSandboxProcess()
         query = Query(prompt=Raw(prompt), session_id=SESSION)
         context = TurnContext(
             self.stored, self.ring, self.store, FixedClock(), self.silence_timeout, self.end
         )
         turn = Turn(context, self.sandbox, query)
-        self.nursery.start_soon(turn.run, self.sandbox.batches)
+        self.nursery.start_soon(self._run, turn, self.sandbox)
         return turn
+
+    async def _run(self, turn, sandbox):
+        async with serving(sandbox), sandbox.link.turn() as batches:
+            await turn.run(batches)
 
     async def end(self, turn, write):
         await write(None)
@@ -119,6 +79,13 @@ class Scene:
         turn = self.begin(prompt)
         await turn.accepted()
         return turn
+
+    async def show(self, *batch):
+        """The agent says this; returns when it is shown, be it that the ring forgot it at once."""
+        cursor = self.ring.next_id
+        await self.sandbox.say(*batch)
+        with suppress(Lagged):
+            await self.ring.read(cursor)
 
     async def shown(self, turn):
         """The turn's frames up to its last one, or `cut` where followers are."""

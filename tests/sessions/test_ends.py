@@ -56,14 +56,14 @@ class Ending:
     async def hits_it_at_the_end_of_the_turn(self):
         """The sandbox is killed for it; that it is gone is not seen yet."""
         self.bridge.limit_report = "The sandbox is over its disk limit"
-        self.bridge.kill_later()
+        self.bridge.killed = True
         await self.bridge.say_result()
 
     async def dies(self):
         self.bridge.kill()
 
     async def is_silent(self):
-        self.bridge.mute = True
+        self.bridge.agent.mute = True
 
     async def breaks(self):
         self.bridge.nursery.cancel_scope.cancel()
@@ -72,13 +72,13 @@ class Ending:
         await self._sessions.interrupt(TENANT, self.session_id)
 
     async def is_interrupted_and_dies(self):
-        self.bridge.stubborn = True
+        self.bridge.agent.stubborn = True
         self._nursery.start_soon(self.is_interrupted)
         await trio.sleep(1)
         self.bridge.kill()
 
     async def does_not_stop(self):
-        self.bridge.stubborn = True
+        self.bridge.agent.stubborn = True
         await self.is_interrupted()
 
     async def makes_way_for_a_message(self):
@@ -92,11 +92,11 @@ class Ending:
         await self._sessions.pause(TENANT, self.session_id)
 
     async def is_paused_and_does_not_stop(self):
-        self.bridge.stubborn = True
+        self.bridge.agent.stubborn = True
         await self.is_paused()
 
     async def is_paused_and_dies(self):
-        self.bridge.stubborn = True
+        self.bridge.agent.stubborn = True
         self._nursery.start_soon(self.is_paused)
         await trio.sleep(1)
         self.bridge.kill()
@@ -105,7 +105,7 @@ class Ending:
         await self._sessions.stop(TENANT, self.session_id)
 
     async def is_stopped_and_does_not_stop(self):
-        self.bridge.stubborn = True
+        self.bridge.agent.stubborn = True
         await self.is_stopped()
 
     async def is_ended(self):

@@ -118,7 +118,7 @@ async def test_change_whose_caller_left_is_known(world, autojump_clock, monkeypa
 async def test_agent_that_had_to_be_killed_leaves_its_session_paused(world, autojump_clock, action):
     """The turn ends as it was asked to; the session goes on with a new sandbox."""
     session_id = await create(world)
-    world.bridges[session_id].stubborn = True
+    world.bridges[session_id].agent.stubborn = True
     turn = await say(world, session_id)
     await getattr(world.sessions, action)(TENANT, session_id)
     await turn.finished.wait()

@@ -287,7 +287,7 @@ async def test_death_of_the_agent_ends_the_turn(scene, text):
 async def test_limit_that_was_hit_explains_the_end(scene):
     """An agent that died because it hit a limit is told so, in place of how it died."""
     turn = await scene.accepted()
-    scene.sandbox.hit = "The sandbox ran out of memory"
+    scene.sandbox.limit_report = "The sandbox ran out of memory"
     scene.sandbox.die()
     await turn.finished.wait()
     assert ("error", "The sandbox ran out of memory") == ending(await scene.shown(turn))
@@ -352,7 +352,7 @@ async def test_stop_asks_the_agent_first(scene, end, nursery):
     await scene.sandbox.say(CUT_SHORT, end)
     await turn.finished.wait()
     assert ("interrupted",) == ending(await scene.shown(turn))
-    assert [Query, Interrupt] == [type(command) for command in scene.sandbox.sent]
+    assert [Query, Interrupt] == [type(command) for command in scene.sandbox.commands]
     assert not scene.sandbox.killed
 
 
@@ -374,7 +374,7 @@ async def test_stop_climbs_a_ladder(scene, nursery, mock_clock):
     await wait_all_tasks_blocked()
     mock_clock.jump(STEP_SECONDS - 0.1)
     await wait_all_tasks_blocked()
-    assert [Query, Interrupt] == [type(command) for command in scene.sandbox.sent]
+    assert [Query, Interrupt] == [type(command) for command in scene.sandbox.commands]
     mock_clock.jump(0.2)
     await scene.sandbox.heard(Shutdown)
     await wait_all_tasks_blocked()
@@ -411,7 +411,7 @@ async def test_store_that_hangs_is_not_an_agent_that_does_not_stop(  # noqa: PLR
         await scene.sandbox.say(result, end)
     await turn.finished.wait()
     assert (False, False) == (scene.sandbox.killed, turn.killed)
-    assert Shutdown not in [type(command) for command in scene.sandbox.sent]
+    assert Shutdown not in [type(command) for command in scene.sandbox.commands]
 
 
 async def test_agent_has_its_time_after_a_store_that_hung(scene, nursery, text, mock_clock):

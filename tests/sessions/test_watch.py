@@ -48,7 +48,7 @@ def play(scene, result, end):
     async def play(*batches, open_=False, last=result):
         turn = await scene.accepted()
         for batch in batches if open_ else [*batches, [last]]:
-            await scene.sandbox.say(*batch)
+            await scene.show(*batch)
         if not open_:
             await scene.sandbox.say(end)
             await turn.finished.wait()
@@ -250,8 +250,7 @@ async def test_watcher_that_falls_behind_is_cut(scene, play, text, monkeypatch):
     monkeypatch.setattr(stream_module, "RING_BYTES", 600)
     monkeypatch.setattr(stream_module, "RING_LARGEST", 1)
     for _ in range(8):
-        await scene.sandbox.say(text)
-    await trio.testing.wait_all_tasks_blocked()
+        await scene.show(text)
     with pytest.raises(Lagged):
         await watcher.read()
 

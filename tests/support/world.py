@@ -5,43 +5,25 @@ drawn from the seed, and so is the order in which tasks run.
 """
 
 from collections import Counter
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from math import inf
 from random import Random
 
 import trio
 from msgspec import Raw
-from trio.testing import memory_stream_pair
 
 from ash.egress import PUBLIC
 from ash.limits import Limits
 from ash.pool.pool import Capacity, Pool
-from ash.protocol import (
-    EngineMessage,
-    Exec,
-    ExecResult,
-    Failed,
-    Interrupt,
-    Lines,
-    Open,
-    Opened,
-    Query,
-    Ready,
-    Resume,
-    Shutdown,
-    TurnDone,
-    decode_command,
-    encode,
-)
-from ash.sandbox.link import Link
+from ash.protocol import EngineMessage, Interrupt, Shutdown
 from ash.sandbox.sandbox import SandboxDependencies
-from ash.sandbox.sandbox_process import Runtime
 from ash.sessions.dependencies import SessionDependencies, StoredSandboxRecords
 from ash.sessions.service import Sessions
 from ash.sessions.session_spec import ServerRules
 from ash.store import Store
 from ash.store.sqlite import SqliteDriver
 from ash.workspaces.workspaces import Workspaces
+from tests.support.sandbox import RUNTIME, FakeAgent, FakeSandboxProcess, serving
 
 OWNER = "standalone"
 LIMITS = Limits(memory_mb=64, cpu_percent=50, disk_mb=16, max_processes=30)
@@ -50,10 +32,6 @@ LIMITS = Limits(memory_mb=64, cpu_percent=50, disk_mb=16, max_processes=30)
 class FixedClock:
     def now(self):
         return 1e9
-
-
-class Upstream:
-    headers = ()
 
 
 class Delays:
@@ -112,59 +90,35 @@ class Driver(SqliteDriver):
             self._close()
 
 
-class Bridge:
-    """As `Sandbox`, with the bridge's side in this process."""
+class WorldAgent(FakeAgent):
+    """Takes its time. It may be `stubborn`, which is not to stop, or `mute` at a turn's end."""
 
     def __init__(self, delays, gate, *, deaths):
-        ours, self._theirs = memory_stream_pair()
-        self.link = Link(ours)
-        self.died = self.link.closed
-        self.deaths = deaths
+        super().__init__()
         self.gate = gate
-        self._sending = trio.StrictFIFOLock()
-        self._delays = delays
-        self.commands = []
-        self.limit_report = None
-        self.mute = False
-        self._killed = False
+        self.deaths = deaths
         self.stubborn = delays.random.random() < 0.1
-        self._interrupted = trio.Event()
+        self.mute = False
+        self._delays = delays
 
-    async def serve(self, nursery):
-        self.nursery = nursery
-        nursery.start_soon(self.link.run)
-        nursery.start_soon(self._read)
+    async def answer(self, process, command):
+        if isinstance(command, Interrupt | Shutdown) and self.stubborn:
+            return
+        await super().answer(process, command)
 
-    async def _read(self):
-        lines = Lines()
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            async with trio.open_nursery() as nursery:
-                await self.say(Ready())
-                while chunk := await self._theirs.receive_some(65536):
-                    for line in lines.feed(bytes(chunk)):
-                        nursery.start_soon(self._answer, decode_command(line))
-                nursery.cancel_scope.cancel()
+    async def open_engine(self, process, command):
+        await self._delays.wait(3.0)
+        await self.gate.wait()
+        doomed = self.deaths and self._delays.random.random() < 0.1
+        self.refusal = "no" if doomed else ""
+        await super().open_engine(process, command)
 
-    async def _answer(self, command):
-        self.commands.append(command)
-        match command:
-            case Open() | Resume():
-                await self._delays.wait(3.0)
-                await self.gate.wait()
-                doomed = self.deaths and self._delays.random.random() < 0.1
-                await self.say(Failed("no", command.id) if doomed else Opened(command.id))
-            case Exec():
-                await self._delays.wait(3.0)
-                await self.say(ExecResult(exit_code=0, stdout="", stderr="", id=command.id))
-            case Query():
-                await self._turn(command)
-            case Interrupt() if not self.stubborn:
-                self._interrupted.set()
-            case Shutdown() if not self.stubborn:
-                self.kill()
+    async def run_command(self, process, command):
+        await self._delays.wait(3.0)
+        await super().run_command(process, command)
 
-    async def _turn(self, query):
-        self._interrupted = interrupted = trio.Event()
+    async def take_turn(self, process, command):
+        self.interrupted = interrupted = trio.Event()
         how = "error_during_execution"
         with trio.move_on_after(self._delays.random.choice((0, 0.1, 1, 30))) as whole:
             await interrupted.wait()
@@ -172,42 +126,11 @@ class Bridge:
             how = "success"
         if self.mute:
             return
-        await self.say(
+        await process.say(
             EngineMessage(Raw(b'{"type":"assistant","uuid":"u","message":{"content":[]}}'))
         )
         await self._delays.wait(0.1)
-        await self.say_result(how)
-
-    async def say_result(self, how="success"):
-        result = b'{"type":"result","subtype":"%b","result":""}' % how.encode()
-        await self.say(EngineMessage(Raw(result)), TurnDone("the session"))
-
-    async def say(self, *events):
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            async with self._sending:
-                await self._theirs.send_all(b"".join(map(encode, events)))
-
-    async def send(self, command):
-        await self.link.send(command)
-
-    def kill(self):
-        self._killed = True
-        self._theirs.send_stream.close()
-
-    @property
-    def dying(self):
-        return self._killed or self.died.is_set()
-
-    def kill_later(self):
-        """It is dying, and goes on for the moment."""
-        self._killed = True
-
-    def take_limit_report(self):
-        report, self.limit_report = self.limit_report, None
-        return report
-
-    async def exit_reason(self):
-        return self.take_limit_report() or "The agent's process ended (signal 9)"
+        await process.say_result(how)
 
 
 class World:
@@ -225,16 +148,7 @@ class World:
         self.gate = trio.Event()
         self.gate.set()
         self._delays = delays
-        runtime = Runtime(
-            spawner=None,
-            isolation=None,
-            groups=None,
-            disk=None,
-            engine="fake",
-            upstream=Upstream(),
-            environment={},
-        )
-        sandbox_dependencies = SandboxDependencies(runtime, Workspaces(data_dir), 60, 60, self.open)
+        sandbox_dependencies = SandboxDependencies(RUNTIME, Workspaces(data_dir), 60, 60, self.open)
         records = StoredSandboxRecords(store, OWNER, FixedClock())
         self.pool = Pool(sandbox_dependencies, records, nursery, Capacity(3, 1, 2))
         rules = ServerRules(
@@ -261,12 +175,11 @@ class World:
         sandbox_id = paths.workspace.parent.name
         if sandbox_id in self.bridges:
             self.twice.append(sandbox_id)
-        bridge = self.bridges[sandbox_id] = Bridge(self._delays, self.gate, deaths=self.deaths)
+        agent = WorldAgent(self._delays, self.gate, deaths=self.deaths)
+        process = self.bridges[sandbox_id] = FakeSandboxProcess(agent)
         try:
-            async with trio.open_nursery() as nursery:
-                await bridge.serve(nursery)
-                yield bridge
-                nursery.cancel_scope.cancel()
+            async with serving(process):
+                yield process
         finally:
             with trio.CancelScope(shield=True):
                 await self._delays.wait(0.5)

@@ -278,6 +278,11 @@ REFUSED = [
         "Both Content-Length and Transfer-Encoding are given",
     ),
     (
+        b"POST / HTTP/1.0\r\n" + CHUNKED + b"Content-Length: 1\r\n\r\n",
+        400,
+        "Both Content-Length and Transfer-Encoding are given",
+    ),
+    (
         POST + b"Transfer-Encoding: gzip\r\n\r\n",
         501,
         "Only Transfer-Encoding: chunked is supported",

@@ -353,3 +353,18 @@ async def test_head_as_large_as_the_limit_is_taken(serving, autojump_clock):
     client = await (await serving(echo, limits=ConnectionLimits(max_head=3000))).connect()
     answer = await client.ask(headers=f"X: {'x' * 2900}\r\n")
     assert answer.status == 200
+
+
+async def test_last_request_of_a_connection_costs_nothing_while_it_is_answered(
+    serving, autojump_clock
+):
+    """What follows it is not looked for again and again: the clock would never jump."""
+
+    async def app(scope, receive, send):
+        await trio.sleep(5)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    client = await (await serving(app)).connect()
+    assert 204 == (await client.ask(headers="Connection: close\r\n")).status
+    assert 5 == trio.current_time()

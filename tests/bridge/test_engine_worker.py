@@ -7,7 +7,7 @@ import trio
 from msgspec import Raw
 from trio.testing import wait_all_tasks_blocked
 
-from ash.protocol import Failed, Query, decode_event
+from ash.protocol import EngineMessage, Failed, Query, decode_event
 from bridge.engine import EngineDied, EngineError, EngineGone
 from bridge.engine_worker import MAX_QUEUED, PATIENCE, EngineWorker
 
@@ -17,13 +17,14 @@ SESSION = "4f7f6bd5-4fd1-4a0c-9a4e-0f9c1d4be000"
 class FakeEngine:
     """`opened` counts its conversations, `prompts` are the turns that they were given.
 
-    A turn waits for `gate`, then raises what `failures` has for its prompt.
+    A turn waits for `gate`, emits what the engine `says`, and raises what `failures` has for it.
     """
 
     def __init__(self):
         self.opened = self.interrupts = 0
         self.prompts = []
         self.failures = {}
+        self.says = []
         self.gate = trio.Event()
         self.gate.set()
 
@@ -44,6 +45,8 @@ class FakeEngine:
         number = int(bytes(prompt))
         self.prompts.append(number)
         await self.gate.wait()
+        for raw in self.says:
+            await emit(raw)
         if failure := self.failures.pop(number, None):
             raise failure
 
@@ -62,7 +65,7 @@ class Lines:
 
     def of(self, command):
         """What was answered to it, in words."""
-        mine = [event for event in self.events if event.id == command.id]
+        mine = [event for event in self.events if getattr(event, "id", None) == command.id]
         return [
             event.error if isinstance(event, Failed) else type(event).__name__ for event in mine
         ]
@@ -82,8 +85,8 @@ class Bench:
             await self.worker.run()
         self.ended.set()
 
-    def ask(self, number):
-        query = Query(prompt=Raw(b"%d" % number), session_id=SESSION, id=f"q{number}")
+    def ask(self, number, **more):
+        query = Query(prompt=Raw(b"%d" % number), session_id=SESSION, id=f"q{number}", **more)
         self.worker.submit(query)
         return query
 
@@ -151,6 +154,17 @@ async def test_fault_of_the_engine_costs_one_turn(bench, capsys):
     assert "RuntimeError: a fault of the SDK" in capsys.readouterr().err
     assert ["TurnDone"] == await bench.answered(1)
     assert 2 == bench.engine.opened
+
+
+@pytest.mark.parametrize("partial", [True, False])
+async def test_deltas_come_to_who_asks_for_them(bench, partial):
+    """Whole messages come to everyone."""
+    said = [b'{"type":"stream_event","n":1}', b'{"type":"assistant"}', b'{"type":"result"}']
+    bench.engine.says = said
+    bench.ask(0, include_partial_messages=partial)
+    await wait_all_tasks_blocked()
+    messages = [bytes(e.data) for e in bench.lines.events if isinstance(e, EngineMessage)]
+    assert said[not partial :] == messages
 
 
 async def test_turn_that_fails_keeps_the_conversation(bench):

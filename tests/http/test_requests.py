@@ -319,7 +319,9 @@ async def test_refusal_reaches_a_client_that_sends_on(serving):
     """Who sends far too large a head gets to read why, and an end, not a reset."""
     client = await (await serving(echo, tcp=True)).connect()
     await client.send(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 400_000)
-    assert (await client.answer()).status == 431
+    answer = await client.answer()
+    expected = {"error": "The head of the request is too large.", "statusCode": 431}
+    assert (expected, 431) == (json.loads(answer.body), answer.status)
     assert await client.read() == b""
 
 

@@ -101,6 +101,7 @@ def test_exit_in_mid_turn_is_named(bridge) -> None:
 
 def test_death_between_two_turns_is_reported_and_costs_no_turn(bridge) -> None:
     """After a death between turns the next query gets a new CLI and no error."""
+    _do(bridge, ["exit", 3])  # so that nothing another test has said is in the error
     dying = _do(bridge, ["write", {"type": "result"}], ["result", None], ["exit", 1])
     assert EngineExited("The engine died (exit code 1)") == bridge.receive()
     turn = _do(bridge)

@@ -9,7 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from ash.protocol import EngineMessage, Failed, Query, decode_event
 from bridge.engine import EngineDied, EngineError, EngineGone
-from bridge.engine_worker import MAX_QUEUED, PATIENCE, EngineWorker
+from bridge.engine_worker import INTERRUPT_SECONDS, MAX_QUEUED, EngineWorker
 
 SESSION = "4f7f6bd5-4fd1-4a0c-9a4e-0f9c1d4be000"
 
@@ -29,7 +29,7 @@ class FakeEngine:
         self.gate.set()
 
     @asynccontextmanager
-    async def open(self, launch, *, resume, say):
+    async def open(self, launch, *, resume, write_log):
         await trio.lowlevel.checkpoint()
         self.opened += 1
         yield self
@@ -136,7 +136,7 @@ async def test_prompt_that_is_given_up_while_it_waits_is_not_done(bench, autojum
     waiting = bench.ask(1)
     [job] = bench.worker._waiting
     await bench.worker.stop(job)
-    assert (PATIENCE, 0) == (trio.current_time(), bench.engine.interrupts)
+    assert (INTERRUPT_SECONDS, 0) == (trio.current_time(), bench.engine.interrupts)
     assert [["TurnDone"], []] == [bench.lines.of(waiting), bench.lines.of(running)]
     bench.engine.gate.set()
     await wait_all_tasks_blocked()
@@ -210,7 +210,7 @@ async def test_interrupt_is_repeated_until_the_turn_is_over(bench, autojump_cloc
     query = bench.ask(0)
     await wait_all_tasks_blocked()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(bench.worker.stop, bench.worker.first_turn())
+        nursery.start_soon(bench.worker.stop, bench.worker.current_or_next_turn())
         await trio.sleep(2.5)
         assert 3 == bench.engine.interrupts
         bench.engine.gate.set()
@@ -223,8 +223,8 @@ async def test_engine_that_follows_no_interrupt_is_ended(bench, autojump_clock):
     bench.engine.gate = trio.Event()
     query = bench.ask(0)
     await wait_all_tasks_blocked()
-    await bench.worker.stop(bench.worker.first_turn())
-    assert PATIENCE == trio.current_time()
+    await bench.worker.stop(bench.worker.current_or_next_turn())
+    assert INTERRUPT_SECONDS == trio.current_time()
     words = "The engine did not stop when it was told to, and was ended"
     assert [words, "TurnDone"] == bench.lines.of(query)
     bench.engine.gate.set()
@@ -237,7 +237,7 @@ async def test_second_interrupt_of_a_turn_does_nothing(bench, autojump_clock):
     bench.engine.gate = trio.Event()
     bench.ask(0)
     await wait_all_tasks_blocked()
-    job = bench.worker.first_turn()
+    job = bench.worker.current_or_next_turn()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bench.worker.stop, job)
         await wait_all_tasks_blocked()

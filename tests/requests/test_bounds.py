@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from ash.errors import BadRequest, TooLarge
-from ash.http.front import read_body
+from ash.http.front import _read_body
 from ash.requests.messages import MAX_BODY
 from ash.requests.parsing import (
     MAX_NUMBER,
@@ -98,11 +98,11 @@ def body_of(*parts):
 @pytest.mark.parametrize("parts", [[MAX_BODY], [MAX_BODY - 1, 1], [1, MAX_BODY - 1, 0]])
 async def test_body_of_exactly_the_limit_is_read(parts):
     """50 MB, in one part or in several."""
-    assert MAX_BODY == len(await read_body(body_of(*map(bytes, parts))))
+    assert MAX_BODY == len(await _read_body(body_of(*map(bytes, parts))))
 
 
 @pytest.mark.parametrize("parts", [[MAX_BODY + 1], [MAX_BODY, 1]])
 async def test_body_of_one_byte_more_is_refused(parts):
     """With the limit in the error."""
     with pytest.raises(TooLarge, match="larger than 50 MB"):
-        await read_body(body_of(*map(bytes, parts)))
+        await _read_body(body_of(*map(bytes, parts)))

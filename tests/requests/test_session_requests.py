@@ -4,80 +4,36 @@ import msgspec
 import pytest
 
 from ash.errors import BadRequest
-from ash.requests.messages import Options, message_query, options
+from ash.requests.messages import Options, options
+from ash.requests.parsing import decode
 from ash.requests.sessions import (
     MAX_COMMAND,
-    ConfigureSession,
     CreateSession,
-    McpServer,
     RunCommand,
     fork_when_busy,
-    new_config,
     new_session,
     shell_command,
 )
 
-ASKED = {
-    "allowed_tools": ["Bash"],
-    "disallowed_tools": ["Read"],
-    "betas": ["x"],
-    "subagents": {"s": {}},
-    "initial_agent": "s",
-}
-NAMED = {
-    "allowedTools": ["Bash"],
-    "disallowedTools": ["Read"],
-    "betas": ["x"],
-    "subagents": {"s": {}},
-    "initialAgent": "s",
-}
 
-
-def test_new_session_has_all_that_was_asked_for():
-    """Each field, and the engine's settings by the names that the agent's config has."""
-    servers = {"tools": McpServer(url="http://tools")}
-    asked = new_session(
-        CreateSession(
-            agent="helper",
-            model="m",
-            system_prompt="be brief",
-            mcp_servers=servers,
-            permission_mode="default",
-            extra_env={"A": "b"},
-            **ASKED,
-        )
-    )
-    assert ("helper", "m", "be brief", "default", {"A": "b"}) == (
-        asked.agent,
-        asked.model,
-        asked.system_prompt,
-        asked.permission_mode,
-        asked.extra_env,
-    )
-    assert {"tools": {"url": "http://tools"}} == asked.mcp_servers
-    assert NAMED == asked.config
-
-
-def test_new_session_has_nothing_that_was_not_asked_for():
-    """The agent's own settings hold for the rest."""
-    asked = new_session(CreateSession(agent="helper", betas=[]))
-    assert ({}, None, None) == (asked.config, asked.mcp_servers, asked.limits)
+def created(server):
+    body = {"agent": "helper", "mcpServers": {"tools": server}}
+    return decode(msgspec.json.encode(body), msgspec.json.Decoder(CreateSession))
 
 
 @pytest.mark.parametrize(
-    "server", [McpServer(), McpServer(url="http://tools", command="tools"), McpServer(args=["-v"])]
+    "server", [{}, {"url": "http://tools", "command": "tools"}, {"args": ["-v"]}]
 )
 def test_server_that_is_neither_here_nor_there_is_refused(server):
     """Or both: nobody can tell which one is meant."""
     with pytest.raises(BadRequest, match=r"mcpServers\.tools: give exactly one of url and command"):
-        new_session(CreateSession(agent="helper", mcp_servers={"tools": server}))
+        new_session(created(server))
 
 
-def test_config_keeps_null_apart_from_nothing():
-    """Null takes a setting back, and what is left out stays."""
-    assert {"betas": None} == new_config(ConfigureSession(betas=None))
-    assert {} == new_config(ConfigureSession(model="m"))
-    assert NAMED == new_config(ConfigureSession(**ASKED))
+@pytest.mark.parametrize("server", [{"url": "http://tools"}, {"command": "tools"}])
+def test_server_with_an_address_or_a_program_is_taken(server):
+    """One of the two says all that is needed."""
+    assert {"tools": server} == new_session(created(server)).options.mcp_servers
 
 
 @pytest.mark.parametrize(
@@ -114,31 +70,6 @@ def test_command_that_no_shell_takes_is_refused(command, words):
     with pytest.raises(BadRequest) as refused:
         shell_command(RunCommand(command=command))
     assert words == refused.value.text
-
-
-def test_message_query_has_all_that_was_asked_for():
-    """Each field of the body, under the bridge's names."""
-    fields = {
-        "content": "hi",
-        "includePartialMessages": True,
-        "model": "m",
-        "maxTurns": 3,
-        "maxBudgetUsd": 0.5,
-        "effort": "low",
-        "thinking": {"type": "enabled", "budgetTokens": 2000},
-        "outputFormat": {"type": "json_schema", "schema": {}},
-    }
-    query = message_query("the-session", msgspec.json.encode(fields))
-    assert ("the-session", b'"hi"') == (query.session_id, bytes(query.prompt))
-    assert (True, "m", 3, 0.5, "low") == (
-        query.include_partial_messages,
-        query.model,
-        query.max_turns,
-        query.max_budget_usd,
-        query.effort,
-    )
-    assert "enabled" == query.thinking["type"]
-    assert {"type": "json_schema", "schema": {}} == query.output_format
 
 
 def test_options_are_those_that_are_given():

@@ -438,5 +438,5 @@ async def test_files_are_put_away_when_the_pool_is_cut_down(bench, nursery, clai
         sandbox.claimed = claimed
         bench._nursery.cancel_scope.cancel()
     assert claimed == sandbox.kept
-    assert [] == bench.workspaces.left()
-    assert ["the-id"] * claimed == bench.workspaces.kept()
+    assert [] == bench.workspaces.live_ids()
+    assert ["the-id"] * claimed == bench.workspaces.kept_ids()

@@ -57,7 +57,7 @@ async def resume(world, session_id):
 
 
 async def configure(world, session_id):
-    await world.sessions.configure(TENANT, session_id, "another", {})
+    await world.sessions.configure(TENANT, session_id, {"model": "another"})
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,10 @@ async def test_answers_in_reverse_order_change_nothing(world, session_id, hold_f
     async with trio.open_nursery() as nursery:
         nursery.start_soon(first, world, session_id)
         await wait_all_tasks_blocked()
-        nursery.start_soon(second, world, session_id)
-        await wait_all_tasks_blocked()
-        held.set()
+        try:
+            nursery.start_soon(second, world, session_id)
+            await wait_all_tasks_blocked()
+        finally:
+            held.set()
     believed, stored = await believed_and_stored(world, session_id)
     assert stored == believed

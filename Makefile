@@ -4,7 +4,8 @@ VENV   := .venv
 PYTHON ?=
 export PYTHON
 
-.PHONY: help setup setup-test demo test test-fast test-setup coverage check lint format lock bench clean
+.PHONY: help setup setup-test demo test test-fast test-setup coverage mutate check lint format lock \
+        bench clean
 
 help:
 	@echo "make demo    the main job, end to end, without an API key"
@@ -12,6 +13,7 @@ help:
 	@echo "make test-fast   the tests that start no process, in seconds"
 	@echo "make test-setup  test the installation itself; takes minutes and needs a network"
 	@echo "make coverage    the whole suite, and which lines it reaches; takes a third longer"
+	@echo "make mutate  change the core at random, and tell what no test notices"
 	@echo "make check   lint, types, tests: what CI runs"
 	@echo "make lock    pin the dependencies anew"
 	@echo "make setup   install what ash needs: a .venv and system packages"
@@ -44,6 +46,10 @@ lint: setup-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+# Ten minutes of random changes: which of them does no test notice?
+mutate: setup-test
+	@$(VENV)/bin/python tools/mutate.py $(ARGS)
 
 check: lint test test-setup
 

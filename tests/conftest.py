@@ -1,11 +1,30 @@
 """Fixtures and hooks for all tests."""
 
+import logging
+
 import pytest
+import structlog
 import trio
 
 from tests.support.pool import Maker
 
 pytest_plugins = ["tests.support.runs"]
+
+
+@pytest.fixture(autouse=True)
+def own_logging():
+    """What a test, or a daemon in it, makes of the logging is gone when it ends.
+
+    Else whether a later test finds a line on stderr or in `caplog` depended on the order.
+    """
+    loggers = [logging.getLogger(name) for name in (None, "httpx", "httpcore")]
+    levels = [logger.level for logger in loggers]
+    handlers = logging.root.handlers
+    yield
+    structlog.reset_defaults()
+    logging.root.handlers = handlers
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture

@@ -251,3 +251,9 @@ def test_characters_are_whole_after_mending(text):
     mended = protocol.with_whole_characters(json.dumps(text).encode())
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     assert whole == msgspec.json.decode(mended)
+
+
+def test_text_with_a_nul_is_left_as_it_is():
+    """It is no JSON, so whoever reads it says what is wrong with it."""
+    broken = b'"\0 \\ud83d"'
+    assert broken == protocol.with_whole_characters(memoryview(broken))

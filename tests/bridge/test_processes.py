@@ -2,10 +2,10 @@
 
 import os
 import subprocess
-import time
-from pathlib import Path
 
 from bridge import processes
+from tests.support.processes import alive
+from tests.support.waiting import block_until
 
 _FAMILY = "sleep 300 & (setsid sleep 300 & echo $!; wait) & echo $!; echo $$; wait"
 
@@ -23,7 +23,7 @@ def test_kill_tree_ends_all_that_descend() -> None:
     processes.kill_tree(process.pid)
     with process:
         assert -9 == process.wait(5)
-    assert [] == _alive(family)
+    block_until(lambda: not any(map(alive, family)))
 
 
 def test_marked_processes_are_killed_wherever_they_are(monkeypatch) -> None:
@@ -36,23 +36,8 @@ def test_marked_processes_are_killed_wherever_they_are(monkeypatch) -> None:
     with process:
         process.wait(5)
     processes.kill_marked(mark)
-    assert [] == _alive(family)
+    block_until(lambda: not any(map(alive, family)))
     assert other.poll() is None
     processes.kill_tree(other.pid)
     with other:
         other.wait(5)
-
-
-def _alive(pids: list[int]) -> list[int]:
-    """The pids that are neither gone nor zombies."""
-    deadline = time.monotonic() + 5
-    while (left := [pid for pid in pids if _running(pid)]) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return left
-
-
-def _running(pid: int) -> bool:
-    try:
-        return b") Z" not in Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return False

@@ -26,8 +26,7 @@ def started(clean, monkeypatch):
     monkeypatch.setitem(sys.modules, "ash.daemon", fake)
     monkeypatch.setattr("ash.daemon", fake, raising=False)
     monkeypatch.setattr("ash.log.configure", lambda *_: None)
-    yield seen
-    structlog.reset_defaults()
+    return seen
 
 
 def run(*arguments, **options):

@@ -6,6 +6,7 @@ import trio
 from ash import AshApiError, AsyncAshClient
 from ash.client import MessageInDoubt
 from ash.client.reconnecting import ATTEMPTS
+from tests.support import waiting
 from tests.support.daemon import KEY, PATIENCE, running, settings
 
 
@@ -222,8 +223,7 @@ async def test_watcher_outlives_a_restart(proxy, daemon, session):
                 (await second.us.post(f"/api/sessions/{session}/resume")).raise_for_status()
                 after = await second.us.say(session, "after")
                 await second.us.delete(f"/api/sessions/{session}")
-                while nursery.child_tasks:  # noqa: ASYNC110 - it ends by itself
-                    await trio.sleep(0.01)
+                await waiting.until(lambda: not nursery.child_tasks)
 
     assert frames([*before, *after]) == frames(events)
 

@@ -17,12 +17,8 @@ from ash.log import configure, get_logger
 
 @pytest.fixture
 def stream():
-    """Takes what is logged; logging is as before after the test."""
-    handlers, level = logging.root.handlers, logging.root.level
-    yield io.StringIO()
-    logging.root.handlers = handlers
-    logging.root.setLevel(level)
-    structlog.reset_defaults()
+    """Takes what is logged."""
+    return io.StringIO()
 
 
 @pytest.fixture
@@ -159,7 +155,6 @@ def test_console_quotes_control_characters(stream):
 
 def test_program_that_sets_up_nothing_gets_records(caplog, capsys):
     """What embeds ash finds its log in the standard library's, and nothing on stdout."""
-    structlog.reset_defaults()
     with caplog.at_level("INFO"):
         get_logger().info("session.created", session="s1", api_key="sk-ant-x")
         get_logger().error("turn.failed", share="5 %", exc_info=ValueError("100 %s"))

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-import trio
 
 from ash.testing import StubModel
-from tests.support.daemon import PATIENCE, running, settings
+from tests.support.daemon import running, settings
 from tests.support.processes import descendants
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.cli
 
@@ -91,9 +91,11 @@ async def kill_the_cli(us, session):
     known = await news(us, session)
     for pid in named("claude"):
         os.kill(pid, signal.SIGKILL)
-    with trio.fail_after(PATIENCE):
-        while await news(us, session) == known:  # noqa: ASYNC110 - nobody tells
-            await trio.sleep(0.01)
+
+    async def there_are_news():
+        return await news(us, session) != known
+
+    await until(there_are_news)
 
 
 async def news(us, session):

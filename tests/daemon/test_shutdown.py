@@ -4,12 +4,14 @@ import os
 import signal
 import socket
 import threading
+from functools import partial
 
 import pytest
 import trio
 
 from tests.support.daemon import KEY, running, settings
 from tests.support.processes import alive, descendants
+from tests.support.waiting import until
 
 # How long an ending may take here: with the default grace it is 15 s.
 BOUND = 8.0
@@ -74,6 +76,17 @@ async def test_no_new_work_is_taken(data_dir):
             await trio.open_tcp_stream("127.0.0.1", int(daemon.url.rpartition(":")[2]))
 
 
+async def refuses(daemon):
+    """Whether it accepts nobody any more: so it has begun to end."""
+    host, port = daemon.url.removeprefix("http://").split(":")
+    try:
+        stream = await trio.open_tcp_stream(host, int(port))
+    except OSError:
+        return True
+    await stream.aclose()
+    return False
+
+
 async def test_reader_that_is_slow_gets_the_end(data_dir):
     """What was shown before the end reaches a client that reads it late."""
     async with running(settings(data_dir)) as daemon:
@@ -84,7 +97,7 @@ async def test_reader_that_is_slow_gets_the_end(data_dir):
                 await daemon.us.completes(session)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(daemon.stop)
-                    await trio.sleep(0.5)
+                    await until(partial(refuses, daemon))
                     assert not daemon.ended.is_set()
                     frames = await stream.rest()
     assert "done" == frames[-1].event
@@ -117,7 +130,7 @@ async def test_second_signal_skips_the_waiting(data_dir):
                 os.kill(pid, signal.SIGSTOP)
             family = descendants(os.getpid())
             signal.raise_signal(signal.SIGTERM)
-            await trio.sleep(0.1)
+            await until(partial(refuses, daemon))
             assert not daemon.ended.is_set()
             signal.raise_signal(signal.SIGTERM)
             with trio.fail_after(BOUND):

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from base64 import b64encode
+from functools import partial
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ import pytest
 import trio
 import zstandard
 
+from tests.support import waiting
 from tests.support.daemon import PATIENCE, running, settings
 from tests.support.s3 import BUCKET, running_s3
 
@@ -69,9 +71,8 @@ def stored(s3):
 
 
 async def until(reached):
-    with trio.fail_after(PATIENCE):
-        while not await trio.to_thread.run_sync(reached):  # noqa: ASYNC110 - nobody tells
-            await trio.sleep(0.02)
+    """Asks in a thread: the server of the bucket may need the loop."""
+    await waiting.until(partial(trio.to_thread.run_sync, reached))
 
 
 async def left_behind(daemon, **fields):

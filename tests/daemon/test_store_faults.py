@@ -3,6 +3,7 @@
 import json
 import resource
 import sqlite3
+import threading
 from contextlib import closing, contextmanager
 
 import h11
@@ -12,8 +13,10 @@ import trio
 from ash import daemon as ash_daemon
 from ash.errors import AshError
 from ash.store.driver import DAMAGED
+from ash.store.sqlite import SqliteDriver
 from tests.support.crash import Ashd
 from tests.support.daemon import KEY, Client, running, settings
+from tests.support.waiting import until
 
 SLOW = "SLOW: 4 0.4"
 
@@ -58,12 +61,20 @@ async def seen_until_cut(stream):
         return frames
 
 
-async def test_lock_held_for_a_moment_only_delays(us, session, data_dir):
+async def test_lock_held_for_a_moment_only_delays(us, session, data_dir, monkeypatch):
     """A backup's moment costs nothing but time: the turn ends as it would have."""
+    asked, begin = threading.Event(), SqliteDriver._transaction
+
+    def tell_and_begin(driver):
+        asked.set()
+        return begin(driver)
+
+    monkeypatch.setattr(SqliteDriver, "_transaction", tell_and_begin)
     async with us.sending(session, SLOW, includePartialMessages=True) as stream:
         await stream.until("text_delta")
         with locked(data_dir):
-            await trio.sleep(1.0)
+            asked.clear()
+            await until(asked.is_set)
             assert [(None, None)] == turns(data_dir)
         frames = await stream.rest()
     assert "completed" == frames[-1].value["reason"]

@@ -9,8 +9,9 @@ import pytest
 import trio
 
 from ash.testing import StubModel
-from tests.support.daemon import PATIENCE, running, settings
-from tests.support.processes import alive, descendants, until
+from tests.support.daemon import running, settings
+from tests.support.processes import alive, descendants
+from tests.support.waiting import until
 
 # What each of two tenants brings along: none of it may be seen by the other.
 OURS = {"agent": "ours-agent", "session": "ours-session", "file": "ours-file"}
@@ -23,9 +24,11 @@ async def pool_of(client):
 
 async def warmed(client, count=1):
     """Waits until so many are booted and nobody's."""
-    with trio.fail_after(PATIENCE):
-        while (await pool_of(client))["warm"] != count:  # noqa: ASYNC110 - nobody tells
-            await trio.sleep(0.01)
+
+    async def they_are():
+        return (await pool_of(client))["warm"] == count
+
+    await until(they_are)
 
 
 async def bash(client, session, command):
@@ -177,9 +180,12 @@ async def test_failing_agent_is_not_booted_again_and_again(data_dir):
         for _ in range(2):
             refused = await us.post("/api/sessions", json={"agent": "helper"})
             assert (502, True) == (refused.status_code, "failed (3): fails" in refused.text)
-        with trio.fail_after(PATIENCE):
-            while (stats := await pool_of(us))["warming"]:  # noqa: ASYNC110 - nobody tells
-                await trio.sleep(0.01)
+
+        async def none_is_warming():
+            return not (await pool_of(us))["warming"]
+
+        await until(none_is_warming)
+        stats = await pool_of(us)
         assert stats["total"] == stats["cold"]
 
 
@@ -277,9 +283,7 @@ async def test_warm_sandbox_whose_cli_died_is_never_seen(data_dir):
     async with on_the_cli(data_dir) as (us, _):
         cli = next(pid for pid in descendants(os.getpid()) if command(pid) == "claude")
         os.kill(cli, signal.SIGKILL)
-        with trio.fail_after(PATIENCE):
-            while (await pool_of(us))["warm"]:  # noqa: ASYNC110 - nobody tells
-                await trio.sleep(0.01)
+        await warmed(us, count=0)
         session = await us.create()
         assert 0 == (await pool_of(us))["preWarmHits"]
         assert "completed" == (await us.say(session, "hello"))[-1].value["reason"]

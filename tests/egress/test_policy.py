@@ -85,6 +85,8 @@ def test_policy_calls_model_unless_it_is_none(network, word):
         ({"allow": []}, "'allow'"),
         (["example.com", 7], "7 in network must be a text"),
         (["public", "example.com"], '"public" in network stands alone'),
+        (["model-only", "example.com"], '"model-only" in network stands alone'),
+        (["example.com", "none"], '"none" in network stands alone'),
         (["https://example.com"], '"https://example.com" in network: write the host alone'),
         (["10.0.0.0/8"], '"10.0.0.0/8" in network: name single hosts'),
         (["a.*.com"], '"a.*.com" in network: a wildcard stands alone or at the beginning'),

@@ -7,6 +7,7 @@ import trio.lowlevel
 from ash.client import Event
 from ash.errors import Unavailable
 from tests.support.embedded import SLOW, begin, embedded, say
+from tests.support.waiting import until
 
 
 def names(events):
@@ -19,9 +20,11 @@ def reason(events):
 
 async def rests(ash):
     """Waits until no turn runs, whoever reads of it."""
-    with trio.fail_after(30):
-        while (await ash.health())["pool"]["running"]:  # noqa: ASYNC110 - nobody tells
-            await trio.sleep(0.01)
+
+    async def none_runs():
+        return not (await ash.health())["pool"]["running"]
+
+    await until(none_runs)
 
 
 async def test_turn_is_streamed_to_its_done(ash, session):
@@ -163,8 +166,10 @@ async def test_turn_that_can_not_be_stored_is_told(data_dir, monkeypatch):
             with pytest.raises(Unavailable, match="could not be stored"):
                 async for _ in events:
                     pass
-        with trio.fail_after(10):
-            while (await ash.get_session(session)).status != "error":  # noqa: ASYNC110 - nor here
-                await trio.sleep(0.01)
+
+        async def has_failed():
+            return (await ash.get_session(session)).status == "error"
+
+        await until(has_failed)
         await ash.resume_session(session)
         assert "completed" == reason(await say(ash, session, "hello"))

@@ -4,7 +4,6 @@ import os
 import secrets
 import select
 import signal
-import time
 from contextlib import suppress
 
 import httpx
@@ -12,6 +11,7 @@ import pytest
 
 from ash.testing import StubModel
 from tests.escape.conftest import GROUNDS, processes_of, running
+from tests.support.waiting import block_until
 
 # Deaf to what can be refused, in a session of its own; the bridge, which would end with the
 # daemon, is stopped and can't.
@@ -23,11 +23,8 @@ setsid sh -c 'trap "" TERM HUP INT; kill -STOP 2; while :; do sleep 100; done' \
 
 def once_there(secret):
     """What carries the secret, as soon as anything does: on a busy machine that takes a while."""
-    deadline = time.monotonic() + 30
-    while not (found := processes_of(secret)):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
+    block_until(lambda: processes_of(secret))
+    return processes_of(secret)
 
 
 @pytest.mark.parametrize(("engine", "uid"), [param.values[0] for param in GROUNDS[:2]])

@@ -280,3 +280,22 @@ async def test_generator_of_quart_is_closed_when_its_client_leaves(serving, auto
     await client.stream.aclose()
     with trio.fail_after(5):
         await closed.wait()
+
+
+async def test_send_that_finds_nobody_reading_is_refused(serving, autojump_clock):
+    """The very part that could not be written is told of, not only the next one."""
+    refused = []
+
+    async def app(scope, receive, send):
+        await send(START)
+        try:
+            await send(part(b"x" * 5_000_000))
+        except OSError as error:
+            refused.append(error)
+            raise
+
+    server = await serving(app)
+    client = await server.connect()
+    await client.send(GET)
+    await trio.sleep(100)
+    assert [ClientGone] == [type(error) for error in refused]

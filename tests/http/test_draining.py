@@ -319,3 +319,17 @@ async def test_failure_in_one_connection_leaves_the_others(
     monkeypatch.undo()
     assert (await second.ask()).status == 200
     assert "http.connection_failed" in caplog.text
+
+
+@pytest.mark.parametrize(("patience", "ends"), [(10.0, 1), (0.5, 0.5)])
+async def test_client_that_lingers_as_draining_begins_has_a_second_at_most(
+    serving, autojump_clock, patience, ends
+):
+    """It still gets to read its answer, and no longer than it would have had."""
+    limits = ConnectionLimits(linger_timeout=patience, linger_timeout_draining=1)
+    server = await serving(plain, limits=limits)
+    client = await server.connect()
+    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n")
+    assert (await client.answer("POST")).body == b"ok"
+    await trio.testing.wait_all_tasks_blocked()
+    assert await drained(server) == ends

@@ -278,6 +278,11 @@ REFUSED = [
         "Both Content-Length and Transfer-Encoding are given",
     ),
     (
+        b"POST / HTTP/1.0\r\n" + CHUNKED + b"Content-Length: 1\r\n\r\n",
+        400,
+        "Both Content-Length and Transfer-Encoding are given",
+    ),
+    (
         POST + b"Transfer-Encoding: gzip\r\n\r\n",
         501,
         "Only Transfer-Encoding: chunked is supported",
@@ -314,7 +319,9 @@ async def test_refusal_reaches_a_client_that_sends_on(serving):
     """Who sends far too large a head gets to read why, and an end, not a reset."""
     client = await (await serving(echo, tcp=True)).connect()
     await client.send(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 400_000)
-    assert (await client.answer()).status == 431
+    answer = await client.answer()
+    expected = {"error": "The head of the request is too large.", "statusCode": 431}
+    assert (expected, 431) == (json.loads(answer.body), answer.status)
     assert await client.read() == b""
 
 
@@ -348,3 +355,18 @@ async def test_head_as_large_as_the_limit_is_taken(serving, autojump_clock):
     client = await (await serving(echo, limits=ConnectionLimits(max_head=3000))).connect()
     answer = await client.ask(headers=f"X: {'x' * 2900}\r\n")
     assert answer.status == 200
+
+
+async def test_last_request_of_a_connection_costs_nothing_while_it_is_answered(
+    serving, autojump_clock
+):
+    """What follows it is not looked for again and again: the clock would never jump."""
+
+    async def app(scope, receive, send):
+        await trio.sleep(5)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    client = await (await serving(app)).connect()
+    assert 204 == (await client.ask(headers="Connection: close\r\n")).status
+    assert 5 == trio.current_time()

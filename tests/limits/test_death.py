@@ -1,13 +1,13 @@
 import os
 import signal
-import time
 
 import pytest
 import trio
 
 from ash.limits import Limits, cgroupfs, open_resource_groups
 from ash.limits.detect import CgroupSupport
-from tests.support.processes import alive
+from tests.support.processes import alive, stopped
+from tests.support.waiting import block_until
 
 # Double-forked, in a session of its own, deaf to every signal that can be refused, and started
 # by a parent that is gone. Prints its id.
@@ -91,8 +91,10 @@ async def test_empty_waits_for_the_last_one(groups, start, nursery):
     async with groups.open(BOUNDED) as group:
         outcast = int(await start(group, OUTCAST))
         nursery.start_soon(wait_empty, group)
-        os.kill(min(group.processes() - {outcast}), signal.SIGKILL)
-        await trio.sleep(0.05)
+        victim = min(group.processes() - {outcast})
+        os.kill(victim, signal.SIGKILL)
+        await stopped(victim)
+        await trio.testing.wait_all_tasks_blocked()
         assert not emptied.is_set()
         group.kill()
         await emptied.wait()
@@ -139,5 +141,4 @@ def test_end_gives_up_after_its_time(tmp_path, monkeypatch):
 
 def wait_full(group):
     """Polls until the bomb has reached its limit, for lack of an event."""
-    while group.pids_hit() == 0:
-        time.sleep(0.001)
+    block_until(group.pids_hit)

@@ -437,3 +437,15 @@ async def test_tally_counts_a_box_from_its_making_to_its_end(bench):
     sandbox.activate(bench.refuse)
     seen.append(+bench.counts)
     assert [{"warming": 1}, {"warm": 1}, {"running": 1}, {"waiting": 1}, {}] == seen
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+async def test_files_are_put_away_when_the_pool_is_cut_down(bench, nursery, claimed):
+    """A daemon that is cancelled keeps a session's files, and leaves none of a spare sandbox."""
+    async with trio.open_nursery() as bench._nursery:
+        sandbox = await bench.booted()
+        sandbox.claimed = claimed
+        bench._nursery.cancel_scope.cancel()
+    assert claimed == sandbox.kept
+    assert [] == bench.workspaces.live_ids()
+    assert ["the-id"] * claimed == bench.workspaces.kept_ids()

@@ -243,3 +243,11 @@ async def test_readers_write_nothing(store, create, tmp_path):
         assert await store.session_by_id(session_id) is not None
         await store.messages("default", session_id)
         assert before == await shared.read_bytes()
+
+
+async def test_close_closes_each_connection(tmp_path):
+    """One that has read holds the log; it isn't left to whoever drops the last reference."""
+    async with open_store(tmp_path / "ash.db") as store:
+        assert await store.session_by_id("none") is None
+    assert ["ash.db"] == [path.name for path in tmp_path.iterdir()]
+    assert store is not None

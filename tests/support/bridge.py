@@ -1,10 +1,12 @@
 """A bridge in a process of its own, spoken to as the daemon does, and what its engine needs."""
 
+import fcntl
 import os
 import shlex
 import socket
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -106,6 +108,11 @@ class Bridge:
 
     def send_bytes(self, data: bytes) -> None:
         self._link.sendall(data)
+
+    def unread(self) -> int:
+        """How many bytes of it wait in our socket."""
+        found = fcntl.ioctl(self._link, termios.FIONREAD, bytes(4))
+        return int.from_bytes(found, sys.byteorder)
 
     def receive(self) -> BridgeEvent:
         """The next event. Raises EOFError when the bridge has gone."""

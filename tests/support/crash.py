@@ -191,9 +191,7 @@ class Crash:
     async def _settle(self):
         """Until what was killed is known to be dead, and no turn runs."""
         async with self._client() as us:
-            with trio.fail_after(30):
-                while (await us.get("/health")).json()["pool"]["running"]:  # noqa: ASYNC110
-                    await trio.sleep(0.02)
+            await us.rests()
             live = (await us.get("/health")).json()["activeSandboxes"]
             statuses = [await us.status(memory.session) for memory in self._memories]
         claimed = sum(status in STARTED for status in statuses)

@@ -17,6 +17,7 @@ from ash.config import Settings
 from ash.http.server import server
 from ash.model import ApiKey
 from ash.store import open_store
+from tests.support.waiting import until
 
 KEY, THEIR_KEY = "our-key", "their-key"
 
@@ -170,18 +171,29 @@ class Client(httpx.AsyncClient):
 
     async def becomes(self, session: str, status: str) -> None:
         """Waits until the session has that status."""
-        with trio.fail_after(PATIENCE):
-            while await self.status(session) != status:  # noqa: ASYNC110 - nobody tells
-                await trio.sleep(0.01)
+
+        async def it_is() -> bool:
+            return await self.status(session) == status
+
+        await until(it_is)
 
     async def completes(self, session: str) -> None:
         """Waits until a turn of the session is complete, and none runs any more."""
         path = f"/api/sessions/{session}/events?type=turn_complete"
-        with trio.fail_after(PATIENCE):
-            while not (await self.get(path)).json()["events"]:  # noqa: ASYNC110 - nobody tells
-                await trio.sleep(0.01)
-            while (await self.get("/health")).json()["pool"]["running"]:  # noqa: ASYNC110 - nor here
-                await trio.sleep(0.01)
+
+        async def one_is_complete() -> bool:
+            return bool((await self.get(path)).json()["events"])
+
+        await until(one_is_complete)
+        await self.rests()
+
+    async def rests(self) -> None:
+        """Waits until no turn runs in any session."""
+
+        async def none_runs() -> bool:
+            return not (await self.get("/health")).json()["pool"]["running"]
+
+        await until(none_runs)
 
     @asynccontextmanager
     async def _streaming(self):

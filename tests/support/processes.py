@@ -1,13 +1,9 @@
 """Looks at processes from outside."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
-import trio
-
-# For what the kernel does by itself, on a machine that is busy with other things.
-PATIENCE = 10.0
+from tests.support.waiting import until
 
 
 def alive(pid: int) -> bool:
@@ -42,13 +38,6 @@ def descendants(pid: int) -> list[int]:
 
 def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - iterdir would open one more
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """For what nobody tells us: another process's doing."""
-    with trio.fail_after(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - as said
-            await trio.sleep(0.005)
 
 
 async def stopped(pid: int) -> None:

@@ -445,3 +445,14 @@ def test_unknown_failure_is_not_explained_away(root, workspace, monkeypatch):
 def iter_that_fails():
     raise AssertionError("the content was read")
     yield b""
+
+
+def test_deleting_leaves_no_descriptor_open(root, workspace):
+    """Neither of what was deleted, nor of what could not be."""
+    (workspace / "folder").mkdir()
+    (workspace / "folder" / "file").touch()
+    before = descriptors()
+    delete_file(root, "folder/file")
+    with pytest.raises(NotFound):
+        delete_file(root, "folder/file")
+    assert before == descriptors()

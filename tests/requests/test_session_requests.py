@@ -1,0 +1,79 @@
+"""What a request about a session becomes, and in which words the rest is refused."""
+
+import msgspec
+import pytest
+
+from ash.errors import BadRequest
+from ash.requests.messages import Options, options
+from ash.requests.parsing import decode
+from ash.requests.sessions import (
+    MAX_COMMAND,
+    CreateSession,
+    RunCommand,
+    fork_when_busy,
+    new_session,
+    shell_command,
+)
+
+
+def created(server):
+    body = {"agent": "helper", "mcpServers": {"tools": server}}
+    return decode(msgspec.json.encode(body), msgspec.json.Decoder(CreateSession))
+
+
+@pytest.mark.parametrize(
+    "server", [{}, {"url": "http://tools", "command": "tools"}, {"args": ["-v"]}]
+)
+def test_server_that_is_neither_here_nor_there_is_refused(server):
+    """Or both: nobody can tell which one is meant."""
+    with pytest.raises(BadRequest, match=r"mcpServers\.tools: give exactly one of url and command"):
+        new_session(created(server))
+
+
+@pytest.mark.parametrize("server", [{"url": "http://tools"}, {"command": "tools"}])
+def test_server_with_an_address_or_a_program_is_taken(server):
+    """One of the two says all that is needed."""
+    assert {"tools": server} == new_session(created(server)).options.mcp_servers
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [(None, "refuse"), ("queue", "queue"), ("interrupt", "interrupt")]
+)
+def test_fork_does_about_a_turn_what_is_said(given, expected):
+    """A fork of a busy session is refused if nothing is said."""
+    assert expected == fork_when_busy({"whenBusy": given}.get)
+
+
+def test_fork_has_no_other_word():
+    """The words are named."""
+    with pytest.raises(BadRequest, match='whenBusy: expected one of queue, interrupt, got "no"'):
+        fork_when_busy({"whenBusy": "no"}.get)
+
+
+@pytest.mark.parametrize("command", ["x" * MAX_COMMAND, "ü" * (MAX_COMMAND // 2)])
+def test_command_of_the_longest_kind_is_taken(command):
+    """As much as Linux takes as one argument, in bytes; its timeout goes along."""
+    asked = shell_command(RunCommand(command=command, timeout=7))
+    assert (command, 7) == (asked.command, asked.timeout)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("x" * (MAX_COMMAND + 1), "command: up to 131071 bytes are allowed, not 131072"),
+        ("ü" * (MAX_COMMAND // 2 + 1), "command: up to 131071 bytes are allowed, not 131072"),
+        ("true\0", "command: a NUL can't be part of a command"),
+    ],
+)
+def test_command_that_no_shell_takes_is_refused(command, words):
+    """With the bound."""
+    with pytest.raises(BadRequest) as refused:
+        shell_command(RunCommand(command=command))
+    assert words == refused.value.text
+
+
+def test_options_are_those_that_are_given():
+    """And the usual ones for the rest; a word that is none of them is refused by its name."""
+    assert Options("queue", "continue", "auto") == options({"whenBusy": "queue", "resume": "auto"})
+    with pytest.raises(BadRequest, match="onDisconnect"):
+        options({"onDisconnect": "later"})

@@ -1,7 +1,7 @@
 import pytest
 import trio
 
-from ash.http.server.task_group import RequestBody
+from ash.http.server.http_stream import RequestBody
 
 DISCONNECT = {"type": "http.disconnect"}
 

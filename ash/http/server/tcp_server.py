@@ -13,8 +13,8 @@ from hypercorn.utils import parse_socket_addr
 from msgspec import Struct
 
 from ash.http.server.h11_protocol import H11Protocol
+from ash.http.server.http_stream import TaskGroup
 from ash.http.server.sender import ClientGone, Sender
-from ash.http.server.task_group import TaskGroup
 from ash.log import get_logger
 
 # How much is read at once. Parsing a head of tiny headers blocks the loop for 0.4 ms a KiB.

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ class Line(NamedTuple):
     fields: frozenset[str]
 
 
+@cache
 def sources():
     return {path: ast.parse(path.read_text()) for path in sorted((ROOT / "ash").rglob("*.py"))}
 

@@ -1,4 +1,28 @@
-"""The sandboxes of this daemon: booted before they are asked for, evicted when room is short."""
+"""The sandboxes of this daemon: booted before they are asked for, evicted when room is short.
+
+A boot takes more than a second, nearly all of it the engine's, and a claim of a warm sandbox a few
+milliseconds. So three questions are answered here, each by one rule.
+
+Who gets a warm sandbox: a claim of the same tenant, agent, version and limits. Everything else that
+a session asks for is given to the booted engine later (`Sandbox.bind`). A claim looks for a warm
+sandbox before it queues for room, and what it does up to there has no checkpoint in it. So two
+claims never get the same sandbox, and no claim of a warm one waits for an eviction.
+
+Who goes when there is no room: closing sandboxes first, because they only have to be waited for;
+then warm ones, which cost nobody anything; then the session that has been idle longest, which is
+paused with its files. The session itself may refuse, as a turn may have begun meanwhile: then the
+next one is asked. Running ones never go. One claim at a time makes room, under `_making_room`, or
+two claims would evict two sandboxes for the same place.
+
+What is booted ahead: one sandbox at a time, of the agent that was asked for last, and only while
+no create boots or makes room. Nobody is evicted for it. A kind that fails to boot, or dies young
+without use, is not booted again until somebody asks: it would fail again and again.
+
+The rules are those of a pool of connections with a least-recently-used cache below it, but for one:
+a sandbox is never given to a second session, which must not meet what the first one left
+(docs/decisions/0006). Tried and dropped: a fork server that does the imports once for all
+sandboxes, as most of a boot is the engine's own (docs/decisions/0010).
+"""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -12,6 +36,8 @@ from msgspec import Struct
 from ash.errors import Conflict, Unavailable
 from ash.log import get_logger
 from ash.model import PoolStats
+from ash.pool.statistics import PoolStatistics, statistics_of
+from ash.pool.warm_targets import WarmTarget, WarmTargets
 from ash.protocol import Open
 from ash.sandbox.sandbox import (
     EngineLaunch,
@@ -24,9 +50,6 @@ from ash.sandbox.sandbox import (
 )
 
 log = get_logger()
-
-# One that dies sooner after its boot, of itself and unused, would do so again and again.
-LEAST_LIFE = 60.0
 
 
 class Capacity(Struct, frozen=True):
@@ -52,17 +75,8 @@ class SandboxRecords(Protocol):
     async def count_cold(self) -> int: ...
 
 
-class WarmTarget(Struct):
-    """What is to be kept warm of an agent: `count` sandboxes of its latest version."""
-
-    spec: SandboxSpec
-    settings: Open
-    count: int
-    asked_at: float
-
-
 class Pool:
-    """Owns every sandbox; each is a task of the nursery it is given."""
+    """Owns every sandbox. Each is a task of the nursery that the pool is given."""
 
     def __init__(
         self,
@@ -80,7 +94,7 @@ class Pool:
         self._sandboxes: dict[str, Sandbox] = {}
         self._started: set[str] = set()
         self._counts: Counter[SandboxState] = Counter()
-        self._warm_targets: dict[tuple[str, str], WarmTarget] = {}
+        self._warm_targets = WarmTargets()
         self._changed = trio.Event()
         self._hits = 0
         self._resumed: Counter[str] = Counter()
@@ -88,7 +102,7 @@ class Pool:
         self._closed = False
 
     async def run(self) -> None:
-        """Keeps the stock: boots what is lacking, one at a time, while nobody waits for a boot."""
+        """Boots the warm sandboxes that are lacking, one at a time, while no create waits."""
         self._cold += await self._records.count_cold()
         while True:
             await self._changed.wait()
@@ -97,10 +111,10 @@ class Pool:
                 await self.boot(self._add(target.spec), target.settings)
 
     async def claim(self, spec: SandboxSpec) -> Sandbox:
-        """A sandbox of that kind for one session: a warm one, or one that `boot` has to boot.
+        """Gives a sandbox to one session: a warm one, or a new one that `boot` has to boot.
 
-        Who finds a warm one does not wait for those who wait for room. Raises Unavailable when
-        there is no room and nothing can be evicted.
+        A claim that finds a warm one does not wait for claims that need room. Raises Unavailable
+        if there is no room and nothing can be evicted.
         """
         try:
             sandbox = self._claim_warm(spec)
@@ -112,9 +126,9 @@ class Pool:
         return sandbox
 
     async def claim_again(self, sandbox_id: str, spec: SandboxSpec) -> Sandbox:
-        """A sandbox to go on with what was kept of the last one with that id.
+        """A new sandbox with the files that were kept of the last one with that id.
 
-        Raises Conflict if there is one already, Unavailable when there is no room.
+        Raises Conflict if that id has a sandbox already, Unavailable if there is no room.
         """
         async with self._making_room:
             await self._make_room()
@@ -128,16 +142,16 @@ class Pool:
         return sandbox
 
     def resumed(self, path: Literal["warm", "cold"], source: RestoredFrom | None = None) -> None:
-        """Counts a resumed session, and what it was resumed from."""
+        """Counts a resumed session, and where its files came from."""
         self._resumed[path] += 1
         if source is not None:
             self._resumed[source] += 1
 
     @asynccontextmanager
     async def forked_files(self, sandbox_id: str, fork_id: str) -> AsyncIterator[None]:
-        """A copy of what a sandbox has, for another one; it stays if the block ends well.
+        """Copies the files of one sandbox for another. If the block raises, the copy is removed.
 
-        Raises NotFound if there is nothing.
+        Raises NotFound if there are no files.
         """
         workspaces = self._dependencies.workspaces
         try:
@@ -149,7 +163,7 @@ class Pool:
             raise
 
     def release(self, sandbox: Sandbox) -> None:
-        """Takes back a claimed box that came to no session."""
+        """Takes back a claimed sandbox for which no session was stored."""
         sandbox.claimed = False
         if sandbox.id in self._started:
             sandbox.close()
@@ -157,27 +171,21 @@ class Pool:
             self._drop(sandbox)
 
     async def boot(self, sandbox: Sandbox, settings: EngineLaunch) -> None:
-        """Boots a box that isn't yet; returns when it is `ready`, well or with a failure."""
+        """Boots it, unless that has begun; returns when it is `ready`, booted or failed."""
         if sandbox.id not in self._started:
             self._started.add(sandbox.id)
             self._nursery.start_soon(self._keep, sandbox, settings)
         await sandbox.ready.wait()
 
     def keep_warm(self, spec: SandboxSpec, settings: Open, count: int) -> None:
-        """Keeps `count` warm of an agent from now on, and none of its earlier versions."""
-        key = spec.key
-        known = self._warm_targets.get((key.tenant, key.agent))
-        if known is not None and known.spec.key.version > key.version:
-            return
-        self._warm_targets[key.tenant, key.agent] = WarmTarget(
-            spec, settings, count, trio.current_time()
-        )
-        self._close_warm(key.tenant, key.agent, but=key)
-        self._changed.set()
+        """Keeps `count` sandboxes of an agent warm from now on, and none of earlier versions."""
+        if self._warm_targets.set(spec, settings, count):
+            self._close_warm(spec.key.tenant, spec.key.agent, but=spec.key)
+            self._changed.set()
 
     def stop_keeping_warm(self, tenant: str, agent: str) -> None:
-        """The agent is gone: nothing of it is kept warm."""
-        self._warm_targets.pop((tenant, agent), None)
+        """Keeps no sandbox of the agent warm any more, because it was deleted."""
+        self._warm_targets.remove(tenant, agent)
         self._close_warm(tenant, agent)
 
     def stats(self) -> PoolStats:
@@ -195,6 +203,16 @@ class Pool:
             resume_cold_local_hits=self._resumed["local"],
             resume_cold_cloud_hits=self._resumed["cloud"],
             resume_cold_fresh_hits=self._resumed["fresh"],
+        )
+
+    def statistics(self) -> PoolStatistics:
+        room = self._making_room.statistics()
+        boots = self._boots.statistics()
+        return PoolStatistics(
+            sandboxes=tuple(map(statistics_of, self._sandboxes.values())),
+            boots_running=int(boots.borrowed_tokens),
+            boots_waiting=boots.tasks_waiting,
+            claims_waiting=room.tasks_waiting + room.locked,
         )
 
     async def close(self) -> None:
@@ -232,7 +250,7 @@ class Pool:
         return sandbox
 
     async def _keep(self, sandbox: Sandbox, settings: EngineLaunch) -> None:
-        """A box's task: its turn to boot, its life, and what is remembered of it."""
+        """A sandbox's task: it waits for its turn to boot, runs, and is recorded in the store."""
         try:
             if not await self._is_remembered(sandbox):
                 return
@@ -252,7 +270,7 @@ class Pool:
             self._stop_restocking(sandbox)
 
     async def _is_fetched(self, sandbox: Sandbox) -> bool:
-        """Not while it holds its turn to boot: a cloud may be slow."""
+        """Fetches its files, before its turn to boot: a slow cloud must not hold up boots."""
         fetched = False
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sandbox.cancel_when_closed, nursery.cancel_scope)
@@ -262,7 +280,7 @@ class Pool:
         return fetched
 
     async def _may_boot(self, sandbox: Sandbox) -> bool:
-        """Waits for its turn; False if it was closed before that came."""
+        """Waits for its turn to boot. Returns False if it was closed before that."""
         may = False
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sandbox.cancel_when_closed, nursery.cancel_scope)
@@ -285,7 +303,7 @@ class Pool:
             self._changed.set()
 
     async def _is_remembered(self, sandbox: Sandbox) -> bool:
-        """What the store does not know of is not made."""
+        """Records it in the store; a sandbox that can't be recorded is not made."""
         try:
             sandbox.kept = await self._records.sandbox_added(sandbox.id, sandbox.spec.key)
             self._cold -= sandbox.kept
@@ -300,18 +318,16 @@ class Pool:
             else:
                 await self._records.sandbox_removed(sandbox.id)
         except Exception:
-            # The next start settles it. Until then it isn't found as a cold one, nor taken off.
+            # The next start puts the row right. Until then the sandbox is not counted as cold.
             self._cold -= sandbox.kept
             log.exception("sandbox.end_store_failed", sandbox=sandbox.id)
 
     def _stop_restocking(self, sandbox: Sandbox) -> None:
-        """What fails is not booted anew until a deploy or a create asks for it."""
+        """A kind that fails is not booted again until a deploy or a create asks for it."""
         key = sandbox.spec.key
-        log.warning("pool.sandbox_failed", agent=key.agent, why=str(sandbox.failure))
+        log.warning("pool.sandbox_failed", agent=key.agent, error=str(sandbox.failure))
         lived = 0.0 if sandbox.state == "warming" else trio.current_time() - sandbox.used_at
-        target = self._warm_targets.get((key.tenant, key.agent))
-        if target is not None and target.spec.key == key and lived < LEAST_LIFE:
-            target.count = 0
+        self._warm_targets.sandbox_failed(key, lived)
 
     def _unclaimed(self) -> list[Sandbox]:
         return [
@@ -321,7 +337,7 @@ class Pool:
         ]
 
     def _warm(self, spec: SandboxSpec) -> Sandbox | None:
-        """One that is booted, else one that is booting; one whose engine died is never seen."""
+        """A booted sandbox of that kind, or else one that boots; never one whose engine died."""
         usable = [
             sandbox
             for sandbox in self._unclaimed()
@@ -331,18 +347,16 @@ class Pool:
         return min(usable, key=lambda sandbox: sandbox.state == "warming", default=None)
 
     def _next_lacking(self) -> WarmTarget | None:
-        """The stock to boot for next, the last asked for first; None while there is no room."""
+        """What to boot next; None while there is no room, or while a create needs the boot."""
         unclaimed = self._unclaimed()
         sandboxes = self._sandboxes.values()
         wanted = self._making_room.locked() or any(
-            b.claimed and b.state == "warming" for b in sandboxes
+            sandbox.claimed and sandbox.state == "warming" for sandbox in sandboxes
         )
         full = len(sandboxes) >= self._capacity.sandboxes
         if wanted or full or len(unclaimed) >= self._capacity.warm:
             return None
-        have = Counter(sandbox.spec.key for sandbox in unclaimed)
-        lacking = [s for s in self._warm_targets.values() if have[s.spec.key] < s.count]
-        return max(lacking, key=lambda target: target.asked_at, default=None)
+        return self._warm_targets.next_lacking(sandbox.spec.key for sandbox in unclaimed)
 
     def _close_warm(self, tenant: str, agent: str, but: PoolKey | None = None) -> None:
         for sandbox in self._unclaimed():
@@ -351,7 +365,7 @@ class Pool:
                 sandbox.close()
 
     async def _make_room(self) -> None:
-        """Evicts until one more fits: warm ones first, then who has waited longest."""
+        """Evicts until one more fits: warm ones first, then the one that has been idle longest."""
         refused: set[str] = set()
         while len(self._sandboxes) >= self._capacity.sandboxes:
             victim = self._leaving() or self._victim(refused)

@@ -1,4 +1,19 @@
-"""The recent frames of a session, for whoever follows it."""
+"""The recent frames of a session, for everybody who follows it.
+
+One turn publishes, any number of clients follow, and none of them may slow the turn or make it need
+more memory. So a follower has no queue: it holds the id of the frame that it wants next, and reads
+from the one ring. A frame is turned into bytes once, when it is published, and the ring keeps the
+latest frames up to a bound in bytes. When it is over the bound it drops down to half of it, so that
+the cost of a drop is spread over many frames. A follower whose next frame was dropped is cut. It
+comes back with its cursor and reads what lasts from the store (`watch.py`), which knows every
+complete message by the id of its last frame. This is the reader's side of a log with offsets, as
+brokers have it, with the store as the log's older part.
+
+Tried and dropped: a fixed bound. One picture that an agent reads comes in three large frames at
+once, which cut every follower; now the bound grows with the largest frame. Not taken: deltas in the
+store, as they are most of the bytes and the message that follows says the same
+(docs/decisions/0011).
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +47,18 @@ class RingEnded(Lagged):
     """The follower has had the last frame: none will ever come, or not from this daemon."""
 
 
+class FrameRingStatistics(Struct, frozen=True):
+    """`frames` of `bytes` in all are in memory; `followers` wait for the next one."""
+
+    frames: int
+    bytes: int
+    earliest: int
+    next_id: int
+    followers: int
+    broken: bool
+    ended: bool
+
+
 class FrameRing:
     """Numbers frames and keeps the latest.
 
@@ -54,6 +81,17 @@ class FrameRing:
     def earliest(self) -> int:
         """The id of the oldest frame that is still here; the next one's if there is none."""
         return self.next_id - len(self._frames)
+
+    def statistics(self) -> FrameRingStatistics:
+        return FrameRingStatistics(
+            frames=len(self._frames),
+            bytes=self._bytes,
+            earliest=self.earliest,
+            next_id=self.next_id,
+            followers=len(self._followers),
+            broken=self.broken,
+            ended=self.ended,
+        )
 
     def reservation(self) -> int | None:
         """The id to reserve up to in the next write, if what is reserved runs low."""

@@ -7,27 +7,27 @@ from functools import partial
 from typing import Literal, TypeAlias
 
 import trio
-from msgspec import structs
+from msgspec import Struct
 
 from ash import events
 from ash.clock import now_iso
 from ash.errors import AshError, BadRequest, Conflict, EngineFailed, Unavailable
-from ash.lifecycle import CHANGES, Action, refusal
+from ash.lifecycle import Action, refusal
 from ash.log import get_logger
-from ash.model import LogLevel, StoredSession, TurnReason
+from ash.model import LogLevel, Session, StoredSession, TurnReason
 from ash.protocol import Exec, ExecResult, Query
 from ash.sandbox.link import ShellCommand
 from ash.sandbox.sandbox import EngineLaunch, SandboxEnd
 from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.frame_ring import FrameRing
+from ash.sessions.session_row import SessionRow
 from ash.sessions.session_sandbox import AgentProcess, SessionSandbox, Work
 from ash.sessions.turn import STEP_SECONDS, Turn, TurnContext, WriteEnd
-from ash.store.sessions import StatusChange
 
 log = get_logger()
 
 
-# Between two tries to store a session's end: what keeps it may be gone at any time.
+# The pause between two attempts to store a session's end: the disk may be back at any time.
 RETRY_SECONDS = 1.0
 
 NOT_STORED = "What the agent did could not be stored"
@@ -40,10 +40,20 @@ WhenBusy = Literal["refuse", "queue", "interrupt"]
 Outcome: TypeAlias = tuple[Action, dict[str, str]]
 
 
-class LiveSession:
-    """Publishes to its stream and, through its box, owns the sandbox and the turn there.
+class LiveSessionStatistics(Struct, frozen=True):
+    """`outcome` is the action that ends its life here, None while nobody has decided one."""
 
-    `gone` is set when its sandbox is, and what became of the session is stored.
+    session: Session
+    generation: int
+    in_turn: bool
+    idle_since: float | None
+    outcome: Action | None
+
+
+class LiveSession:
+    """Owns a sandbox and the turn that runs in it, and publishes its frames to a ring.
+
+    `gone` is set when the sandbox has ended and what became of the session is stored.
     """
 
     def __init__(
@@ -53,7 +63,6 @@ class LiveSession:
         sandbox: SessionSandbox,
         ring: FrameRing,
     ) -> None:
-        self.stored = stored
         self.ring = ring
         self.turn: Turn | None = None
         self.gone = trio.Event()
@@ -61,8 +70,7 @@ class LiveSession:
         self._sandbox = sandbox
         self._pausing = 0
         self._entry = trio.StrictFIFOLock()
-        # Two that are committed together come back in any order.
-        self._changing = trio.Lock()
+        self._row = SessionRow(dependencies.store, dependencies.clock, stored)
         self._started = trio.Event()
         self._was_up = False
         self._broken = False
@@ -72,13 +80,15 @@ class LiveSession:
         self._end: Outcome | None = None
         self._stored_end: Outcome | None = None
 
+    @property
+    def stored(self) -> StoredSession:
+        return self._row.stored
+
     async def run(self, boot: Work, settings: EngineLaunch, event: str | None) -> None:
-        """Boots or binds the engine, waits for the sandbox's end, and stores what became of it.
+        """Starts the engine, waits until the sandbox has ended, and stores the session's status.
 
-        `boot` returns when the sandbox is booted or has failed to. `event` is what the timeline
-        says of its start; None if it is resumed.
-
-        Nobody who asked for any of this has to stay for it. Raises nothing but Cancelled.
+        `boot` returns when the sandbox is booted or has failed to boot. `event` is the lifecycle
+        event of the start; None means that the session is resumed. Raises nothing but Cancelled.
         """
         try:
             try:
@@ -91,7 +101,7 @@ class LiveSession:
                 self._started.set()
             self._sandbox_end = await self._sandbox.ended()
             await self._store_end()
-            # After both: the upload has the files that were kept and what became of the session.
+            # Last, because the upload contains the files that were kept and the new status.
             if self._sandbox_end.kept and self._dependencies.snapshots is not None:
                 self._dependencies.snapshots.session_changed(self.stored.session)
         finally:
@@ -100,12 +110,21 @@ class LiveSession:
             self._started.set()
 
     async def started(self) -> None:
-        """Returns when the session is active. Raises why it can't be; that is stored then."""
+        """Returns when the session is active. If it can't start, raises why, which is stored."""
         await self._started.wait()
         if not self._was_up:
             error = copy(self._failure or self._overtaken())
             error.text += f" (its log: GET /api/sessions/{self.stored.session.id}/logs)"
             raise error
+
+    def statistics(self) -> LiveSessionStatistics:
+        return LiveSessionStatistics(
+            session=self.stored.session,
+            generation=self.stored.generation,
+            in_turn=self.turn is not None,
+            idle_since=self.idle_since(),
+            outcome=None if self._end is None else self._end[0],
+        )
 
     def start_turn(self, query: Query) -> Turn:
         """Raises BadRequest if the session is not up, Conflict while a turn runs."""
@@ -126,10 +145,10 @@ class LiveSession:
         return turn
 
     async def exec(self, command: Exec) -> ExecResult:
-        """Runs a shell command; the session is busy until it ends, whether or not we wait.
+        """Runs a shell command. A caller that is cancelled does not end the command.
 
-        Raises BadRequest if the session is not up, EngineFailed if it could not be run,
-        Conflict if the sandbox was given up meanwhile.
+        Raises BadRequest if the session is not up, EngineFailed if the command could not be run,
+        Conflict if the session gave its sandbox up meanwhile.
         """
         process = self._running_process()
         running = ShellCommand(process.link, command)
@@ -143,9 +162,9 @@ class LiveSession:
 
     @asynccontextmanager
     async def entry(self, when_busy: WhenBusy) -> AsyncIterator[None]:
-        """Waits for the running turn to end, or ends it; first come, first served.
+        """Waits until no turn runs, or ends the one that does. Callers enter in their order.
 
-        One whose end was shown is over, for whoever has seen that, and always waited for.
+        With "refuse" it waits only for a turn whose end was shown: to a client that is over.
         """
         if when_busy == "refuse":
             while self.turn is not None and self.turn.last_frame is not None:
@@ -162,43 +181,45 @@ class LiveSession:
             yield
 
     async def pause(self) -> None:
-        """Stops the turn that runs and keeps the sandbox. Raises BadRequest if another won."""
+        """Stops the turn that runs and keeps the sandbox.
+
+        Raises BadRequest if another caller has changed the session's status first.
+        """
         self._pausing += 1
         try:
             if (turn := self.turn) is not None:
                 await turn.stop("stopped")
             if turn is not None and self._paused_with is turn:
                 self._paused_with = None
-            elif not await self.change("pause"):
+            elif not await self._row.change("pause"):
                 raise refusal("pause", self.stored.session.status)
         finally:
             self._pausing -= 1
 
     async def resume(self) -> bool:
-        """Whether it is active with the sandbox that it has; else that is on its way out.
+        """Makes the session active in the sandbox that it has; False if that is about to end.
 
-        Waits for one that is starting. Raises why that could not start.
+        Waits for a session that is starting, and raises why it could not start.
         """
         await self.started()
         if self._sandbox.process is None:
             return False
         if self.stored.session.status == "paused":
-            await self.change("resume", events.lifecycle("resumed", path="warm"))
+            await self._row.change("resume", events.lifecycle("resumed", path="warm"))
             self._dependencies.pool.resumed("warm")
             self._sandbox.activate(self.evict)
         return self.stored.session.status == "active"
 
     async def configured(self) -> None:
-        """What the store has now holds from the next turn on."""
-        async with self._changing:
-            await self._reload()
+        """Reads the new configuration, which the next turn uses."""
+        await self._row.reload()
 
     def decide(self, action: Action, more: dict[str, str] | None = None) -> bool:
-        """Settles what becomes of the session, unless it is settled; whether this is it.
+        """Decides what becomes of the session; False if that was decided before.
 
-        No turn begins any more. `wind_up` has to follow.
+        No turn can begin any more. The caller has to call `wind_up` next.
         """
-        # First: a sandbox that is killed for its turn has not failed.
+        # Before the turn is stopped: a sandbox that is killed for that has not failed.
         self._sandbox.close()
         if self._end is not None:
             return False
@@ -206,9 +227,9 @@ class LiveSession:
         return True
 
     async def wind_up(self, turn_reason: TurnReason, step: float = STEP_SECONDS) -> None:
-        """Stops the turn that runs, then ends the sandbox, whose files are kept.
+        """Stops the turn that runs; then the sandbox ends, and its files are kept.
 
-        Returns when what became of the session is stored, or can't be.
+        Returns when the session's new status is stored, or could not be stored.
         """
         if self.turn is not None:
             await self.turn.stop(turn_reason, step)
@@ -217,18 +238,18 @@ class LiveSession:
     async def close(
         self, action: Action, turn_reason: TurnReason, *, step: float = STEP_SECONDS, **more: str
     ) -> None:
-        """Both."""
+        """Decides what becomes of the session, and winds it up."""
         self.decide(action, more)
         await self.wind_up(turn_reason, step)
 
     async def ended(self) -> None:
-        """Returns when it is `gone`. Raises Unavailable while the store does not take its end."""
+        """Returns when it is `gone`. Raises Unavailable if its status could not be stored yet."""
         await self._decided.wait()
         if not self.gone.is_set():
             raise Unavailable("The session has ended, but that can't be stored yet")
 
     async def evict(self, reason: str = "another session needed the room") -> bool:
-        """Gives the sandbox up unless the session is busy; whether it did."""
+        """Gives the sandbox up unless the session is busy. Returns whether it did."""
         if self._sandbox.idle_since is None:
             return False
         await self.close("pause", "stopped", reason=reason)
@@ -237,26 +258,6 @@ class LiveSession:
     def idle_since(self) -> float | None:
         """When its last turn or command ended, in trio's time; None if it is busy."""
         return self._sandbox.idle_since
-
-    async def change(self, action: Action, event: str | None = None, **more: str) -> bool:
-        """Stores the new status with its lifecycle event, unless another was faster; whether.
-
-        Not to be cancelled: what was committed has to be known here, too.
-        """
-        with trio.CancelScope(shield=True):
-            async with self._changing:
-                changed = await self._dependencies.store.change_session(
-                    self.stored.session.id,
-                    CHANGES[action],
-                    now_iso(self._dependencies.clock),
-                    event=event or events.lifecycle(CHANGES[action].target, **more),
-                    generation=self.stored.generation,
-                )
-                if changed is None:
-                    await self._reload()
-                else:
-                    self.stored = changed
-        return changed is not None
 
     async def log(self, lines: Sequence[tuple[LogLevel, str]]) -> None:
         now = now_iso(self._dependencies.clock)
@@ -272,32 +273,24 @@ class LiveSession:
         if event is None:
             event = events.lifecycle("resumed", path="cold", source=self._sandbox.source)
             self._dependencies.pool.resumed("cold", self._sandbox.source)
-        await self.change("activate", event)
+        await self._row.change("activate", event)
         if self.stored.session.status != "active":
             raise self._overtaken()
         self._sandbox.activate(self.evict)
 
-    async def _reload(self) -> None:
-        found = await self._dependencies.store.session_by_id(self.stored.session.id)
-        if found is not None:
-            self.stored = structs.replace(self.stored, session=found.session)
-
     async def _end_turn(self, turn: Turn, write: WriteEnd) -> None:
-        """Stores the end of the turn in one unit with what it makes of the session.
+        """Stores the end of the turn in one unit with the session's status that follows from it.
 
-        So whoever is shown the end finds the session as the end leaves it.
+        So a client that is shown the end finds the session in that status.
         """
-        async with self._changing:
-            outcome = self._outcome_of(turn)
-            was_decided = self._end is not None
-            status = None if outcome is None else self._status_change(*outcome)
-            changed = await write(status)
-            if changed is not None:
-                self.stored = changed
-                if changed.session.status == "paused" and not was_decided:
-                    self._paused_with = turn
-        if outcome is not None and (was_decided or _has_no_sandbox(turn)):
-            self._stored_end = outcome if changed is not None else None
+        outcome, was_decided = self._outcome_of(turn), self._end is not None
+        changed = await self._row.end_turn(write, *(outcome or (None, {})))
+        if outcome is None:
+            return
+        if changed and not was_decided and outcome[0] == "pause":
+            self._paused_with = turn
+        if was_decided or _has_no_sandbox(turn):
+            self._stored_end = outcome if changed else None
             self.decide(*outcome)
 
     def _outcome_of(self, turn: Turn) -> Outcome | None:
@@ -312,49 +305,30 @@ class LiveSession:
             return "fail", {"error": NOT_STORED}
         return None if turn.lost is None else ("fail", {"error": turn.lost})
 
-    def _status_change(self, action: Action, more: dict[str, str]) -> StatusChange | None:
-        """None if the session's status does not allow it."""
-        change = CHANGES[action]
-        if self.stored.session.status not in change.sources:
-            return None
-        return StatusChange(change, events.lifecycle(change.target, **more))
-
     async def _store_end(self) -> None:
-        """Tries as long as it takes: until then the row claims that the session runs."""
+        """Tries until the store takes it: before that the row says that the session runs."""
         while True:
             try:
-                await self._say_what_became_of_it()
+                await self._store_status()
             except Exception:
                 if not self._decided.is_set():
                     log.exception("session.end_store_failed", session=self.stored.session.id)
                 self._decided.set()
                 await trio.sleep(RETRY_SECONDS)
             else:
-                # The store works: lines of the log that it did not take are named now, if ever.
+                # The store works again: the log now says how many of its lines are missing.
                 await self._sandbox.log([])
                 return
 
-    async def _say_what_became_of_it(self) -> None:
+    async def _store_status(self) -> None:
         if self._end is None and self._failure is not None:
             self._end = "fail", {"error": self._failure.text}
         if self._end is None or self._end == self._stored_end:
             return
         action, more = self._end
         if self._broken:
-            await self._end_broken_turn(action, more)
-        await self.change(action, **more)
-
-    async def _end_broken_turn(self, action: Action, more: dict[str, str]) -> None:
-        """Stores the end that could not be stored, and the session's with it."""
-        async with self._changing:
-            changed = await self._dependencies.store.end_broken_turns(
-                self.stored,
-                NOT_STORED,
-                self._status_change(action, more),
-                now_iso(self._dependencies.clock),
-            )
-            if changed is not None:
-                self.stored = changed
+            await self._row.end_broken_turns(NOT_STORED, action, more)
+        await self._row.change(action, **more)
 
     async def _run_turn(self, process: AgentProcess, turn: Turn) -> None:
         try:

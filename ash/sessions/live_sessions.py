@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from functools import partial
 
 import trio
+from msgspec import Struct
 
 from ash.clock import now_iso
 from ash.lifecycle import CHANGES, Action, refusal
@@ -13,8 +14,14 @@ from ash.sandbox.sandbox import EngineLaunch, Sandbox
 from ash.sessions import session_spec
 from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.frame_ring import FrameRings
-from ash.sessions.live_session import LiveSession
+from ash.sessions.live_session import LiveSession, LiveSessionStatistics
 from ash.sessions.session_sandbox import Work
+
+
+class LiveSessionsStatistics(Struct, frozen=True):
+    """The sessions that live here, by their ids."""
+
+    sessions: dict[str, LiveSessionStatistics]
 
 
 class LiveSessions:
@@ -28,6 +35,11 @@ class LiveSessions:
 
     def __iter__(self) -> Iterator[LiveSession]:
         return iter(list(self._live.values()))
+
+    def statistics(self) -> LiveSessionsStatistics:
+        return LiveSessionsStatistics(
+            {session_id: live.statistics() for session_id, live in self._live.items()}
+        )
 
     def get(self, session_id: str) -> LiveSession | None:
         return self._live.get(session_id)

@@ -26,7 +26,7 @@ from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.forking import fork
 from ash.sessions.frame_ring import FrameRing
 from ash.sessions.live_session import LiveSession, WhenBusy
-from ash.sessions.live_sessions import LiveSessions, Resumer
+from ash.sessions.live_sessions import LiveSessions, LiveSessionsStatistics, Resumer
 from ash.sessions.session_spec import NewSession
 from ash.sessions.turn import Turn
 from ash.sessions.watch import Watch
@@ -43,6 +43,9 @@ class Sessions:
         self._store = dependencies.store
         self._live_sessions = LiveSessions(dependencies, nursery)
         self._resumer = Resumer(dependencies, self._live_sessions)
+
+    def statistics(self) -> LiveSessionsStatistics:
+        return self._live_sessions.statistics()
 
     async def create(self, tenant: str, wanted: NewSession) -> Session:
         """Takes a warm sandbox or boots one; returns the session when it is active.

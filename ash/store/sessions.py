@@ -85,18 +85,6 @@ class SessionRepository(Repository):
         (total,) = await self._driver.fetch(SESSIONS_SQL["count_sessions"], matching, _total)
         return found, total
 
-    async def count_sessions_by_status(self, statuses: Iterable[SessionStatus]) -> int:
-        """How many sessions of all tenants have one of the statuses; reads only an index."""
-        total = 0
-        for status in statuses:
-            total += (
-                await self._driver.fetch_one(
-                    SESSIONS_SQL["count_status"], {"status": status}, _total
-                )
-                or 0
-            )
-        return total
-
     async def change_session(
         self,
         session_id: str,

@@ -8,6 +8,7 @@ from queue import Empty, SimpleQueue
 from typing import Protocol, TypeAlias
 
 import trio
+from msgspec import Struct
 
 from ash.store.driver import Result, StoreClosed, Unit
 
@@ -27,6 +28,13 @@ class _Job:
         self.unit = unit
         self.done = trio.Event()
         self.outcome: Outcome
+
+
+class WriterStatistics(Struct, frozen=True):
+    """`waiting` units are not yet being committed."""
+
+    waiting: int
+    closed: bool
 
 
 class Writer:
@@ -52,6 +60,9 @@ class Writer:
         if isinstance(job.outcome, Exception):
             raise job.outcome
         return job.outcome
+
+    def statistics(self) -> WriterStatistics:
+        return WriterStatistics(self._jobs.qsize(), self.closed)
 
     async def run(self) -> None:
         """See `Driver.run`."""

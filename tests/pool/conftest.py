@@ -99,7 +99,20 @@ class Scene:
     @property
     def agents(self):
         """Whose sandboxes there are, in the order they were made."""
-        return [sandbox.spec.key.agent for sandbox in self.pool._sandboxes.values()]
+        return [sandbox.key.agent for sandbox in self.sandboxes]
+
+    @property
+    def versions(self):
+        return [sandbox.key.version for sandbox in self.sandboxes]
+
+    @property
+    def ids(self):
+        return [sandbox.id for sandbox in self.sandboxes]
+
+    @property
+    def sandboxes(self):
+        """Those that there are, in the order they were made."""
+        return self.pool.statistics().sandboxes
 
 
 @pytest.fixture

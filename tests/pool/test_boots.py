@@ -19,6 +19,8 @@ async def test_boots_are_limited(scene, boots):
             creates.start_soon(scene.claim)
         await wait_all_tasks_blocked()
         assert (boots, 5) == (len(scene.maker.made), scene.pool.stats().warming)
+        statistics = scene.pool.statistics()
+        assert (boots, 5 - boots) == (statistics.boots_running, statistics.boots_waiting)
         scene.maker.let_go()
     assert (0, 5, 5) == scene.counts
 

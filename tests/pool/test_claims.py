@@ -24,8 +24,8 @@ async def test_claim_takes_a_warm_one(scene):
     scene.open()
     scene.stock()
     await wait_all_tasks_blocked()
-    (warm,) = scene.pool._sandboxes.values()
-    assert warm is await scene.claim()
+    (warm,) = scene.ids
+    assert warm == (await scene.claim()).id
     assert 1 == scene.pool.stats().pre_warm_hits
     await wait_all_tasks_blocked()
     assert (1, 1, 2) == scene.counts
@@ -57,9 +57,9 @@ async def test_claim_takes_one_that_is_still_warming(scene, nursery):
     scene.maker.hold()
     scene.stock()
     await wait_all_tasks_blocked()
-    (warming,) = scene.pool._sandboxes.values()
+    (warming,) = scene.ids
     sandbox = await scene.pool.claim(scene.spec())
-    assert (warming, False) == (sandbox, sandbox.ready.is_set())
+    assert (warming, False) == (sandbox.id, sandbox.ready.is_set())
     scene.maker.let_go()
     await scene.pool.boot(sandbox, PLAIN)
     assert sandbox.alive
@@ -72,15 +72,16 @@ async def test_claim_prefers_a_warm_one_to_a_warming_one(scene):
     scene.maker.hold()
     scene.stock(count=1)
     await wait_all_tasks_blocked()
-    (warming,) = scene.pool._sandboxes.values()
+    (warming,) = scene.ids
     scene.maker.gate, held = trio.Event(), scene.maker.gate
     scene.maker.let_go()
     other = scene.pool._add(scene.spec())
     await scene.pool.boot(other, PLAIN)
     assert other is await scene.pool.claim(scene.spec())
-    assert warming is await scene.pool.claim(scene.spec())
+    claimed = await scene.pool.claim(scene.spec())
+    assert warming == claimed.id
     held.set()
-    await warming.ready.wait()
+    await claimed.ready.wait()
 
 
 async def test_two_claims_get_two_sandboxes(scene):
@@ -98,15 +99,15 @@ async def test_dead_warm_one_is_never_seen(scene, how):
     scene.open()
     scene.stock()
     await wait_all_tasks_blocked()
-    (dead,) = scene.pool._sandboxes.values()
+    (dead,) = scene.ids
     if how == "die":
         scene.maker.last.die()
     else:
         await scene.maker.last.lose_engine()
     await wait_all_tasks_blocked()
     sandbox = await scene.claim()
-    assert sandbox is not dead
-    assert (True, True) == (sandbox.alive, dead.gone.is_set())
+    assert dead != sandbox.id
+    assert (True, False) == (sandbox.alive, dead in scene.ids)
 
 
 async def test_one_that_just_fails_is_not_claimed(scene):
@@ -114,11 +115,11 @@ async def test_one_that_just_fails_is_not_claimed(scene):
     scene.open()
     scene.maker.refusal = "no"
     scene.stock()
-    while not any(sandbox.failure for sandbox in scene.pool._sandboxes.values()):
+    while not any(sandbox.failed for sandbox in scene.sandboxes):
         await trio.lowlevel.checkpoint()
-    (failing,) = scene.pool._sandboxes.values()
+    (failing,) = scene.ids
     scene.maker.refusal = ""
-    assert failing is not await scene.claim()
+    assert failing != (await scene.claim()).id
 
 
 async def test_released_box_that_was_not_booted_is_forgotten(scene):

@@ -50,7 +50,7 @@ async def test_cold_one_that_wakes_is_counted_as_what_it_is(scene):
 
 
 @pytest.mark.parametrize("how", ["fails", "is closed"])
-async def test_cold_one_that_does_not_wake_stays_cold(scene, how):
+async def test_cold_one_that_does_not_wake_stays_cold(scene, nursery, how):
     """A resume that came to nothing leaves the counts and the files as they were."""
     scene.open(boots=1)
     sandbox = await scene.claim()
@@ -64,7 +64,7 @@ async def test_cold_one_that_does_not_wake_stays_cold(scene, how):
         busy = await scene.pool.claim(scene.spec())
         again = await scene.pool.claim_again(sandbox.id, scene.spec(restore=True))
         for each in (busy, again):
-            scene.pool._nursery.start_soon(scene.pool.boot, each, PLAIN)
+            nursery.start_soon(scene.pool.boot, each, PLAIN)
             await wait_all_tasks_blocked()
         again.close()
         await again.gone.wait()
@@ -129,7 +129,7 @@ class Load:
         try:
             self.sandboxes.append(await self.scene.claim(self.chance.choice("abc")))
         except Unavailable:
-            assert all(sandbox.claimed for sandbox in self.scene.pool._sandboxes.values())
+            assert all(sandbox.claimed for sandbox in self.scene.sandboxes)
 
     def act(self, creates):
         match self.chance.randrange(8):
@@ -149,12 +149,9 @@ class Load:
     def check(self):
         stats = self.scene.pool.stats()
         states = (stats.warming, stats.warm, stats.waiting, stats.running)
-        live = [
-            sandbox for sandbox in self.scene.pool._sandboxes.values() if not sandbox.gone.is_set()
-        ]
         assert min(states) >= 0
         assert stats.total == stats.cold + sum(states)
-        assert stats.max_capacity >= len(live) == sum(states)
+        assert stats.max_capacity >= len(self.scene.sandboxes) == sum(states)
 
 
 async def test_stats_add_up_under_any_load(scene):

@@ -90,16 +90,22 @@ async def test_stock_does_not_take_the_room_that_was_made(scene):
     assert (20, 2 + 20) == (len(scene.evicted), scene.records.added)
 
 
-async def test_warm_claim_waits_for_nobody_s_room(scene):
-    """Who finds a warm one gets it while another create is still evicting."""
+async def test_warm_claim_does_not_wait_for_room(scene, nursery):
+    """A claim that finds a warm one gets it while another waits for a sandbox to end."""
     scene.open(sandboxes=2)
-    stuck = await scene.claim("a")
+    leaving = await scene.claim("a")
     scene.stock("b")
     await wait_all_tasks_blocked()
-    await scene.pool._making_room.acquire()
+    turn = trio.Event()
+    leaving.start(turn.wait, is_turn=True)
+    leaving.close()
+    nursery.start_soon(scene.claim, "c")
+    await wait_all_tasks_blocked()
     warm = await scene.pool.claim(scene.spec("b"))
-    assert (True, True) == (warm.alive, stuck.alive)
-    scene.pool._making_room.release()
+    assert (True, 1) == (warm.alive, scene.pool.statistics().claims_waiting)
+    turn.set()
+    await wait_all_tasks_blocked()
+    assert (0, ["b", "c"]) == (scene.pool.statistics().claims_waiting, scene.agents)
 
 
 async def test_no_more_live_than_there_is_room(scene):

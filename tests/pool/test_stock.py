@@ -4,7 +4,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from ash.pool.pool import LEAST_LIFE
+from ash.pool.warm_targets import LEAST_LIFE
 from ash.protocol import Open
 
 PLAIN = Open(session_id="")
@@ -54,13 +54,13 @@ async def test_stock_takes_no_one_s_room(scene):
     assert (["a"], []) == (scene.agents, scene.evicted)
 
 
-async def test_creates_go_before_stock(scene):
+async def test_creates_go_before_stock(scene, nursery):
     """While a session waits for its boot none is booted for the stock; afterwards it is."""
     scene.open()
     scene.maker.hold()
     sandbox = await scene.pool.claim(scene.spec("a"))
     scene.stock("a")
-    scene.pool._nursery.start_soon(scene.pool.boot, sandbox, PLAIN)
+    nursery.start_soon(scene.pool.boot, sandbox, PLAIN)
     await wait_all_tasks_blocked()
     assert 1 == len(scene.maker.made)
     scene.maker.let_go()
@@ -121,9 +121,7 @@ async def test_deploy_replaces_warm_ones(scene):
     await wait_all_tasks_blocked()
     scene.stock(version=2)
     await wait_all_tasks_blocked()
-    versions = [
-        (sandbox.spec.key.version, sandbox.claimed) for sandbox in scene.pool._sandboxes.values()
-    ]
+    versions = [(sandbox.key.version, sandbox.claimed) for sandbox in scene.sandboxes]
     assert [(1, True), (2, False)] == versions
     assert claimed.alive
 
@@ -138,7 +136,7 @@ async def test_deploy_replaces_one_that_is_warming(scene):
     await wait_all_tasks_blocked()
     scene.maker.let_go()
     await wait_all_tasks_blocked()
-    assert [2] == [sandbox.spec.key.version for sandbox in scene.pool._sandboxes.values()]
+    assert [2] == scene.versions
 
 
 async def test_earlier_version_s_death_does_not_count_against_the_next(scene):
@@ -146,13 +144,12 @@ async def test_earlier_version_s_death_does_not_count_against_the_next(scene):
     scene.open(sandboxes=1)
     scene.stock(version=1)
     await wait_all_tasks_blocked()
-    (sandbox,) = scene.pool._sandboxes.values()
     scene.maker.last.die()
-    while sandbox.failure is None:
+    while not scene.sandboxes[0].failed:
         await trio.lowlevel.checkpoint()
     scene.stock(version=2)
     await wait_all_tasks_blocked()
-    assert [2] == [sandbox.spec.key.version for sandbox in scene.pool._sandboxes.values()]
+    assert [2] == scene.versions
 
 
 async def test_earlier_version_is_not_stocked_again(scene):
@@ -161,7 +158,7 @@ async def test_earlier_version_is_not_stocked_again(scene):
     scene.stock(version=2)
     scene.stock(version=1)
     await wait_all_tasks_blocked()
-    assert [2] == [sandbox.spec.key.version for sandbox in scene.pool._sandboxes.values()]
+    assert [2] == scene.versions
 
 
 async def test_deleted_agent_keeps_none_warm(scene):

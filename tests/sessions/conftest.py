@@ -99,9 +99,13 @@ class Scene:
             frames.append((lines[1].removeprefix("event: "), json.loads(lines[2][6:])))
         return frames
 
-    def shown_now(self):
+    async def shown_now(self):
         """What can be read without waiting, as text."""
-        return b"".join(self.ring._frames).decode()
+        written, cursor = b"", self.ring.earliest
+        while cursor < self.ring.next_id:
+            data, cursor = await self.ring.read(cursor)
+            written += b"".join(data)
+        return written.decode()
 
     def rows(self, query):
         """What the database has, read beside the store."""

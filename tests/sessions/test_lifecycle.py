@@ -110,8 +110,8 @@ async def test_change_whose_caller_left_is_known(world, autojump_clock, monkeypa
         await world.sessions.resume(TENANT, session_id)
     await trio.sleep(10)
     assert "active" == await status(world, session_id)
-    live = world.sessions._live_sessions.get(session_id)
-    assert await status(world, session_id) == live.stored.session.status
+    live = world.sessions.statistics().sessions[session_id]
+    assert await status(world, session_id) == live.session.status
 
 
 @pytest.mark.parametrize("action", ["pause", "interrupt"])
@@ -181,9 +181,9 @@ async def test_fork_of_a_session_whose_agent_sent_anything(world, autojump_clock
     turn = await say(world, session_id)
     await turn.finished.wait()
     for content in ('"a string"', "[1]", '{"type":"assistant","uuid":1}'):
-        live = world.sessions._live_sessions.get(session_id)
+        live = world.sessions.statistics().sessions[session_id]
         await world.store.append(
-            session_id, turn.id, live.stored.generation, messages=[(content, 1)], now="now"
+            session_id, turn.id, live.generation, messages=[(content, 1)], now="now"
         )
     upto = len(await world.store.messages(TENANT, session_id))
     await say(world, session_id)

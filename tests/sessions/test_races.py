@@ -213,16 +213,17 @@ async def check(world, callers):
         assert (("session_start", "done"), 1) == ((frames[0], frames[-1]), frames.count("done"))
     await trio.sleep(60)
     for session_id in callers.ids:
-        live = world.sessions._live_sessions.get(session_id)
+        live = world.sessions.statistics().sessions.get(session_id)
         session = await world.sessions.get(TENANT, session_id)
         assert session.status in ({"active", "paused"} if live else SETTLED)
         if live:
-            assert (session, "waiting") == (live.stored.session, live._sandbox.state)
+            assert (session, False) == (live.session, live.in_turn)
+            assert live.idle_since is not None
 
 
 async def check_rest(world, callers):
     """What must be so when nothing runs any more."""
-    assert ({}, [], Counter()) == (world.bridges, [*world.sessions._live_sessions], world.tally)
+    assert ({}, {}, Counter()) == (world.bridges, world.sessions.statistics().sessions, world.tally)
     for session_id in callers.ids:
         session = await world.sessions.get(TENANT, session_id)
         assert session.status in SETTLED

@@ -114,10 +114,10 @@ async def test_user_message_is_stored_before_anything_is_shown(scene):
     turn = scene.begin()
     await scene.sandbox.heard(Query)
     await wait_all_tasks_blocked()
-    assert "" == scene.shown_now()
+    assert "" == await scene.shown_now()
     scene.store.gates["begin_turn"].set()
     await turn.accepted()
-    assert "session_start" in scene.shown_now()
+    assert "session_start" in await scene.shown_now()
 
 
 async def test_messages_are_stored_before_they_are_shown(scene, delta, text):
@@ -126,9 +126,9 @@ async def test_messages_are_stored_before_they_are_shown(scene, delta, text):
     scene.store.gates["append"] = trio.Event()
     await scene.sandbox.say(delta, text)
     await wait_all_tasks_blocked()
-    assert "message" not in scene.shown_now()
+    assert "message" not in await scene.shown_now()
     scene.store.gates["append"].set()
-    while "yes" not in scene.shown_now():
+    while "yes" not in await scene.shown_now():
         await scene.ring.read(scene.ring.next_id)
     scene.sandbox.die()
     await turn.finished.wait()
@@ -140,7 +140,7 @@ async def test_deltas_wait_for_no_store(scene, delta, result, end):
     scene.store.asked.clear()
     await scene.sandbox.say(delta, delta)
     await wait_all_tasks_blocked()
-    assert 2 == scene.shown_now().count("event: text_delta")
+    assert 2 == (await scene.shown_now()).count("event: text_delta")
     assert [] == scene.store.asked
     await scene.sandbox.say(result, end)
     await turn.finished.wait()
@@ -153,7 +153,7 @@ async def test_end_is_stored_before_it_is_shown(scene, result, end):
     await scene.sandbox.say(result, end)
     while "end_turn" not in scene.store.asked:
         await trio.lowlevel.checkpoint()
-    assert "event: done" not in scene.shown_now()
+    assert "event: done" not in await scene.shown_now()
     scene.store.gates["end_turn"].set()
     await turn.finished.wait()
     assert ("completed",) == ending(await scene.shown(turn))
@@ -177,7 +177,7 @@ async def test_end_that_can_not_be_stored_is_not_shown(scene, result, end):
     await scene.sandbox.say(result, end)
     await turn.finished.wait()
     assert "cut" == (await scene.shown(turn))[-1]
-    assert "event: done" not in scene.shown_now()
+    assert "event: done" not in await scene.shown_now()
     assert scene.sandbox.killed
 
 
@@ -210,7 +210,7 @@ async def test_message_that_can_not_be_stored_is_refused(scene, end, failure, re
     await scene.sandbox.heard(Interrupt)
     await scene.sandbox.say(EngineMessage(Raw(b'{"type":"assistant"}')), end)
     await turn.finished.wait()
-    assert "" == scene.shown_now()
+    assert "" == await scene.shown_now()
     assert not scene.sandbox.killed
     assert [] == scene.rows("SELECT * FROM turns")
 

@@ -65,14 +65,6 @@ async def test_sessions_filtered(store, create, wanted, expected):
     assert (expected, len(expected)) == ({names[session.id] for session in found}, total)
 
 
-async def test_sessions_counted_by_status(store, create):
-    """Sessions of all tenants with the given statuses are counted."""
-    for status, tenant in (("active", "a"), ("active", "b"), ("starting", "a"), ("ended", "a")):
-        await create(status=status, tenant=tenant)
-    assert 3 == await store.count_sessions_by_status(["active", "starting"])
-    assert 0 == await store.count_sessions_by_status(["paused"])
-
-
 async def test_session_changed(store, create, now):
     """A change returns the changed session and stores its event."""
     session_id = await create(status="starting", created_at="2020-01-01T00:00:00.000Z")

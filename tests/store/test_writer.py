@@ -54,8 +54,10 @@ async def test_units_gather(slow, writer):
         await started(nursery, writer.write, "a")
         await trio.to_thread.run_sync(until, lambda: slow.groups)
         await started(nursery, writer.write, "b", "c", "d")
+        assert 3 == writer.statistics().waiting
         slow.let.set()
     assert [["a"], ["b", "c", "d"]] == slow.groups
+    assert 0 == writer.statistics().waiting
 
 
 def until(condition):

@@ -195,7 +195,7 @@ class World:
 
     @property
     def tally(self):
-        return Counter({state: count for state, count in self.pool._counts.items() if count})
+        return Counter(sandbox.state for sandbox in self.pool.statistics().sandboxes)
 
 
 @asynccontextmanager

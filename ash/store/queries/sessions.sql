@@ -35,10 +35,6 @@ WHERE
     AND (CAST(:agent AS TEXT) IS NULL OR agent_name = :agent)
     AND (CAST(:status AS TEXT) IS NULL OR status = :status);
 
--- name: count_status
--- How many sessions of all tenants have a status.
-SELECT count(*) AS total FROM sessions WHERE status = :status;
-
 -- name: change_session
 -- Changes a session's status if it is one of `sources` (each between spaces) and the generation matches.
 UPDATE sessions SET

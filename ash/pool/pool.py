@@ -64,10 +64,10 @@ class Capacity(Struct, frozen=True):
 
 
 class SandboxRecords(Protocol):
-    """What is remembered of sandboxes across restarts."""
+    """The stored records of sandboxes, which survive a restart."""
 
     async def sandbox_added(self, sandbox_id: str, key: PoolKey) -> bool:
-        """Whether it is one that was cold."""
+        """Returns whether there was a cold sandbox with that id."""
         ...
 
     async def sandbox_cold(self, sandbox_id: str) -> None: ...
@@ -216,7 +216,7 @@ class Pool:
         )
 
     async def close(self) -> None:
-        """Takes no more claims and ends what no session holds; sessions end their own."""
+        """Takes no more claims and ends unclaimed sandboxes. Sessions end their own."""
         self._closed = True
         self._warm_targets.clear()
         ours = [sandbox for sandbox in self._sandboxes.values() if not sandbox.claimed]

@@ -1,10 +1,10 @@
-"""The environment of a sandbox, by allow-list: nothing of the daemon's own gets in unnamed."""
+"""The environment of a sandbox: of the daemon's own, only variables of an allow-list."""
 
 from collections.abc import Mapping
 
 from ash.isolation import GuestPaths
 
-# The CLI's own traffic beside the model's, and its update of itself, have no place here.
+# Turns off the CLI's update of itself and all its traffic that is not to the model.
 QUIET = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "DISABLE_AUTOUPDATER": "1",
@@ -13,7 +13,7 @@ QUIET = {
     "DISABLE_TELEMETRY": "1",
 }
 
-# Between daemon and bridge: an agent's env has no say in it.
+# These are between daemon and bridge; an agent's env can't set them.
 RESERVED = "ASH_"
 
 API_KEY, BASE_URL = "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"
@@ -22,11 +22,11 @@ API_KEY, BASE_URL = "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"
 def environment(
     inside: GuestPaths, own: Mapping[str, str], given: Mapping[str, str]
 ) -> dict[str, str]:
-    """`own` is what the agent asks for, `given` what the daemon says, which wins."""
+    """`own` is the agent's environment, `given` the daemon's, which takes precedence."""
     return {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LANG": "C.UTF-8",
-        # What runs in it dies for want of memory before the engine does.
+        # If memory runs out, programs in the sandbox are killed before the engine.
         "SHELL": f"{inside.library}/ash/limits/bin/bash",
         "USER": "agent",
         **QUIET,
@@ -40,10 +40,10 @@ def environment(
 
 
 def own_part(own: Mapping[str, str]) -> dict[str, str]:
-    """What of an agent's or a session's env gets inside.
+    """The variables of an agent's or a session's env that the sandbox gets.
 
-    A key for the model endpoint does not: the proxy adds it. It does if the model is elsewhere,
-    where the proxy adds nothing.
+    A key for the model endpoint is not one of them, because the proxy adds it. If the model is
+    elsewhere the sandbox gets the key, because the proxy adds nothing there.
     """
     kept = {name: value for name, value in own.items() if not name.startswith(RESERVED)}
     if BASE_URL not in own:

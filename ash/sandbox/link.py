@@ -35,11 +35,11 @@ TurnEvent = EngineMessage | Failed | TurnDone
 
 
 class Link:
-    """Sends commands and hands each answer to whom it is for.
+    """Sends commands, and gives each answer to the caller that waits for it.
 
-    `run` is the one reader and belongs into the sandbox's nursery. At most one turn at a time
-    takes `message`, `error` and `done`; it is given what was received together together, and
-    while it is busy nothing more is read: the bridge waits.
+    `run` is the only reader; it runs in the sandbox's nursery. At most one turn at a time takes
+    the events `message`, `error` and `done`. Events that were received together are given to it
+    together. While the turn is busy nothing more is read, so the bridge has to wait.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
@@ -54,7 +54,7 @@ class Link:
         self.closed = trio.Event()
 
     async def run(self) -> None:
-        """Reads until the bridge is gone; then everything that waits is told so."""
+        """Reads until the bridge is gone, then tells everybody who waits."""
         lines = Lines()
         try:
             async with self._stream:
@@ -87,9 +87,9 @@ class Link:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[trio.MemoryReceiveChannel[list[TurnEvent]]]:
-        """The events of the turn that is about to be sent, in the batches they came in.
+        """Gives the events of a turn, in the batches in which they are received.
 
-        The channel ends when the bridge is gone.
+        Enter it before the query is sent. The channel ends when the bridge is gone.
         """
         assert self._turn is None
         send, receive = trio.open_memory_channel[list[TurnEvent]](0)
@@ -128,7 +128,7 @@ class Link:
                 case Ready():
                     self.ready.set()
                 case Opened() | ExecResult() | Failed() if event.id:
-                    # Who asked may have given up since; to a turn that says nothing.
+                    # The caller may have given up meanwhile. It is no event of the turn.
                     if answer := self._answers.get(event.id):
                         answer.give(event)
                 case EngineMessage() | Failed() | TurnDone():
@@ -139,7 +139,7 @@ class Link:
                 case Log() | _:
                     pass
         if batch and self._turn is not None:
-            # A turn that was given up on no longer listens; what comes late is not its.
+            # A turn that was given up does not listen any more.
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await self._turn.send(batch)
 
@@ -153,7 +153,7 @@ class Link:
 
 
 class _Answer:
-    """One answer that somebody waits for."""
+    """The answer to one command, for the caller that waits."""
 
     def __init__(self) -> None:
         self._came = trio.Event()
@@ -172,7 +172,7 @@ class _Answer:
 
 
 def _decode(lines: Lines, chunk: bytes) -> list[BridgeEvent]:
-    """A line that can't be read is an error of the turn it came in, and of nothing else."""
+    """A line that can't be read becomes an error of the running turn; the link goes on."""
     try:
         return [_decode_line(line) for line in lines.feed(chunk)]
     except LineTooLong as error:
@@ -187,12 +187,12 @@ def _decode_line(line: memoryview) -> BridgeEvent:
         return Failed("The bridge sent a line that can't be read")
 
 
-# The bridge keeps the time; a bridge that doesn't even answer is given so much more.
+# The bridge ends a command that takes too long. A bridge that does not is given so much more.
 PATIENCE_SECONDS = 10.0
 
 
 class ShellCommand:
-    """Runs as a task of its sandbox: it goes on to its end if who asked has left."""
+    """Runs as a task of its sandbox, so it goes on if the caller is cancelled."""
 
     def __init__(self, link: Link, command: Exec) -> None:
         self._link = link

@@ -9,15 +9,15 @@ from ash.model import LogLevel, LogSink
 
 log = get_logger()
 
-# A line longer than this is cut into several: a program that never ends its line can't make
-# the daemon keep it.
+# A longer line is cut into several, so that a program that never ends its line can't make the
+# daemon keep all of it.
 MAX_TEXT = 16 * 1024
 
 
 class SessionLogWriter:
-    """Hands lines to a sink that may fail: what can't be kept ends neither sandbox nor turn.
+    """Gives lines to a sink that may fail. A failure ends neither the sandbox nor the turn.
 
-    Lines that the sink did not take are counted, and named in the first one that it takes.
+    Lines that the sink did not take are counted. The next line that it takes says how many.
     """
 
     def __init__(self, sink: LogSink, sandbox: str) -> None:
@@ -43,7 +43,7 @@ class SessionLogWriter:
 
 
 async def pump(stream: trio.abc.ReceiveStream, level: LogLevel, sink: LogSink) -> None:
-    """Reads until the end. While the sink is busy the program that prints has to wait."""
+    """Reads until the end. While the sink is busy, the program that prints waits."""
     rest = b""
     try:
         while chunk := await stream.receive_some(64 * 1024):

@@ -14,16 +14,16 @@ import trio
 
 from ash.log import get_logger
 
-# After SIGKILL only a process in an uninterruptible system call is left; it is init's then.
+# A killed process can only remain in an uninterruptible system call; then we leave it to init.
 REAP_SECONDS = 5
 
 
 class Spawner:
     """Starts processes from one thread that lives as long as the daemon.
 
-    The kernel's parent-death signal follows the *thread* that forked, and trio's worker
-    threads end after ten idle seconds: a child of one would be killed with it. `running` are
-    the pids that somebody waits for; while some are `starting` it can't be complete.
+    The kernel sends the parent-death signal when the *thread* that forked ends. Trio's worker
+    threads end after ten idle seconds, and their children would be killed then. `running` has the
+    pids of children that somebody waits for; it may lack those that are still `starting`.
     """
 
     def __init__(self) -> None:
@@ -79,11 +79,11 @@ class Process:
     async def wait(self) -> int:
         """The exit status once it has ended; -N if signal N ended it.
 
-        What it leaves of its group ends with it.
+        The rest of its process group is killed with it.
         """
         if self._popen.returncode is None:
             await trio.lowlevel.wait_readable(self._pidfd)
-            # Before it is reaped: from then on the number may be another group's.
+            # Before it is reaped, because after that its id may belong to another group.
             self.kill()
         status = self._popen.wait()
         self._forget(self.pid)
@@ -121,10 +121,10 @@ PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 async def reap_orphans(spawner: Spawner) -> None:
-    """Takes in orphans in init's place and reaps them as they end; runs until cancelled.
+    """Adopts orphans in place of init, and reaps them when they end; runs until cancelled.
 
-    Children of the spawner are left to who waits for them, and so is what the program around
-    us has started: unlike a sandbox it is in our own session.
+    It leaves the spawner's children to those who wait for them. It also leaves the processes that
+    a program which embeds us has started: unlike a sandbox, they are in our own session.
     """
     if not _take_in_orphans(on=True):
         return
@@ -154,7 +154,7 @@ def _reap_all_but(waited_for: set[int]) -> None:
 
 
 def _children() -> list[int]:
-    """The children of all our threads; orphans come to any of them."""
+    """The children of all our threads, because an orphan can be given to any of them."""
     found: list[int] = []
     for task in Path("/proc/self/task").iterdir():
         try:

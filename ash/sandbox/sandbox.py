@@ -27,7 +27,7 @@ log = get_logger()
 
 SandboxState = Literal["warming", "warm", "waiting", "running"]
 
-# What a sandbox printed before there was a session to store it with.
+# How many lines are kept of a sandbox that has no session yet.
 EARLY_LINES = 1000
 
 __all__ = ["EngineLaunch", "RestoredFrom"]
@@ -42,9 +42,9 @@ class PoolKey(Struct, frozen=True):
 
 
 class SandboxSpec(Struct, frozen=True, kw_only=True):
-    """What a sandbox is made from. `env` holds for every process in it, from its first one.
+    """What a sandbox is made from. Every process in it gets `env`.
 
-    With `restore` its files are what was kept of the last sandbox with its id.
+    With `restore` it starts with the files that were kept of the last sandbox with its id.
     """
 
     key: PoolKey
@@ -56,10 +56,10 @@ class SandboxSpec(Struct, frozen=True, kw_only=True):
 
 
 class SnapshotFiles(Protocol):
-    """Where files are that are missing on this disk."""
+    """Gets files of sessions and agents that are missing on this disk."""
 
     async def bring(self, spec: SandboxSpec, session_id: str) -> bool:
-        """Whether files of the session came. Raises AshError."""
+        """Returns whether it got files of the session. Raises AshError."""
 
 
 class Opener(Protocol):
@@ -78,7 +78,7 @@ class Opener(Protocol):
 
 
 class SandboxDependencies(Struct, frozen=True):
-    """What boxes are made with."""
+    """What all sandboxes of a daemon are made with."""
 
     runtime: Runtime
     workspaces: Workspaces
@@ -98,9 +98,9 @@ class SandboxEnd(Struct, frozen=True):
 class Sandbox:
     """Runs as one task of the pool, which sets `claimed` and `kept`.
 
-    `ready` is set when the engine is booted or has failed to: then `failure` says why. `gone`
-    is set when no process and no folder of a live one is left; then `kept` says whether there
-    are files of a session. `used_at` is when it was last of use, in trio's time.
+    `ready` is set when the engine is booted or has failed to boot; `failure` says why. `gone` is
+    set when its processes have ended and its files were put away; `kept` says whether any were
+    kept for a session. `used_at` is when its boot or its last work ended, in trio's time.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Sandbox:
         dependencies: SandboxDependencies,
         counts: Counter[SandboxState],
     ) -> None:
-        """`counts` counts the boxes of each state, this one among them until it is gone."""
+        """`counts` has the number of sandboxes in each state. This one counts until it is gone."""
         self.id = sandbox_id
         self.spec = spec
         self.claimed = False
@@ -138,7 +138,7 @@ class Sandbox:
         self._early: deque[tuple[LogLevel, str]] = deque(maxlen=EARLY_LINES)
 
     async def fetch(self) -> None:
-        """Before `run`: what it needs and isn't on this disk. Sets `failure` if it can't be had."""
+        """Before `run`: gets files that are not on this disk. If it can't, sets `failure`."""
         if self._dependencies.snapshots is not None:
             try:
                 if await self._dependencies.snapshots.bring(self.spec, self.id):
@@ -149,7 +149,7 @@ class Sandbox:
     async def run(self, settings: EngineLaunch) -> None:
         """Raises nothing but Cancelled; `failure` stays None if it was closed.
 
-        Whoever runs it calls `forget` when this has returned.
+        The caller has to call `forget` afterwards.
         """
         dependencies, spec = self._dependencies, self.spec
         try:
@@ -174,7 +174,7 @@ class Sandbox:
                 self.kept = await trio.to_thread.run_sync(put_away)
 
     async def bind(self, settings: EngineLaunch) -> None:
-        """Gives the engine what a session asks for; what it has already is not asked twice.
+        """Opens the engine with the session's settings, unless it was opened with the same.
 
         Raises EngineFailed, and Unavailable if the sandbox is gone.
         """
@@ -195,7 +195,7 @@ class Sandbox:
     def start(self, work: Callable[[], Awaitable[None]], *, is_turn: bool = False) -> None:
         """Runs `work` as a task of the process; the sandbox is `running` until that ends.
 
-        A turn is waited for before the sandbox goes. Other work is cancelled then.
+        A sandbox that ends waits for its turn. It cancels other work.
         """
         assert self._process is not None
         if is_turn:
@@ -209,7 +209,7 @@ class Sandbox:
         return self._evict is not None and await self._evict()
 
     async def attach(self, sink: LogSink) -> None:
-        """From now on what is printed goes to the session's log, what was printed first."""
+        """Sends the log to `sink` from now on, beginning with the lines that were kept."""
         early, self._early = list(self._early), deque()
         self._journal = SessionLogWriter(sink, self.id)
         await self._journal.write(early)
@@ -222,7 +222,7 @@ class Sandbox:
             await self._journal.write(lines)
 
     def fail(self, error: Exception) -> None:
-        """It is of no use any more, and this is why."""
+        """Notes why the sandbox can't be used any more."""
         error = disk_refusal(error) or error
         if not isinstance(error, AshError):
             log.error("sandbox.failed", sandbox=self.id, exc_info=error)
@@ -230,7 +230,7 @@ class Sandbox:
         self.failure = error
 
     def forget(self) -> None:
-        """It is gone, or will never be."""
+        """Called by the pool when the sandbox has ended, or was never started."""
         self._counts[self._state] -= 1
         self.ready.set()
         self.gone.set()
@@ -295,14 +295,14 @@ class Sandbox:
                 self._rest()
 
     def _open_egress(self, settings: EngineLaunch) -> None:
-        """What the proxy does for this session: which hosts, with which key."""
+        """Sets the hosts that the proxy lets through, and the key that it adds."""
         key = own_key({**self.spec.env, **settings.extra_env})
         upstream = self._dependencies.runtime.upstream
         self._egress.policy = with_servers(self._policy, settings.mcp_servers)
         self._egress.headers = with_key(upstream.headers, key) if key else upstream.headers
 
     def _with_own_id(self, settings: EngineLaunch) -> EngineLaunch:
-        """With the id that its session will have, so that a warm engine knows it already."""
+        """With the sandbox's id, which its session will have, so that a warm engine knows it."""
         own = own_part(settings.extra_env)
         return structs.replace(settings, session_id=self.id, extra_env=own)
 
@@ -313,7 +313,7 @@ class Sandbox:
             with self._boot:
                 await self._boot_of(process, paths).run(settings)
         except EngineFailed as error:
-            # At once, and not when its remains are cleared away: nobody shall claim it now.
+            # Before the clean-up, so that nobody claims it during that.
             self.fail(error)
         if self.failure is not None or self._boot.cancelled_caught:
             return
@@ -330,7 +330,7 @@ class Sandbox:
             self.failure = EngineFailed(await process.exit_reason())
 
     async def _watch_engine(self, process: SandboxProcess) -> None:
-        """A session's engine is started again by its next turn; one without a session is not."""
+        """Closes an unclaimed sandbox whose engine dies; a session's next turn starts it again."""
         while True:
             why = await process.link.engine_gone()
             if not self.claimed:
@@ -354,7 +354,7 @@ class Sandbox:
 
 
 def _policy(spec: SandboxSpec) -> Policy:
-    """With the remote servers that the agent was deployed with, not those it writes itself."""
+    """Adds the remote MCP servers that were deployed, not those the agent writes itself."""
     try:
         deployed = msgspec.json.decode((spec.source / ".mcp.json").read_bytes())
     except (OSError, msgspec.DecodeError):

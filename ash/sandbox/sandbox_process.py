@@ -1,4 +1,4 @@
-"""One sandbox: a bridge process, apart from the host, for as long as its scope lasts."""
+"""A bridge process, isolated from the host, that lives as long as its scope."""
 
 import os
 import socket
@@ -20,12 +20,12 @@ from ash.sandbox.logs import pump
 from ash.sandbox.process import Process, Spawner
 from ash.workspaces.workspaces import HostPaths
 
-# How long what a dead sandbox still had to say is waited for.
+# How long we wait for the last output and the exit status of a dead sandbox.
 LAST_WORDS_SECONDS = 2
 
 
 class Runtime(Struct, frozen=True):
-    """What all sandboxes of a daemon share. `environment` is in each and no agent's to change."""
+    """What all sandboxes of a daemon share. No agent can change the variables in `environment`."""
 
     spawner: Spawner
     isolation: Isolation
@@ -37,7 +37,7 @@ class Runtime(Struct, frozen=True):
 
 
 class SandboxProcess:
-    """`nursery` is for the work done in it and ends with it; `died` is set when it is gone."""
+    """Work in it belongs into `nursery`, which ends with it. `died` is set when it is gone."""
 
     def __init__(
         self, link: Link, process: Process, group: ResourceGroup, nursery: trio.Nursery
@@ -51,7 +51,7 @@ class SandboxProcess:
 
     @property
     def pid(self) -> int:
-        """The outermost process on the host."""
+        """The id of the outermost process on the host."""
         return self._process.pid
 
     async def send(self, command: BridgeCommand) -> None:
@@ -96,8 +96,8 @@ async def open_sandbox_process(
 ) -> AsyncIterator[SandboxProcess]:
     """Starts a bridge; `sandbox.link.ready` is set once it takes commands.
 
-    Leaving the context kills everything inside and stores its last words. Raises OSError if
-    the process can't be started. What the body raises comes out in an exception group.
+    Leaving the context kills all its processes and logs their last output. Raises OSError if the
+    process can't be started. What the body raises comes out in an exception group.
     """
     async with (
         open_listener(paths.sockets) as way_out,
@@ -130,7 +130,7 @@ async def open_sandbox_process(
 
 @asynccontextmanager
 async def _acquired(isolation: Isolation, paths: HostPaths) -> AsyncIterator[HostPaths]:
-    """Whose the folders are is settled until the last process is gone."""
+    """Folder ownership is fixed until the last process has exited."""
     acquired = await trio.to_thread.run_sync(isolation.acquire, paths)
     try:
         yield acquired
@@ -142,7 +142,7 @@ async def _acquired(isolation: Isolation, paths: HostPaths) -> AsyncIterator[Hos
 def _disk_watched(
     disk: DiskSweep, paths: HostPaths, sandbox: SandboxProcess, group: ResourceGroup
 ) -> Iterator[None]:
-    """A sandbox that goes over its disk limit is ended: what it has open could go on growing."""
+    """Kills a sandbox that is over its disk limit, as open files could go on growing."""
 
     def over(text: str) -> None:
         group.note(text)
@@ -163,7 +163,7 @@ async def _start(
         "ASH_BRIDGE_FD": str(fd),
         "ASH_EGRESS_SOCKET": f"{inside.sockets}/{SOCKET_NAME}",
     }
-    # -P: a module in the workspace must not stand in for one of ours.
+    # -P: Python must not import a module from the workspace in place of ours.
     wrapped = runtime.isolation.wrap([sys.executable, "-P", "-m", "bridge"], paths, full)
     try:
         return await runtime.spawner.start(

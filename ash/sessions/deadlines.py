@@ -1,4 +1,4 @@
-"""How long an agent has to do what it is asked. What its store takes is not its own time."""
+"""Time limits for an agent. The time that the store takes does not count."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,12 +6,12 @@ from math import inf
 
 import trio
 
-# What is shorter counts: many quick writes must not keep a stubborn agent alive.
+# Shorter writes do count, or many quick ones would keep an agent alive that does not stop.
 STALL_SECONDS = 1.0
 
 
 class Deadlines:
-    """The limits that hold in one turn. After a write that was stuck they begin anew."""
+    """The time limits of one turn. After a write that took long they start again."""
 
     def __init__(self) -> None:
         self._limits: dict[trio.CancelScope, tuple[float, float]] = {}
@@ -19,7 +19,7 @@ class Deadlines:
 
     @contextmanager
     def limit(self, seconds: float) -> Iterator[None]:
-        """Ends the block when the agent has had so long."""
+        """Cancels the block after so many seconds of the agent's time."""
         with trio.CancelScope() as scope:
             self._set(scope, seconds, trio.current_time() + seconds)
             try:
@@ -29,7 +29,7 @@ class Deadlines:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """No limit ends in the block."""
+        """No limit expires while the block runs."""
         begun = trio.current_time()
         self._is_writing = True
         self._set_all()

@@ -13,9 +13,9 @@ from ash.store import Store
 
 
 class SessionDependencies(Struct, frozen=True, kw_only=True):
-    """`owner` is this daemon's name in the store; `snapshots` has what other daemons left.
+    """`owner` is this daemon's name in the store; `snapshots` finds what other daemons left.
 
-    Silent for `silence_timeout` seconds, a turn is ended; 0 means never.
+    A turn whose agent is silent for `silence_timeout` seconds is ended; 0 means never.
     """
 
     store: Store
@@ -34,13 +34,13 @@ class SessionDependencies(Struct, frozen=True, kw_only=True):
         return stored
 
     async def found(self, tenant: str, session_id: str) -> StoredSession:
-        """As `known`, but one that another daemon left is taken over. Raises Unavailable, too."""
+        """As `known`, but takes over what another daemon left. Also raises Unavailable."""
         if self.snapshots is not None and await self.store.session(tenant, session_id) is None:
             await self.snapshots.adopt(tenant, session_id)
         return await self.known(tenant, session_id)
 
     async def agent_of(self, session: Session) -> StoredAgent:
-        """Raises NotFound if it was deleted, Unavailable."""
+        """Raises NotFound if the agent was deleted, Unavailable if the cloud does not answer."""
         agent = await self.store.agent(session.tenant_id, session.agent_name)
         if agent is None and self.snapshots is not None:
             agent = await self.snapshots.agent(session.tenant_id, session.agent_name)

@@ -23,15 +23,15 @@ from msgspec import Struct
 
 from ash.events import Frame, sse
 
-# What one slow follower may lag behind before it is cut. Shared by all followers: this is
-# also all the memory a running session's stream takes.
+# How far a slow follower may lag behind before it is cut. All followers share the ring, so this
+# is also all the memory that the frames of a running session take.
 RING_BYTES = 8 * 1024 * 1024
 
-# Larger frames may lie behind each other that often before a follower is cut: one picture that
-# an agent reads, one long answer, comes in three of them at once.
+# The ring holds at least so many frames as large as its largest one. A picture that an agent reads,
+# or a long answer, comes in three large frames at once, which must not cut a follower.
 RING_LARGEST = 4
 
-# What goes out in one write: more gains nothing, and holds other sessions up.
+# The size of one write. Larger writes gain nothing and delay other sessions.
 WRITE_BYTES = 64 * 1024
 
 # Frame ids are reserved in the store this many at a time, and skipped after a crash. More
@@ -40,11 +40,11 @@ RESERVE = 1 << 20
 
 
 class Lagged(Exception):
-    """The follower's next frame is no longer here: it has to come back with its cursor."""
+    """The follower's next frame is not in the ring any more; it has to reconnect."""
 
 
 class RingEnded(Lagged):
-    """The follower has had the last frame: none will ever come, or not from this daemon."""
+    """The follower has had the last frame: this daemon will publish no more."""
 
 
 class FrameRingStatistics(Struct, frozen=True):
@@ -62,9 +62,7 @@ class FrameRingStatistics(Struct, frozen=True):
 class FrameRing:
     """Numbers frames and keeps the latest.
 
-    `reserved` is the first id that the store does not know as taken. One turn at a time
-    publishes; followers hold nothing but the id of the frame they want next, so none of them
-    can hold up a turn or make it need more memory.
+    The store has reserved all ids below `reserved`. One turn at a time publishes.
     """
 
     def __init__(self, next_id: int) -> None:
@@ -94,7 +92,7 @@ class FrameRing:
         )
 
     def reservation(self) -> int | None:
-        """The id to reserve up to in the next write, if what is reserved runs low."""
+        """The id up to which the next write must reserve; None while enough are reserved."""
         if self.reserved - self.next_id > RESERVE // 2:
             return None
         return self.next_id + RESERVE
@@ -111,20 +109,20 @@ class FrameRing:
         self._followers.unpark_all()
 
     def break_off(self) -> None:
-        """Cuts all followers: what should have come next could not be stored."""
+        """Cuts all followers, because the next frames could not be stored."""
         self.broken = True
         self._followers.unpark_all()
 
     def end(self) -> None:
-        """Lets followers go once they have had what is here."""
+        """Ends the followers when they have read what is in the ring."""
         self.ended = True
         self._followers.unpark_all()
 
     async def read(self, cursor: int, end: int | None = None) -> tuple[list[bytes], int]:
-        """The frames from `cursor` on that are there, and the next cursor; waits for one.
+        """Returns the frames from `cursor` on, and the next cursor. Waits until there is one.
 
-        Takes as many as fit into one write, at least one, none from `end` on. Raises Lagged, and
-        RingEnded behind the last one.
+        It returns as many as fit into one write, at least one, and none from `end` on. Raises
+        Lagged, and RingEnded after the last frame.
         """
         while cursor >= self.next_id:
             if self.ended:
@@ -144,7 +142,7 @@ class FrameRing:
         return self._frames[start:stop], cursor + stop - start
 
     def _trim(self) -> None:
-        """Drops to half when over the bound, so that the cost is spread over many frames."""
+        """Drops the oldest frames down to half of the bound, if the ring is over it."""
         bound = max(RING_BYTES, RING_LARGEST * self._largest)
         if self._bytes <= bound:
             return
@@ -162,10 +160,10 @@ class _Held(Struct, eq=False):
 
 
 class FrameRings:
-    """A session holds its stream while it lives here, a watcher while it watches.
+    """The rings of all sessions. A live session holds its ring, and so does each watcher.
 
-    So a watcher stays when the session is paused, and follows when it is resumed. A stream that
-    nobody holds is forgotten: what lasts of it is in the store.
+    So a watcher stays when the session is paused, and goes on when it is resumed. A ring that
+    nobody holds is dropped: the frames that last are in the store.
     """
 
     def __init__(self) -> None:
@@ -176,8 +174,8 @@ class FrameRings:
     def to_publish(self, session_id: str, next_frame: int) -> Iterator[FrameRing]:
         """For the session itself; `next_frame` is the first id that the store has not given out.
 
-        Goes on with the stream that watchers have, unless there are ids that it does not know:
-        another has written, or a write was not told of. Those watchers have to come back.
+        Uses the ring that watchers hold, unless the store has given out ids that this ring does
+        not know, because another daemon wrote or an answer was lost. Then its watchers are cut.
         """
         held = self._held.get(session_id)
         if held is not None and next_frame > held.ring.reserved:
@@ -187,7 +185,7 @@ class FrameRings:
 
     @contextmanager
     def to_watch(self, session_id: str, next_frame: int) -> Iterator[FrameRing]:
-        """For a watcher; `next_frame` counts only for a stream that nobody holds."""
+        """For a watcher. `next_frame` is used only if nobody holds the ring yet."""
         held = self._held.get(session_id)
         if held is None or held.ring.broken:
             held = self._held[session_id] = _Held(FrameRing(next_frame))
@@ -202,12 +200,12 @@ class FrameRings:
                 del self._held[session_id]
 
     def end(self, session_id: str) -> None:
-        """The session is over: its watchers may go."""
+        """Ends the watchers of a session that has ended."""
         if held := self._held.get(session_id):
             held.ring.end()
 
     def shut(self) -> None:
-        """The daemon ends: nothing is published any more."""
+        """Ends all watchers, because the daemon stops and publishes nothing more."""
         self._shut = True
         for held in self._held.values():
             held.ring.end()

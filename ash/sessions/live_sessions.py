@@ -51,7 +51,7 @@ class LiveSessions:
         settings: EngineLaunch,
         event: str | None = None,
     ) -> LiveSession:
-        """Begins its life in a claimed box; `event` as in `LiveSession.run`."""
+        """Starts a session in a claimed sandbox. For `event` see `LiveSession.run`."""
         held = ExitStack()
         ring = held.enter_context(self.rings.to_publish(sandbox.id, stored.next_frame))
         live = self._live[sandbox.id] = LiveSession(self._dependencies, stored, sandbox, ring)
@@ -60,9 +60,9 @@ class LiveSessions:
         return live
 
     async def close(self, live: LiveSession, action: Action) -> bool:
-        """Ends its life here; whether `action` is what becomes of it. Returns when it is gone.
+        """Ends the live session, and returns when it is gone. False if another action was first.
 
-        It goes on to its end if the caller is cancelled. Raises Unavailable.
+        A caller that is cancelled does not stop it. Raises Unavailable.
         """
         won = live.decide(action)
         self._nursery.start_soon(live.wind_up, "stopped")
@@ -70,7 +70,7 @@ class LiveSessions:
         return won
 
     async def sweep(self, timeout: float) -> None:
-        """Gives up what has been idle for `timeout` seconds; runs until cancelled."""
+        """Evicts sessions that have been idle for `timeout` seconds; runs until cancelled."""
         while timeout:
             await trio.sleep(timeout / 10)
             for live in self:
@@ -81,8 +81,8 @@ class LiveSessions:
     async def shut_down(self, grace: float) -> None:
         """Ends turns as `shutdown` and pauses what is active.
 
-        Agents that do not follow are killed after two thirds of `grace` seconds, so that their
-        clients hear of it in the last one.
+        Agents that do not stop are killed after two thirds of `grace` seconds, so that their
+        clients are told in the last third.
         """
         async with trio.open_nursery() as nursery:
             for live in self:
@@ -101,7 +101,7 @@ class LiveSessions:
         settings: EngineLaunch,
         event: str | None,
     ) -> None:
-        """A live session's task."""
+        """The task of one live session."""
         with held:
             try:
                 await live.run(boot, settings, event)
@@ -110,7 +110,7 @@ class LiveSessions:
 
 
 class Resumer:
-    """One wakes a session, who comes meanwhile waits for that."""
+    """Makes sessions active again. Concurrent callers share one resume."""
 
     def __init__(self, dependencies: SessionDependencies, live_sessions: LiveSessions) -> None:
         self._dependencies = dependencies
@@ -145,7 +145,7 @@ class Resumer:
             resuming.set()
 
     async def _claim_again(self, stored: StoredSession) -> LiveSession:
-        """A new sandbox with what was kept of the last one."""
+        """Starts the session in a new sandbox, with the files that were kept of the last one."""
         dependencies, session = self._dependencies, stored.session
         agent = await dependencies.agent_of(session)
         spec = session_spec.sandbox_spec(
@@ -159,10 +159,13 @@ class Resumer:
         return self._live_sessions.bring_up(mine, sandbox, session_spec.resuming(agent, mine))
 
     async def _take_ownership(self, session: Session, sandbox: Sandbox) -> StoredSession | None:
-        """Makes it ours, with a new generation; None, and no box, if another was faster."""
+        """Takes the session over, with a new generation.
+
+        If another caller was faster it returns None and releases the sandbox.
+        """
         mine: StoredSession | None = None
         try:
-            # What was committed has to be known here: a box without its session would stay.
+            # Not cancelled: if the change is committed, the sandbox must get its session.
             with trio.CancelScope(shield=True):
                 mine = await self._dependencies.store.change_session(
                     session.id,

@@ -1,4 +1,4 @@
-"""What can be done with sessions. Routes, the command line and scripts all come through here."""
+"""What can be done with sessions. HTTP routes and embedded scripts both call this."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -36,7 +36,7 @@ Resuming = Literal["no", "auto"]
 
 
 class Sessions:
-    """Its live sessions are tasks of the nursery it is given."""
+    """The sessions of all tenants. Live sessions run as tasks of the nursery that it is given."""
 
     def __init__(self, dependencies: SessionDependencies, nursery: trio.Nursery) -> None:
         self._dependencies = dependencies
@@ -50,9 +50,9 @@ class Sessions:
     async def create(self, tenant: str, wanted: NewSession) -> Session:
         """Takes a warm sandbox or boots one; returns the session when it is active.
 
-        Raises NotFound for the agent, Unavailable when there is no room, EngineFailed when
-        the engine does not start: then the session stays as `error`, with its log. A caller
-        that is cancelled doesn't cancel the session, once there is one.
+        Raises NotFound if there is no such agent, Unavailable if there is no room, EngineFailed if
+        the engine does not start. In that case the session stays, as `error`, with its log. If the
+        caller is cancelled after the session was stored, the session goes on.
         """
         agent = await self._store.agent(tenant, wanted.agent)
         if agent is None:
@@ -71,7 +71,7 @@ class Sessions:
             now=now_iso(dependencies.clock),
         )
         try:
-            # A write is committed whether or not its caller waits: this one has to know.
+            # Not cancelled: a write is committed all the same, and then the sandbox has a session.
             with trio.CancelScope(shield=True):
                 await self._store.create_session(stored)
         except BaseException:
@@ -121,9 +121,9 @@ class Sessions:
     ) -> tuple[Turn, FrameRing]:
         """Starts a turn; returns when the user's message is stored.
 
-        Raises NotFound, BadRequest if the session is not active, Conflict if a turn runs. With
-        `resume`, or by the server's rules, one that is not active is made so first, and what
-        `Sessions.resume` raises is raised.
+        Raises NotFound, BadRequest if the session is not active, Conflict if a turn runs. If
+        `resume` or the server's rules say so, it first resumes a session that is not active, and
+        raises what `Sessions.resume` raises.
         """
         if resume == "auto" or (resume is None and self._dependencies.rules.auto_resume):
             await self.resume(tenant, session_id)
@@ -136,13 +136,13 @@ class Sessions:
 
     @asynccontextmanager
     async def watch(self, tenant: str, session_id: str, after: int | None) -> AsyncIterator[Watch]:
-        """The session's frames behind the id `after`, else from the start of the running turn.
+        """Gives the session's frames after the id `after`, or from the start of the running turn.
 
         Raises NotFound.
         """
         stored = await self._dependencies.known(tenant, session_id)
         with self._live_sessions.rings.to_watch(session_id, stored.next_frame) as ring:
-            # Asked again: it may have ended just before we had its stream.
+            # Read again, because it may have ended just before we held its ring.
             if (await self.get(tenant, session_id)).status == "ended":
                 ring.end()
             if after is None:
@@ -153,16 +153,16 @@ class Sessions:
             yield Watch(self._store, tenant, session_id, ring, start)
 
     async def exec(self, tenant: str, session_id: str, command: Exec) -> ExecResult:
-        """Runs a shell command in the workspace, also beside a turn.
+        """Runs a shell command in the workspace, also while a turn runs.
 
-        It goes on to its end if the caller is cancelled. Raises NotFound, BadRequest if the
-        session is not active, EngineFailed if its sandbox could not run it or ended.
+        A caller that is cancelled does not end the command. Raises NotFound, BadRequest if the
+        session is not active, EngineFailed if the sandbox could not run the command or ended.
         """
         live = await self._active(tenant, session_id)
         return await live.exec(command)
 
     async def interrupt(self, tenant: str, session_id: str) -> bool:
-        """Ends the running turn and keeps the session; whether there was one.
+        """Ends the running turn and keeps the session. Returns whether a turn ran.
 
         Returns when the turn has ended. Raises NotFound, BadRequest if it is not active.
         """
@@ -182,7 +182,7 @@ class Sessions:
         return await self.get(tenant, session_id)
 
     async def stop(self, tenant: str, session_id: str) -> Session:
-        """Stops the running turn and frees the sandbox; what is in it is kept."""
+        """Stops the running turn and ends the sandbox. Its files are kept."""
         stored = await self._dependencies.known(tenant, session_id)
         live = self._live_sessions.get(session_id)
         if live is None or stored.session.status not in CHANGES["stop"].sources:
@@ -194,12 +194,12 @@ class Sessions:
         return session
 
     async def resume(self, tenant: str, session_id: str) -> Session:
-        """Makes the session active again; one that is stays as it is.
+        """Makes the session active. A session that is active already stays as it is.
 
-        At once if it still has its sandbox, else with a new one that goes on with its files
-        and its conversation.
+        That is immediate if the session still has its sandbox. Otherwise a new one is booted with
+        its files and its conversation.
 
-        Raises Gone if it has ended, Unavailable when there is no room, EngineFailed.
+        Raises Gone if the session has ended, Unavailable if there is no room, EngineFailed.
         """
         return await self._resumer.resume(tenant, session_id)
 
@@ -212,10 +212,11 @@ class Sessions:
     ) -> Session:
         """A session with the parent's files and its conversation up to the last finished turn.
 
-        With `after`, up to the message with that sequence. It is paused; the parent stays as
-        it is. A turn that runs has left its traces in the files: `when_busy` says whether to
-        wait for its end, or to end it. Raises BadRequest if there is no such message, NotFound
-        if the files are gone, Unavailable if they can't be had from the cloud.
+        With `after`, the conversation goes up to the message with that sequence. The fork is
+        paused, and the parent stays as it is. A running turn may have changed files, so
+        `when_busy` says whether to wait for its end or to end it. Raises BadRequest if there is
+        no such message, NotFound if the files are gone, Unavailable if the cloud does not give
+        them.
         """
         parent = await self._dependencies.found(tenant, session_id)
         live = self._live_sessions.get(session_id)
@@ -239,7 +240,7 @@ class Sessions:
         return await self.get(tenant, session_id)
 
     async def end(self, tenant: str, session_id: str) -> Session:
-        """Ends the session for good, its turn first; files are kept. Ending twice is fine."""
+        """Ends the running turn, then the session for good. Its files are kept. Safe to repeat."""
         await self._dependencies.known(tenant, session_id)
         if live := self._live_sessions.get(session_id):
             await self._live_sessions.close(live, "end")
@@ -265,7 +266,7 @@ class Sessions:
         return await self._store.events(tenant, session_id, after=after, limit=limit, kind=kind)
 
     async def logs(self, tenant: str, session_id: str, *, after: int) -> tuple[list[LogLine], str]:
-        """The lines, and whether they are a live sandbox's or what was kept of one."""
+        """The log lines, and "sandbox" if the session has one now, else "snapshot"."""
         await self._dependencies.known(tenant, session_id)
         source = "sandbox" if self._live_sessions.get(session_id) else "snapshot"
         return await self._store.logs(tenant, session_id, after=after), source

@@ -26,8 +26,8 @@ from ash.store.sessions import StatusChange
 
 log = get_logger()
 
-# How long each step to the end of a turn has before the next is taken. The CLI answers an
-# interrupt within 10 ms and stops a tool within 50: this is for one that is stuck.
+# How long each step that stops a turn may take before the next one begins. The CLI answers an
+# interrupt within 10 ms and stops a tool within 50 ms, so only a stuck one needs the next step.
 STEP_SECONDS = 5.0
 
 Batches = trio.MemoryReceiveChannel[list[TurnEvent]]
@@ -38,10 +38,10 @@ WriteEnd: TypeAlias = Callable[[StatusChange | None], Awaitable[StoredSession | 
 
 
 class TurnContext(Struct):
-    """What a turn works with; all of it outlives the turn.
+    """What a turn works with. All of it exists longer than the turn.
 
-    `end` stores the end of a turn: it calls the function that it is given with what becomes of
-    the session, because only the session knows that.
+    `end` stores the end of a turn. It is given a function that writes the end, and calls it with
+    the change of the session's status, which only the session knows.
     """
 
     stored: StoredSession
@@ -53,10 +53,10 @@ class TurnContext(Struct):
 
 
 class Turn:
-    """Runs as a task of its sandbox. `finished` is set once nothing more will come.
+    """Runs as a task of its sandbox. `finished` is set when nothing more will happen.
 
-    `killed` says that its agent did not stop when it was asked to, `broken` that its end is not
-    stored. `lost` says why its sandbox is gone, as far as the turn has seen that.
+    `killed` means that the agent had to be killed because it did not stop, and `broken` that the
+    end could not be stored. `lost` says why the sandbox is gone, or None if it is still there.
     `first_frame` and, once known, `last_frame` are the ids of its frames in the stream.
     """
 
@@ -78,17 +78,17 @@ class Turn:
         self._ending: Ending | None = None
 
     async def accepted(self) -> None:
-        """Returns once the user's message is stored. Raises why it was not."""
+        """Returns when the user's message is stored. If it can't be stored, raises why."""
         await self._accepted.wait()
         if self._refusal is not None:
             raise self._refusal
 
     async def run(self, batches: Batches) -> None:
-        """From the prompt to the stored and shown end; raises nothing but Cancelled."""
+        """Runs the turn until its end is stored and shown. Raises nothing but Cancelled."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send, self._query)
-                # What is stored is shown, and what has begun has an end: none of it is cut off.
+                # Not cancelled: what is stored must be shown, and a turn that begins must end.
                 with trio.CancelScope(shield=True), self._deadlines.writing():
                     begun = await self._begin()
                 if begun:
@@ -107,7 +107,8 @@ class Turn:
     async def stop(self, reason: TurnReason, step: float = STEP_SECONDS) -> None:
         """Ends the turn with `reason`, unless it completes first. Returns when it has ended.
 
-        Asks the agent, `step` seconds later its engine, then kills the sandbox.
+        Interrupts the agent, shuts its engine down `step` seconds later, and kills the sandbox
+        after as long again.
         """
         self._wanted = self._wanted or reason
         for command in (Interrupt(), Shutdown()):
@@ -124,7 +125,7 @@ class Turn:
         return self._context.stored.session.id
 
     async def _send(self, command: BridgeCommand) -> None:
-        """A bridge that is gone says so by the end of its events."""
+        """Ignores a bridge that is gone: the end of its events says so."""
         with suppress(EngineFailed):
             await self._process.send(command)
 
@@ -156,7 +157,7 @@ class Turn:
         return self._refusal is None
 
     async def _give_up(self, batches: Batches) -> None:
-        """The prompt has gone out, but was not stored: nobody may see what comes of it."""
+        """Stops the agent, which has the prompt although it could not be stored; shows nothing."""
         await self._send(Interrupt())
         with trio.move_on_after(STEP_SECONDS):
             async for batch in batches:
@@ -177,11 +178,11 @@ class Turn:
             await self._end()
 
     async def _follow(self, batches: Batches) -> None:
-        """Takes what comes until the turn's `done`, and sets how it ended."""
+        """Takes the events of the turn up to its last one, and notes how it ended."""
         timeout = self._context.silence_timeout or inf
         with trio.move_on_after(timeout) as silence:
             async for batch in batches:
-                # The silence is the agent's: a slow store isn't, nor may a write be given up.
+                # Only the agent's own silence counts, and a write must not be cancelled.
                 silence.deadline = inf
                 with trio.CancelScope(shield=True), self._deadlines.writing():
                     await self._take(batch)
@@ -196,7 +197,7 @@ class Turn:
         self._ending = Ending("error", self.lost)
 
     async def _take(self, batch: Sequence[TurnEvent]) -> None:
-        """Stores what is to last, then shows all of it in its order."""
+        """Stores the complete messages of the batch, then shows all of its frames in order."""
         context = self._context
         frames: list[Frame] = []
         messages, timeline = [], []
@@ -257,13 +258,13 @@ class Turn:
                 status=status,
             )
 
-        # Whoever sees the end finds the session as the end leaves it.
+        # Stored with the session's new status, so that the frame `done` is true when it is shown.
         await context.end(self, write)
         self.last_frame = end_frame
         context.ring.publish(frames)
 
     def _verdict(self) -> Ending:
-        """What explains the end: a limit that was hit, what was asked for, what was said."""
+        """A limit that was hit explains the end first, then a stop, unless the turn completed."""
         if hit := self._process.take_limit_report():
             return Ending("error", hit)
         found = self._ending or Ending("error", "The agent ended its turn without a result")

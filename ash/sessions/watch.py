@@ -1,4 +1,4 @@
-"""One watcher's way through the frames of a session: what the store has, then what is live."""
+"""Reads the frames of a session for one watcher: first from the store, then from the ring."""
 
 from collections import deque
 from typing import cast
@@ -16,11 +16,11 @@ PAGE = 200
 
 
 class Watch:
-    """Gives the frames from id `cursor` on, and says where frames are missing.
+    """Reads the frames from the id `cursor` on, and names those that are missing.
 
-    Missing are deltas that the ring has forgotten or a crash has taken along: ids that lie
-    between a turn's start and its end and are not in the store. Between two turns nothing was
-    shown, so ids that were reserved and skipped there are not missing.
+    Frames are missing if their ids lie between the start and the end of a turn and are neither in
+    the ring nor in the store: deltas that the ring dropped or that a crash took. Ids between two
+    turns were reserved and skipped, but never shown, so they are not missing.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Watch:
 
     @property
     def is_ending(self) -> bool:
-        """Whether nothing will come that is not there yet."""
+        """Whether no frame will be published any more."""
         return self._ring.ended
 
     async def read(self) -> bytes:
@@ -49,10 +49,10 @@ class Watch:
         return b"".join(await self.read_frames())
 
     async def read_frames(self) -> list[bytes]:
-        """The next frames, about as many as fit into one write; waits for one.
+        """Returns the next frames, about as many as fit into one write. Waits until there is one.
 
-        None at the end. Raises Lagged for a watcher that had come up with what is live and fell
-        behind. A read that is cancelled loses nothing.
+        Returns none at the end. Raises Lagged if the watcher had reached the ring and fell behind
+        it. A read that is cancelled loses nothing.
         """
         if not self._live:
             if self.cursor > self._ring.next_id:
@@ -83,7 +83,7 @@ class Watch:
             self._skip(self._boundary)
 
     async def _turn_page(self) -> None:
-        # First: what was shown before the ring's first frame, and lasts, is in the store by now.
+        # Read before the store: what lasts of the frames below it is stored by now.
         boundary = self._ring.earliest
         found = await self._store.frames_after(
             self._tenant, self._session_id, after=self.cursor - 1, limit=PAGE
@@ -93,7 +93,7 @@ class Watch:
         self._is_last_page = len(found) < PAGE
 
     async def _frames(self, stored: StoredFrame) -> list[Frame]:
-        """As they were shown; the last one has the id that is stored."""
+        """Makes the frames again as they were shown; the stored id is that of the last one."""
         text = stored.text or ""
         match stored.event:
             case "session_start":
@@ -109,7 +109,7 @@ class Watch:
         return events.read(message.content.encode()).frames
 
     def _show(self, stored: StoredFrame, frames: list[Frame]) -> None:
-        """Writes those of the frames that are wanted and not in the ring."""
+        """Writes the frames that the watcher has not had and that are not in the ring."""
         for frame_id, frame in enumerate(frames, stored.id - len(frames) + 1):
             if self.cursor <= frame_id < self._boundary:
                 self._skip(frame_id)
@@ -122,13 +122,13 @@ class Watch:
             self._is_last_page = True
 
     def _skip(self, to: int) -> None:
-        """Goes on at another id."""
+        """Continues at the id `to`; within a turn that means a gap."""
         if self.cursor < to and self._in_turn:
             self._miss(to)
         self.cursor = to
 
     def _miss(self, earliest: int) -> None:
-        """Says that the frames before `earliest` are gone."""
+        """Writes a gap: the frames before `earliest` are gone."""
         gap = events.gap(self.cursor, earliest, self._ring.next_id - 1)
         self._write(earliest - 1, gap)
         self.cursor = earliest
@@ -140,7 +140,7 @@ class Watch:
 
 
 class TurnFrames:
-    """The frames of one turn, none of the next."""
+    """Reads the frames of one turn, up to its `done`."""
 
     def __init__(self, turn: Turn, ring: FrameRing) -> None:
         self.cursor = turn.first_frame

@@ -43,7 +43,7 @@ class Scene:
             restore=restore,
         )
 
-    def stock(self, agent="a", version=1, count=1):
+    def keep_warm(self, agent="a", version=1, count=1):
         self.pool.keep_warm(self.spec(agent, version), PLAIN, count)
 
     async def claim(self, agent="a", **more):

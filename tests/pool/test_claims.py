@@ -11,7 +11,7 @@ from ash.protocol import Open
 PLAIN = Open(session_id="")
 
 
-async def test_claim_without_stock_boots_one(scene):
+async def test_claim_without_a_warm_one_boots_one(scene):
     """Who finds nothing warm gets one that is made for it."""
     scene.open()
     sandbox = await scene.claim()
@@ -22,7 +22,7 @@ async def test_claim_without_stock_boots_one(scene):
 async def test_claim_takes_a_warm_one(scene):
     """A sandbox that was booted in advance is handed out with its id, and replaced."""
     scene.open()
-    scene.stock()
+    scene.keep_warm()
     await wait_all_tasks_blocked()
     (warm,) = scene.ids
     assert warm == (await scene.claim()).id
@@ -44,7 +44,7 @@ async def test_claim_takes_a_warm_one(scene):
 async def test_claim_takes_none_of_another_kind(scene, other):
     """Another tenant, agent or version, and limits that are fixed at the start: never."""
     scene.open()
-    scene.stock()
+    scene.keep_warm()
     await wait_all_tasks_blocked()
     sandbox = await scene.claim(**other)
     assert (2, 0) == (len(scene.maker.made), scene.pool.stats().pre_warm_hits)
@@ -55,7 +55,7 @@ async def test_claim_takes_one_that_is_still_warming(scene, nursery):
     """A boot that has begun is not begun again: the claim waits for its rest."""
     scene.open()
     scene.maker.hold()
-    scene.stock()
+    scene.keep_warm()
     await wait_all_tasks_blocked()
     (warming,) = scene.ids
     sandbox = await scene.pool.claim(scene.spec())
@@ -70,7 +70,7 @@ async def test_claim_prefers_a_warm_one_to_a_warming_one(scene):
     """What is booted goes first, however long the other one has been at it."""
     scene.open()
     scene.maker.hold()
-    scene.stock(count=1)
+    scene.keep_warm(count=1)
     await wait_all_tasks_blocked()
     (warming,) = scene.ids
     scene.maker.gate, held = trio.Event(), scene.maker.gate
@@ -87,7 +87,7 @@ async def test_claim_prefers_a_warm_one_to_a_warming_one(scene):
 async def test_two_claims_get_two_sandboxes(scene):
     """One sandbox is never one of two sessions."""
     scene.open()
-    scene.stock(count=2)
+    scene.keep_warm(count=2)
     await wait_all_tasks_blocked()
     claimed = [await scene.pool.claim(scene.spec()) for _ in range(3)]
     assert 3 == len({sandbox.id for sandbox in claimed})
@@ -97,7 +97,7 @@ async def test_two_claims_get_two_sandboxes(scene):
 async def test_dead_warm_one_is_never_seen(scene, how):
     """A warm sandbox whose bridge or engine has died is thrown away, and not handed out."""
     scene.open()
-    scene.stock()
+    scene.keep_warm()
     await wait_all_tasks_blocked()
     (dead,) = scene.ids
     if how == "die":
@@ -114,7 +114,7 @@ async def test_one_that_just_fails_is_not_claimed(scene):
     """A boot that has failed is nobody's, while its remains are still there."""
     scene.open()
     scene.maker.refusal = "no"
-    scene.stock()
+    scene.keep_warm()
     while not any(sandbox.failed for sandbox in scene.sandboxes):
         await trio.lowlevel.checkpoint()
     (failing,) = scene.ids
@@ -134,7 +134,7 @@ async def test_released_box_that_was_not_booted_is_forgotten(scene):
 async def test_released_box_that_was_booted_is_ended(scene):
     """A warm one that nobody took in the end goes, with its files; another takes its place."""
     scene.open()
-    scene.stock()
+    scene.keep_warm()
     await wait_all_tasks_blocked()
     sandbox = await scene.pool.claim(scene.spec())
     scene.pool.release(sandbox)

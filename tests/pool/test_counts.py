@@ -23,10 +23,10 @@ async def test_cold_ones_are_counted_across_a_restart(scene):
     assert (8, 8) == (scene.pool.stats().cold, scene.pool.stats().total)
 
 
-async def test_ledger_follows_each_sandbox(scene):
+async def test_records_follow_each_sandbox(scene):
     """Live while it lives; cold if a session's files are kept, else forgotten."""
     scene.open()
-    scene.stock("warm")
+    scene.keep_warm("warm")
     sandbox = await scene.claim("a")
     await wait_all_tasks_blocked()
     assert ["live", "live"] == list(scene.records.rows.values())
@@ -136,7 +136,7 @@ class Load:
             case 0 | 1 | 2:
                 creates.start_soon(self.create)
             case 3:
-                self.scene.stock(self.chance.choice("abc"), count=self.chance.randrange(3))
+                self.scene.keep_warm(self.chance.choice("abc"), count=self.chance.randrange(3))
             case 4 if self.alive:
                 self.busy.append(self.scene.keep_busy(self.chance.choice(self.alive)))
             case 5 if self.busy:

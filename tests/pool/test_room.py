@@ -8,7 +8,7 @@ async def test_warm_ones_go_first(scene):
     """Before any session has to, a sandbox goes that nobody has."""
     scene.open(sandboxes=2)
     await scene.claim("a")
-    scene.stock("b")
+    scene.keep_warm("b")
     await wait_all_tasks_blocked()
     await scene.claim("c")
     assert (["a", "c"], []) == (scene.agents, scene.evicted)
@@ -78,12 +78,12 @@ async def test_claims_that_wait_for_room_evict_one_each(scene, nursery):
     assert (3, ["d", "e", "f", "x", "y", "z"]) == (len(scene.evicted), sorted(scene.agents))
 
 
-async def test_stock_does_not_take_the_room_that_was_made(scene):
+async def test_warm_ones_do_not_take_the_room_that_was_made(scene):
     """What a create has evicted a session for is the create's."""
     scene.open(sandboxes=2)
     await scene.claim("a")
     await scene.claim("b")
-    scene.stock("z")
+    scene.keep_warm("z")
     await wait_all_tasks_blocked()
     for _ in range(20):
         await scene.claim("c")
@@ -94,7 +94,7 @@ async def test_warm_claim_does_not_wait_for_room(scene, nursery):
     """A claim that finds a warm one gets it while another waits for a sandbox to end."""
     scene.open(sandboxes=2)
     leaving = await scene.claim("a")
-    scene.stock("b")
+    scene.keep_warm("b")
     await wait_all_tasks_blocked()
     turn = trio.Event()
     leaving.start(turn.wait, is_turn=True)
@@ -111,7 +111,7 @@ async def test_warm_claim_does_not_wait_for_room(scene, nursery):
 async def test_no_more_live_than_there_is_room(scene):
     """The limit counts all that live, warm and warming ones too."""
     scene.open(sandboxes=3)
-    scene.stock("w", count=3)
+    scene.keep_warm("w", count=3)
     await wait_all_tasks_blocked()
     for agent in "abcd":
         await scene.claim(agent)

@@ -18,7 +18,7 @@ PLAIN = Open(session_id="", model="m", permission_mode="default")
 
 
 class Bench:
-    """Runs boxes as the pool does."""
+    """Runs sandboxes as the pool does."""
 
     def __init__(self, data_dir, source, maker, nursery):
         self.data_dir = data_dir
@@ -93,7 +93,7 @@ async def log_of(sandbox):
 
 
 async def test_box_boots_the_engine_with_the_agent_s_files(bench):
-    """The workspace is a copy of the agent, and the engine is opened under the box's id."""
+    """The workspace is a copy of the agent, and the engine is opened under the sandbox's id."""
     sandbox = await bench.booted(bench.sandbox(COLOUR="blue"))
     made = bench.maker.last
     assert "be kind" == (made.paths.workspace / "CLAUDE.md").read_text()
@@ -274,7 +274,7 @@ async def test_binding_is_refused_in_the_engine_s_words(bench):
 
 
 async def test_binding_a_box_that_is_gone_is_refused(bench):
-    """A box that was closed is unavailable; one that broke says why."""
+    """A sandbox that was closed is unavailable; one that broke says why."""
     sandbox = await bench.booted()
     sandbox.close()
     await sandbox.gone.wait()
@@ -356,7 +356,7 @@ async def test_claimed_box_leaves_its_files(bench):
 
 
 async def test_files_that_can_not_be_put_away_cost_nobody_else(bench, monkeypatch):
-    """The box is gone all the same; the next start finds its files."""
+    """The sandbox is gone all the same; the next start finds its files."""
     monkeypatch.setattr(bench.workspaces, "keep", raising_os_error)
     sandbox = await bench.booted()
     sandbox.claimed = True

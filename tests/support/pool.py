@@ -1,4 +1,4 @@
-"""Sandboxes without processes, and a ledger without a store: for what the pool does with them."""
+"""Sandboxes without processes, and records without a store: for what the pool does with them."""
 
 from collections import Counter
 from contextlib import asynccontextmanager

@@ -207,6 +207,8 @@ class Run:
     def __init__(self, plan: list[Mutation], tests: dict[str, set[str]], deadline: float) -> None:
         self._plan = iter(plan)
         self._files = {path: test_files(path, tests) for path in {each.path for each in plan}}
+        # Read once: the tree may be worked on meanwhile.
+        self._sources = {path: (ROOT / path).read_bytes() for path in self._files}
         self._deadline = deadline
         self._lock = threading.Lock()
         self._seconds: dict[str, float] = {}
@@ -232,7 +234,7 @@ class Run:
             self._try(copy, mutation)
 
     def _try(self, copy: Copy, mutation: Mutation) -> None:
-        source = mutation.applied((ROOT / mutation.path).read_bytes()).decode()
+        source = mutation.applied(self._sources[mutation.path]).decode()
         files = self._files[mutation.path]
         chosen, rest = self._chosen(files)
         lives = all(
@@ -244,7 +246,7 @@ class Run:
         with self._lock:
             if lives:
                 self.lived.append(mutation)
-                show(mutation)
+                show(mutation, self._sources[mutation.path])
             else:
                 self.killed += 1
 
@@ -261,8 +263,7 @@ class Run:
         return chosen, rest
 
 
-def show(mutation: Mutation) -> None:
-    source = (ROOT / mutation.path).read_bytes()
+def show(mutation: Mutation, source: bytes) -> None:
     before, after = source.decode(), mutation.applied(source).decode()
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=1, lineterm="")
     changed = "\n".join(line for line in list(lines)[3:])

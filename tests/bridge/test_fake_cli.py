@@ -111,6 +111,7 @@ def test_death_between_two_turns_is_reported_and_costs_no_turn(bridge) -> None:
 
 def test_closed_stdout_is_a_death(bridge) -> None:
     """A CLI that has closed its stdout is ended, even if it still runs."""
+    _do(bridge, ["exit", 3])  # so that nothing another test has said is in the error
     turn = _do(bridge, ["hang up", None])
     assert ["The engine died (it closed its output)"] == turn.errors
     assert "ok" == _do(bridge).text

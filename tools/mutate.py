@@ -36,6 +36,7 @@ MODULES = (
     "ash/lifecycle.py",
     "ash/sessions/turn.py",
     "ash/sessions/live_session.py",
+    "ash/sessions/session_row.py",
     "ash/sessions/frame_ring.py",
     "ash/sessions/watch.py",
     "ash/pool/*.py",

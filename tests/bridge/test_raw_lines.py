@@ -136,3 +136,20 @@ async def test_exit_in_a_turn_ends_the_turn(cli) -> None:
     turn = await cli.begin([])
     cli.lines.mark_dead("gone")
     assert (True, []) == (turn.over.is_set(), told)
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"type":"system","subtype":"status"}', b'{"type":"odd","subtype":"init"}']
+)
+async def test_turn_has_not_begun_before_its_own_init(cli, line) -> None:
+    """Neither another message of the system nor another kind of `init` begins it."""
+    turn = await cli.begin([])
+    await cli.write(line)
+    assert not turn.begun.is_set()
+
+
+async def test_cli_that_died_is_not_quiet(cli) -> None:
+    """There is nothing that could take the next prompt."""
+    assert cli.lines.quiet
+    cli.lines.mark_dead("it died")
+    assert not cli.lines.quiet

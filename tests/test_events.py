@@ -326,3 +326,10 @@ def test_carriage_return_becomes_a_blank():
     raw = b'{\r\t"a": [1.0e5,\r2], "b":"\\r"}'
     sent = events.sse(1, Frame("message", memoryview(raw)))
     assert sent.endswith(b'data: {\x20\t"a": [1.0e5, 2], "b":"\\r"}\n\n')
+
+
+def test_gap_names_what_was_asked_for_and_what_is_there():
+    """Its reader can tell what it has missed."""
+    frame = events.gap(3, 7, 9)
+    assert "gap" == frame.event
+    assert {"requested": 3, "earliest": 7, "latest": 9} == msgspec.json.decode(frame.data)

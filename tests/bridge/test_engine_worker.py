@@ -7,7 +7,7 @@ import trio
 from msgspec import Raw
 from trio.testing import wait_all_tasks_blocked
 
-from ash.protocol import EngineMessage, Failed, Query, decode_event
+from ash.protocol import EngineMessage, Failed, Open, Query, decode_event
 from bridge.engine import EngineDied, EngineError, EngineGone
 from bridge.engine_worker import INTERRUPT_SECONDS, MAX_QUEUED, EngineWorker
 
@@ -268,3 +268,26 @@ async def test_end_of_the_engine_is_told_while_nothing_runs(bench):
     await wait_all_tasks_blocked()
     bench.engine.tell_gone("it ended")
     assert ["TurnDone", "EngineExited"] == [type(event).__name__ for event in bench.lines.events]
+
+
+async def test_interrupt_means_the_first_turn_not_what_opens_the_engine(bench):
+    """An `open` ahead of it in the queue is no turn."""
+    bench.engine.gate = trio.Event()
+    assert bench.worker.current_or_next_turn() is None
+    bench.worker.submit(Open(session_id=SESSION, id="open"))
+    query = bench.ask(0)
+    assert query is bench.worker.current_or_next_turn().command
+    bench.engine.gate.set()
+
+
+async def test_engine_that_is_not_installed_is_told_to_each_turn(bench):
+    """In words, and the bridge lives on: a later turn may find it."""
+
+    def missing():
+        raise ImportError("no module named sdk")
+
+    load, bench.worker._load, bench.worker._engine = bench.worker._load, missing, None
+    words = "The engine is not installed: no module named sdk"
+    assert [words, "TurnDone"] == await bench.answered(0)
+    bench.worker._load = load
+    assert ["TurnDone"] == await bench.answered(1)

@@ -4,8 +4,8 @@ VENV   := .venv
 PYTHON ?=
 export PYTHON
 
-.PHONY: help setup setup-test demo test test-fast test-setup coverage mutate check lint format lock \
-        bench clean
+.PHONY: help setup setup-test demo test test-fast test-setup coverage docs mutate check lint \
+        format lock clean
 
 help:
 	@echo "make demo    the main job, end to end, without an API key"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-fast   the tests that start no process, in seconds"
 	@echo "make test-setup  test the installation itself; takes minutes and needs a network"
 	@echo "make coverage    the whole suite, and which lines it reaches; takes a third longer"
+	@echo "make docs    write the generated pages of the docs anew"
 	@echo "make mutate  change the core at random, and tell what no test notices"
 	@echo "make check   lint, types, tests: what CI runs"
 	@echo "make lock    pin the dependencies anew"
@@ -48,6 +49,9 @@ lint: setup-test
 	$(VENV)/bin/mypy
 
 # Ten minutes of random changes: which of them does no test notice?
+docs: setup-test
+	@$(VENV)/bin/python tools/reference.py
+
 mutate: setup-test
 	@$(VENV)/bin/python tools/mutate.py $(ARGS)
 

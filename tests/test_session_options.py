@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -205,3 +206,13 @@ def test_bridge_imports_little_of_ash():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT)
     expected = {"ash", "ash.protocol", "ash.session_options", "ash.shapes"}
     assert expected == set(run.stdout.decode().split())
+
+
+@pytest.mark.parametrize("engine", ["claude_agent", "claude_code"])
+def test_cli_engines_read_every_field_of_a_launch(engine):
+    """An option that reaches the launch reaches the CLI too, or is refused."""
+    # The worker puts the environment into its own; partial messages are always asked for.
+    elsewhere = {"extra_env", "include_partial_messages"}
+    sources = [(ROOT / f"bridge/{name}.py").read_text() for name in (engine, "cli_settings")]
+    read = {name for source in sources for name in re.findall(r"\blaunch\.(\w+)", source)}
+    assert set() == set(Launch.__struct_fields__) - elsewhere - read

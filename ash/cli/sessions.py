@@ -48,7 +48,7 @@ def create(client: AshClient, *, agent: str, as_json: bool, **options: Any) -> N
 @session.command()
 @click.argument("session_id", metavar="ID")
 @click.argument("text")
-@click.option("--model", help="The model for this and later turns.")
+@click.option("--model", help="The model for this turn.")
 @click.option("--max-turns", type=int, help="End after so many model calls.")
 @click.option("--max-budget-usd", type=float, help="End when so much was spent.")
 @click.option("--effort", help="low, medium, high or max.")

@@ -34,6 +34,11 @@ CHUNK = 64 * 1024
 TurnEvent = EngineMessage | Failed | TurnDone
 
 
+# What a caller is told whose command the bridge can't answer any more.
+START_CUT = "The agent's process ended while it was starting"
+COMMAND_CUT = "The sandbox ended while the command ran"
+
+
 class Link:
     """Sends commands, and gives each answer to the caller that waits for it.
 
@@ -114,7 +119,8 @@ class Link:
 
     async def _ask(self, command: Open | Resume | Exec) -> BridgeEvent:
         command = structs.replace(command, id=self.next_id())
-        answer = self._answers[command.id] = _Answer()
+        if_gone = COMMAND_CUT if isinstance(command, Exec) else START_CUT
+        answer = self._answers[command.id] = _Answer(if_gone)
         try:
             await self.send(command)
             return await answer.wait()
@@ -149,13 +155,14 @@ class Link:
         if self._turn is not None:
             self._turn.close()
         for answer in self._answers.values():
-            answer.give(Failed("The agent's process ended while it was starting"))
+            answer.give(Failed(answer.if_gone))
 
 
 class _Answer:
-    """The answer to one command, for the caller that waits."""
+    """The answer to one command, for the caller that waits. `if_gone` is what a death says."""
 
-    def __init__(self) -> None:
+    def __init__(self, if_gone: str) -> None:
+        self.if_gone = if_gone
         self._came = trio.Event()
         self._event: BridgeEvent | None = None
 

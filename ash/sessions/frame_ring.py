@@ -23,8 +23,8 @@ from msgspec import Struct
 
 from ash.events import Frame, sse
 
-# How far a slow follower may lag behind before it is cut. All followers share the ring, so this
-# is also all the memory that the frames of a running session take.
+# How far a slow follower may lag behind before it is cut. All followers share the ring, so this is
+# also all the memory that the frames of a running session take, unless frames are very large.
 RING_BYTES = 8 * 1024 * 1024
 
 # The ring holds at least so many frames as large as its largest one. A picture that an agent reads,

@@ -12,7 +12,7 @@ from msgspec import Struct
 from ash import events
 from ash.clock import now_iso
 from ash.errors import AshError, BadRequest, Conflict, EngineFailed, Unavailable
-from ash.lifecycle import Action, refusal
+from ash.lifecycle import Action, not_active, refusal
 from ash.log import get_logger
 from ash.model import LogLevel, Session, StoredSession, TurnReason
 from ash.protocol import Exec, ExecResult, Query
@@ -255,6 +255,11 @@ class LiveSession:
         await self.close("pause", "stopped", reason=reason)
         return True
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the session is active, in a sandbox that is not ending."""
+        return self._sandbox.process is not None and self.stored.session.status == "active"
+
     def idle_since(self) -> float | None:
         """When its last turn or command ended, in trio's time; None if it is busy."""
         return self._sandbox.idle_since
@@ -348,8 +353,10 @@ class LiveSession:
         return Conflict(f"The session was {self.stored.session.status} while it started")
 
     def _running_process(self) -> AgentProcess:
-        process = self._sandbox.process
-        if process is None or self.stored.session.status != "active":
+        process, status = self._sandbox.process, self.stored.session.status
+        if status not in {"active", "starting"}:
+            raise not_active(status)
+        if process is None or status == "starting":
             raise BadRequest("Session is starting or ending")
         if self._pausing:
             raise BadRequest("Session is being paused")

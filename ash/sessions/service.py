@@ -125,14 +125,19 @@ class Sessions:
         `resume` or the server's rules say so, it first resumes a session that is not active, and
         raises what `Sessions.resume` raises.
         """
-        if resume == "auto" or (resume is None and self._dependencies.rules.auto_resume):
-            await self.resume(tenant, session_id)
-        live = await self._active(tenant, session_id)
-        session_spec.fill_in(query, live.stored.session)
-        async with live.entry(when_busy):
-            turn = live.start_turn(query)
-        await turn.accepted()
-        return turn, live.ring
+        auto_resume = resume == "auto" or (resume is None and self._dependencies.rules.auto_resume)
+        while True:
+            if auto_resume:
+                await self.resume(tenant, session_id)
+            live = await self._active(tenant, session_id)
+            async with live.entry(when_busy):
+                # It may have been paused or stopped, or have died, while this message waited.
+                if auto_resume and not live.is_up:
+                    continue
+                session_spec.fill_in(query, live.stored.session)
+                turn = live.start_turn(query)
+            await turn.accepted()
+            return turn, live.ring
 
     @asynccontextmanager
     async def watch(self, tenant: str, session_id: str, after: int | None) -> AsyncIterator[Watch]:

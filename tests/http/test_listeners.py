@@ -49,20 +49,6 @@ async def test_port_0_on_a_name_with_two_addresses_is_one_port(listening, monkey
     assert both[1].socket.fileno() == -1
 
 
-async def test_address_can_be_reused_at_once(listening):
-    """A restarted daemon gets its port though connections of the last one linger."""
-    [listener] = await listening("127.0.0.1")
-    option = trio.socket.SO_REUSEADDR
-    assert listener.socket.getsockopt(trio.socket.SOL_SOCKET, option) == 1
-
-
-async def test_connections_do_not_delay_small_writes(listening):
-    """TCP_NODELAY holds on connections: an event leaves when it is written."""
-    [listener] = await listening("127.0.0.1")
-    async with await accepted(listener) as stream:
-        assert stream.getsockopt(TCP, trio.socket.TCP_NODELAY) == 1
-
-
 async def test_connections_give_up_a_silent_peer(listening):
     """Connections inherit that what nobody acknowledges for 30 s is lost."""
     [listener] = await listening("127.0.0.1")

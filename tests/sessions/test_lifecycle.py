@@ -128,6 +128,45 @@ async def test_agent_that_had_to_be_killed_leaves_its_session_paused(world, auto
     assert "active" == (await world.sessions.resume(TENANT, session_id)).status
 
 
+@pytest.mark.parametrize("action", ["pause", "stop"])
+async def test_queued_message_resumes_its_session(world, autojump_clock, action):
+    """A message with `resume=auto` that waited resumes a session that was put away meanwhile."""
+    session_id = await create(world)
+    await say(world, session_id)
+    turns = []
+    async with trio.open_nursery() as nursery:
+
+        async def queue():
+            query = Query(prompt=Raw(b'"next"'), session_id=session_id)
+            turn, _ = await world.sessions.send(TENANT, session_id, query, "queue", resume="auto")
+            turns.append(turn)
+
+        nursery.start_soon(queue)
+        await trio.testing.wait_all_tasks_blocked()
+        await getattr(world.sessions, action)(TENANT, session_id)
+    await turns[0].finished.wait()
+    assert "active" == await status(world, session_id)
+
+
+@pytest.mark.parametrize(("action", "after"), [("pause", "paused"), ("stop", "stopped")])
+async def test_queued_message_is_told_what_became_of_its_session(
+    world, autojump_clock, action, after
+):
+    """Without `resume` it is refused, in words that say the session's status."""
+    session_id = await create(world)
+    await say(world, session_id)
+    async with trio.open_nursery() as nursery:
+
+        async def queue():
+            query = Query(prompt=Raw(b'"next"'), session_id=session_id)
+            with pytest.raises(BadRequest, match=f"Session is {after}"):
+                await world.sessions.send(TENANT, session_id, query, "queue")
+
+        nursery.start_soon(queue)
+        await trio.testing.wait_all_tasks_blocked()
+        await getattr(world.sessions, action)(TENANT, session_id)
+
+
 async def test_sandbox_that_dies_makes_its_session_an_error(world, autojump_clock):
     """Who asks for it at that moment gets a new one."""
     session_id = await create(world)

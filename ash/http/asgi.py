@@ -61,7 +61,7 @@ async def send_error(send: ASGISendCallable, error: AshError) -> None:
 async def send_empty(
     send: ASGISendCallable, headers: list[tuple[bytes, bytes]] | None = None
 ) -> None:
-    """A 204."""
+    """Sends a 204, which has no body."""
     await start_response(send, 204, headers or [])
     await end_response(send)
 

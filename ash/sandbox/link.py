@@ -194,7 +194,8 @@ def _decode_line(line: memoryview) -> BridgeEvent:
         return Failed("The bridge sent a line that can't be read")
 
 
-# The bridge ends a command that takes too long. A bridge that does not is given so much more.
+# The bridge ends a command that takes too long. This is the extra time before the daemon gives up
+# on a bridge that does not answer.
 PATIENCE_SECONDS = 10.0
 
 

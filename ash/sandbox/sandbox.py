@@ -89,7 +89,7 @@ class SandboxDependencies(Struct, frozen=True):
 
 
 class SandboxEnd(Struct, frozen=True):
-    """`failure` says what it died of, None if it was closed; `kept` whether its files are."""
+    """`failure` says why it died, None if it was closed. `kept`: its files still exist."""
 
     failure: AshError | None
     kept: bool

@@ -37,7 +37,7 @@ class Runtime(Struct, frozen=True):
 
 
 class SandboxProcess:
-    """Work in it belongs into `nursery`, which ends with it. `died` is set when it is gone."""
+    """Work in the sandbox runs in `nursery`, which ends with it. `died` is set at its end."""
 
     def __init__(
         self, link: Link, process: Process, group: ResourceGroup, nursery: trio.Nursery

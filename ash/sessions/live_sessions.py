@@ -25,7 +25,7 @@ class LiveSessionsStatistics(Struct, frozen=True):
 
 
 class LiveSessions:
-    """Each of them is a task of the nursery that it is given."""
+    """Runs each live session as a task of `nursery`."""
 
     def __init__(self, dependencies: SessionDependencies, nursery: trio.Nursery) -> None:
         self.rings = FrameRings()

@@ -57,7 +57,7 @@ class AgentAbout(Struct, kw_only=True, rename="camel"):
 
 
 class SessionSnapshots:
-    """Owns the uploader. What raises for callers raises Unavailable while it can't be reached."""
+    """Owns the uploader. Its methods raise Unavailable if the snapshot store can't be reached."""
 
     def __init__(
         self,

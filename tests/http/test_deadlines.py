@@ -171,7 +171,7 @@ async def test_client_that_waits_to_continue_is_not_late(serving, autojump_clock
     await client.send(
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
     )
-    await client.read_until(b"100 \r\n\r\n")
+    await client.read_until(b"100 Continue\r\n\r\n")
     with Watch() as silent:
         end = await client.read()
     assert (end, silent.seconds) == (b"", 30)

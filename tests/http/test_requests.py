@@ -177,7 +177,7 @@ async def test_client_is_told_to_continue_when_the_app_reads(serving, autojump_c
     await client.send(b"ok")
     answer = await client.answer()
     assert nothing_yet.cancelled_caught
-    assert (go_on, answer.body) == (b"HTTP/1.1 100 \r\n\r\n", b"POST /? ok")
+    assert (go_on, answer.body) == (b"HTTP/1.1 100 Continue\r\n\r\n", b"POST /? ok")
 
 
 async def test_client_that_expects_to_continue_can_be_refused(serving, autojump_clock):

@@ -146,9 +146,33 @@ async def test_headers_of_the_app_are_sent_as_they_are(serving, autojump_clock):
     await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     head, _, body = (await client.read()).partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
-    assert lines[0] == b"HTTP/1.1 200 "
+    assert lines[0] == b"HTTP/1.1 200 OK"
     assert {b"%s: %s" % header for header in headers} <= set(lines[1:])
     assert (lines.count(b"Transfer-Encoding: chunked"), body) == (0, b"ok")
+
+
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [
+        (201, b"HTTP/1.1 201 Created"),
+        (204, b"HTTP/1.1 204 No Content"),
+        (409, b"HTTP/1.1 409 Conflict"),
+        (503, b"HTTP/1.1 503 Service Unavailable"),
+        (299, b"HTTP/1.1 299 "),
+    ],
+)
+async def test_status_line_has_the_standard_phrase(serving, autojump_clock, status, line):
+    """Some clients show the phrase, and some take an answer without it for a failure."""
+    client = await (await serving(saying({**START, "status": status}, LAST))).connect()
+    await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert line == (await client.read()).partition(b"\r\n")[0]
+
+
+async def test_errors_of_the_server_have_the_phrase_too(serving, autojump_clock):
+    """What the app never sees is answered in the same form."""
+    client = await (await serving(saying(START, LAST))).connect()
+    await client.send(b"hello\r\n\r\n")
+    assert b"HTTP/1.1 400 Bad Request" == (await client.read()).partition(b"\r\n")[0]
 
 
 @pytest.mark.parametrize("header", [(b"x", b"a\r\nb: c"), (b"x y", b"a"), (b"x", b"\0")])

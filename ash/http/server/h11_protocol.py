@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
+from http import HTTPStatus
 from itertools import count
 from typing import Any, NamedTuple, cast
 
@@ -30,6 +31,9 @@ _ANSWERABLE = frozenset({h11.IDLE, h11.SEND_RESPONSE})
 # thousands in one read, at 10 µs each.
 _EVENTS_AT_ONCE = 50
 
+# Clients don't need the phrase by the standard, but some show it, and some fail without it.
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+
 
 class ResponseHead(NamedTuple):
     """The head of a response, before it is sent."""
@@ -50,7 +54,8 @@ def build_head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> ResponseH
             framing.append((name, value))
         else:
             other_lines.append(_line(name, value))
-    return ResponseHead(h11.Response(status_code=status, headers=framing), b"".join(other_lines))
+    response = h11.Response(status_code=status, headers=framing, reason=_REASONS.get(status, b""))
+    return ResponseHead(response, b"".join(other_lines))
 
 
 def send_head(connection: h11.Connection, head: ResponseHead) -> bytes:
@@ -121,7 +126,7 @@ class H11Protocol(HypercornH11Protocol):
     async def want_body(self) -> None:
         """Sends "100 Continue" to a client that waits for it: now the app reads the body."""
         if self._h11.they_are_waiting_for_100_continue:
-            go_on = h11.InformationalResponse(status_code=100, headers=[])
+            go_on = h11.InformationalResponse(status_code=100, headers=[], reason=_REASONS[100])
             await self.send(RawData(self._h11.send(go_on)))
             await self.send(Updated(idle=False))
 

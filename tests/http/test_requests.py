@@ -307,6 +307,39 @@ async def test_bad_request_is_refused_in_words(
     assert await client.read() == b""
 
 
+@pytest.mark.parametrize("empty", [b"\r\n", b"\n", b"\r\n" * 8])
+async def test_empty_lines_before_a_request_are_ignored(serving, autojump_clock, empty):
+    """Some clients send one after a body. The first request and later ones are served."""
+    client = await (await serving(echo)).connect()
+    request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nok"
+    for _ in range(2):
+        await client.send(empty + request)
+        assert b"POST /? ok" == (await client.answer("POST")).body
+    await client.send((empty + request) * 3)
+    bodies = [(await client.answer("POST")).body for _ in range(3)]
+    assert [b"POST /? ok"] * 3 == bodies
+
+
+async def test_empty_line_may_come_in_pieces(serving, autojump_clock):
+    """However the network cuts it."""
+    client = await (await serving(echo)).connect()
+    for piece in (b"\r", b"\n", b"\r", b"\nGET / HTTP/1.1\r\nHost: x\r\n", b"\r\n"):
+        await client.send(piece)
+        await trio.testing.wait_all_tasks_blocked()
+    assert b"GET /? " == (await client.answer()).body
+
+
+@pytest.mark.parametrize("pieces", [[b"\r\n" * 9], [b"\r\n"] * 9, [b"\r", b"x"]])
+async def test_empty_lines_have_a_bound(serving, autojump_clock, pieces):
+    """A client can't hold a connection with nothing but empty lines."""
+    client = await (await serving(echo)).connect()
+    for piece in pieces:
+        await client.send(piece)
+        await trio.testing.wait_all_tasks_blocked()
+    assert 400 == (await client.answer()).status
+    assert b"" == await client.read()
+
+
 async def test_refusal_of_a_head_request_has_no_body(serving, autojump_clock):
     """A HEAD that is refused gets the status and the length of the error, not the error."""
     client = await (await serving(echo)).connect()

@@ -1,5 +1,6 @@
 """HTTP/1.1 without a socket: bytes and requests in, bytes out."""
 
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
@@ -30,6 +31,15 @@ _ANSWERABLE = frozenset({h11.IDLE, h11.SEND_RESPONSE})
 # After so many events other tasks get their turn. A body may come in chunks of one byte:
 # thousands in one read, at 10 µs each.
 _EVENTS_AT_ONCE = 50
+
+# RFC 9112 §2.2: a server ignores empty lines before a request line. They have a bound, because
+# each one keeps an idle connection open for longer.
+_EMPTY_LINES = re.compile(rb"(?:\r?\n){1,8}")
+
+# A server ignores empty lines before a request line (RFC 9112, 2.2). There is a bound, as each of
+# them keeps a connection open that asks for nothing.
+_MAX_EMPTY_LINES = 8
+_EMPTY_LINES = re.compile(rb"(?:\r?\n)*")
 
 # Clients don't need the phrase by the standard, but some show it, and some fail without it.
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
@@ -82,6 +92,7 @@ class H11Protocol(HypercornH11Protocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._h11 = cast("h11.Connection", self.connection)
+        self._empty_lines = 0
         self._head: ResponseHead | None = None
         self._collected: list[bytes] = []
         self.paused = False
@@ -168,10 +179,32 @@ class H11Protocol(HypercornH11Protocol):
     def _next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         if self._h11.their_state in _READS_NO_MORE:
             return h11.NEED_DATA
+        if self._between_requests:
+            self._skip_empty_lines()
+            if self._h11.trailing_data[0] == b"\r":
+                return h11.NEED_DATA  # half of an empty line; h11 would refuse it
         event = self._h11.next_event()
         if isinstance(event, h11.Request):
+            self._empty_lines = 0
             _check(event)
         return event
+
+    @property
+    def _between_requests(self) -> bool:
+        return self._h11.their_state is h11.IDLE and self._h11.our_state is h11.IDLE
+
+    def _skip_empty_lines(self) -> None:
+        """Drops the empty lines. If there are too many they stay, and h11 refuses them."""
+        data = self._h11.trailing_data[0]
+        rest = _EMPTY_LINES.sub(b"", data, count=1)
+        self._empty_lines += data.count(b"\n") - rest.count(b"\n")
+        if len(rest) < len(data) and self._empty_lines <= _MAX_EMPTY_LINES:
+            # h11 can't drop bytes. Between two requests a new connection is as good as the old.
+            self._h11 = self.connection = h11.Connection(
+                h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size
+            )
+            if rest:  # h11 would take no bytes for the end of the connection
+                self._h11.receive_data(rest)
 
     async def _pass_on(self, event: Any) -> None:
         if isinstance(event, h11.Request):

@@ -41,7 +41,8 @@ ROUTES = [
     ("GET", "/api/sessions/<session_id>/stream"),
 ]
 
-_PATH = re.compile(r"/api/sessions/([^/]+)/(messages|stream)")
+# With and without a slash at the end, as on all routes of Quart.
+_PATH = re.compile(r"/api/sessions/([^/]+)/(messages|stream)/?")
 
 # Soon, as a turn may be running, but not so soon that a crowd of clients meets a daemon that is
 # still starting.

@@ -67,6 +67,17 @@ async def test_wrong_method_tells_the_right_ones(us):
         assert methods == {*response.headers["allow"].split(", ")} - {"HEAD", "OPTIONS"}, path
 
 
+async def test_slash_at_the_end_changes_nothing(us):
+    """Every route is found with it: the same answer, without a redirect."""
+    for method, path in requests():
+        if path.endswith("/files/x"):
+            continue  # there the slash is a part of the file's path
+        plain, slashed = [await us.request(method, path + end, json={}) for end in ("", "/")]
+        assert plain.status_code == slashed.status_code, (method, path)
+        if "/x" in path:
+            assert plain.content == slashed.content, (method, path)
+
+
 async def test_body_that_is_no_json_is_refused(us):
     """Whatever its Content-Type says; a body of nothing is `{}`."""
     for path in ("/api/agents", "/api/sessions"):

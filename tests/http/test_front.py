@@ -160,6 +160,14 @@ async def test_head_says_that_it_is_a_stream(request_, sessions):
     assert expected.items() <= request_.headers.items()
 
 
+async def test_slash_at_the_end_of_the_path_changes_nothing(request_, sessions):
+    """The route is the same."""
+    sessions.end()
+    request_.begin(path=PATH + "/")
+    await request_.ended.wait()
+    assert (200, "some-session") == (request_.status, sessions.asked[0][1])
+
+
 async def test_next_turn_is_not_shown(request_, sessions):
     """A stream ends with its turn's last frame, whatever has been shown since."""
     sessions.show(b"1")
@@ -312,7 +320,6 @@ async def test_unexpected_failure_tells_nothing(request_, sessions, caplog):
         ("POST", "/api/sessions"),
         ("POST", "/api/sessions/a/b/messages"),
         ("POST", "/api/sessions//messages"),
-        ("POST", PATH + "/"),
         ("POST", "/x" + PATH),
     ],
 )

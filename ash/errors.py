@@ -46,6 +46,10 @@ class TooLarge(AshError):
     status = 413
 
 
+class UnsupportedMedia(AshError):
+    status = 415
+
+
 class Unavailable(AshError):
     """The request is fine, but can't be served now; try again after `retry_after` seconds."""
 

@@ -1,12 +1,13 @@
 """Responses in plain ASGI: errors, and streams of events. Nothing in here knows Quart."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import msgspec
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
-from ash.errors import AshError, TooLarge
+from ash.errors import AshError, TooLarge, UnsupportedMedia
 from ash.log import get_logger
 
 log = get_logger()
@@ -40,6 +41,14 @@ def error_body(status: int, text: str) -> bytes:
 def too_large(limit: int) -> TooLarge:
     """The error for a body of more than `limit` bytes."""
     return TooLarge(f"The body is larger than {limit // 1024**2} MB")
+
+
+def check_encoding(encodings: Iterable[str]) -> None:
+    """Raises UnsupportedMedia for a body that is compressed. Takes the Content-Encoding headers."""
+    for encoding in ",".join(encodings).split(","):
+        if encoding.strip().lower() not in {"", "identity"}:
+            text = f"Content-Encoding: {encoding.strip()} is not supported; send the body as it is"
+            raise UnsupportedMedia(text, headers={"Accept-Encoding": "identity"})
 
 
 def public_error(error: Exception, scope: HTTPScope) -> AshError:

@@ -20,6 +20,7 @@ from hypercorn.typing import (
 from ash.errors import AshError, BadRequest, MethodNotAllowed
 from ash.http.app import Services
 from ash.http.asgi import (
+    check_encoding,
     header,
     public_error,
     send_empty,
@@ -78,6 +79,11 @@ class Front:
         try:
             tenant = self._services.keys.tenant_of(header(scope, b"authorization"))
             wanted = _message_options(scope["query_string"])
+            check_encoding(
+                value.decode("latin-1")
+                for name, value in scope["headers"]
+                if name == b"content-encoding"
+            )
             query = message_query(session_id, await _read_body(receive))
             turn, ring = await self._services.sessions.send(
                 tenant, session_id, query, wanted.when_busy, resume=wanted.resume

@@ -8,7 +8,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from ash.errors import AshError
-from ash.http.asgi import UNEXPECTED, error_body, too_large
+from ash.http.asgi import UNEXPECTED, check_encoding, error_body, too_large
 from ash.log import get_logger
 from ash.requests.parsing import decode
 
@@ -26,6 +26,7 @@ def json_response(status: int = 200, /, **fields: Any) -> Response:
 
 async def read_json(shape: msgspec.json.Decoder[T]) -> T:
     """The request's body as that shape. Raises BadRequest, naming the field."""
+    check_encoding(request.headers.getlist("Content-Encoding"))
     data: Any = await request.get_data()
     return decode(data, shape)
 

@@ -17,7 +17,7 @@ from quart import request
 from quart_trio.wrappers import TrioRequest
 
 from ash.errors import BadRequest
-from ash.http.asgi import too_large
+from ash.http.asgi import check_encoding, too_large
 from ash.requests.parsing import decode
 from ash.requests.sessions import UploadedFile, UploadFiles
 from ash.sessions.files import MAX_BATCH, Upload
@@ -58,6 +58,7 @@ async def read_uploads() -> tuple[list[Upload], str]:
 
     Raises BadRequest, naming the field, and TooLarge.
     """
+    check_encoding(request.headers.getlist("Content-Encoding"))
     body = bytearray()
     async for part in request.body:
         body += part

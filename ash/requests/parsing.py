@@ -15,9 +15,13 @@ T = TypeVar("T")
 # The largest whole number up to which JavaScript has them all.
 MAX_NUMBER = 2**53 - 1
 
+# Some editors and Windows tools write it at the start of a text; JSON does not have it.
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
 
 def decode(body: bytes | bytearray, shape: msgspec.json.Decoder[T]) -> T:
     """The body as that shape. An empty body means `{}`. Raises BadRequest, naming the field."""
+    body = body.removeprefix(_BYTE_ORDER_MARK)
     try:
         return shape.decode(body or b"{}")
     except msgspec.ValidationError as error:

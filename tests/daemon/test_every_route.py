@@ -90,6 +90,47 @@ async def test_body_that_is_no_json_is_refused(us):
             assert "this field is required" in response.json()["error"]
 
 
+WITH_BODY = [
+    ("POST", "/api/agents"),
+    ("POST", "/api/sessions"),
+    ("POST", "/api/sessions/{}/messages"),
+    ("POST", "/api/sessions/{}/exec"),
+    ("POST", "/api/sessions/{}/files"),
+    ("POST", "/api/sessions/{}/fork"),
+    ("PATCH", "/api/sessions/{}/config"),
+]
+
+
+async def test_body_that_is_compressed_is_refused(us, session):
+    """In words, on every route that reads one, whatever the body is."""
+    for method, path in WITH_BODY:
+        headers = {"Content-Encoding": "identity, gzip"}
+        response = await us.request(method, path.format(session), content=b"{}", headers=headers)
+        assert (415, "identity") == (response.status_code, response.headers["accept-encoding"])
+        expected = "Content-Encoding: gzip is not supported; send the body as it is"
+        assert {"error": expected, "statusCode": 415} == response.json(), path
+
+
+async def test_identity_is_no_encoding(us):
+    """A client may say that it has not compressed the body."""
+    response = await us.post("/api/agents", json={}, headers={"Content-Encoding": "Identity"})
+    assert 400 == response.status_code
+
+
+async def test_byte_order_mark_before_a_body_is_ignored(us, session):
+    """On every route that reads a body the answer is that to the body without it."""
+    for method, path in WITH_BODY:
+        for body in (b"", b'{"content": 7, "files": 7, "model": 7, "afterSequence": "x"}'):
+            if (path, body) == ("/api/sessions/{}/fork", b"") or (method, body) == ("PATCH", b""):
+                continue  # these would change something
+            plain, marked = [
+                await us.request(method, path.format(session), content=mark + body)
+                for mark in (b"", b"\xef\xbb\xbf")
+            ]
+            assert 400 == plain.status_code, path
+            assert plain.json() == marked.json(), path
+
+
 async def test_body_that_is_too_large_is_refused(us):
     """50 MB are the most, on every route."""
     for path in ("/api/agents", "/api/sessions/x/messages"):

@@ -12,7 +12,9 @@ from ash.log import get_logger
 
 log = get_logger()
 
-JSON = (b"content-type", b"application/json")
+# Without no-store some caches keep an answer by default, /health and a 404 among them.
+NO_STORE = (b"cache-control", b"no-store")
+JSON_HEADERS = [(b"content-type", b"application/json"), NO_STORE]
 
 # The text of every 500. It names no path and shows no stack: those are in the log.
 UNEXPECTED = "Unexpected failure: the server's log says more"
@@ -63,7 +65,7 @@ async def send_error(send: ASGISendCallable, error: AshError) -> None:
     body = error_body(error.status, error.text)
     headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
     length = (b"content-length", str(len(body)).encode())
-    await start_response(send, error.status, [JSON, length, *headers])
+    await start_response(send, error.status, [*JSON_HEADERS, length, *headers])
     await end_response(send, body)
 
 

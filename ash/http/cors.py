@@ -18,7 +18,10 @@ _PREFLIGHT = [
     (b"access-control-allow-headers", b"Authorization, Content-Type, Last-Event-ID"),
     (b"access-control-max-age", b"86400"),
 ]
-_EXPOSED = (b"access-control-expose-headers", b"Retry-After, X-Ash-Source, Content-Disposition")
+_EXPOSED = (
+    b"access-control-expose-headers",
+    b"Retry-After, X-Ash-Source, Content-Disposition, Location",
+)
 
 
 class Cors:
@@ -46,7 +49,8 @@ class Cors:
             await send(event)
 
         if scope["method"] == "OPTIONS" and header(scope, b"access-control-request-method"):
-            await send_empty(send, [*headers, *_PREFLIGHT])
+            allowed = [pair for pair in headers if pair is not _EXPOSED]
+            await send_empty(send, [*allowed, *_PREFLIGHT])
             return
         await self._app(scope, receive, send_with_cors)
 

@@ -20,6 +20,7 @@ from hypercorn.typing import (
 from ash.errors import AshError, BadRequest, MethodNotAllowed
 from ash.http.app import Services
 from ash.http.asgi import (
+    NO_STORE,
     check_encoding,
     header,
     public_error,
@@ -121,7 +122,7 @@ class Front:
                 return
             if watch.is_ending and not first:
                 # On a 204 an `EventSource` does not reconnect.
-                await send_empty(send)
+                await send_empty(send, [NO_STORE])
                 return
             try:
                 await send_frames(watch, receive, send, hello + first)

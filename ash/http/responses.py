@@ -8,7 +8,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from ash.errors import AshError
-from ash.http.asgi import UNEXPECTED, check_encoding, error_body, too_large
+from ash.http.asgi import JSON_HEADERS, UNEXPECTED, check_encoding, error_body, too_large
 from ash.log import get_logger
 from ash.requests.parsing import decode
 
@@ -16,12 +16,20 @@ T = TypeVar("T")
 
 log = get_logger()
 
+_JSON_HEADERS = {name.decode(): value.decode() for name, value in JSON_HEADERS}
 _encode = msgspec.json.encode
 
 
 def json_response(status: int = 200, /, **fields: Any) -> Response:
     """A JSON object with these fields, each a Struct or a plain value."""
-    return Response(_encode(fields), status, {"Content-Type": "application/json"})
+    return Response(_encode(fields), status, _JSON_HEADERS)
+
+
+def created(location: str, /, **fields: Any) -> Response:
+    """A 201, which says where the new thing is."""
+    response = json_response(201, **fields)
+    response.headers["Location"] = location
+    return response
 
 
 async def read_json(shape: msgspec.json.Decoder[T]) -> T:
@@ -65,5 +73,4 @@ async def _unexpected_error(error: Exception) -> Response:
 
 
 def _error_response(status: int, text: str, headers: dict[str, str]) -> Response:
-    headers = {"Content-Type": "application/json", **headers}
-    return Response(error_body(status, text), status, headers)
+    return Response(error_body(status, text), status, {**_JSON_HEADERS, **headers})

@@ -50,6 +50,29 @@ async def test_health_counts_what_lives(daemon, session):
     assert 0 == (await daemon.us.get("/health")).json()["activeSessions"]
 
 
+async def test_answers_are_not_for_caches(daemon, session):
+    """JSON that is right and JSON that is an error: no proxy may answer with it later."""
+    for path in ("/health", "/api/agents", f"/api/sessions/{session}", "/api/nothing"):
+        for asker in (daemon.us, daemon.nobody):
+            response = await asker.get(path)
+            assert "no-store" == response.headers["cache-control"], path
+    for path in (f"/api/sessions/{session}/messages", "/api/sessions/x/messages"):
+        response = await daemon.us.post(path, content=b"{")
+        assert "no-store" == response.headers["cache-control"], path
+
+
+async def test_answer_to_what_was_made_says_where_it_is(us):
+    """`Location` is the path of the agent or session."""
+    made = await us.post("/api/agents", json={"name": "other", "systemPrompt": "x"})
+    assert "/api/agents/other" == made.headers["location"]
+    made = await us.post("/api/sessions", json={"agent": "other"})
+    path = made.headers["location"]
+    assert made.json()["session"]["id"] == (await us.get(path)).json()["session"]["id"]
+    await us.say(made.json()["session"]["id"], "hello")
+    forked = await us.post(f"{path}/fork")
+    assert f"/api/sessions/{forked.json()['session']['id']}" == forked.headers["location"]
+
+
 @pytest.mark.parametrize("path", ["/", "/api", "/api/nothing", "/api/agents/a/b/c", "/%2e%2e"])
 async def test_unknown_route_is_not_found(us, path):
     """An error like all others, and readable for a browser."""

@@ -63,6 +63,7 @@ async def test_preflight_is_answered_without_a_key():
     assert {"GET", "POST", "PATCH", "DELETE"} <= set(methods)
     allowed = headers["access-control-allow-headers"].split(", ")
     assert {"Authorization", "Content-Type", "Last-Event-ID"} <= set(allowed)
+    assert "access-control-expose-headers" not in headers
 
 
 async def test_preflight_of_another_origin_allows_nothing():

@@ -212,11 +212,11 @@ async def test_file_has_a_type_by_its_name(api, name, kind):
 
 
 async def test_name_of_a_download_is_whole(api):
-    """Any name comes through: spaces, quotes, line feeds and Unicode."""
+    """Any name comes through: spaces, quotes, line feeds, Unicode. Before it stands a plain one."""
     workspace = await api.create()
     (workspace / 'a "ü;\n').write_text("x")
     answer = await api.raw("/a%20%22%C3%BC%3B%0A")
-    expected = b"attachment; filename*=UTF-8''a%20%22%C3%BC%3B%0A"
+    expected = b"attachment; filename=\"a __;_\"; filename*=UTF-8''a%20%22%C3%BC%3B%0A"
     assert (200, expected) == (answer.status, answer.headers[b"content-disposition"])
 
 

@@ -303,6 +303,7 @@ async def test_bad_request_is_refused_in_words(
     expected = {"error": f"The request is not valid HTTP: {reason}.", "statusCode": status}
     assert (expected, status) == (json.loads(answer.body), answer.status)
     assert answer.headers[b"content-type"] == b"application/json"
+    assert answer.headers[b"cache-control"] == b"no-store"
     assert answer.headers[b"connection"] == b"close"
     assert await client.read() == b""
 

@@ -4,7 +4,7 @@ import msgspec
 from quart import Blueprint, Response, g
 
 from ash.agents import Agents
-from ash.http.responses import json_response, read_json
+from ash.http.responses import created, json_response, read_json
 from ash.requests.agents import DeployAgent, deploy
 
 _deploy = msgspec.json.Decoder(DeployAgent)
@@ -15,7 +15,8 @@ def agent_routes(agents: Agents) -> Blueprint:
 
     @routes.post("")
     async def post() -> Response:
-        return json_response(201, agent=await deploy(agents, g.tenant, await read_json(_deploy)))
+        agent = await deploy(agents, g.tenant, await read_json(_deploy))
+        return created(f"/api/agents/{agent.name}", agent=agent)
 
     @routes.get("")
     async def find() -> Response:

@@ -1,5 +1,6 @@
 """The routes of a session's files: list, read, write, delete."""
 
+import re
 from collections.abc import AsyncIterator
 from mimetypes import MimeTypes
 from types import TracebackType
@@ -86,7 +87,7 @@ def _download(files: SessionFiles, file: OpenFile, path: str, source: FilesLocat
     name = path.rpartition("/")[2]
     headers = {
         "Content-Type": _content_type(name),
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+        "Content-Disposition": _disposition(name),
         "X-Ash-Source": source,
         # The agent wrote it: a browser must not show it as a page of ours.
         "X-Content-Type-Options": "nosniff",
@@ -96,6 +97,13 @@ def _download(files: SessionFiles, file: OpenFile, path: str, source: FilesLocat
     response = Response(b"" if request.method == "HEAD" else _FileBody(files, file), 200, headers)
     response.content_length = file.size
     return response
+
+
+def _disposition(name: str) -> str:
+    """The name in plain ASCII for clients that read only that, and then the whole name."""
+    # A percent sign may be taken for the start of an escape.
+    plain = re.sub(r'[^ -~]|["%\\]', "_", name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def _content_type(name: str) -> str:

@@ -4,7 +4,7 @@ import msgspec
 from quart import Blueprint, Response, g
 
 from ash.authentication import Tickets
-from ash.http.responses import json_response, query_value, read_json
+from ash.http.responses import created, json_response, query_value, read_json
 from ash.protocol import ExecResult
 from ash.requests.parsing import event_page, log_page, message_page, session_page
 from ash.requests.sessions import (
@@ -31,7 +31,8 @@ def session_routes(sessions: Sessions) -> Blueprint:
     @routes.post("")
     async def create() -> Response:
         wanted = new_session(await read_json(_create))
-        return json_response(201, session=await sessions.create(g.tenant, wanted))
+        session = await sessions.create(g.tenant, wanted)
+        return created(f"/api/sessions/{session.id}", session=session)
 
     @routes.get("")
     async def find() -> Response:
@@ -90,7 +91,7 @@ def lifecycle_routes(sessions: Sessions) -> Blueprint:
         wanted = await read_json(_fork)
         when_busy = fork_when_busy(query_value)
         session = await sessions.fork(g.tenant, session_id, wanted.after_sequence, when_busy)
-        return json_response(201, session=session)
+        return created(f"/api/sessions/{session.id}", session=session)
 
     @routes.post("/<session_id>/interrupt")
     async def interrupt(session_id: str) -> Response:

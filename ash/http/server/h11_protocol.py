@@ -16,7 +16,7 @@ from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID
 from hypercorn.protocol.h11 import H11Protocol as HypercornH11Protocol
 
-from ash.http.asgi import JSON, error_body
+from ash.http.asgi import JSON_HEADERS, error_body
 from ash.http.server.http_stream import Flush, HTTPStream
 
 # The headers that h11 must see: how the body is framed, and whether the connection stays open.
@@ -264,7 +264,7 @@ class H11Protocol(HypercornH11Protocol):
     async def _answer(self, status: int, text: str) -> None:
         body = error_body(status, text)
         headers = [
-            JSON,
+            *JSON_HEADERS,
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
             *self.config.response_headers("h11"),

@@ -20,7 +20,7 @@ from hypercorn.typing import (
 )
 from hypercorn.utils import suppress_body
 
-from ash.http.asgi import JSON, UNEXPECTED, error_body
+from ash.http.asgi import JSON_HEADERS, UNEXPECTED, error_body
 from ash.http.server.sender import ClientGone
 from ash.log import get_logger
 
@@ -68,7 +68,7 @@ class HTTPStream(HypercornHTTPStream):
     async def _send_error_response(self, status_code: int) -> None:
         body = error_body(status_code, UNEXPECTED)
         length = str(len(body)).encode()
-        headers = [JSON, (b"content-length", length)]
+        headers = [*JSON_HEADERS, (b"content-length", length)]
         await self.send(
             Response(stream_id=self.stream_id, headers=headers, status_code=status_code)
         )

@@ -25,8 +25,8 @@ ROUNDS = 10
 BODY = b'{"content":"hello"}'
 EVENT = b'id: 1\nevent: message\ndata: {"type":"assistant","text":"hello"}\n\n'
 HEADERS = [
-    (b"content-type", b"text/event-stream"),
-    (b"cache-control", b"no-cache"),
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
     (b"access-control-allow-origin", b"*"),
 ]

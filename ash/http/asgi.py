@@ -19,9 +19,10 @@ JSON_HEADERS = [(b"content-type", b"application/json"), NO_STORE]
 # The text of every 500. It names no path and shows no stack: those are in the log.
 UNEXPECTED = "Unexpected failure: the server's log says more"
 
+# A proxy that compresses an event stream holds frames back; no-transform forbids it.
 EVENT_STREAM = [
-    (b"content-type", b"text/event-stream"),
-    (b"cache-control", b"no-cache"),
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 ]
 

@@ -39,8 +39,8 @@ def assistant(frames):
 async def test_answer_comes_as_frames_in_order(us, session):
     """`session_start`, messages, `turn_complete`, `done`, with ids that only grow."""
     async with us.sending(session, "hello") as stream:
-        assert "text/event-stream" == stream.headers["content-type"]
-        assert "no-cache" == stream.headers["cache-control"]
+        assert "text/event-stream; charset=utf-8" == stream.headers["content-type"]
+        assert "no-cache, no-transform" == stream.headers["cache-control"]
         assert "no" == stream.headers["x-accel-buffering"]
         assert "*" == stream.headers["access-control-allow-origin"]
         frames = await stream.rest()

@@ -152,8 +152,8 @@ async def test_head_says_that_it_is_a_stream(request_, sessions):
     request_.begin()
     await request_.ended.wait()
     expected = {
-        "content-type": "text/event-stream",
-        "cache-control": "no-cache",
+        "content-type": "text/event-stream; charset=utf-8",
+        "cache-control": "no-cache, no-transform",
         "x-accel-buffering": "no",
         "access-control-allow-origin": "*",
     }

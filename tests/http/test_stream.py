@@ -52,8 +52,8 @@ async def caught_up(us, session, after=0, until="done"):
 async def test_watcher_sees_the_turns_that_follow(us, session):
     """The same frames as those who sent the messages, turn after turn, deltas included."""
     async with us.watching(session) as stream:
-        assert "text/event-stream" == stream.headers["content-type"]
-        assert "no-cache" == stream.headers["cache-control"]
+        assert "text/event-stream; charset=utf-8" == stream.headers["content-type"]
+        assert "no-cache, no-transform" == stream.headers["cache-control"]
         assert "*" == stream.headers["access-control-allow-origin"]
         for text in ("BURST: 5", "hello"):
             sent = await us.say(session, text, includePartialMessages=True)

@@ -59,7 +59,7 @@ class ApiKeys:
         """The tenant for an Authorization header. Raises Unauthorized."""
         if authorization is None:
             raise Unauthorized("An API key is missing: send the header Authorization: Bearer <key>")
-        scheme, _, key = authorization.partition(b" ")
+        scheme, _, key = authorization.strip().partition(b" ")
         if scheme.lower() != b"bearer" or not key.strip():
             raise Unauthorized("The Authorization header must be: Bearer <key>")
         tenant = self._tenants.get(self._digest(key.strip()))

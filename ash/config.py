@@ -17,7 +17,7 @@ from msgspec import Meta, Struct, inspect
 
 from ash.addresses import is_loopback
 from ash.errors import ConfigError
-from ash.shapes import CpuPercent, DiskMb, MaxProcesses, MemoryMb
+from ash.shapes import CpuPercent, DiskMb, Key, MaxProcesses, MemoryMb
 
 IsolationLevel = Literal["strict", "best-effort", "none"]
 
@@ -74,7 +74,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         ),
     ] = None
     api_key: Annotated[
-        Text | None,
+        Key | None,
         Doc(
             "ASH_API_KEY",
             "The key that clients send. Not set: one is made on first start and written to"
@@ -317,6 +317,8 @@ def _from_text(option: Option, text: str) -> Any:
 
 def _checked(option: Option, value: Any, source: str) -> Any:
     plain = str(value) if isinstance(value, Path) else value
+    if option.secret and isinstance(plain, str):
+        plain = plain.strip()  # a file of a secret store often ends in a line feed
     try:
         typed = msgspec.convert(plain, option.type, dec_hook=_to_path)
     except msgspec.ValidationError:

@@ -18,6 +18,16 @@ DiskMb = Annotated[int, Meta(ge=1, le=2**30)]
 MaxProcesses = Annotated[int, Meta(ge=8, le=2**20)]
 
 
+# A header carries it, which has no control characters.
+Key = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^\x00-\x1f\x7f]+\Z",
+        description="a text without control characters, and not empty",
+    ),
+]
+
+
 def one_of(*words: str) -> Meta:
     """Like a Literal, but the error that refuses another word can list these."""
     return Meta(pattern=rf"^({'|'.join(words)})\Z")

@@ -215,3 +215,10 @@ def test_ticket_expires(tickets, ticket, clock):
 def test_ticket_shows_when_it_expires(tickets):
     """The expiry is in the API's form of time."""
     assert "2001-09-09T01:47:40.000Z" == tickets.issue("t", SESSION).expires_at
+
+
+async def test_blanks_around_a_key_are_ignored(keys, tmp_path):
+    """Wherever they stand in the header."""
+    await keys.load(tmp_path, "sesame")
+    for header in (b" Bearer sesame", b"Bearer  sesame ", b"\tBearer \tsesame\t"):
+        assert "default" == keys.tenant_of(header)

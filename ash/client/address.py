@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
 from msgspec import Struct
 
 from ash.addresses import is_loopback
 from ash.errors import ConfigError
+from ash.shapes import Key
 
 DEFAULT_SERVER = "http://localhost:4100"
 KEY_FILE = "initial-api-key"
@@ -41,11 +43,11 @@ def find_server(
 
     The key file is read only for a server on this machine, so that its key is never sent to
     another. `given_by` names the option by which the user gives a key. Raises ConfigError for an
-    invalid URL.
+    invalid URL and for a key that no header can carry.
     """
     url = _as_url(server or env.get("ASH_SERVER_URL") or DEFAULT_SERVER)
     places = f"{given_by}, ASH_API_KEY"
-    key = api_key or env.get("ASH_API_KEY") or None
+    key = _as_key(api_key or env.get("ASH_API_KEY"), places)
     if is_local(url):
         path = data_folder(data_dir, env) / KEY_FILE
         places += f", {path}"
@@ -71,6 +73,18 @@ def _as_url(text: str) -> str:
     if not good:
         raise ConfigError(f"the server must be an http:// or https:// URL, not {text!r}")
     return url
+
+
+def _as_key(text: str | None, places: str) -> str | None:
+    """The key without blanks and line ends around it. The error does not show it."""
+    if not (key := (text or "").strip()):
+        return None
+    try:
+        return msgspec.convert(key, Key)
+    except msgspec.ValidationError:
+        raise ConfigError(
+            f"the key (from {places}) must be a text without control characters"
+        ) from None
 
 
 def _read_key(path: Path) -> str | None:

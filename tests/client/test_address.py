@@ -56,6 +56,22 @@ def test_find_key_given_for_another_machine(data):
     assert find_server("https://ash.example", None, None, {"ASH_API_KEY": "k"}).key == "k"
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", " ", "\r"])
+def test_find_key_without_what_a_secret_store_adds(end):
+    """A line end or blank around a key is no part of it."""
+    assert "k" == find_server("https://ash.example", f" k{end}", None, {}).key
+    assert "k" == find_server("https://ash.example", None, None, {"ASH_API_KEY": f"k{end}"}).key
+
+
+def test_find_key_with_a_control_character():
+    """No header can carry it. The error says where it came from, and nothing of it."""
+    with pytest.raises(ConfigError) as caught:
+        find_server("https://ash.example", "ses\name", None, {})
+
+    expected = "the key (from api_key, ASH_API_KEY) must be a text without control characters"
+    assert expected == str(caught.value)
+
+
 def test_find_key_file_in_the_named_data_directory(data, tmp_path):
     """The flag wins over ASH_DATA_DIR, which wins over ash.toml, which wins over ./data."""
     for name in ("flag", "env", "toml"):

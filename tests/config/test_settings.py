@@ -132,6 +132,24 @@ def test_load_secret_that_does_not_fit(toml):
     assert "123456" not in str(caught.value)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", " ", "\r"])
+def test_load_secret_without_what_a_secret_store_adds(end):
+    """A line end or blank around a secret is no part of it."""
+    settings = load(None, {"ASH_API_KEY": f" sesame{end}", "ANTHROPIC_API_KEY": f"sk{end}"}, {})
+
+    assert ("sesame", "sk") == (settings.api_key, settings.anthropic_api_key)
+
+
+@pytest.mark.parametrize("key", ["ses\name", "ses\x00ame", "ses\x7fame"])
+def test_load_key_with_a_control_character(key):
+    """No header can carry it. The error names no part of it."""
+    with pytest.raises(ConfigError) as caught:
+        load(None, {"ASH_API_KEY": key}, {})
+
+    expected = "must be a text without control characters, and not empty"
+    assert f"api_key (from ASH_API_KEY) {expected}" == str(caught.value)
+
+
 @pytest.mark.parametrize(("key", "hint"), [("prot", "; did you mean port?"), ("zebra_stripes", "")])
 def test_load_unknown_key(toml, key, hint):
     """An unknown key is an error that names the nearest known one."""

@@ -144,6 +144,15 @@ class Settings(Struct, frozen=True, kw_only=True):
         Seconds,
         Doc("ASH_GRACE_SECONDS", "How long running turns may take to end at shutdown."),
     ] = 10.0
+    keep_alive_timeout: Annotated[
+        float,
+        Meta(ge=1, le=86_400),
+        Doc(
+            "ASH_KEEP_ALIVE_TIMEOUT",
+            "How long a connection without a request stays open. Set it higher than the time for"
+            " which a proxy in front keeps its connections.",
+        ),
+    ] = 600.0
     turn_silence_timeout: Annotated[
         Seconds,
         Doc("ASH_TURN_SILENCE_TIMEOUT", "A turn without output for so long is ended; 0 = never."),

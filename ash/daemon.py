@@ -19,6 +19,7 @@ from ash.http.app import Services, make_app
 from ash.http.cors import Cors
 from ash.http.front import Front
 from ash.http.server.server import open_listeners, serve
+from ash.http.server.tcp_server import ConnectionLimits
 from ash.log import get_logger
 from ash.sandbox.process import reap_orphans
 
@@ -52,10 +53,11 @@ async def _serve(
     app = Cors(Front(services, make_app(services)), core.settings.allowed_origins)
     draining, answered = trio.Event(), trio.Event()
     grace = core.settings.grace_seconds
+    limits = ConnectionLimits(keep_alive_timeout=core.settings.keep_alive_timeout)
 
     async def answer() -> None:
         try:
-            await serve(app, listeners, draining=draining, grace=grace)
+            await serve(app, listeners, draining=draining, grace=grace, limits=limits)
         finally:
             answered.set()
 

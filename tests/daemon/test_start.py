@@ -14,7 +14,7 @@ import trio
 
 from ash import daemon as ash_daemon
 from ash.errors import StartError
-from tests.support.daemon import KEY, Client, running, settings
+from tests.support.daemon import KEY, PATIENCE, Client, running, settings
 from tests.support.processes import alive, descendants, until
 
 
@@ -163,3 +163,15 @@ async def test_sessions_survive_a_killed_daemon(child, data_dir):
         assert last.id < (await daemon.us.say(busy, "again"))[0].id
         recalled = (await daemon.us.say(idle, "RECALL"))[-2].value["result"]
         assert '["hello","RECALL"]' == recalled
+
+
+async def test_connections_are_kept_for_as_long_as_is_set(data_dir):
+    """A connection without a request ends after `keep_alive_timeout`."""
+    async with running(settings(data_dir, keep_alive_timeout=0.1)) as daemon:
+        host, port = daemon.us.base_url.host, daemon.us.base_url.port
+        async with await trio.open_tcp_stream(host, port) as connection:
+            await connection.send_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            with trio.fail_after(PATIENCE):
+                answer = b"".join([data async for data in connection])
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"connection: close" not in answer.lower()

@@ -123,7 +123,7 @@ class Server:
 
     async def connect(self):
         if isinstance(self.listener, PairListener):
-            client = Client(await self.listener.connect(), patience=200)
+            client = Client(await self.listener.connect(), patience=1000)
         else:
             address = self.listener.socket.getsockname()[:2]
             client = Client(await trio.open_tcp_stream(*address), patience=20)

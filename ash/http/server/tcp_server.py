@@ -29,9 +29,9 @@ _log = get_logger()
 class ConnectionLimits(Struct, frozen=True, kw_only=True):
     """How long a connection waits for its client, in seconds; what it buffers, in bytes."""
 
-    keep_alive_timeout: float = 75.0
-    """Between a response and the next request. nginx's default, and longer than proxies keep an
-    unused connection."""
+    keep_alive_timeout: float = 600.0
+    """Between a response and the next request. Longer than proxies keep an unused connection:
+    one that ends first resets the request that a proxy sends at that moment."""
 
     head_timeout: float = 30.0
     """From a request's first byte to the end of its head. Also for a connection's first byte."""

@@ -325,7 +325,7 @@ class Pool:
     def _stop_restocking(self, sandbox: Sandbox) -> None:
         """A kind that fails is not booted again until a deploy or a create asks for it."""
         key = sandbox.spec.key
-        log.warning("pool.sandbox_failed", agent=key.agent, error=str(sandbox.failure))
+        log.warning("pool.sandbox_failed", agent=key.agent, why=str(sandbox.failure))
         lived = 0.0 if sandbox.state == "warming" else trio.current_time() - sandbox.used_at
         self._warm_targets.sandbox_failed(key, lived)
 

@@ -52,4 +52,4 @@ def _refusal(error: BaseException) -> AshError | None:
 
 
 if __name__ == "__main__":
-    main(prog_name="ash")
+    main(prog_name="ashd")

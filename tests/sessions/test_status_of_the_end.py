@@ -201,3 +201,10 @@ async def test_pause_that_another_daemon_made_is_refused(world, session_id, live
     await world.store.change_session(session_id, CHANGES["pause"], "now")
     with pytest.raises(BadRequest, match='status "paused"'):
         await live.pause()
+
+
+async def test_stop_of_a_session_that_has_just_failed_decides_nothing(world, live):
+    """The failure is decided with the end of the turn, before that end is shown."""
+    await store_end(world, live, EndedTurn(lost="The agent died"))
+    assert not live.decide("stop")
+    assert "fail" == live.statistics().outcome

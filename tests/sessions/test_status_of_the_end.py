@@ -208,3 +208,15 @@ async def test_stop_of_a_session_that_has_just_failed_decides_nothing(world, liv
     await store_end(world, live, EndedTurn(lost="The agent died"))
     assert not live.decide("stop")
     assert "fail" == live.statistics().outcome
+
+
+async def test_log_ends_with_the_number_of_lines_that_are_missing(
+    world, session_id, live, fail_store
+):
+    """Lines that could not be stored leave a note when nothing more is logged after them."""
+    mend = fail_store("append_logs")
+    await live._sandbox.log([("info", "one"), ("info", "two")])
+    mend()
+    await world.sessions.stop(TENANT, session_id)
+    await live.gone.wait()
+    assert (await world.store.logs(TENANT, session_id))[-1].text.endswith("not be stored: 2")

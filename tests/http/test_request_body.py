@@ -64,3 +64,42 @@ async def test_disconnect_waits_for_nobody(inbox, autojump_clock):
             await inbox.put(DISCONNECT)
     events = [await inbox.receive() for _ in range(3)]
     assert events == [body(b"x" * 70_000), DISCONNECT, DISCONNECT]
+
+
+async def test_whole_body_is_handed_over_once(inbox, wanted, nursery):
+    """Whoever asks on after the whole body waits for the disconnect, and no more is asked for."""
+    events = []
+
+    async def receive():
+        events.append(await inbox.receive())
+
+    await inbox.put(body(b"all", more=False))
+    for _ in range(2):
+        nursery.start_soon(receive)
+        await trio.testing.wait_all_tasks_blocked()
+    assert [body(b"all", more=False)] == events
+    await inbox.put(DISCONNECT)
+    await trio.testing.wait_all_tasks_blocked()
+    assert [DISCONNECT] == events[1:]
+
+
+async def test_whole_body_comes_before_the_disconnect(inbox):
+    """A client that sends all and leaves is still served."""
+    await inbox.put(body(b"all", more=False))
+    await inbox.put(DISCONNECT)
+    events = [await inbox.receive() for _ in range(3)]
+    assert [body(b"all", more=False), DISCONNECT, DISCONNECT] == events
+
+
+async def test_half_a_body_comes_before_the_disconnect(inbox):
+    """What has arrived is handed over, and it is not taken for the whole."""
+    await inbox.put(body(b"half"))
+    await inbox.put(DISCONNECT)
+    assert [body(b"half"), DISCONNECT] == [await inbox.receive() for _ in range(2)]
+
+
+async def test_each_disconnect_is_a_checkpoint(inbox):
+    """An app that asks again and again leaves the loop to others."""
+    await inbox.put(DISCONNECT)
+    with trio.testing.assert_checkpoints():
+        await inbox.receive()

@@ -1,6 +1,7 @@
 """The copy of a sandbox's files that a fork begins with."""
 
 import pytest
+import trio
 
 from ash.errors import NotFound
 
@@ -31,3 +32,12 @@ async def test_fork_of_what_is_not_there_is_refused(scene, parent):
     with pytest.raises(NotFound):
         async with scene.pool.forked_files("nobody", "fork"):
             pass
+
+
+async def test_fork_whose_caller_leaves_leaves_no_copy(scene, parent):
+    """The copy is removed although the task is cancelled."""
+    with trio.CancelScope() as scope:
+        async with scene.pool.forked_files(parent.id, "fork"):
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+    assert [] == scene._workspaces.kept_ids()

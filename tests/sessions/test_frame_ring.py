@@ -7,6 +7,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from ash.events import Frame
+from ash.sessions import frame_ring
 from ash.sessions.frame_ring import (
     RESERVE,
     RING_BYTES,
@@ -114,6 +115,14 @@ async def test_write_takes_what_fits():
     assert list(range(1, 151)) == ids(b"".join(writes))
     assert 3 == len(writes)
     assert all(len(data) <= WRITE_BYTES for data in writes)
+
+
+async def test_write_may_be_full_to_the_byte(monkeypatch):
+    """Frames that fill a write exactly are one write."""
+    ring = FrameRing(1)
+    ring.publish([frame("a"), frame("b"), frame("c")])
+    monkeypatch.setattr(frame_ring, "WRITE_BYTES", len(on_the_wire(1) + on_the_wire(2)))
+    assert [[1, 2], [3]] == [ids(data) for data in await read_all(ring, 1)]
 
 
 async def test_write_takes_a_large_frame_alone():

@@ -9,13 +9,13 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Meta, Struct, inspect
+from msgspec import Meta, Struct
 
 from ash.addresses import is_loopback
+from ash.config_rules import bare_type, rule_of
 from ash.errors import ConfigError
 from ash.shapes import CpuPercent, DiskMb, Key, MaxProcesses, MemoryMb
 
@@ -237,7 +237,7 @@ class Option(Struct, frozen=True):
 
     @property
     def is_list(self) -> bool:
-        return get_origin(_bare(self.type)) is tuple
+        return get_origin(bare_type(self.type)) is tuple
 
 
 def find_toml(flag: Path | None, env: Mapping[str, str], folder: Path) -> Path | None:
@@ -316,7 +316,7 @@ def _from_text(option: Option, text: str) -> Any:
     if option.is_list:
         return [part.strip() for part in text.split(",") if part.strip()]
     # Only these types, because the lax mode would also read the text "null" as None.
-    if (bare := _bare(option.type)) not in {int, float, bool}:
+    if (bare := bare_type(option.type)) not in {int, float, bool}:
         return text
     try:
         return msgspec.convert(text, bare, strict=False)
@@ -344,44 +344,6 @@ def _to_path(kind: type, value: Any) -> Any:
     raise msgspec.ValidationError
 
 
-def _bare(kind: Any) -> Any:
-    """The type without Annotated and Optional."""
-    while get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
-    if get_origin(kind) in {Union, UnionType}:
-        return _bare(next(arm for arm in get_args(kind) if arm is not type(None)))
-    return kind
-
-
-def _rule(kind: Any) -> str:
-    bare = _bare(kind)
-    if get_origin(bare) is Literal:
-        return "one of " + ", ".join(get_args(bare))
-    named = {Path: "a path", bool: "true or false"}
-    return named.get(bare) or _rule_of(inspect.type_info(kind))
-
-
-def _rule_of(info: inspect.Type) -> str:
-    match info:
-        case inspect.Metadata(type=inner, extra_json_schema=extra):
-            return str((extra or {}).get("description") or _rule_of(inner))
-        case inspect.UnionType(types=arms):
-            return _rule_of(next(arm for arm in arms if not isinstance(arm, inspect.NoneType)))
-        case inspect.VarTupleType(item_type=item):
-            return f"a list, each {_rule_of(item)}"
-        case inspect.IntType(ge=low, le=high):
-            return f"a whole number{_span(low, high)}"
-        case inspect.FloatType(ge=low, le=high):
-            return f"a number{_span(low, high)}"
-    return "a text that is not empty"
-
-
-def _span(low: float | None, high: float | None) -> str:
-    if high is None:
-        return f" of {low:.12g} or more"
-    return f" from {low:.12g} to {high:.12g}"
-
-
 def _options() -> tuple[Option, ...]:
     hints = get_type_hints(Settings, include_extras=True)
     rows = []
@@ -395,7 +357,7 @@ def _options() -> tuple[Option, ...]:
                 type=kind,
                 default=field.default,
                 help=doc.help,
-                rule=_rule(kind),
+                rule=rule_of(kind),
                 secret=doc.secret,
             )
         )

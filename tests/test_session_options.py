@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ash.client.calls.sessions import configure_session, create_session
-from ash.client.calls.streams import send_message
+from ash.client.session_calls import configure_session, create_session
+from ash.client.stream_calls import send_message
 from ash.model import SessionSettings
 from ash.protocol import Query
 from ash.session_options import API_NAMES, OPTIONS, SessionOptions, without_secrets

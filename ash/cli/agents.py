@@ -11,7 +11,7 @@ import click
 from ash.cli.options import as_json, connected
 from ash.cli.output import dim, print_fields, print_json, print_table
 from ash.client import AshApiError, AshClient
-from ash.client.calls import agents as calls
+from ash.client import agent_calls as calls
 from ash.client.request import Request
 from ash.errors import BadRequest
 from ash.model import Agent

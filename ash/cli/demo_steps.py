@@ -10,8 +10,7 @@ from msgspec import Struct
 
 from ash.cli.output import print_table
 from ash.cli.turn import TextPrinter
-from ash.client import AshClient, Event
-from ash.client.calls import agents, sessions
+from ash.client import AshClient, Event, agent_calls, session_calls
 from ash.errors import AshError
 
 AGENT = "hello-agent"
@@ -68,9 +67,9 @@ class DemoFailed(AshError):
 def run(client: AshClient, agent: Path, questions: Questions, started: float) -> list[Took]:
     took = [Took("start the server", time.monotonic() - started)]
     with _step("deploy the agent", took):
-        client.ask_json(agents.deploy_agent(AGENT, path=str(agent)))
+        client.ask_json(agent_calls.deploy_agent(AGENT, path=str(agent)))
     with _step("create a session", took):
-        session = client.ask_json(sessions.create_session(AGENT))["session"]["id"]
+        session = client.ask_json(session_calls.create_session(AGENT))["session"]["id"]
     hello = _ask(client, session, "first turn", questions.hello)
     _check(len(hello.deltas) > 1, "first turn: the answer did not come in pieces")
     tool = _ask(client, session, "turn with a tool", questions.tool)
@@ -81,7 +80,7 @@ def run(client: AshClient, agent: Path, questions: Questions, started: float) ->
     _check(WORD in recall.text.lower(), "turn that remembers: it does not know the first turn")
     took += [hello.took, tool.took, recall.took]
     with _step("end the session", took):
-        client.ask_json(sessions.end_session(session))
+        client.ask_json(session_calls.end_session(session))
     return took
 
 

@@ -8,7 +8,7 @@ import click
 from ash.cli.options import as_json, connected
 from ash.cli.output import one_line, print_json, print_table, write_bytes
 from ash.client import AshClient
-from ash.client.calls import inside
+from ash.client import sandbox_calls as calls
 
 
 @click.group()
@@ -23,7 +23,7 @@ def files() -> None:
 @connected
 def list_files(client: AshClient, *, session_id: str, hidden: bool, as_json: bool) -> None:
     """All files, without node_modules, .git and __pycache__."""
-    answer = client.ask_json(inside.list_files(session_id, include_hidden=hidden or None))
+    answer = client.ask_json(calls.list_files(session_id, include_hidden=hidden or None))
     if as_json:
         print_json(answer)
         return

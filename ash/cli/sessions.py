@@ -11,7 +11,7 @@ from ash.cli.options import as_json, connected
 from ash.cli.output import dim, print_fields, print_json, print_table, write
 from ash.cli.turn import TextPrinter, print_frames
 from ash.client import AshClient
-from ash.client.calls import sessions as calls
+from ash.client import session_calls as calls
 from ash.errors import BadRequest
 
 # Settings that can be reset: the name in the API, and in Python.

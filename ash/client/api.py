@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from functools import update_wrapper
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
-from ash.client.calls import agents, inside, sessions, streams
+from ash.client import agent_calls, sandbox_calls, session_calls, stream_calls
 from ash.client.reconnecting import StreamRequest
 from ash.client.request import Request
 
@@ -72,34 +72,34 @@ def _method(do: Callable[[Any], Any], describe: Callable[P, Any]) -> Callable[P,
 
 
 class Api:
-    """The table of all calls. `ash.client.calls` describes each of them."""
+    """The table of all calls. The modules `ash.client.*_calls` describe them."""
 
-    health = Call(agents.health)
+    health = Call(agent_calls.health)
 
-    deploy_agent = Call(agents.deploy_agent)
-    list_agents = Call(agents.list_agents)
-    get_agent = Call(agents.get_agent)
-    delete_agent = Call(agents.delete_agent)
+    deploy_agent = Call(agent_calls.deploy_agent)
+    list_agents = Call(agent_calls.list_agents)
+    get_agent = Call(agent_calls.get_agent)
+    delete_agent = Call(agent_calls.delete_agent)
 
-    create_session = Call(sessions.create_session)
-    get_session = Call(sessions.get_session)
-    list_sessions = Call(sessions.list_sessions)
-    pause_session = Call(sessions.pause_session)
-    resume_session = Call(sessions.resume_session)
-    stop_session = Call(sessions.stop_session)
-    fork_session = Call(sessions.fork_session)
-    end_session = Call(sessions.end_session)
-    interrupt_session = Call(sessions.interrupt_session)
-    configure_session = Call(sessions.configure_session)
+    create_session = Call(session_calls.create_session)
+    get_session = Call(session_calls.get_session)
+    list_sessions = Call(session_calls.list_sessions)
+    pause_session = Call(session_calls.pause_session)
+    resume_session = Call(session_calls.resume_session)
+    stop_session = Call(session_calls.stop_session)
+    fork_session = Call(session_calls.fork_session)
+    end_session = Call(session_calls.end_session)
+    interrupt_session = Call(session_calls.interrupt_session)
+    configure_session = Call(session_calls.configure_session)
 
-    send_message = StreamCall(streams.send_message)
-    stream_session = StreamCall(streams.stream_session)
+    send_message = StreamCall(stream_calls.send_message)
+    stream_session = StreamCall(stream_calls.stream_session)
 
-    list_messages = Call(inside.list_messages)
-    list_events = Call(inside.list_events)
-    get_logs = Call(inside.get_logs)
-    exec = Call(inside.exec)
-    list_files = Call(inside.list_files)
-    read_file = Call(inside.read_file)
-    write_files = Call(inside.write_files)
-    delete_file = Call(inside.delete_file)
+    list_messages = Call(sandbox_calls.list_messages)
+    list_events = Call(sandbox_calls.list_events)
+    get_logs = Call(sandbox_calls.get_logs)
+    exec = Call(sandbox_calls.exec)
+    list_files = Call(sandbox_calls.list_files)
+    read_file = Call(sandbox_calls.read_file)
+    write_files = Call(sandbox_calls.write_files)
+    delete_file = Call(sandbox_calls.delete_file)

@@ -9,8 +9,8 @@ from quart_trio import QuartTrio
 
 from ash.agents import Agents
 from ash.authentication import ApiKeys, Tickets
+from ash.http import agent_routes, file_routes, session_routes
 from ash.http.responses import add_error_handlers, json_response
-from ash.http.routes import agents, files, sessions
 from ash.http.uploads import AppRequest
 from ash.requests.messages import MAX_BODY
 from ash.sessions.files import SessionFiles
@@ -38,11 +38,11 @@ def make_app(services: Services) -> QuartTrio:
     app.config["RESPONSE_TIMEOUT"] = app.config["BODY_TIMEOUT"] = None
     app.url_map.strict_slashes = False
     for blueprint in (
-        agents.agent_routes(services.agents),
-        sessions.session_routes(services.sessions),
-        sessions.lifecycle_routes(services.sessions),
-        sessions.ticket_routes(services.sessions, services.tickets),
-        files.file_routes(services.files),
+        agent_routes.agent_routes(services.agents),
+        session_routes.session_routes(services.sessions),
+        session_routes.lifecycle_routes(services.sessions),
+        session_routes.ticket_routes(services.sessions, services.tickets),
+        file_routes.file_routes(services.files),
         health_routes(services.health),
     ):
         app.register_blueprint(blueprint)

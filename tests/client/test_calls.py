@@ -104,7 +104,7 @@ async def test_message_with_options_of_the_request(script, us, session):
 
 async def test_message_that_waits_for_its_turn(script, us, session, monkeypatch):
     """One that queues is patient for as long as it takes, and gets its own turn alone."""
-    monkeypatch.setattr("ash.client.calls.streams.SILENCE", 0.1)
+    monkeypatch.setattr("ash.client.stream_calls.SILENCE", 0.1)
     async with us.sending(session, "SLOW: 3 0.6", includePartialMessages=True) as stream:
         await stream.until("text_delta")
         events = await script.take(everything, "send_message", session, "hi", when_busy="queue")

@@ -7,9 +7,9 @@ import pytest
 
 from ash import AshApiError
 from ash.client.address import ServerAddress
-from ash.client.calls.inside import exec  # noqa: A004 - the API's name
-from ash.client.calls.sessions import get_session
 from ash.client.request import answer
+from ash.client.sandbox_calls import exec  # noqa: A004 - the API's name
+from ash.client.session_calls import get_session
 from ash.errors import AshError
 
 

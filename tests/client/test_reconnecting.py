@@ -6,7 +6,6 @@ import pytest
 from ash.client import AshApiError, MessageInDoubt
 from ash.client import reconnecting as module
 from ash.client.address import ServerAddress
-from ash.client.calls.streams import send_message, stream_session
 from ash.client.reconnecting import (
     ATTEMPTS,
     FIRST_PAUSE,
@@ -14,6 +13,7 @@ from ash.client.reconnecting import (
     ConnectionLost,
     ReconnectingStream,
 )
+from ash.client.stream_calls import send_message, stream_session
 
 TARGET = ServerAddress("https://ash.example", "key", "api_key")
 BROKEN = httpx.ReadError("reset")

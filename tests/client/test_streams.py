@@ -135,7 +135,7 @@ async def test_stream_that_is_left_early_with_its_turn(script, us, session):
 async def test_server_that_falls_silent(script, soon, monkeypatch):
     """Without its pings it counts as gone, however long its first answer may have taken."""
     monkeypatch.setattr("ash.client.reconnecting.SILENCE", 0.1)
-    monkeypatch.setattr("ash.client.calls.streams.SILENCE", 30)
+    monkeypatch.setattr("ash.client.stream_calls.SILENCE", 30)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
     answers = [(0.3, b"id: 1\nevent: session_start\n"), (0, b"id: 2\nevent: done\n")]
 

@@ -6,8 +6,11 @@ import msgspec
 import pytest
 
 from ash import Ash, AshClient, AsyncAshClient
+from ash.client import agent_calls as agents
+from ash.client import sandbox_calls as inside
+from ash.client import session_calls as sessions
+from ash.client import stream_calls as streams
 from ash.client.api import Api, Call, StreamCall
-from ash.client.calls import agents, inside, sessions, streams
 from ash.client.request import Request
 
 TABLE = {name: call for name, call in vars(Api).items() if isinstance(call, Call | StreamCall)}

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from ash.client.calls.sessions import STARTING
 from ash.client.reconnecting import SILENCE, StreamRequest
 from ash.client.request import Request, given, session_options
+from ash.client.session_calls import STARTING
 
 Content = str | Sequence[Mapping[str, Any]]
 

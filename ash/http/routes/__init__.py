@@ -1,1 +1,0 @@
-"""The routes that Quart serves, one file for each resource."""

@@ -24,10 +24,14 @@ class Frame(Struct, frozen=True):
 
 
 class Ending(Struct, frozen=True):
-    """How a `result` message ends its turn. `error` is None unless reason is `error`."""
+    """How a `result` message ends its turn. `error` is None unless reason is `error`.
+
+    With `interim` the turn goes on: subagents still run, and another result follows their reports.
+    """
 
     reason: TurnReason
     error: str | None = None
+    interim: bool = False
 
 
 class Reading(Struct):
@@ -73,12 +77,23 @@ class _Head(Struct):
     subtype: str = ""
     event: _StreamEvent | None = None
     message: _Body | None = None
+    parent_tool_use_id: Raw = NULL
     tool_use_result: Raw | UnsetType = UNSET
     num_turns: int = 0
     result: Raw = NULL
     is_error: bool = False
     errors: list[Any] = field(default_factory=list)
+    subagent_stats: Raw = NULL
     mcp_servers: list[Any] = field(default_factory=list)
+
+
+class _Subagents(Struct):
+    """What the CLI has counted since it started."""
+
+    spawned: int = 0
+    completed: int = 0
+    failed: int = 0
+    killed: dict[str, int] = field(default_factory=dict)
 
 
 class _ToolOutput(Struct):
@@ -87,6 +102,7 @@ class _ToolOutput(Struct):
 
 
 _decode_head = msgspec.json.Decoder(_Head).decode
+_decode_subagents = msgspec.json.Decoder(_Subagents).decode
 _decode_output = msgspec.json.Decoder(_ToolOutput).decode
 
 # Results that say that a limit of the request was reached, which is not a failure.
@@ -118,15 +134,23 @@ def _object(**values: Raw | bool | None) -> bytes:
     return _encode({name: value for name, value in values.items() if value is not None})
 
 
+def _parent(head: _Head) -> Raw | None:
+    """The id of the call that started the subagent whose message this is; else None."""
+    return None if head.parent_tool_use_id == NULL else head.parent_tool_use_id
+
+
 def _read_stream_event(head: _Head, reading: Reading) -> None:
     reading.durable = False
     delta = head.event.delta if head.event else None
     if delta is None:
         return
+    parent = _parent(head)
     if delta.text is not UNSET:
-        reading.frames.append(Frame("text_delta", _object(delta=delta.text)))
+        data = _object(delta=delta.text, parentToolUseId=parent)
+        reading.frames.append(Frame("text_delta", data))
     if delta.thinking is not UNSET:
-        reading.frames.append(Frame("thinking_delta", _object(delta=delta.thinking)))
+        data = _object(delta=delta.thinking, parentToolUseId=parent)
+        reading.frames.append(Frame("thinking_delta", data))
 
 
 def _blocks(head: _Head) -> list[_Block]:
@@ -135,26 +159,33 @@ def _blocks(head: _Head) -> list[_Block]:
 
 
 def _read_assistant(head: _Head, reading: Reading) -> None:
+    parent = _parent(head)
     for block in _blocks(head):
         match block.type:
             case "text":
-                reading.timeline.append(("text", _object(text=block.text).decode()))
+                data = _object(text=block.text, parentToolUseId=parent).decode()
+                reading.timeline.append(("text", data))
             case "thinking":
-                data = _object(thinking=block.thinking).decode()
+                data = _object(thinking=block.thinking, parentToolUseId=parent).decode()
                 reading.timeline.append(("reasoning", data))
             case "tool_use":
-                call = _object(id=block.id, name=block.name, input=block.input)
+                more = {"input": block.input, "parentToolUseId": parent}
+                call = _object(id=block.id, name=block.name, **more)
                 reading.frames.append(Frame("tool_use", call))
-                start = _object(toolName=block.name, toolId=block.id, input=block.input)
+                start = _object(toolName=block.name, toolId=block.id, **more)
                 reading.timeline.append(("tool_start", start.decode()))
 
 
 def _read_user(head: _Head, reading: Reading) -> None:
+    parent = _parent(head)
     for block in _blocks(head):
         if block.type != "tool_result":
             continue
         frame = _object(
-            tool_use_id=block.tool_use_id, content=block.content, is_error=block.is_error
+            tool_use_id=block.tool_use_id,
+            content=block.content,
+            is_error=block.is_error,
+            parentToolUseId=parent,
         )
         reading.frames.append(Frame("tool_result", frame))
         row = {
@@ -162,6 +193,7 @@ def _read_user(head: _Head, reading: Reading) -> None:
             **_tool_output(head.tool_use_result),
             "content": block.content,
             **({} if block.is_error is None else {"isError": block.is_error}),
+            **({} if parent is None else {"parentToolUseId": parent}),
         }
         reading.timeline.append(("tool_result", _encode(row).decode()))
 
@@ -185,10 +217,22 @@ def _read_system(head: _Head, reading: Reading) -> None:
 
 
 def _read_result(head: _Head, reading: Reading) -> None:
+    reading.ending = _ending(head)
+    if subagents_run(head.subagent_stats):
+        reading.ending = Ending("completed", interim=True)
+        return
     data = _encode({"numTurns": head.num_turns, "result": head.result})
     reading.frames.append(Frame("turn_complete", data))
     reading.timeline.append(("turn_complete", data.decode()))
-    reading.ending = _ending(head)
+
+
+def subagents_run(stats: Raw) -> bool:
+    """Whether subagents work in the background, by the `subagent_stats` of a result."""
+    try:
+        counts = _decode_subagents(stats)
+    except msgspec.ValidationError:
+        return False
+    return counts.spawned > counts.completed + counts.failed + sum(counts.killed.values())
 
 
 def _ending(head: _Head) -> Ending:

@@ -78,7 +78,7 @@ class TextPrinter:
 
     def _show(self, event: str, data: Any) -> None:
         match event:
-            case "text_delta":
+            case "text_delta" if not data.get("parentToolUseId"):
                 self._streamed = True
                 self._write(data["delta"])
             case "message" if data.get("type") == "assistant" and not data.get(

@@ -268,7 +268,8 @@ class Turn:
         if hit := self._process.take_limit_report():
             return Ending("error", hit)
         found = self._ending or Ending("error", "The agent ended its turn without a result")
-        if self._wanted is None or found.reason == "completed":
+        completed = found.reason == "completed" and not found.interim
+        if self._wanted is None or completed:
             return found
         return Ending(self._wanted)
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from ash.model import EventType, TurnReason
-from ash.protocol import with_whole_characters
+from ash.protocol import subagents_run, with_whole_characters
 
 NULL = Raw(b"null")
 _encode = msgspec.json.encode
@@ -87,22 +87,12 @@ class _Head(Struct):
     mcp_servers: list[Any] = field(default_factory=list)
 
 
-class _Subagents(Struct):
-    """What the CLI has counted since it started."""
-
-    spawned: int = 0
-    completed: int = 0
-    failed: int = 0
-    killed: dict[str, int] = field(default_factory=dict)
-
-
 class _ToolOutput(Struct):
     stdout: str | UnsetType = UNSET
     stderr: str | UnsetType = UNSET
 
 
 _decode_head = msgspec.json.Decoder(_Head).decode
-_decode_subagents = msgspec.json.Decoder(_Subagents).decode
 _decode_output = msgspec.json.Decoder(_ToolOutput).decode
 
 # Results that say that a limit of the request was reached, which is not a failure.
@@ -224,15 +214,6 @@ def _read_result(head: _Head, reading: Reading) -> None:
     data = _encode({"numTurns": head.num_turns, "result": head.result})
     reading.frames.append(Frame("turn_complete", data))
     reading.timeline.append(("turn_complete", data.decode()))
-
-
-def subagents_run(stats: Raw) -> bool:
-    """Whether subagents work in the background, by the `subagent_stats` of a result."""
-    try:
-        counts = _decode_subagents(stats)
-    except msgspec.ValidationError:
-        return False
-    return counts.spawned > counts.completed + counts.failed + sum(counts.killed.values())
 
 
 def _ending(head: _Head) -> Ending:

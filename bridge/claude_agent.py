@@ -38,7 +38,9 @@ class ClaudeAgent:
             client = ClaudeSDKClient(options, transport)
             try:
                 await _connect(client, lines)
-                yield CliConversation(client, lines, transport.write, launch.model)
+                assert client._query is not None  # noqa: SLF001 - as below
+                control = client._query._send_control_request  # noqa: SLF001 - no other way in
+                yield CliConversation(client, lines, transport.write, control, launch.model)
             finally:
                 await client.disconnect()
 

@@ -47,7 +47,7 @@ class ClaudeCode:
             client = _Client(options, transport)
             try:
                 await _connect(client, lines)
-                yield CliConversation(client, lines, transport.write, launch.model)
+                yield CliConversation(client, lines, transport.write, client.control, launch.model)
             finally:
                 await client.disconnect()
                 await transport.close()
@@ -80,14 +80,16 @@ class _Client(ClaudeSDKClient):
         await query.initialize()
 
     async def interrupt(self) -> None:
-        await self._control({"subtype": "interrupt"})
+        await self.control({"subtype": "interrupt"})
 
     async def set_model(self, model: str | None = None) -> None:
-        await self._control({"subtype": "set_model", "model": model})
+        await self.control({"subtype": "set_model", "model": model})
 
-    async def _control(self, request: dict[str, Any]) -> None:
-        assert self._query is not None
-        await self._query._send_control_request(request)  # noqa: SLF001 - as above
+    async def control(self, request: dict[str, Any]) -> dict[str, Any]:
+        query = self._query
+        assert query is not None
+        answer: dict[str, Any] = await query._send_control_request(request)  # noqa: SLF001 - as above
+        return answer
 
 
 class _Query(Query):

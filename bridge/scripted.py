@@ -5,8 +5,8 @@ bridge/script.py says what it answers.
 
 import os
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from msgspec import Raw
 from ash.model_turn import text_block
 from ash.protocol import Branch
 from bridge import cli_messages as cli
-from bridge.engine import Emit, EngineDied, EngineError, EngineGone, Launch, WriteLog
+from bridge.engine import Emit, EngineBusy, EngineDied, EngineError, EngineGone, Launch, WriteLog
+from bridge.scripted_background import ScriptedBackground
 from bridge.scripted_turn import ScriptedTurn
 
 _MODEL = "scripted"
@@ -37,34 +38,74 @@ class Scripted:
         if not exists and launch.fork is not None:
             await trio.to_thread.run_sync(transcript.branch_off, launch.fork)
         texts = await trio.to_thread.run_sync(transcript.texts)
-        yield ScriptedConversation(launch, transcript, texts)
+        async with trio.open_nursery() as nursery:
+            tasks, failure = ScriptedBackground(nursery), None
+            try:
+                yield ScriptedConversation(launch, transcript, texts, tasks)
+            except Exception as error:  # noqa: BLE001 - raised below, not in a group
+                failure = error
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
 
 class ScriptedConversation:
     """Runs in the bridge's own process; after a scripted crash it refuses further turns."""
 
-    def __init__(self, launch: Launch, transcript: "Transcript", texts: list[str]) -> None:
+    def __init__(
+        self,
+        launch: Launch,
+        transcript: "Transcript",
+        texts: list[str],
+        tasks: ScriptedBackground,
+    ) -> None:
         self._launch = launch
         self._transcript = transcript
         self._texts = texts
+        self._tasks = tasks
         self._total = cli.Usage()
         self._number = 0
         self._running: ScriptedTurn | None = None
         self._dead = False
 
-    async def turn(self, prompt: Raw, model: str | None, emit: Emit) -> None:
+    async def turn(
+        self,
+        prompt: Raw,
+        model: str | None,
+        emit: Emit,
+        taken: Callable[[], None] | None = None,
+    ) -> None:
         """Plays one turn."""
         if self._dead:
             raise EngineGone("the engine's process is gone")
-        model = model or self._launch.model or _MODEL
+        if taken is not None:
+            if self._tasks.ended:
+                raise EngineBusy("a command in the background has ended")
+            taken()
         texts = [*self._texts, *_texts(msgspec.json.decode(prompt))]
-        turn = self._running = ScriptedTurn(self._launch, model, texts, self._total, emit)
-        try:
+        with self._playing(texts, model, emit) as turn:
             ending = await turn.play()
             # Stored before the result is sent, so whoever has seen the result can rely on it.
             await trio.to_thread.run_sync(self._transcript.append, prompt)
             self._texts = texts
             await turn.end(ending, self._number)
+
+    async def own_turn(self, emit: Emit) -> None:
+        """Plays the turn that answers the end of a command in the background."""
+        with self._playing(self._texts, None, emit) as turn:
+            ending = await turn.play_own(self._tasks.ended.popleft())
+            await turn.end(ending, self._number, origin={"kind": "task-notification"})
+
+    def on_own_work(self, own_turn: Callable[[], None], tasks: Callable[[list[str]], None]) -> None:
+        self._tasks.on_own_turn, self._tasks.on_tasks = own_turn, tasks
+
+    @contextmanager
+    def _playing(self, texts: list[str], model: str | None, emit: Emit) -> Iterator[ScriptedTurn]:
+        model = model or self._launch.model or _MODEL
+        turn = ScriptedTurn(self._launch, model, texts, self._total, emit, tasks=self._tasks)
+        self._running = turn
+        try:
+            yield turn
         except EngineDied:
             self._dead = True
             raise

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from ash.protocol import (
+    BackgroundTasks,
     BridgeCommand,
     BridgeEvent,
     EngineExited,
@@ -27,6 +28,9 @@ from ash.protocol import (
     Lines,
     Open,
     Opened,
+    OwnTurn,
+    PromptRefused,
+    PromptTaken,
     Query,
     Ready,
     Resume,
@@ -51,11 +55,18 @@ _QUIET = (
 
 
 class Turn(Struct):
-    """What came for one query, up to its `done`, and `gone` engines before it."""
+    """What came for one query, up to its `done`, and `gone` engines before it.
+
+    `tasks` is what ran in the background, each time it changed. `own` says which turn the engine
+    has begun by itself. `taken` is None unless the query yields.
+    """
 
     raw: list[bytes] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    tasks: list[list[str]] = field(default_factory=list)
+    own: str = ""
+    taken: bool | None = None
     done: TurnDone | None = None
 
     @property
@@ -155,7 +166,7 @@ class Bridge:
         return query.id
 
     def finish(self) -> Turn:
-        """Reads up to the turn's `done`."""
+        """Reads up to the turn's `done`; a query that is refused leaves it to another turn."""
         turn = Turn()
         while turn.done is None:
             match self.receive():
@@ -165,6 +176,12 @@ class Bridge:
                     turn.errors.append(error)
                 case EngineExited(error=error):
                     turn.gone.append(error)
+                case BackgroundTasks(tasks=tasks):
+                    turn.tasks.append(tasks)
+                case OwnTurn(id=own):
+                    turn.own = own
+                case PromptTaken() | PromptRefused() as answer:
+                    turn.taken = isinstance(answer, PromptTaken)
                 case TurnDone() as done:
                     turn.done = done
                 case other:
@@ -179,6 +196,8 @@ class Bridge:
         """Reads up to a message of that type."""
         while True:
             event = self.receive()
+            if isinstance(event, BackgroundTasks | OwnTurn):
+                continue
             assert isinstance(event, EngineMessage), event
             message: dict[str, Any] = msgspec.json.decode(event.data)
             if message["type"] == kind:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
-from ash.model import EventType, TurnReason
+from ash.model import EventType, TurnOrigin, TurnReason
 from ash.protocol import subagents_run, with_whole_characters
 
 NULL = Raw(b"null")
@@ -241,8 +241,9 @@ _READERS = {
 }
 
 
-def session_start(session_id: str, version: str) -> Frame:
-    return Frame("session_start", _encode({"sessionId": session_id, "version": version}))
+def session_start(session_id: str, version: str, origin: TurnOrigin | None = None) -> Frame:
+    data = {"sessionId": session_id, "version": version}
+    return Frame("session_start", _encode(data if origin is None else {**data, "origin": origin}))
 
 
 def error(text: str, **more: Any) -> Frame:

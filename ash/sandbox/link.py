@@ -1,8 +1,9 @@
 """The daemon's end of the socket to a bridge."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import count
+from typing import TypeAlias
 
 import msgspec
 import trio
@@ -10,6 +11,7 @@ from msgspec import structs
 
 from ash.errors import AshError, EngineFailed
 from ash.protocol import (
+    BackgroundTasks,
     BridgeCommand,
     BridgeEvent,
     EngineExited,
@@ -22,6 +24,9 @@ from ash.protocol import (
     Log,
     Open,
     Opened,
+    OwnTurn,
+    PromptRefused,
+    PromptTaken,
     Ready,
     Resume,
     TurnDone,
@@ -31,7 +36,8 @@ from ash.protocol import (
 
 CHUNK = 64 * 1024
 
-TurnEvent = EngineMessage | Failed | TurnDone
+TurnEvent = EngineMessage | Failed | TurnDone | PromptTaken | PromptRefused
+Batches: TypeAlias = trio.MemoryReceiveChannel[list[TurnEvent]]
 
 
 # What a caller is told whose command the bridge can't answer any more.
@@ -45,6 +51,9 @@ class Link:
     `run` is the only reader; it runs in the sandbox's nursery. At most one turn at a time takes
     the events `message`, `error` and `done`. Events that were received together are given to it
     together. While the turn is busy nothing more is read, so the bridge has to wait.
+
+    `on_own_turn` is called when the engine has begun a turn by itself, and nothing is read until
+    it returns. `on_tasks` is called with what runs in the background whenever that changes.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
@@ -53,6 +62,9 @@ class Link:
         self._ids = count(1)
         self._answers: dict[str, _Answer] = {}
         self._turn: trio.MemorySendChannel[list[TurnEvent]] | None = None
+        self._turn_id = ""
+        self.on_own_turn: Callable[[OwnTurn], Awaitable[None]] | None = None
+        self.on_tasks: Callable[[list[str]], None] | None = None
         self._engine_gone = trio.Event()
         self._why_gone = ""
         self.ready = trio.Event()
@@ -91,22 +103,31 @@ class Link:
         return result
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[trio.MemoryReceiveChannel[list[TurnEvent]]]:
+    async def turn(self) -> AsyncIterator[Batches]:
         """Gives the events of a turn, in the batches in which they are received.
 
         Enter it before the query is sent. The channel ends when the bridge is gone.
         """
-        assert self._turn is None
-        send, receive = trio.open_memory_channel[list[TurnEvent]](0)
-        self._turn = send
-        if self.closed.is_set():
-            send.close()
+        batches = self.listen()
         try:
-            yield receive
+            yield batches
         finally:
-            self._turn = None
-            send.close()
-            receive.close()
+            self.stop_listening(batches)
+
+    def listen(self, turn_id: str = "") -> Batches:
+        """As `turn`, for a caller that calls `stop_listening` itself."""
+        assert self._turn is None
+        self._turn, batches = trio.open_memory_channel[list[TurnEvent]](0)
+        self._turn_id = turn_id
+        if self.closed.is_set():
+            self._turn.close()
+        return batches
+
+    def stop_listening(self, batches: Batches) -> None:
+        if self._turn is not None:
+            self._turn.close()
+        self._turn = None
+        batches.close()
 
     async def engine_gone(self) -> str:
         """Returns why, when the engine has died between two turns."""
@@ -131,19 +152,36 @@ class Link:
         batch: list[TurnEvent] = []
         for event in events:
             match event:
-                case Ready():
-                    self.ready.set()
+                case Failed() if event.id and event.id == self._turn_id:
+                    batch.append(event)
                 case Opened() | ExecResult() | Failed() if event.id:
                     # The caller may have given up meanwhile. It is no event of the turn.
                     if answer := self._answers.get(event.id):
                         answer.give(event)
-                case EngineMessage() | Failed() | TurnDone():
+                case EngineMessage() | Failed() | TurnDone() | PromptTaken() | PromptRefused():
                     batch.append(event)
-                case EngineExited():
-                    self._why_gone = event.error
-                    self._engine_gone.set()
-                case Log() | _:
-                    pass
+                case OwnTurn():
+                    await self._give(batch)
+                    batch = []
+                    if self.on_own_turn is not None:
+                        await self.on_own_turn(event)
+                case _:
+                    self._note(event)
+        await self._give(batch)
+
+    def _note(self, event: BridgeEvent) -> None:
+        match event:
+            case Ready():
+                self.ready.set()
+            case BackgroundTasks() if self.on_tasks is not None:
+                self.on_tasks(event.tasks)
+            case EngineExited():
+                self._why_gone = event.error
+                self._engine_gone.set()
+            case Log() | _:
+                pass
+
+    async def _give(self, batch: list[TurnEvent]) -> None:
         if batch and self._turn is not None:
             # A turn that was given up does not listen any more.
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):

@@ -15,11 +15,12 @@ from ash.errors import AshError, BadRequest, Conflict, EngineFailed, Unavailable
 from ash.lifecycle import Action, not_active, refusal
 from ash.log import get_logger
 from ash.model import LogLevel, Session, StoredSession, TurnReason
-from ash.protocol import Exec, ExecResult, Query
-from ash.sandbox.link import ShellCommand
+from ash.protocol import Exec, ExecResult, OwnTurn, Query
+from ash.sandbox.link import Batches, ShellCommand
 from ash.sandbox.sandbox import EngineLaunch, SandboxEnd
 from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.frame_ring import FrameRing
+from ash.sessions.own_work import OwnWork
 from ash.sessions.session_row import SessionRow
 from ash.sessions.session_sandbox import AgentProcess, SessionSandbox, Work
 from ash.sessions.turn import STEP_SECONDS, Turn, TurnContext, WriteEnd
@@ -32,6 +33,7 @@ RETRY_SECONDS = 1.0
 
 NOT_STORED = "What the agent did could not be stored"
 KILLED = "the agent did not stop and was killed"
+BUSY_IN_PAUSE = "the agent began to work by itself while its session was paused"
 
 
 WhenBusy = Literal["refuse", "queue", "interrupt"]
@@ -68,6 +70,7 @@ class LiveSession:
         self.gone = trio.Event()
         self._dependencies = dependencies
         self._sandbox = sandbox
+        self._own_work = OwnWork(sandbox, dependencies.rules.background_limit)
         self._pausing = 0
         self._entry = trio.StrictFIFOLock()
         self._row = SessionRow(dependencies.store, dependencies.clock, stored)
@@ -131,6 +134,10 @@ class LiveSession:
         process = self._running_process()
         if self.turn is not None:
             raise Conflict("A turn is running in this session: wait for its done, or interrupt it")
+        query.yields = self._own_work.seen
+        return self._start_turn(process, query)
+
+    def _start_turn(self, process: AgentProcess, query: Query | OwnTurn) -> Turn:
         dependencies = self._dependencies
         context = TurnContext(
             self.stored,
@@ -141,7 +148,9 @@ class LiveSession:
             self._end_turn,
         )
         self.turn = turn = Turn(context, process, query)
-        self._sandbox.start(partial(self._run_turn, process, turn), is_turn=True)
+        # Before the task has started: the next event may be one of the turn.
+        batches = process.link.listen(query.id)
+        self._sandbox.start(partial(self._run_turn, process, turn, batches), is_turn=True)
         return turn
 
     async def exec(self, command: Exec) -> ExecResult:
@@ -152,7 +161,7 @@ class LiveSession:
         """
         process = self._running_process()
         running = ShellCommand(process.link, command)
-        self._sandbox.start(running.run)
+        self._sandbox.start(partial(self._run_command, running))
         try:
             return await running.result()
         except EngineFailed:
@@ -185,6 +194,11 @@ class LiveSession:
 
         Raises BadRequest if another caller has changed the session's status first.
         """
+        if cut := self._own_work.cut():
+            if not self.decide("pause", cut):
+                raise refusal("pause", self.stored.session.status)
+            await self.wind_up("stopped")
+            return
         self._pausing += 1
         try:
             if (turn := self.turn) is not None:
@@ -223,7 +237,7 @@ class LiveSession:
         self._sandbox.close()
         if self._end is not None:
             return False
-        self._end = (action, more or {})
+        self._end = (action, {**(more or {}), **self._own_work.cut()})
         return True
 
     async def wind_up(self, turn_reason: TurnReason, step: float = STEP_SECONDS) -> None:
@@ -250,7 +264,7 @@ class LiveSession:
 
     async def evict(self, reason: str = "another session needed the room") -> bool:
         """Gives the sandbox up unless the session is busy. Returns whether it did."""
-        if self._sandbox.idle_since is None:
+        if self.idle_since() is None:
             return False
         await self.close("pause", "stopped", reason=reason)
         return True
@@ -262,7 +276,7 @@ class LiveSession:
 
     def idle_since(self) -> float | None:
         """When its last turn or command ended, in trio's time; None if it is busy."""
-        return self._sandbox.idle_since
+        return self._own_work.idle_since(self._sandbox.idle_since)
 
     async def log(self, lines: Sequence[tuple[LogLevel, str]]) -> None:
         now = now_iso(self._dependencies.clock)
@@ -282,6 +296,27 @@ class LiveSession:
         if self.stored.session.status != "active":
             raise self._overtaken()
         self._sandbox.activate(self.evict)
+        if (process := self._sandbox.process) is not None:
+            process.link.on_own_turn = self._begin_own_turn
+            process.link.on_tasks = self._own_work.update
+
+    async def _begin_own_turn(self, begun: OwnTurn) -> None:
+        """Starts the turn that the agent has begun by itself.
+
+        A message whose turn is not stored yet gives way; the agent has refused it. Otherwise the
+        agent's messages are part of the turn that runs.
+        """
+        self._own_work.seen = True
+        while (turn := self.turn) is not None:
+            if not turn.give_way():
+                return
+            await turn.finished.wait()
+            await trio.lowlevel.checkpoint()
+        process = self._sandbox.process
+        if process is not None and self.stored.session.status == "active" and not self._pausing:
+            self._start_turn(process, begun)
+        elif self.decide("pause", {"reason": BUSY_IN_PAUSE}):
+            await self._sandbox.log([("system", BUSY_IN_PAUSE)])
 
     async def _end_turn(self, turn: Turn, write: WriteEnd) -> None:
         """Stores the end of the turn in one unit with the session's status that follows from it.
@@ -335,11 +370,16 @@ class LiveSession:
             await self._row.end_broken_turns(NOT_STORED, action, more)
         await self._row.change(action, **more)
 
-    async def _run_turn(self, process: AgentProcess, turn: Turn) -> None:
+    async def _run_command(self, command: ShellCommand) -> None:
+        with self._own_work.asked():
+            await command.run()
+
+    async def _run_turn(self, process: AgentProcess, turn: Turn, batches: Batches) -> None:
         try:
-            async with process.link.turn() as batches:
+            with self._own_work.asked(by_client=not turn.is_own):
                 await turn.run(batches)
         finally:
+            process.link.stop_listening(batches)
             self.turn = None
             self._broken = turn.broken
             if _has_no_sandbox(turn) and (outcome := self._outcome_of(turn)) is not None:

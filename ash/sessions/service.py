@@ -28,7 +28,7 @@ from ash.sessions.frame_ring import FrameRing
 from ash.sessions.live_session import LiveSession, WhenBusy
 from ash.sessions.live_sessions import LiveSessions, LiveSessionsStatistics, Resumer
 from ash.sessions.session_spec import NewSession
-from ash.sessions.turn import Turn
+from ash.sessions.turn import Overtaken, Turn
 from ash.sessions.watch import Watch
 
 # Whether a message resumes its session if that is not active.
@@ -136,8 +136,13 @@ class Sessions:
                     continue
                 session_spec.fill_in(query, live.stored.session)
                 turn = live.start_turn(query)
-            await turn.accepted()
-            return turn, live.ring
+            try:
+                await turn.accepted()
+            except Overtaken:
+                if when_busy == "refuse":
+                    raise
+            else:
+                return turn, live.ring
 
     @asynccontextmanager
     async def watch(self, tenant: str, session_id: str, after: int | None) -> AsyncIterator[Watch]:

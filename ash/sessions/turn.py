@@ -14,9 +14,19 @@ from ash.clock import Clock, now_iso
 from ash.errors import AshError, Conflict, EngineFailed, Unavailable
 from ash.events import Ending, Frame
 from ash.log import get_logger
-from ash.model import StoredSession, TurnReason
-from ash.protocol import BridgeCommand, EngineMessage, Failed, Interrupt, Query, Shutdown, TurnDone
-from ash.sandbox.link import TurnEvent
+from ash.model import StoredSession, TurnOrigin, TurnReason
+from ash.protocol import (
+    BridgeCommand,
+    EngineMessage,
+    Failed,
+    Interrupt,
+    OwnTurn,
+    PromptRefused,
+    Query,
+    Shutdown,
+    TurnDone,
+)
+from ash.sandbox.link import Batches, TurnEvent
 from ash.sessions.deadlines import Deadlines
 from ash.sessions.frame_ring import FrameRing
 from ash.sessions.session_sandbox import AgentProcess
@@ -30,7 +40,12 @@ log = get_logger()
 # interrupt within 10 ms and stops a tool within 50 ms, so only a stuck one needs the next step.
 STEP_SECONDS = 5.0
 
-Batches = trio.MemoryReceiveChannel[list[TurnEvent]]
+# How long the engine may take to say whether it takes a prompt that yields. It may have to start.
+TAKEN_SECONDS = 30.0
+
+
+class Overtaken(Conflict):
+    """The agent has begun a turn by itself, in the instant in which the message came."""
 
 
 # Writes the end of a turn with a change of its session, which is returned if there is one.
@@ -55,12 +70,16 @@ class TurnContext(Struct):
 class Turn:
     """Runs as a task of its sandbox. `finished` is set when nothing more will happen.
 
+    It is begun by a query, or by the agent itself (`OwnTurn`); then nothing is sent. A query that
+    yields is stored when the engine has taken it, and refused if the engine has begun a turn of
+    its own. `is_own` tells which it is.
+
     `killed` means that the agent had to be killed because it did not stop, and `broken` that the
     end could not be stored. `lost` says why the sandbox is gone, or None if it is still there.
     `first_frame` and, once known, `last_frame` are the ids of its frames in the stream.
     """
 
-    def __init__(self, context: TurnContext, process: AgentProcess, query: Query) -> None:
+    def __init__(self, context: TurnContext, process: AgentProcess, query: Query | OwnTurn) -> None:
         self.id = str(uuid4())
         self.first_frame = context.ring.next_id
         self.last_frame: int | None = None
@@ -71,9 +90,12 @@ class Turn:
         self._context = context
         self._process = process
         self._query = query
+        self._early: list[TurnEvent] = []
+        self._waiting = trio.CancelScope()
         self._deadlines = Deadlines()
         self._accepted = trio.Event()
         self._refusal: AshError | None = None
+        self._waits = False
         self._wanted: TurnReason | None = None
         self._ending: Ending | None = None
 
@@ -87,7 +109,11 @@ class Turn:
         """Runs the turn until its end is stored and shown. Raises nothing but Cancelled."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._send, self._query)
+                if isinstance(self._query, Query):
+                    nursery.start_soon(self._send, self._query)
+                    if self._query.yields and not await self._is_taken(batches):
+                        self._accepted.set()
+                        return
                 # Not cancelled: what is stored must be shown, and a turn that begins must end.
                 with trio.CancelScope(shield=True), self._deadlines.writing():
                     begun = await self._begin()
@@ -103,6 +129,20 @@ class Turn:
             self._process.kill()
         finally:
             self.finished.set()
+
+    @property
+    def is_own(self) -> bool:
+        return isinstance(self._query, OwnTurn)
+
+    def give_way(self) -> bool:
+        """Gives way to a turn of the agent's own, if nothing of this one is stored yet.
+
+        Returns whether it does; it is `finished` soon then.
+        """
+        if self._waits:
+            self._refuse_for_own_turn()
+            self._waiting.cancel()
+        return isinstance(self._refusal, Overtaken)
 
     async def stop(self, reason: TurnReason, step: float = STEP_SECONDS) -> None:
         """Ends the turn with `reason`, unless it completes first. Returns when it has ended.
@@ -129,19 +169,39 @@ class Turn:
         with suppress(EngineFailed):
             await self._process.send(command)
 
+    async def _is_taken(self, batches: Batches) -> bool:
+        """Waits for the first answer to a query that yields. False if it is refused."""
+        self._waits = True
+        with trio.move_on_after(TAKEN_SECONDS), self._waiting:
+            async for batch in batches:
+                if any(isinstance(event, PromptRefused) for event in batch):
+                    self._refuse_for_own_turn()
+                else:
+                    self._early = batch
+                break
+        self._waits = False
+        return self._refusal is None
+
+    def _refuse_for_own_turn(self) -> None:
+        text = "The agent has just begun a turn by itself: wait for its done, or interrupt it"
+        self._refusal = Overtaken(text)
+
     async def _begin(self) -> bool:
-        context = self._context
+        context, query = self._context, self._query
+        content = _user_content(query.prompt) if isinstance(query, Query) else None
+        origin: TurnOrigin | None = "task" if self.is_own else None
         reserve = context.ring.reservation() or context.ring.reserved
         try:
             await context.store.begin_turn(
                 self.id,
                 self._session_id,
                 context.stored.generation,
-                _user_content(self._query.prompt),
+                content,
                 start_frame=self.first_frame,
                 version=__version__,
                 reserve_frames_to=reserve,
                 now=now_iso(context.clock),
+                origin=origin,
             )
         except OwnershipLost:
             self._refusal = Conflict("The session is no longer active")
@@ -152,7 +212,8 @@ class Turn:
             self._refusal = Unavailable("The message could not be stored")
         else:
             context.ring.reserved = reserve
-            context.ring.publish([events.session_start(self._session_id, __version__)])
+            started = events.session_start(self._session_id, __version__, origin)
+            context.ring.publish([started])
         self._accepted.set()
         return self._refusal is None
 
@@ -161,7 +222,7 @@ class Turn:
         await self._send(Interrupt())
         with trio.move_on_after(STEP_SECONDS):
             async for batch in batches:
-                if any(isinstance(event, TurnDone) for event in batch):
+                if self._is_last(batch):
                     return
         self._process.kill()
 
@@ -180,13 +241,18 @@ class Turn:
     async def _follow(self, batches: Batches) -> None:
         """Takes the events of the turn up to its last one, and notes how it ended."""
         timeout = self._context.silence_timeout or inf
+        if self._early:
+            with trio.CancelScope(shield=True), self._deadlines.writing():
+                await self._take(self._early)
+            if self._is_last(self._early):
+                return
         with trio.move_on_after(timeout) as silence:
             async for batch in batches:
                 # Only the agent's own silence counts, and a write must not be cancelled.
                 silence.deadline = inf
                 with trio.CancelScope(shield=True), self._deadlines.writing():
                     await self._take(batch)
-                if any(isinstance(event, TurnDone) for event in batch):
+                if self._is_last(batch):
                     return
                 silence.deadline = trio.current_time() + timeout
         if silence.cancelled_caught:
@@ -195,6 +261,10 @@ class Turn:
         else:
             self.lost = await self._process.exit_reason()
         self._ending = Ending("error", self.lost)
+
+    def _is_last(self, batch: Sequence[TurnEvent]) -> bool:
+        """Whether the turn ends with this batch; what ends with another `done` is part of it."""
+        return any(isinstance(e, TurnDone) and e.id == self._query.id for e in batch)
 
     async def _take(self, batch: Sequence[TurnEvent]) -> None:
         """Stores the complete messages of the batch, then shows all of its frames in order."""

@@ -139,7 +139,9 @@ class World:
     No engine is up before `gate` is set.
     """
 
-    def __init__(self, store, delays, data_dir, nursery, *, idle_timeout, silence_timeout):
+    def __init__(
+        self, store, delays, data_dir, nursery, *, idle_timeout, silence_timeout, background_limit
+    ):
         self.store = store
         self.data_dir = data_dir
         self.bridges = {}
@@ -154,6 +156,7 @@ class World:
         rules = ServerRules(
             permission_mode="bypassPermissions",
             idle_timeout=idle_timeout,
+            background_limit=background_limit,
             auto_resume=False,
             pre_warm=0,
             limits=LIMITS,
@@ -199,7 +202,9 @@ class World:
 
 
 @asynccontextmanager
-async def opened(seed, data_dir, monkeypatch, *, idle_timeout=0.0, silence_timeout=0.0):
+async def opened(
+    seed, data_dir, monkeypatch, *, idle_timeout=0.0, silence_timeout=0.0, background_limit=3600.0
+):
     """A world until the block is left; without a seed it is a calm one."""
     delays = Calm() if seed is None else Delays(Random(seed))
     trio._core._run._r.seed(seed or 0)
@@ -216,8 +221,15 @@ async def opened(seed, data_dir, monkeypatch, *, idle_timeout=0.0, silence_timeo
         store_nursery.start_soon(driver.run)
         async with trio.open_nursery() as nursery:
             store = Store(driver)
-            timeouts = {"idle_timeout": idle_timeout, "silence_timeout": silence_timeout}
-            world = World(store, delays, data_dir, nursery, **timeouts)
+            world = World(
+                store,
+                delays,
+                data_dir,
+                nursery,
+                idle_timeout=idle_timeout,
+                silence_timeout=silence_timeout,
+                background_limit=background_limit,
+            )
             nursery.start_soon(world.pool.run)
             nursery.start_soon(world.sessions.sweep)
             yield world

@@ -28,7 +28,9 @@ def test_tool_is_used_in_a_turn_of_its_own(bridge) -> None:
     bridge.turn("BACKGROUND: true\nBASH: echo by myself")
     own = bridge.finish()
     assert "done: by myself" == own.text
-    assert ["tool_result"] == [message["message"]["content"][0]["type"] for message in own.of("user")]
+    assert ["tool_result"] == [
+        message["message"]["content"][0]["type"] for message in own.of("user")
+    ]
 
 
 def test_turn_of_its_own_can_be_interrupted(bridge) -> None:

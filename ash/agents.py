@@ -77,9 +77,7 @@ class Agents:
     async def deploy_path(self, tenant: str, name: str, path: str, settings: Deployment) -> Agent:
         """Deploys a folder of this machine; a relative path starts at the data directory."""
         source = await trio.to_thread.run_sync(self._resolve, path)
-        return await self._deploy(
-            tenant, name, str(source), lambda to: copy_tree(source, to), settings
-        )
+        return await self._deploy(tenant, name, str(source), partial(_copy, source), settings)
 
     async def deploy_files(
         self, tenant: str, name: str, files: Mapping[str, bytes], settings: Deployment
@@ -114,16 +112,19 @@ class Agents:
         tenant: str,
         name: str,
         path: str | None,
-        fill: Callable[[Path], None],
+        fill: Callable[[Path], list[str]],
         settings: Deployment,
     ) -> Agent:
-        """Makes the copy before it stores the version, so an agent is never without its files."""
+        """Makes the copy before it stores the version, so an agent is never without its files.
+
+        `fill` makes the copy and returns warnings about it.
+        """
         folder = self._folder(tenant, name)
         copy = folder / str(uuid4())
         async with self._lock(folder):
             previous = await self._store.agent(tenant, name)
             try:
-                await trio.to_thread.run_sync(_fill, copy, fill)
+                warnings = await trio.to_thread.run_sync(_fill, copy, fill)
                 # Shielded: a cancelled write may still be committed, and then the copy must stay.
                 with trio.CancelScope(shield=True):
                     stored = await self._store.deploy_agent(
@@ -143,7 +144,7 @@ class Agents:
             # The previous copy stays: a session that is being created may still copy from it.
             kept = {copy, Path(previous.source) if previous else copy}
             await trio.to_thread.run_sync(_drop_all_but, folder, kept)
-        return stored.agent
+        return msgspec.structs.replace(stored.agent, warnings=warnings)
 
     def _lock(self, folder: Path) -> trio.Lock:
         """The lock of one agent: each deploy removes older copies, so they must not overlap."""
@@ -168,11 +169,11 @@ class Agents:
         return source
 
 
-def _fill(copy: Path, fill: Callable[[Path], None]) -> None:
+def _fill(copy: Path, fill: Callable[[Path], list[str]]) -> list[str]:
     with disk_in_words(own=True):
         copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with disk_in_words():
-        fill(copy)
+        return fill(copy)
 
 
 def _take_back(copy: Path) -> None:
@@ -187,7 +188,18 @@ def _drop_all_but(folder: Path, kept: set[Path]) -> None:
             remove_tree(copy)
 
 
-def _write(files: Mapping[PurePosixPath, bytes], copy: Path) -> None:
+def _copy(source: Path, copy: Path) -> list[str]:
+    copy_tree(source, copy)
+    return _warnings(copy)
+
+
+def _warnings(copy: Path) -> list[str]:
+    if (copy / ".git").is_file():
+        return [".git: the folder of a git worktree or submodule is not a repository inside"]
+    return []
+
+
+def _write(files: Mapping[PurePosixPath, bytes], copy: Path) -> list[str]:
     copy.mkdir()
     for path, content in files.items():
         target = copy / path
@@ -198,6 +210,7 @@ def _write(files: Mapping[PurePosixPath, bytes], copy: Path) -> None:
             if error.errno not in _CALLERS_FAULT:
                 raise
             raise BadRequest(f'files: "{path}" can\'t be made: {error.strerror}') from None
+    return _warnings(copy)
 
 
 def _relative(path: str) -> PurePosixPath:

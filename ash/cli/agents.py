@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ash.cli.options import as_json, connected
-from ash.cli.output import dim, print_fields, print_json, print_table
+from ash.cli.output import dim, one_line, print_fields, print_json, print_table
 from ash.client import AshApiError, AshClient
 from ash.client import agent_calls as calls
 from ash.client.request import Request
@@ -41,23 +41,21 @@ def deploy(
         raise BadRequest(f"{folder} is not an agent: there is no CLAUDE.md in it")
     name = _name(root, name)
     if upload or not client.target.is_local:
-        agent = _deploy(client, calls.deploy_agent(name, files=_files(root)))
+        answer = client.ask_json(calls.deploy_agent(name, files=_files(root)))
     else:
-        agent = _deploy_path(client, calls.deploy_agent(name, path=str(root)))
+        answer = _deploy_path(client, calls.deploy_agent(name, path=str(root)))
+    agent, warnings = answer["agent"], answer.get("warnings", [])
+    for warning in warnings:
+        click.echo(one_line(f"warning: {warning}"), err=True)
     if as_json:
-        print_json(agent)
+        print_json({**agent, "warnings": warnings} if warnings else agent)
     else:
         click.echo(f"deployed {agent['name']}, version {agent['version']}")
 
 
-def _deploy(client: AshClient, request: Request[Agent]) -> dict[str, Any]:
-    agent: dict[str, Any] = client.ask_json(request)["agent"]
-    return agent
-
-
 def _deploy_path(client: AshClient, request: Request[Agent]) -> dict[str, Any]:
     try:
-        return _deploy(client, request)
+        return client.ask_json(request)
     except AshApiError as error:
         if error.status == BadRequest.status:
             # A server behind a forwarded port may have another file system.

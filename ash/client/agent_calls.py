@@ -22,7 +22,8 @@ def deploy_agent(
     """Makes an agent, or its next version, of exactly one of `path`, `files`, `system_prompt`.
 
     `path` is a folder on the server; for `Ash` a relative one begins at the script's working
-    directory. `files` are contents by their paths.
+    directory. `files` are contents by their paths. The agent's `warnings` say what of the folder
+    was left out, or will not work, and why.
     """
     return Request(
         method="POST",
@@ -31,6 +32,7 @@ def deploy_agent(
         files=None if files is None else as_bytes(files),
         result=Agent,
         under="agent",
+        beside=("warnings",),
     )
 
 

@@ -29,6 +29,7 @@ class Request(Struct, Generic[T], frozen=True, kw_only=True):
     """`path` holds the parts below `/api`, as they were given: `("sessions", session_id)`.
 
     `result` is the type of the answer's field `under`, or of the whole answer if that is empty.
+    It also gets those fields that the answer has `beside` that one.
     `files` are contents by their paths; HTTP sends them in the body's field `files`.
     `patience` is how many seconds the head of the answer may take; None waits without end.
     """
@@ -37,6 +38,7 @@ class Request(Struct, Generic[T], frozen=True, kw_only=True):
     path: tuple[str, ...]
     result: type[T]
     under: str = ""
+    beside: tuple[str, ...] = ()
     params: dict[str, str | int] = field(default_factory=dict)
     body: dict[str, Any] | None = None
     files: dict[str, bytes] | None = None
@@ -103,7 +105,10 @@ def _said(request: Request[Any], response: httpx.Response) -> Any:
         return response.content
     # msgspec refuses half a surrogate pair, which tools do print; the standard library does not.
     said = response.json()
-    return said[request.under] if request.under else said
+    if not request.under:
+        return said
+    beside = {name: said[name] for name in request.beside if name in said}
+    return {**said[request.under], **beside} if beside else said[request.under]
 
 
 def as_json(request: Request[Any]) -> Request[dict[str, Any]]:

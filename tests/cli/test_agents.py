@@ -61,6 +61,17 @@ def test_deploy_json(client_ash, deployed, folder):
     assert json.loads(client_ash("deploy", folder, "--json").stdout) == AGENT
 
 
+def test_deploy_warnings(client_ash, server, folder):
+    """What the server has to say of the folder is printed on stderr, and is in --json too."""
+    warnings = ["a: left out", "b: odd"]
+    server.sends("POST", "/api/agents", {"agent": AGENT, "warnings": warnings}, 201)
+
+    result = client_ash("deploy", folder, "--json")
+
+    assert result.stderr == "warning: a: left out\nwarning: b: odd\n"
+    assert json.loads(result.stdout) == {**AGENT, "warnings": warnings}
+
+
 def test_deploy_upload(client_ash, deployed, folder):
     """--upload sends the files, without folders that can be rebuilt."""
     client_ash("deploy", folder, "--upload")

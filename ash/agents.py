@@ -25,6 +25,8 @@ from ash.workspaces.copy_program import MAX_DEPTH
 from ash.workspaces.disk_errors import disk_in_words
 
 PROMPT_FILE = "CLAUDE.md"
+# What an agent's config says instead of the CLAUDE.md that is its system prompt.
+CLAUDE_CODE = "claude-code"
 
 # Errors of the disk that the caller's paths cause, such as a file where a folder should be.
 _CALLERS_FAULT = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
@@ -36,6 +38,12 @@ class AgentConfig(Struct, kw_only=True, rename="camel", omit_defaults=True):
     limits: AskedLimits | None = None
     network: str | list[str] = "public"
     pre_warm_count: Annotated[int, Meta(ge=0, le=100)] | None = None
+    system_prompt: str | None = None
+
+    @property
+    def preset(self) -> bool:
+        """Whether Claude Code's own system prompt is asked for, with CLAUDE.md as a memory."""
+        return self.system_prompt == CLAUDE_CODE
 
 
 class Deployment(Struct, kw_only=True):

@@ -82,7 +82,7 @@ def _settings(prompt: SystemPrompt | None) -> dict[str, Any]:
 
 def _pattern(path: Path) -> str:
     """A pattern for this path. Nothing in a pattern can be escaped, so `*` stands for it."""
-    return re.sub(r"[^\w/. -]+", "*", f"{os.path.realpath(path.parent)}/{path.name}")
+    return re.sub(r"[^\w/. -]+", "*", str(path.parent.resolve() / path.name))
 
 
 def _config_folder() -> Path:

@@ -173,7 +173,7 @@ def _options(launch: Launch, *, resume: bool, folder: Path) -> ClaudeCodeOptions
         file.write_text(json.dumps(agents))
         flags["agents"] = str(file)
     return ClaudeCodeOptions(
-        env=cli_settings.environment(launch),
+        env=cli_settings.environment(launch, folder),
         include_partial_messages=True,
         resume=launch.session_id if resume else None,
         model=launch.model,

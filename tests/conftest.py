@@ -7,8 +7,22 @@ import structlog
 import trio
 
 from tests.support.pool import Maker
+from tests.support.processes import alive, children, command
+from tests.support.waiting import block_until
 
 pytest_plugins = ["tests.support.runs"]
+
+
+@pytest.fixture(autouse=True)
+def leaves_no_process():
+    """Each test ends what it starts. Else a later test, which counts processes, fails for it."""
+    before = children()
+
+    def left():
+        return {pid: command(pid) for pid in children() - before if alive(pid)}
+
+    yield
+    block_until(lambda: not left(), left)
 
 
 @pytest.fixture(autouse=True)

@@ -22,8 +22,29 @@ def parent(pid: int) -> int | None:
 
 
 def children_of_thread(thread: int) -> list[int]:
-    words = Path(f"/proc/self/task/{thread}/children").read_text().split()
+    """Empty if the thread has ended."""
+    try:
+        words = Path(f"/proc/self/task/{thread}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
     return [int(word) for word in words]
+
+
+def children() -> set[int]:
+    """Our own, of all threads. Orphans are among them once a daemon ran in this process."""
+    return {
+        child
+        for thread in os.listdir("/proc/self/task")  # noqa: PTH208 - the names are all we need
+        for child in children_of_thread(int(thread))
+    }
+
+
+def command(pid: int) -> str:
+    """Its command line; empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def descendants(pid: int) -> list[int]:

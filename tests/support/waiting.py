@@ -17,11 +17,11 @@ async def until(condition: Callable[[], object | Awaitable[object]]) -> None:
             await trio.sleep(_STEP)
 
 
-def block_until(condition: Callable[[], object]) -> None:
-    """As `until`, outside of trio."""
+def block_until(condition: Callable[[], object], seen: Callable[[], object] = str) -> None:
+    """As `until`, outside of trio. When it gives up, it says what is `seen`."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, seen()
         time.sleep(_STEP)
 
 

@@ -74,9 +74,14 @@ class Query(_WithOptions, kw_only=True, tag_field="cmd", tag="query"):
 
 
 class Interrupt(Struct, rename="camel", tag_field="cmd", tag="interrupt"):
-    """Ends the running turn, whose `done` follows. Without a running turn nothing happens."""
+    """Ends the turn of the query with the id `turn`; its `done` follows.
+
+    Without `turn` the running one is meant. If that turn is over, nothing happens; the answer is
+    an `error` if the command has an id.
+    """
 
     id: str = ""
+    turn: str = ""
 
 
 class Exec(Struct, kw_only=True, rename="camel", tag_field="cmd", tag="exec"):

@@ -10,6 +10,7 @@ from uuid import UUID
 import trio
 
 from ash.protocol import Branch
+from bridge import shell_prefix
 from bridge.engine import EngineError, Launch
 
 # All of them, because agents bring `.claude/settings.json`, rules, skills and `.mcp.json`.
@@ -30,9 +31,9 @@ def cli_path() -> str:
     raise EngineError("There is no Claude CLI here: set CLAUDE_CODE_EXECUTABLE to its path")
 
 
-def environment(launch: Launch) -> dict[str, str]:
+def environment(launch: Launch, folder: Path) -> dict[str, str]:
     """The variables that the CLI gets in addition to the bridge's own environment."""
-    env = {"CLAUDE_CODE_SDK_READS_SESSION_STATE": "1"}
+    env = {"CLAUDE_CODE_SDK_READS_SESSION_STATE": "1", **shell_prefix.write(folder)}
     if launch.betas:
         # The `--betas` flag takes only betas that the CLI knows, and the SDKs pass several as one.
         given = os.environ.get("ANTHROPIC_BETAS")
@@ -52,7 +53,7 @@ def extra_flags(launch: Launch, *, own_prompt: bool) -> dict[str, str | None]:
     The CLI records the system prompt with the conversation, and on a resume it would use the
     recorded one instead of the one given; the snapshot is off so that the given one counts.
     """
-    flags: dict[str, str | None] = {}
+    flags: dict[str, str | None] = {"include-hook-events": None}
     if launch.initial_agent is not None:
         flags["agent"] = launch.initial_agent
     if launch.initial_agent is not None or own_prompt:

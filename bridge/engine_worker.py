@@ -108,10 +108,11 @@ class EngineWorker:
         self._waiting.append(job)
         self._arrived.unpark()
 
-    def current_or_next_turn(self) -> WorkerJob | None:
-        """The turn that an interrupt means: the running one, or else the first in the queue."""
-        jobs = [self._current, *self._waiting]
-        return next((job for job in jobs if job and isinstance(job.command, Query)), None)
+    def find_turn(self, query_id: str = "") -> WorkerJob | None:
+        """The turn of that query. Without an id the running one, or else the first that waits."""
+        jobs = [job for job in (self._current, *self._waiting) if job is not None]
+        turns = (job for job in jobs if isinstance(job.command, Query))
+        return next((job for job in turns if query_id in ("", job.command.id)), None)
 
     async def run(self) -> None:
         """Runs until cancelled; then it closes the engine and answers every job that is left."""

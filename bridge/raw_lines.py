@@ -26,6 +26,7 @@ from msgspec import Struct
 
 from ash.protocol import Lines, LineTooLong, with_whole_characters
 from bridge.engine import Emit, WriteLog
+from bridge.hook_trouble import HOOK_SUBTYPES, hook_trouble
 
 # At most this many bytes written between two turns are kept for the next one. Beyond that we stop
 # reading, and the CLI blocks on its full pipe.
@@ -164,6 +165,8 @@ class RawLines:
             return message
         if head.subtype == "session_state_changed" and head.type == "system":
             self._update_state(head)
+        if head.subtype in HOOK_SUBTYPES and (trouble := hook_trouble(line)):
+            self._write_log(trouble)
         if head.sdk_host_only is not True:
             await self._pass_on(line)
         if (turn := self._unfinished_turn()) is not None and turn.prompt_sent:

@@ -53,6 +53,7 @@ class Link:
         self._ids = count(1)
         self._answers: dict[str, _Answer] = {}
         self._turn: trio.MemorySendChannel[list[TurnEvent]] | None = None
+        self._turn_id = ""
         self._engine_gone = trio.Event()
         self._why_gone = ""
         self.ready = trio.Event()
@@ -91,14 +92,16 @@ class Link:
         return result
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[trio.MemoryReceiveChannel[list[TurnEvent]]]:
-        """Gives the events of a turn, in the batches in which they are received.
+    async def turn(
+        self, query_id: str = ""
+    ) -> AsyncIterator[trio.MemoryReceiveChannel[list[TurnEvent]]]:
+        """Gives the events of a query's turn, in the batches in which they are received.
 
         Enter it before the query is sent. The channel ends when the bridge is gone.
         """
         assert self._turn is None
         send, receive = trio.open_memory_channel[list[TurnEvent]](0)
-        self._turn = send
+        self._turn, self._turn_id = send, query_id
         if self.closed.is_set():
             send.close()
         try:
@@ -133,10 +136,12 @@ class Link:
             match event:
                 case Ready():
                     self.ready.set()
-                case Opened() | ExecResult() | Failed() if event.id:
+                case Opened() | ExecResult() | Failed() if event.id not in ("", self._turn_id):
                     # The caller may have given up meanwhile. It is no event of the turn.
                     if answer := self._answers.get(event.id):
                         answer.give(event)
+                case TurnDone() if event.id not in ("", self._turn_id):
+                    pass  # of an earlier turn, which was given up
                 case EngineMessage() | Failed() | TurnDone():
                     batch.append(event)
                 case EngineExited():

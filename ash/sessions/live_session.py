@@ -337,7 +337,7 @@ class LiveSession:
 
     async def _run_turn(self, process: AgentProcess, turn: Turn) -> None:
         try:
-            async with process.link.turn() as batches:
+            async with process.link.turn(turn.id) as batches:
                 await turn.run(batches)
         finally:
             self.turn = None

@@ -168,15 +168,16 @@ class Sessions:
         return await live.exec(command)
 
     async def interrupt(self, tenant: str, session_id: str) -> bool:
-        """Ends the running turn and keeps the session. Returns whether a turn ran.
+        """Ends the running turn and keeps the session. Returns whether it has ended a turn.
 
-        Returns when the turn has ended. Raises NotFound, BadRequest if it is not active.
+        Returns when the turn has ended, which may also complete first. Raises NotFound,
+        BadRequest if it is not active.
         """
         live = await self._active(tenant, session_id)
-        if live.turn is None:
+        if (turn := live.turn) is None:
             return False
-        await live.turn.stop("interrupted")
-        return True
+        await turn.stop("interrupted")
+        return turn.reason == "interrupted"
 
     async def pause(self, tenant: str, session_id: str) -> Session:
         """Stops the running turn; the sandbox stays as long as there is room for it."""

@@ -57,7 +57,8 @@ class Turn:
 
     `killed` means that the agent had to be killed because it did not stop, and `broken` that the
     end could not be stored. `lost` says why the sandbox is gone, or None if it is still there.
-    `first_frame` and, once known, `last_frame` are the ids of its frames in the stream.
+    `reason` says how it ended, once that is known. `first_frame` and, once known, `last_frame`
+    are the ids of its frames in the stream.
     """
 
     def __init__(self, context: TurnContext, process: AgentProcess, query: Query) -> None:
@@ -68,9 +69,13 @@ class Turn:
         self.killed = False
         self.broken = False
         self.lost: str | None = None
+        self.reason: TurnReason | None = None
         self._context = context
         self._process = process
         self._query = query
+        query.id = self.id
+        self._sent = trio.Event()
+        self._is_storing_end = False
         self._deadlines = Deadlines()
         self._accepted = trio.Event()
         self._refusal: AshError | None = None
@@ -87,7 +92,7 @@ class Turn:
         """Runs the turn until its end is stored and shown. Raises nothing but Cancelled."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._send, self._query)
+                nursery.start_soon(self._send_query)
                 # Not cancelled: what is stored must be shown, and a turn that begins must end.
                 with trio.CancelScope(shield=True), self._deadlines.writing():
                     begun = await self._begin()
@@ -111,18 +116,34 @@ class Turn:
         after as long again.
         """
         self._wanted = self._wanted or reason
-        for command in (Interrupt(), Shutdown()):
-            with self._deadlines.limit(step):
-                await self._send(command)
-                await self.finished.wait()
-                return
-        self.killed = True
-        self._process.kill()
+        with self._deadlines.limit(step):
+            await self._sent.wait()
+            await self._send(Interrupt(turn=self.id))
+            await self.finished.wait()
+        # An agent that stopped at the last moment keeps its sandbox: its end says so already.
+        if not self._is_storing_end and not self.finished.is_set():
+            await self._kill(step)
         await self.finished.wait()
+
+    async def _kill(self, step: float) -> None:
+        """Ends the sandbox; its bridge may still say how the turn ended."""
+        # Set first: the end of the turn may be stored, and is then true, while the bridge ends.
+        self.killed = True
+        with self._deadlines.limit(step):
+            await self._send(Shutdown())
+            await self.finished.wait()
+        if not self.finished.is_set():
+            self._process.kill()
 
     @property
     def _session_id(self) -> str:
         return self._context.stored.session.id
+
+    async def _send_query(self) -> None:
+        try:
+            await self._send(self._query)
+        finally:
+            self._sent.set()
 
     async def _send(self, command: BridgeCommand) -> None:
         """Ignores a bridge that is gone: the end of its events says so."""
@@ -158,8 +179,9 @@ class Turn:
 
     async def _give_up(self, batches: Batches) -> None:
         """Stops the agent, which has the prompt although it could not be stored; shows nothing."""
-        await self._send(Interrupt())
         with trio.move_on_after(STEP_SECONDS):
+            await self._sent.wait()
+            await self._send(Interrupt(turn=self.id))
             async for batch in batches:
                 if any(isinstance(event, TurnDone) for event in batch):
                     return
@@ -258,6 +280,7 @@ class Turn:
                 status=status,
             )
 
+        self.reason, self._is_storing_end = ending.reason, True
         # Stored with the session's new status, so that the frame `done` is true when it is shown.
         await context.end(self, write)
         self.last_frame = end_frame

@@ -75,10 +75,10 @@ def test_mcp_server_gets_its_type(home, tmp_path, server, type_) -> None:
     assert f'"type": "{type_}"' in file.read_text()
 
 
-def test_betas_are_added_to_those_of_the_environment(monkeypatch) -> None:
+def test_betas_are_added_to_those_of_the_environment(monkeypatch, tmp_path) -> None:
     """A session's betas are added to those of its environment."""
     monkeypatch.setenv("ANTHROPIC_BETAS", "one")
-    env = cli_settings.environment(Launch(session_id="x", betas=["two", "three"]))
+    env = cli_settings.environment(Launch(session_id="x", betas=["two", "three"]), tmp_path)
     assert "one,two,three" == env["ANTHROPIC_BETAS"]
 
 

@@ -81,6 +81,12 @@ class Ending:
         self.bridge.agent.stubborn = True
         await self.is_interrupted()
 
+    async def stops_when_it_is_shut_down(self):
+        """Interrupts do not reach it, but its bridge obeys."""
+        await trio.sleep(1)
+        self.bridge.agent.interrupted = trio.Event()
+        await self.is_interrupted()
+
     async def makes_way_for_a_message(self):
         query = Query(prompt=Raw(b'"next"'), session_id=self.session_id)
         await self._sessions.send(TENANT, self.session_id, query, "interrupt")
@@ -128,6 +134,7 @@ ENDS = {
     "is_interrupted": ("interrupted", "active"),
     "is_interrupted_and_dies": ("interrupted", "error"),
     "does_not_stop": ("interrupted", "paused"),
+    "stops_when_it_is_shut_down": ("interrupted", "paused"),
     "makes_way_for_a_message": ("interrupted", "active"),
     "makes_way_for_a_fork": ("interrupted", "active"),
     "is_paused": ("stopped", "paused"),

@@ -30,6 +30,10 @@ EVENT_STREAM = [
 PING_SECONDS = 15
 PING = b": ping\n\n"
 
+# A frame may be megabytes. In parts of this size, a reader that is slow to take it makes the server
+# copy no more of it, and the copying holds up no other session.
+PART_BYTES = 64 * 1024
+
 
 def header(scope: HTTPScope, name: bytes) -> bytes | None:
     """The first header of that name, which is in lower case."""
@@ -103,7 +107,7 @@ class FrameReader(Protocol):
     async def read(self) -> bytes:
         """Waits for the next frames and returns their bytes; no bytes at the end.
 
-        It may be cancelled. Raises Lagged when the client fell too far behind.
+        It may be cancelled. Raises an error when no more can be read.
         """
         ...
 
@@ -113,8 +117,8 @@ async def send_frames(
 ) -> None:
     """Sends `first` and the frames as they come, until they end or the client leaves.
 
-    Raises Lagged, in a group. The body then has no end, by which the client knows that it has
-    to come back.
+    Raises in a group what the reader raises. The body then has no end, by which the client knows
+    that it has to come back.
     """
     await start_response(send, 200, EVENT_STREAM)
     async with trio.open_nursery() as nursery:
@@ -122,7 +126,8 @@ async def send_frames(
         if first:
             await send_part(send, first)
         while chunk := await _next_or_ping(frames):
-            await send_part(send, chunk)
+            for start in range(0, len(chunk), PART_BYTES):
+                await send_part(send, chunk[start : start + PART_BYTES])
         await end_response(send)
         nursery.cancel_scope.cancel()
 

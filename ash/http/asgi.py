@@ -1,7 +1,7 @@
 """Responses in plain ASGI: errors, and streams of events. Nothing in here knows Quart."""
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 import trio
@@ -29,6 +29,10 @@ EVENT_STREAM = [
 # Well below the 30 to 60 seconds after which proxies drop a silent connection.
 PING_SECONDS = 15
 PING = b": ping\n\n"
+
+# What an app receives when its client sends no more, but may still be reading. ASGI has no such
+# event, and an app that doesn't know it passes over it.
+HALF_CLOSED = "http.half_closed"
 
 # A frame may be megabytes. In parts of this size, a reader that is slow to take it makes the server
 # copy no more of it, and the copying holds up no other session.
@@ -122,23 +126,50 @@ async def send_frames(
     """
     await start_response(send, 200, EVENT_STREAM)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_cancel_on_disconnect, receive, nursery.cancel_scope)
+        silence = _Silence()
+        nursery.start_soon(_heed_client, receive, nursery.cancel_scope, silence)
         if first:
             await send_part(send, first)
-        while chunk := await _next_or_ping(frames):
+        while chunk := await _next_or_ping(frames, silence):
             for start in range(0, len(chunk), PART_BYTES):
                 await send_part(send, chunk[start : start + PART_BYTES])
         await end_response(send)
         nursery.cancel_scope.cancel()
 
 
-async def _next_or_ping(frames: FrameReader) -> bytes:
-    with trio.move_on_after(PING_SECONDS):
+class _Silence:
+    """The time in which no frame comes. A ping ends it, and `end` brings one at once."""
+
+    def __init__(self) -> None:
+        self._scope = trio.CancelScope()
+        self._is_over = False
+
+    def begin(self) -> trio.CancelScope:
+        self._scope = trio.CancelScope(deadline=trio.current_time() + PING_SECONDS)
+        if self._is_over:
+            self._scope.cancel()
+        return self._scope
+
+    def broken(self) -> None:
+        self._is_over = False
+
+    def end(self) -> None:
+        self._is_over = True
+        self._scope.cancel()
+
+
+async def _next_or_ping(frames: FrameReader, silence: _Silence) -> bytes:
+    with silence.begin():
         return await frames.read()
+    silence.broken()
     return PING
 
 
-async def _cancel_on_disconnect(receive: ASGIReceiveCallable, scope: trio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+async def _heed_client(
+    receive: ASGIReceiveCallable, scope: trio.CancelScope, silence: _Silence
+) -> None:
+    """Cancels `scope` when the client leaves. If it may have left, a ping finds out."""
+    while (event := cast("str", (await receive())["type"])) != "http.disconnect":
+        if event == HALF_CLOSED:
+            silence.end()
     scope.cancel()

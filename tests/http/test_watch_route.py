@@ -67,6 +67,9 @@ class Request:
         self._nursery.start_soon(self._run, {**scope, "headers": list(headers)})
         await wait_all_tasks_blocked()
 
+    def half_close(self):
+        self._to_app.send_nowait({"type": "http.half_closed"})
+
     def leave(self):
         self._to_app.send_nowait({"type": "http.disconnect"})
 
@@ -115,6 +118,33 @@ async def test_silence_is_filled_with_pings(request_, sessions, mock_clock):
     await wait_all_tasks_blocked()
     assert [b": ping\n\n"] * 2 == request_.chunks[1:3]
     assert request_.chunks[3].startswith(b"id: 1\n")
+
+
+async def test_client_that_may_have_left_is_pinged_once(request_, sessions, mock_clock):
+    """By the ping the server finds out whether it has; if not, the stream goes on."""
+    await request_.begin()
+    request_.half_close()
+    await wait_all_tasks_blocked()
+    assert [b": ping\n\n"] == request_.chunks[1:]
+    sessions.show(b"1")
+    await wait_all_tasks_blocked()
+    assert request_.chunks[2].startswith(b"id: 1\n")
+    mock_clock.jump(PING_SECONDS + 0.1)
+    await wait_all_tasks_blocked()
+    assert [b": ping\n\n"] == request_.chunks[3:]
+
+
+async def test_client_that_may_have_left_is_pinged_after_what_is_being_sent(request_, sessions):
+    """Not in the middle of a frame."""
+    await request_.begin()
+    request_.slow = trio.Event()
+    sessions.show(b"1")
+    await wait_all_tasks_blocked()
+    request_.half_close()
+    await wait_all_tasks_blocked()
+    request_.slow.set()
+    await wait_all_tasks_blocked()
+    assert [b"id: 1", b": ping"] == [chunk.split(b"\n")[0] for chunk in request_.chunks[1:]]
 
 
 async def test_slow_reader_is_told_what_it_missed(request_, sessions):

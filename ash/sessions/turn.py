@@ -82,6 +82,10 @@ class Turn:
         self._wanted: TurnReason | None = None
         self._ending: Ending | None = None
 
+    @property
+    def context(self) -> TurnContext:
+        return self._context
+
     async def accepted(self) -> None:
         """Returns when the user's message is stored. If it can't be stored, raises why."""
         await self._accepted.wait()

@@ -84,7 +84,7 @@ def _options(
     schema = cli_settings.output_schema(launch)
     return ClaudeAgentOptions(
         cli_path=cli_settings.cli_path(),
-        env=cli_settings.environment(launch, folder),
+        env=cli_settings.environment(launch, files.folder),
         stderr=log.add,
         include_partial_messages=True,
         setting_sources=list(cli_settings.SETTING_SOURCES),

@@ -179,7 +179,7 @@ def _options(
         file.write_text(json.dumps(agents))
         flags["agents"] = str(file)
     return ClaudeCodeOptions(
-        env=cli_settings.environment(launch, folder),
+        env=cli_settings.environment(launch, files.folder),
         settings=str(files.settings),
         include_partial_messages=True,
         resume=launch.session_id if resume else None,

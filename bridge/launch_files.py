@@ -20,8 +20,9 @@ _PROJECT_SETTINGS = ("settings.json", "settings.local.json")
 
 
 class LaunchFiles(Struct, frozen=True):
-    """None means that there is nothing to give."""
+    """All are in `folder`. None means that there is nothing to give."""
 
+    folder: Path
     system_prompt: Path | None
     mcp_servers: Path | None
     settings: Path
@@ -36,6 +37,7 @@ def write_files(launch: Launch, folder: Path, write_log: WriteLog) -> LaunchFile
         servers = {name: _mcp_server(name, value) for name, value in launch.mcp_servers.items()}
         mcp_servers = _written(folder / "mcp.json", json.dumps({"mcpServers": servers}))
     return LaunchFiles(
+        folder=folder,
         system_prompt=_written(folder / "system-prompt.md", prompt.text) if prompt else None,
         mcp_servers=mcp_servers,
         settings=_written(folder / "settings.json", json.dumps(_settings(prompt))),

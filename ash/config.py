@@ -174,6 +174,15 @@ class Settings(Struct, frozen=True, kw_only=True):
         Seconds,
         Doc("ASH_SCRIPT_TIMEOUT", "How long an agent's install.sh and startup.sh may take each."),
     ] = 120.0
+    hook_timeout: Annotated[
+        float,
+        Meta(ge=1, le=86_400),
+        Doc(
+            "ASH_HOOK_TIMEOUT",
+            "How long a hook may take that has no `timeout` of its own. A guard that takes longer"
+            " refuses what it guards.",
+        ),
+    ] = 60.0
     snapshot_url: Annotated[
         SnapshotUrl | None,
         Doc(

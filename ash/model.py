@@ -40,8 +40,11 @@ def iso(timestamp: float) -> str:
     return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
-class Agent(Struct, kw_only=True, rename="camel"):
-    """A deployed agent as clients see it; the values of `env` are masked."""
+class Agent(Struct, kw_only=True, rename="camel", omit_defaults=True):
+    """A deployed agent as clients see it; the values of `env` are masked.
+
+    `warnings` is what a deploy has to say about the folder; only the deploy's own answer has it.
+    """
 
     id: str
     name: str
@@ -56,6 +59,7 @@ class Agent(Struct, kw_only=True, rename="camel"):
     status: str | UnsetType = UNSET
     config: dict[str, Any] | UnsetType = UNSET
     env: dict[str, str] | UnsetType = UNSET
+    warnings: list[str] = field(default_factory=list)
 
 
 class StoredAgent(Struct, kw_only=True):

@@ -29,6 +29,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from itertools import count
+from pathlib import Path
 
 import trio
 
@@ -47,6 +48,7 @@ from ash.protocol import (
     encode,
     message_line,
 )
+from bridge import prompt_file
 from bridge.engine import (
     Conversation,
     Emit,
@@ -126,10 +128,11 @@ class EngineWorker:
     def _in_own_turn(self) -> bool:
         return self._current is not None and isinstance(self._current.command, OwnTurn)
 
-    def current_or_next_turn(self) -> WorkerJob | None:
-        """The turn that an interrupt means: the running one, or else the first in the queue."""
-        jobs = [self._current, *self._waiting]
-        return next((job for job in jobs if job and isinstance(job.command, Query | OwnTurn)), None)
+    def find_turn(self, turn_id: str = "") -> WorkerJob | None:
+        """The turn with that id. Without an id the running one, or else the first that waits."""
+        jobs = [job for job in (self._current, *self._waiting) if job is not None]
+        turns = (job for job in jobs if isinstance(job.command, Query | OwnTurn))
+        return next((job for job in turns if turn_id in ("", job.command.id)), None)
 
     async def run(self) -> None:
         """Runs until cancelled; then it closes the engine and answers every job that is left."""
@@ -200,6 +203,7 @@ class EngineWorker:
         with trio.CancelScope() as self._scope:
             try:
                 engine = await self._loaded()
+                await self._show_prompt(job.launch)
                 async with engine.open(
                     job.launch, resume=self._resume, write_log=self._write_log
                 ) as conversation:
@@ -219,6 +223,12 @@ class EngineWorker:
         if self._scope.cancelled_caught:
             self._finish_current("The engine did not stop when it was told to, and was ended")
         return await self._next()
+
+    async def _show_prompt(self, launch: Launch) -> None:
+        """A session's own prompt takes the place of the agent's CLAUDE.md, for any engine."""
+        if launch.system_prompt:
+            put = partial(prompt_file.put, launch.system_prompt, Path.cwd(), self._write_log)
+            await trio.to_thread.run_sync(put)
 
     async def _serve(self, conversation: Conversation, job: WorkerJob) -> WorkerJob:
         """Does jobs until one needs another conversation, and returns that one.

@@ -31,6 +31,7 @@ from msgspec import Raw, Struct
 
 from ash.protocol import Lines, LineTooLong, subagents_run, with_whole_characters
 from bridge.engine import WriteLog
+from bridge.hook_trouble import HOOK_SUBTYPES, hook_trouble
 from bridge.turn_lines import TurnLines, described
 
 _CONTROL = {"control_request", "control_response", "control_cancel_request"}
@@ -180,6 +181,8 @@ class RawLines:
             return None
         if head.type == "system":
             self._read_system(head)
+        if head.subtype in HOOK_SUBTYPES and (trouble := hook_trouble(line)):
+            self._write_log(trouble)
         turn = self._now
         if head.sdk_host_only is not True:
             await turn.put(line)

@@ -105,14 +105,20 @@ class Server:
     def _dispatch(self, command: BridgeCommand) -> None:
         match command:
             case Interrupt():
-                if (turn := self._worker.current_or_next_turn()) is not None:
-                    self._work.start_soon(self._worker.stop, turn)
+                self._interrupt(command)
             case Exec():
                 self._work.start_soon(self._exec, command)
             case Shutdown():
                 self._end()
             case _:
                 self._worker.submit(command)
+
+    def _interrupt(self, command: Interrupt) -> None:
+        if (turn := self._worker.find_turn(command.turn)) is not None:
+            self._work.start_soon(self._worker.stop, turn)
+        elif command.id:
+            failed = Failed("There is no turn to interrupt", id=command.id)
+            self._outbox.put_now(encode(failed))
 
     def _refuse(self, line: memoryview, error: ValueError) -> None:
         """Answers a command that can't be decoded, to the id that can still be read of it."""

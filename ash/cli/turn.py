@@ -60,6 +60,7 @@ class TextPrinter:
     def __init__(self) -> None:
         self._outcome = TurnOutcome()
         self._streamed = False
+        self._missed = False
         self._in_line = False
 
     def print(self, frames: Iterable[Event]) -> bool:
@@ -78,7 +79,7 @@ class TextPrinter:
 
     def _show(self, event: str, data: Any) -> None:
         match event:
-            case "text_delta" if not data.get("parentToolUseId"):
+            case "text_delta" if not (self._missed or data.get("parentToolUseId")):
                 self._streamed = True
                 self._write(data["delta"])
             case "message" if data.get("type") == "assistant" and not data.get(
@@ -89,7 +90,7 @@ class TextPrinter:
                 self._end_line()
                 dim(f"… frames {data['requested']} to {data['earliest'] - 1} are no longer there")
                 # Deltas were lost, so the message that follows is printed completely.
-                self._streamed = False
+                self._streamed, self._missed = False, True
             case "tool_use":
                 self._end_line()
                 call = f"{data.get('name')} {json.dumps(data.get('input'), ensure_ascii=False)}"
@@ -101,7 +102,7 @@ class TextPrinter:
         if texts and not self._streamed:
             self._write("".join(texts))
         if texts:
-            self._streamed = False
+            self._streamed = self._missed = False
             self._end_line()
 
     def _write(self, text: str) -> None:

@@ -103,12 +103,12 @@ class Link:
         return result
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[Batches]:
-        """Gives the events of a turn, in the batches in which they are received.
+    async def turn(self, turn_id: str = "") -> AsyncIterator[Batches]:
+        """Gives the events of a query's turn, in the batches in which they are received.
 
         Enter it before the query is sent. The channel ends when the bridge is gone.
         """
-        batches = self.listen()
+        batches = self.listen(turn_id)
         try:
             yield batches
         finally:
@@ -152,12 +152,12 @@ class Link:
         batch: list[TurnEvent] = []
         for event in events:
             match event:
-                case Failed() if event.id and event.id == self._turn_id:
-                    batch.append(event)
-                case Opened() | ExecResult() | Failed() if event.id:
+                case Opened() | ExecResult() | Failed() if event.id not in ("", self._turn_id):
                     # The caller may have given up meanwhile. It is no event of the turn.
                     if answer := self._answers.get(event.id):
                         answer.give(event)
+                case TurnDone() if event.id not in ("", self._turn_id):
+                    pass  # of an earlier turn, which was given up
                 case EngineMessage() | Failed() | TurnDone() | PromptTaken() | PromptRefused():
                     batch.append(event)
                 case OwnTurn():

@@ -20,7 +20,11 @@ async def find_runtime(
     settings: Settings, spawner: Spawner, groups: ResourceGroups, upstream: ModelUpstream
 ) -> Runtime:
     """Raises StartError if the CLI is missing, or isolation that is asked for can't be had."""
-    given: dict[str, str] = {}
+    at_start = min(settings.hook_timeout, settings.engine_start_timeout / 2)
+    given = {
+        "ASH_HOOK_TIMEOUT": f"{settings.hook_timeout:g}",
+        "ASH_START_HOOK_TIMEOUT": f"{at_start:g}",
+    }
     readable: tuple[Path, ...] = ()
     if settings.engine != "scripted":
         cli = _cli(settings)

@@ -76,7 +76,8 @@ class Turn:
 
     `killed` means that the agent had to be killed because it did not stop, and `broken` that the
     end could not be stored. `lost` says why the sandbox is gone, or None if it is still there.
-    `first_frame` and, once known, `last_frame` are the ids of its frames in the stream.
+    `reason` says how it ended, once that is known. `first_frame` and, once known, `last_frame`
+    are the ids of its frames in the stream.
     """
 
     def __init__(self, context: TurnContext, process: AgentProcess, query: Query | OwnTurn) -> None:
@@ -87,17 +88,26 @@ class Turn:
         self.killed = False
         self.broken = False
         self.lost: str | None = None
+        self.reason: TurnReason | None = None
         self._context = context
         self._process = process
         self._query = query
+        if isinstance(query, Query):
+            query.id = self.id
         self._early: list[TurnEvent] = []
         self._waiting = trio.CancelScope()
+        self._sent = trio.Event()
+        self._is_storing_end = False
         self._deadlines = Deadlines()
         self._accepted = trio.Event()
         self._refusal: AshError | None = None
         self._waits = False
         self._wanted: TurnReason | None = None
         self._ending: Ending | None = None
+
+    @property
+    def context(self) -> TurnContext:
+        return self._context
 
     async def accepted(self) -> None:
         """Returns when the user's message is stored. If it can't be stored, raises why."""
@@ -109,11 +119,11 @@ class Turn:
         """Runs the turn until its end is stored and shown. Raises nothing but Cancelled."""
         try:
             async with trio.open_nursery() as nursery:
-                if isinstance(self._query, Query):
-                    nursery.start_soon(self._send, self._query)
-                    if self._query.yields and not await self._is_taken(batches):
-                        self._accepted.set()
-                        return
+                nursery.start_soon(self._send_query)
+                if not await self._is_taken(batches):
+                    self._accepted.set()
+                    nursery.cancel_scope.cancel()
+                    return
                 # Not cancelled: what is stored must be shown, and a turn that begins must end.
                 with trio.CancelScope(shield=True), self._deadlines.writing():
                     begun = await self._begin()
@@ -151,18 +161,35 @@ class Turn:
         after as long again.
         """
         self._wanted = self._wanted or reason
-        for command in (Interrupt(), Shutdown()):
-            with self._deadlines.limit(step):
-                await self._send(command)
-                await self.finished.wait()
-                return
-        self.killed = True
-        self._process.kill()
+        with self._deadlines.limit(step):
+            await self._sent.wait()
+            await self._send(Interrupt(turn=self._query.id))
+            await self.finished.wait()
+        # An agent that stopped at the last moment keeps its sandbox: its end says so already.
+        if not self._is_storing_end and not self.finished.is_set():
+            await self._kill(step)
         await self.finished.wait()
+
+    async def _kill(self, step: float) -> None:
+        """Ends the sandbox; its bridge may still say how the turn ended."""
+        # Set first: the end of the turn may be stored, and is then true, while the bridge ends.
+        self.killed = True
+        with self._deadlines.limit(step):
+            await self._send(Shutdown())
+            await self.finished.wait()
+        if not self.finished.is_set():
+            self._process.kill()
 
     @property
     def _session_id(self) -> str:
         return self._context.stored.session.id
+
+    async def _send_query(self) -> None:
+        try:
+            if isinstance(self._query, Query):
+                await self._send(self._query)
+        finally:
+            self._sent.set()
 
     async def _send(self, command: BridgeCommand) -> None:
         """Ignores a bridge that is gone: the end of its events says so."""
@@ -171,6 +198,8 @@ class Turn:
 
     async def _is_taken(self, batches: Batches) -> bool:
         """Waits for the first answer to a query that yields. False if it is refused."""
+        if isinstance(self._query, OwnTurn) or not self._query.yields:
+            return True
         self._waits = True
         with trio.move_on_after(TAKEN_SECONDS), self._waiting:
             async for batch in batches:
@@ -219,10 +248,11 @@ class Turn:
 
     async def _give_up(self, batches: Batches) -> None:
         """Stops the agent, which has the prompt although it could not be stored; shows nothing."""
-        await self._send(Interrupt())
         with trio.move_on_after(STEP_SECONDS):
+            await self._sent.wait()
+            await self._send(Interrupt(turn=self._query.id))
             async for batch in batches:
-                if self._is_last(batch):
+                if any(isinstance(event, TurnDone) for event in batch):
                     return
         self._process.kill()
 
@@ -244,7 +274,7 @@ class Turn:
         if self._early:
             with trio.CancelScope(shield=True), self._deadlines.writing():
                 await self._take(self._early)
-            if self._is_last(self._early):
+            if any(isinstance(event, TurnDone) for event in self._early):
                 return
         with trio.move_on_after(timeout) as silence:
             async for batch in batches:
@@ -252,7 +282,7 @@ class Turn:
                 silence.deadline = inf
                 with trio.CancelScope(shield=True), self._deadlines.writing():
                     await self._take(batch)
-                if self._is_last(batch):
+                if any(isinstance(event, TurnDone) for event in batch):
                     return
                 silence.deadline = trio.current_time() + timeout
         if silence.cancelled_caught:
@@ -261,10 +291,6 @@ class Turn:
         else:
             self.lost = await self._process.exit_reason()
         self._ending = Ending("error", self.lost)
-
-    def _is_last(self, batch: Sequence[TurnEvent]) -> bool:
-        """Whether the turn ends with this batch; what ends with another `done` is part of it."""
-        return any(isinstance(e, TurnDone) and e.id == self._query.id for e in batch)
 
     async def _take(self, batch: Sequence[TurnEvent]) -> None:
         """Stores the complete messages of the batch, then shows all of its frames in order."""
@@ -328,6 +354,7 @@ class Turn:
                 status=status,
             )
 
+        self.reason, self._is_storing_end = ending.reason, True
         # Stored with the session's new status, so that the frame `done` is true when it is shown.
         await context.end(self, write)
         self.last_frame = end_frame

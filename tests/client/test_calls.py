@@ -30,6 +30,17 @@ async def test_agents(script, data_dir):
     assert ["a"] == [agent.name for agent in await script.call("list_agents")]
 
 
+async def test_warnings_of_a_deploy(script, data_dir):
+    """Only the answer to the deploy has them; a deploy without any has an empty list."""
+    plain = await script.call("deploy_agent", "a", files={"CLAUDE.md": "# A"})
+    worktree = {"CLAUDE.md": "# A", ".git": "gitdir: /elsewhere"}
+    odd = await script.call("deploy_agent", "a", files=worktree)
+
+    assert [] == plain.warnings
+    assert [".git"] == [warning.partition(":")[0] for warning in odd.warnings]
+    assert [] == (await script.call("get_agent", "a")).warnings
+
+
 async def test_life_of_a_session(script, us):
     """Created, paused, resumed, stopped, configured, forked and ended."""
     await us.deploy()

@@ -25,6 +25,15 @@ async def test_agents(ash, tmp_path, monkeypatch):
     assert ["a"] == [agent.name for agent in await ash.list_agents()]
 
 
+async def test_warnings_of_a_deploy(ash):
+    """What there is to say of the folder comes with the agent, and is not kept."""
+    files = {"CLAUDE.md": "# A", ".git": "gitdir: /elsewhere"}
+    agent = await ash.deploy_agent("a", files=files)
+
+    assert [".git"] == [warning.partition(":")[0] for warning in agent.warnings]
+    assert [] == (await ash.get_agent("a")).warnings
+
+
 async def test_files_of_an_agent_are_what_was_given(ash):
     """Bytes stay bytes."""
     await ash.deploy_agent("a", files={"CLAUDE.md": "# A", "deep/data.bin": b"\x00\xff"})

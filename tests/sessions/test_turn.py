@@ -439,7 +439,7 @@ async def test_talking_does_not_put_the_end_off(scene, nursery, text, mock_clock
     turn = await scene.accepted()
     nursery.start_soon(turn.stop, "stopped")
     for _ in range(int(2 * STEP_SECONDS / 0.5)):
-        assert not turn.killed
+        assert not scene.sandbox.killed
         gate = scene.store.gates["append"] = trio.Event()
         await scene.sandbox.say(text)
         await wait_all_tasks_blocked()
@@ -448,7 +448,7 @@ async def test_talking_does_not_put_the_end_off(scene, nursery, text, mock_clock
         await scene.ring.read(scene.ring.next_id)
         await wait_all_tasks_blocked()
     await turn.finished.wait()
-    assert turn.killed
+    assert scene.sandbox.killed
 
 
 async def test_stop_does_not_wait_for_an_agent_that_reads_nothing(scene, nursery, mock_clock):

@@ -1,0 +1,74 @@
+"""What the command of a hook names."""
+
+import json
+import os
+
+import pytest
+
+from ash.agent_files.executables import hook_programs, make_executable
+from ash.workspaces.safe_open import open_folder
+
+
+@pytest.fixture
+def root(folder):
+    fd = open_folder(folder.root)
+    yield fd
+    os.close(fd)
+
+
+def settings(command):
+    hook = {"type": "command", "command": command}
+    return json.dumps({"hooks": {"PreToolUse": [{"matcher": "Bash", "hooks": [hook]}]}})
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "tools/guard.sh",
+        "./tools/guard.sh --strict",
+        "$CLAUDE_PROJECT_DIR/tools/guard.sh",
+        '"$CLAUDE_PROJECT_DIR"/tools/guard.sh',
+        '"${CLAUDE_PROJECT_DIR}/tools/guard.sh" x',
+        "/workspace/tools/guard.sh",
+        "X=1 tools/guard.sh;true",
+        "cd . && (tools/guard.sh|cat)",
+        "tools/guard.sh 'unclosed",
+    ],
+)
+@pytest.mark.parametrize("file", ["settings.json", "settings.local.json"])
+def test_program_of_a_hook_is_found(folder, root, command, file):
+    """Wherever it stands in the command, and however it names the agent's folder."""
+    folder.write(f".claude/{file}", settings(command))
+    assert "tools/guard.sh" in hook_programs(root)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"hooks": 1}',
+        '{"hooks": {"Stop": 1}}',
+        '{"hooks": {"Stop": [1]}}',
+        '{"hooks": {"Stop": [{"hooks": 1}]}}',
+        '{"hooks": {"Stop": [{"hooks": [1, {}]}]}}',
+        "[" * 100_000,
+    ],
+)
+def test_settings_of_another_shape_name_nothing(folder, root, text):
+    """What is wrong with settings is said elsewhere."""
+    folder.write(".claude/settings.json", text)
+    assert set() == hook_programs(root)
+
+
+def test_only_what_the_kernel_can_execute_is_made_executable(folder, root):
+    """Scripts and programs; no text, no folder, nothing that is missing or leads out."""
+    folder.write("script", b"#!/bin/sh")
+    folder.write("program", b"\x7fELF\x02")
+    folder.write("text", b"echo")
+    (folder.root / "folder").mkdir()
+    folder.link("out", "/etc/passwd")
+    names = ["script", "program", "text", "folder", "out", "missing", "..", "a\0b"]
+    assert ["script", "program"] == make_executable(root, names)
+    assert not os.access(folder.root / "text", os.X_OK)

@@ -23,7 +23,9 @@ IsolationLevel = Literal["strict", "best-effort", "none"]
 
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 Text = Annotated[str, Meta(min_length=1)]
-Url = Annotated[str, Meta(pattern=r"^https?://[^\s/]+", description="an http:// or https:// URL")]
+Url = Annotated[
+    str, Meta(pattern=r"^(?i:https?)://[^\s/?#]+", description="an http:// or https:// URL")
+]
 SnapshotUrl = Annotated[
     str,
     Meta(pattern=r"^(s3|gs)://[^\s/]+(/\S*)?$", description="an s3:// or gs:// URL of a bucket"),
@@ -188,8 +190,25 @@ class Settings(Struct, frozen=True, kw_only=True):
     anthropic_api_key: Annotated[
         Text | None, Doc("ANTHROPIC_API_KEY", "The key for the model endpoint.", secret=True)
     ] = None
+    anthropic_auth_token: Annotated[
+        Text | None,
+        Doc(
+            "ANTHROPIC_AUTH_TOKEN",
+            "A token for the model endpoint, sent as `Authorization: Bearer …`.",
+            secret=True,
+        ),
+    ] = None
+    claude_code_oauth_token: Annotated[
+        Text | None,
+        Doc(
+            "CLAUDE_CODE_OAUTH_TOKEN",
+            "A token of a Claude subscription, as `claude setup-token` makes it.",
+            secret=True,
+        ),
+    ] = None
     anthropic_base_url: Annotated[
-        Url | None, Doc("ANTHROPIC_BASE_URL", "Another model endpoint than Anthropic's.")
+        Url | None,
+        Doc("ANTHROPIC_BASE_URL", "Another model endpoint than Anthropic's, without `/v1`."),
     ] = None
     anthropic_custom_headers: Annotated[
         Text | None,

@@ -1,6 +1,6 @@
 """Sends model calls to the endpoint, over connections that all sandboxes of a daemon share."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import ip_address
@@ -11,9 +11,9 @@ import h11
 import httpx
 import trio
 
+from ash.egress.credentials import OAUTH_BETA, secrets
 from ash.egress.errors import Unreachable
 from ash.egress.headers import Header, Headers, from_model, length, to_model
-from ash.egress.model_calls import secrets
 from ash.egress.response import Scrub, UpstreamResponse
 from ash.errors import ConfigError
 
@@ -33,14 +33,18 @@ CLOSE_SECONDS = 5
 class ModelUpstream:
     """The model endpoint. The daemon makes one and enters it before it opens a sandbox.
 
-    `headers` are the daemon's own credentials, for sandboxes without others. No policy applies to
-    the base URL, because the operator sets it. Calls to it go through the proxy that the daemon's
-    environment names, unless the endpoint is on loopback.
+    `headers` are the daemon's own credentials, for sandboxes without others; the headers in
+    `custom` are for all of them. No policy applies to the base URL, because the operator sets it.
+    Calls to it go through the proxy that the daemon's environment names, unless the endpoint is on
+    loopback.
     """
 
-    def __init__(self, base_url: str | None, headers: Sequence[Header]) -> None:
-        """Raises ConfigError if `base_url` is not a URL."""
+    def __init__(
+        self, base_url: str | None, headers: Sequence[Header], custom: Sequence[Header] = ()
+    ) -> None:
+        """Raises ConfigError if `base_url` is not a URL that calls can be sent to."""
         self.headers: Headers = list(headers)
+        self.custom: Headers = list(custom)
         self._base = _url(base_url or ANTHROPIC)
         self._path = self._base.raw_path.rstrip(b"/")
         self._client = httpx.AsyncClient(
@@ -100,6 +104,7 @@ class ModelUpstream:
         It asks for an uncompressed answer, which can be searched for secrets.
         """
         ours = {name for name, _ in headers}
+        headers = _with_betas_of(request.headers, headers)
         return httpx.Request(
             request.method.decode(),
             self._base.copy_with(raw_path=self._path + request.target),
@@ -112,6 +117,15 @@ class ModelUpstream:
             ],
             stream=_Body(chunk),
         )
+
+
+def _with_betas_of(given: Iterable[Header], headers: Sequence[Header]) -> Headers:
+    """The headers of a call; the beta of a subscription's token is added to the request's own."""
+    own = [value for name, value in given if name.lower() == b"anthropic-beta"]
+    return [
+        (header[0], b",".join([*own, header[1]])) if header == OAUTH_BETA else header
+        for header in headers
+    ]
 
 
 class _Body(httpx.AsyncByteStream):
@@ -138,6 +152,16 @@ def _url(text: str) -> httpx.URL:
         raise ConfigError(
             "anthropic_base_url must not have a user or password in it: set"
             " anthropic_custom_headers to `Authorization: …`"
+        )
+    if url.query or url.fragment or not url.host:
+        raise ConfigError(
+            "anthropic_base_url must be an address such as https://gateway.example.com/path,"
+            " without anything behind ? or #: the path of each call is added to its end"
+        )
+    if url.path.rstrip("/").endswith("/v1"):
+        raise ConfigError(
+            "anthropic_base_url must not end in /v1, which is part of each call's own path:"
+            f" set it to {str(url).rstrip('/').removesuffix('/v1')}"
         )
     return url
 

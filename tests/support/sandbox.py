@@ -35,6 +35,7 @@ class Upstream:
     """What the proxy says of the daemon's own credentials."""
 
     headers = ((b"x-api-key", b"the daemon's"),)
+    custom = ()
 
 
 RUNTIME = Runtime(

@@ -159,6 +159,22 @@ class Settings(Struct, frozen=True, kw_only=True):
         Seconds,
         Doc("ASH_TURN_SILENCE_TIMEOUT", "A turn without output for so long is ended; 0 = never."),
     ] = 600.0
+    model_retry_timeout: Annotated[
+        Seconds,
+        Doc(
+            "ASH_MODEL_RETRY_TIMEOUT",
+            "A model call that fails for so long is not tried again, and its turn ends; 0 = as"
+            " often as the CLI does, eleven times in 3 minutes.",
+        ),
+    ] = 120.0
+    model_silence_timeout: Annotated[
+        Seconds,
+        Doc(
+            "ASH_MODEL_SILENCE_TIMEOUT",
+            "A model call ends if the endpoint sends nothing for so long; 0 = never. Raise it for"
+            " a model that reads long prompts slowly.",
+        ),
+    ] = 300.0
     engine_start_timeout: Annotated[
         Seconds,
         Doc("ASH_ENGINE_START_TIMEOUT", "How long a sandbox may take to get its engine ready."),

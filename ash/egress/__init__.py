@@ -2,6 +2,7 @@
 
 from ash.egress.credentials import CREDENTIALS, credential_headers, custom_headers, in_use, with_own
 from ash.egress.listener import SOCKET_NAME, open_listener
+from ash.egress.model_faults import ModelFault, ModelFaults
 from ash.egress.policy import MODEL_ONLY, NONE, PUBLIC, Policy, cap, parse, with_servers
 from ash.egress.proxy import Egress
 from ash.egress.upstream import ModelUpstream
@@ -13,6 +14,8 @@ __all__ = [
     "PUBLIC",
     "SOCKET_NAME",
     "Egress",
+    "ModelFault",
+    "ModelFaults",
     "ModelUpstream",
     "Policy",
     "cap",

@@ -20,6 +20,11 @@ _PASS = {
 _MODEL = re.compile(rb"/v1/models/(?!\.+$)[A-Za-z0-9._:@-]+")
 
 
+def is_message(request: h11.Request) -> bool:
+    """Whether the model is to answer, so that a turn depends on it."""
+    return request.method == b"POST" and request.target.partition(b"?")[0] == b"/v1/messages"
+
+
 def check_model_call(request: h11.Request) -> None:
     """Raises EgressRefused unless the path is, unescaped and character by character, allowed."""
     path = request.target.partition(b"?")[0]

@@ -1,5 +1,7 @@
 """Sends model calls to the endpoint, over connections that all sandboxes of a daemon share."""
 
+import os
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -19,8 +21,11 @@ from ash.errors import ConfigError
 
 ANTHROPIC = "https://api.anthropic.com"
 
-# Anthropic's SDKs, too, wait 600 s for an answer that does not stream.
-TIMEOUT = httpx.Timeout(connect=15, read=600, write=60, pool=None)
+CONNECT_SECONDS = 15.0
+WRITE_SECONDS = 60.0
+# Anthropic's SDKs, too, wait so long for an answer that does not stream.
+SILENCE_SECONDS = 600.0
+PATIENCE_SECONDS = 120.0
 
 # Connections at a time are bounded for each sandbox, not here. Idle ones are closed before common
 # servers and load balancers close them, which is after 60 s or more.
@@ -40,15 +45,31 @@ class ModelUpstream:
     """
 
     def __init__(
-        self, base_url: str | None, headers: Sequence[Header], custom: Sequence[Header] = ()
+        self,
+        base_url: str | None,
+        headers: Sequence[Header],
+        custom: Sequence[Header] = (),
+        *,
+        silence: float = SILENCE_SECONDS,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
-        """Raises ConfigError if `base_url` is not a URL that calls can be sent to."""
+        """A call ends when the endpoint has sent nothing for `silence` seconds; 0 is never.
+
+        After `patience` seconds of faults no call is tried again; 0 leaves that to the CLI.
+
+        Raises ConfigError if `base_url` is not a URL that calls can be sent to.
+        """
         self.headers: Headers = list(headers)
         self.custom: Headers = list(custom)
         self._base = _url(base_url or ANTHROPIC)
+        self.patience = patience
+        self.endpoint = str(self._base).rstrip("/")
+        self.is_anthropic = self.endpoint == ANTHROPIC
         self._path = self._base.raw_path.rstrip(b"/")
         self._client = httpx.AsyncClient(
-            timeout=TIMEOUT,
+            timeout=httpx.Timeout(
+                connect=CONNECT_SECONDS, read=silence or None, write=WRITE_SECONDS, pool=None
+            ),
             limits=LIMITS,
             trust_env=not _on_loopback(self._base.host),
             follow_redirects=False,
@@ -87,7 +108,11 @@ class ModelUpstream:
             response = await self._client.send(outgoing, stream=True)
             yield _answer(request, response, Scrub(secrets(headers)))
         except httpx.HTTPError as error:
-            raise Unreachable(_error_text(error, answered=response is not None)) from None
+            raise Unreachable(
+                _error_text(error, answered=response is not None),
+                cause=_cause(error),
+                timed_out=isinstance(error, httpx.TimeoutException),
+            ) from None
         finally:
             if response is not None:
                 with trio.move_on_after(CLOSE_SECONDS, shield=True):
@@ -196,3 +221,21 @@ def _error_text(error: httpx.HTTPError, *, answered: bool) -> str:
     if answered or isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
         return "The model endpoint broke off"
     return "The model endpoint can't be reached"
+
+
+def _cause(error: BaseException) -> str:
+    """What the system says, as httpx only names the address; it is not for the sandbox."""
+    if isinstance(error, httpx.ConnectTimeout):
+        return f"no connection within {CONNECT_SECONDS:g} s"
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, BaseExceptionGroup):
+            found = found.exceptions[0]
+        if isinstance(found, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted ({found.verify_message})"
+        if isinstance(found, OSError) and found.strerror:
+            # trio's own text repeats the address, and errors of look-ups have negative numbers.
+            number = found.errno or 0
+            return (os.strerror(number) if number > 0 else found.strerror).lower()
+        found = found.__cause__ or found.__context__
+    return ""

@@ -56,7 +56,13 @@ def model_upstream(settings: Settings) -> ModelUpstream:
             log.warning("model.key_missing", text=warning)
     custom = settings.anthropic_custom_headers
     headers = credential_headers(credentials(settings), custom)
-    return ModelUpstream(settings.anthropic_base_url, headers, custom_headers(custom))
+    return ModelUpstream(
+        settings.anthropic_base_url,
+        headers,
+        custom_headers(custom),
+        silence=settings.model_silence_timeout,
+        patience=settings.model_retry_timeout,
+    )
 
 
 def credentials(settings: Settings) -> dict[str, str]:

@@ -15,6 +15,7 @@ from ash.cli.output import print_fields, print_json
 from ash.client import AshApiError, AshClient
 from ash.client.address import DEFAULT_SERVER, KEY_FILE, data_folder
 from ash.config import OPTIONS, Settings, find_toml, load
+from ash.config_sources import load_to_start, model_warnings
 from ash.errors import StartError
 
 # How much longer than the grace of turns we wait; the daemon needs at most 5 s more.
@@ -85,15 +86,13 @@ def health(client: AshClient) -> None:
     print_json(client.health())
 
 
-def _local_settings(
-    env: Mapping[str, str], flags: Mapping[str, object], file: Path | None = None
-) -> Settings:
-    """The settings that a daemon started in this folder would have."""
-    return load(find_toml(file, env, Path()), env, flags)
+def _local_settings(env: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
+    """The settings of a daemon that was started in this folder."""
+    return load(find_toml(None, env, Path()), env, flags)
 
 
 def _start_detached(config_file: Path | None, flags: dict[str, str | None]) -> None:
-    settings = _local_settings(os.environ, flags, config_file)
+    settings = load_to_start(config_file, os.environ, flags)
     files = process.DaemonFiles(settings.data_dir)
     if pid := files.running():
         raise StartError(f"ashd is already running from {settings.data_dir} (pid {pid})")
@@ -113,6 +112,8 @@ def _start_detached(config_file: Path | None, flags: dict[str, str | None]) -> N
     except OSError as error:
         raise StartError(f"cannot write to {settings.data_dir}: {error.strerror}") from None
     _print_started(settings, files, started, url)
+    for warning in model_warnings(settings):
+        click.echo(f"warning: {warning}", err=True)
 
 
 def _print_started(

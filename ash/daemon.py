@@ -40,6 +40,8 @@ async def run(settings: Settings) -> None:
             key_file = await keys.load(data_dir, settings.api_key)
             url = _url(settings, listeners)
             print(_start_line(core, url), flush=True)  # noqa: T201 - for its user
+            for missing in core.missing:
+                log.warning("daemon.protection_missing", text=missing)
             log.info("daemon.started", url=url, key_file=str(key_file) if key_file else None)
             await _serve(core, listeners, keys, Tickets(secret, SystemClock()))
     log.info("daemon.stopped")

@@ -1,6 +1,7 @@
 """Opens the core below a script, and ends it with the script, however that ends."""
 
 import os
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -92,6 +93,8 @@ async def _run_core(
     """Once started it is shielded: it ends when `leaving` is set, and in no other way."""
     with trio.CancelScope() as scope:
         async with open_core(settings, systemd=False) as core:
+            for missing in core.missing:
+                warnings.warn(f"ash: {missing}", RuntimeWarning, stacklevel=1)
             scope.shield = True
             opened = OpenCore(core)
             task_status.started(opened)

@@ -87,7 +87,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         Doc(
             "ASH_API_KEY",
             "The key that clients send. Not set: one is made on first start and written to"
-            " <data_dir>/initial-api-key.",
+            " <data_dir>/initial-api-key. Setting a key later revokes that one.",
             secret=True,
         ),
     ] = None

@@ -13,7 +13,7 @@ from ash.authentication import ApiKeys, Tickets, load_secret
 from ash.clock import SystemClock
 from ash.config import Settings
 from ash.core import Core, open_core
-from ash.data_dir import owned
+from ash.data_dir import absolute, owned
 from ash.errors import StartError
 from ash.http.app import Services, make_app
 from ash.http.cors import Cors
@@ -28,7 +28,7 @@ log = get_logger()
 
 async def run(settings: Settings) -> None:
     """Runs the daemon from start to end. Raises StartError, whose text is for its user."""
-    data_dir = settings.data_dir.absolute()
+    data_dir = absolute(settings.data_dir)
     _take_descriptors()
     with owned(data_dir, "Another ashd"):
         async with (

@@ -9,7 +9,7 @@ import trio
 
 from ash.config import Settings
 from ash.core import Core, open_core
-from ash.data_dir import owned
+from ash.data_dir import absolute, owned
 from ash.errors import AshError, StartError
 
 
@@ -54,7 +54,7 @@ async def open_below_script(settings: Settings) -> AsyncIterator[OpenCore]:
     """
     if not trio.lowlevel.in_trio_run():
         raise StartError("ash runs on trio: start the script with trio.run(main)")
-    with owned(settings.data_dir.absolute(), f"A program that embeds ash (pid {os.getpid()})"):
+    with owned(absolute(settings.data_dir), f"A program that embeds ash (pid {os.getpid()})"):
         async with _in_own_task(settings) as opened:
             yield opened
 

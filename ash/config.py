@@ -20,6 +20,7 @@ from ash.errors import ConfigError
 from ash.shapes import CpuPercent, DiskMb, Key, MaxProcesses, MemoryMb
 
 IsolationLevel = Literal["strict", "best-effort", "none"]
+LimitsLevel = Literal["strict", "best-effort"]
 
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 Text = Annotated[str, Meta(min_length=1)]
@@ -68,11 +69,19 @@ class Settings(Struct, frozen=True, kw_only=True):
         Doc("ASH_ENGINE", "The engine that runs sessions; `scripted` needs no model."),
     ] = "claude-agent"
     isolation: Annotated[
-        IsolationLevel | None,
+        IsolationLevel,
         Doc(
             "ASH_ISOLATION",
-            "How sandboxes are closed off. Not set: best-effort while listening on loopback"
-            " only, else strict.",
+            "How sandboxes are closed off. `strict` does not start without all of it,"
+            " `best-effort` does with what the machine has, `none` uses nothing of it.",
+        ),
+    ] = "strict"
+    limits: Annotated[
+        LimitsLevel | None,
+        Doc(
+            "ASH_LIMITS",
+            "Whether to start on a machine that can't enforce every limit. Not set: best-effort"
+            " while listening on loopback only, else strict.",
         ),
     ] = None
     api_key: Annotated[
@@ -80,7 +89,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         Doc(
             "ASH_API_KEY",
             "The key that clients send. Not set: one is made on first start and written to"
-            " <data_dir>/initial-api-key.",
+            " <data_dir>/initial-api-key. Setting a key later revokes that one.",
             secret=True,
         ),
     ] = None
@@ -249,10 +258,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = None
 
     @property
-    def effective_isolation(self) -> IsolationLevel:
-        """The isolation that is set, or else the default for the listening address."""
-        if self.isolation is not None:
-            return self.isolation
+    def effective_limits(self) -> LimitsLevel:
+        """What is set for limits, or else the default for the listening address."""
+        if self.limits is not None:
+            return self.limits
         return "best-effort" if is_loopback(self.host) else "strict"
 
     def __repr__(self) -> str:

@@ -24,6 +24,7 @@ from ash.cli.demo_steps import (
     print_times,
     run,
 )
+from ash.cli.output import warn_of_missing_protection
 from ash.client import AshClient
 from ash.client.address import find_server
 from ash.config_sources import CREDENTIALS
@@ -67,6 +68,7 @@ def run_demo(*, real_model: bool, engine: str) -> None:
         _model(real=real_model) as model_env,
         _server(engine, model_env) as client,
     ):
+        warn_of_missing_protection(client.health())
         rows = run(client, agent, FOR_MODEL if real_model else FOR_STUB, started)
     click.echo()
     print_times(rows)
@@ -115,6 +117,8 @@ def _server(engine: str, model_env: Mapping[str, str]) -> Iterator[AshClient]:
         config = Path(folder, "ash.toml")
         config.touch()
         arguments = ["--config", str(config), "--data-dir", str(data), "--engine", engine]
+        # It is to run everywhere, and says what this machine lacks.
+        arguments += ["--isolation", "best-effort", "--limits", "best-effort"]
         try:
             with (
                 _running([*arguments, "--port", "0"], _env(model_env), log) as url,

@@ -11,9 +11,9 @@ import click
 
 from ash.cli import process
 from ash.cli.options import as_json, chosen_target, connected, server_options, settings_options
-from ash.cli.output import print_fields, print_json
+from ash.cli.output import missing_protection, print_fields, print_json, warn_of_missing_protection
 from ash.client import AshApiError, AshClient
-from ash.client.address import DEFAULT_SERVER, KEY_FILE, data_folder
+from ash.client.address import DEFAULT_SERVER, KEY_FILE, data_folder, find_server
 from ash.config import OPTIONS, Settings, find_toml, load
 from ash.config_sources import load_to_start, model_warnings
 from ash.errors import StartError
@@ -123,6 +123,8 @@ def _print_started(
     print_fields({"url": url, "pid": started.pid, "key": key, "log": str(files.log)})
     if url.rpartition(":")[2] != DEFAULT_SERVER.rpartition(":")[2]:
         click.echo(f"export ASH_SERVER_URL={url}")
+    with AshClient(target=find_server(url, None, settings.data_dir, {})) as client:
+        warn_of_missing_protection(client.health())
     # Keeps subprocess from warning that nobody waits for it: it should outlive this process.
     started.returncode = 0
 
@@ -132,7 +134,8 @@ def _health(client: AshClient) -> dict[str, Any]:
         said = client.health()
     except AshApiError as error:
         return {"running": False, "error": error.text}
-    return {"running": True, **{k: v for k, v in said.items() if not isinstance(v, dict | list)}}
+    plain = {k: v for k, v in said.items() if not isinstance(v, dict | list)}
+    return {"running": True, **plain, "missing": missing_protection(said)}
 
 
 def _detached_url(files: process.DaemonFiles, pid: int | None) -> str | None:

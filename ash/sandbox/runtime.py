@@ -36,7 +36,7 @@ async def find_runtime(
         readable = (_program(cli),)
     find = partial(
         detect,
-        settings.effective_isolation,
+        settings.isolation,
         readable,
         hidden=(settings.data_dir.absolute(),),
     )

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 
@@ -11,6 +10,7 @@ from msgspec import Struct
 
 from ash.egress import SOCKET_NAME, Egress, ModelFaults, ModelUpstream, open_listener
 from ash.isolation import Isolation
+from ash.isolation.code import PYTHON
 from ash.limits import DiskSweep, Limits, ResourceGroup, ResourceGroups
 from ash.model import LogSink
 from ash.protocol import BridgeCommand
@@ -171,7 +171,7 @@ async def _start(
         "ASH_EGRESS_SOCKET": f"{inside.sockets}/{SOCKET_NAME}",
     }
     # -P: Python must not import a module from the workspace in place of ours.
-    wrapped = runtime.isolation.wrap([sys.executable, "-P", "-m", "bridge"], paths, full)
+    wrapped = runtime.isolation.wrap([PYTHON, "-P", "-m", "bridge"], paths, full)
     try:
         return await runtime.spawner.start(
             [*group.prefix, *wrapped.argv],

@@ -9,6 +9,7 @@ import msgspec
 import trio
 from msgspec import structs
 
+from ash.egress import ModelFault
 from ash.errors import AshError, EngineFailed
 from ash.protocol import (
     BackgroundTasks,
@@ -36,7 +37,7 @@ from ash.protocol import (
 
 CHUNK = 64 * 1024
 
-TurnEvent = EngineMessage | Failed | TurnDone | PromptTaken | PromptRefused
+TurnEvent = EngineMessage | Failed | TurnDone | PromptTaken | PromptRefused | ModelFault
 Batches: TypeAlias = trio.MemoryReceiveChannel[list[TurnEvent]]
 
 
@@ -168,6 +169,10 @@ class Link:
                 case _:
                     self._note(event)
         await self._give(batch)
+
+    async def tell(self, fault: ModelFault) -> None:
+        """Gives the running turn what the proxy has to say."""
+        await self._give([fault])
 
     def _note(self, event: BridgeEvent) -> None:
         match event:

@@ -27,14 +27,12 @@ from ash.sessions.turn import STEP_SECONDS, Turn, TurnContext, WriteEnd
 
 log = get_logger()
 
-
 # The pause between two attempts to store a session's end: the disk may be back at any time.
 RETRY_SECONDS = 1.0
 
 NOT_STORED = "What the agent did could not be stored"
 KILLED = "the agent did not stop and was killed"
 BUSY_IN_PAUSE = "the agent began to work by itself while its session was paused"
-
 
 WhenBusy = Literal["refuse", "queue", "interrupt"]
 
@@ -150,7 +148,8 @@ class LiveSession:
         self.turn = turn = Turn(context, process, query)
         # Before the task has started: the next event may be one of the turn.
         batches = process.link.listen(query.id)
-        self._sandbox.start(partial(self._run_turn, process, turn, batches), is_turn=True)
+        work = partial(self._run_turn, process, turn, batches)
+        self._sandbox.start(work if turn.is_own else self._own_work.asked_for(work), is_turn=True)
         return turn
 
     async def exec(self, command: Exec) -> ExecResult:
@@ -161,7 +160,7 @@ class LiveSession:
         """
         process = self._running_process()
         running = ShellCommand(process.link, command)
-        self._sandbox.start(partial(self._run_command, running))
+        self._sandbox.start(self._own_work.asked_for(running.run))
         try:
             return await running.result()
         except EngineFailed:
@@ -301,11 +300,7 @@ class LiveSession:
             process.link.on_tasks = self._own_work.update
 
     async def _begin_own_turn(self, begun: OwnTurn) -> None:
-        """Starts the turn that the agent has begun by itself.
-
-        A message whose turn is not stored yet gives way; the agent has refused it. Otherwise the
-        agent's messages are part of the turn that runs.
-        """
+        """Starts the agent's own turn; it is part of a message's turn that is stored already."""
         self._own_work.seen = True
         while (turn := self.turn) is not None:
             if not turn.give_way():
@@ -370,14 +365,9 @@ class LiveSession:
             await self._row.end_broken_turns(NOT_STORED, action, more)
         await self._row.change(action, **more)
 
-    async def _run_command(self, command: ShellCommand) -> None:
-        with self._own_work.asked():
-            await command.run()
-
     async def _run_turn(self, process: AgentProcess, turn: Turn, batches: Batches) -> None:
         try:
-            with self._own_work.asked(by_client=not turn.is_own):
-                await turn.run(batches)
+            await turn.run(batches)
         finally:
             process.link.stop_listening(batches)
             self.turn = None

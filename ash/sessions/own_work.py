@@ -1,11 +1,8 @@
 """What an agent does without being asked: tasks in the background, and turns of its own."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import trio
 
-from ash.sessions.session_sandbox import SessionSandbox
+from ash.sessions.session_sandbox import SessionSandbox, Work
 
 # The engine begins a turn within 0.2 s after a task has ended. Until then the session is not idle.
 SETTLE_SECONDS = 2.0
@@ -38,17 +35,19 @@ class OwnWork:
         self.seen = self.seen or bool(tasks)
         self._change()
 
-    @contextmanager
-    def asked(self, *, by_client: bool = True) -> Iterator[None]:
-        """A turn or a command runs in the block."""
-        self._clients += by_client
-        try:
-            yield
-        finally:
-            if by_client:
+    def asked_for(self, work: Work) -> Work:
+        """The same work, counted as something that a client has asked for."""
+
+        async def counted() -> None:
+            try:
+                await work()
+            finally:
                 self._clients -= 1
                 self._asked_at = trio.current_time()
-            self._change()
+                self._change()
+
+        self._clients += 1
+        return counted
 
     def idle_since(self, since: float | None) -> float | None:
         """When the session became idle; `since` is None if anything runs in its sandbox.

@@ -11,6 +11,7 @@ from msgspec import Raw, Struct
 
 from ash import __version__, events
 from ash.clock import Clock, now_iso
+from ash.egress import ModelFault
 from ash.errors import AshError, Conflict, EngineFailed, Unavailable
 from ash.events import Ending, Frame
 from ash.log import get_logger
@@ -29,6 +30,7 @@ from ash.protocol import (
 from ash.sandbox.link import Batches, TurnEvent
 from ash.sessions.deadlines import Deadlines
 from ash.sessions.frame_ring import FrameRing
+from ash.sessions.model_retries import ModelRetries
 from ash.sessions.session_sandbox import AgentProcess
 from ash.store import OwnershipLost, Store
 from ash.store.history import NewEvent
@@ -99,6 +101,8 @@ class Turn:
         self._sent = trio.Event()
         self._is_storing_end = False
         self._deadlines = Deadlines()
+        self._retries = ModelRetries(process.faults)
+        self._fault: str | None = None
         self._accepted = trio.Event()
         self._refusal: AshError | None = None
         self._waits = False
@@ -117,6 +121,7 @@ class Turn:
 
     async def run(self, batches: Batches) -> None:
         """Runs the turn until its end is stored and shown. Raises nothing but Cancelled."""
+        self._process.faults.begin()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send_query)
@@ -203,11 +208,11 @@ class Turn:
         self._waits = True
         with trio.move_on_after(TAKEN_SECONDS), self._waiting:
             async for batch in batches:
+                self._early += batch
                 if any(isinstance(event, PromptRefused) for event in batch):
                     self._refuse_for_own_turn()
-                else:
-                    self._early = batch
-                break
+                if not all(isinstance(event, ModelFault) for event in batch):
+                    break
         self._waits = False
         return self._refusal is None
 
@@ -279,12 +284,12 @@ class Turn:
         with trio.move_on_after(timeout) as silence:
             async for batch in batches:
                 # Only the agent's own silence counts, and a write must not be cancelled.
-                silence.deadline = inf
+                deadline, silence.deadline = silence.deadline, inf
                 with trio.CancelScope(shield=True), self._deadlines.writing():
-                    await self._take(batch)
+                    heard = await self._take(batch)
                 if any(isinstance(event, TurnDone) for event in batch):
                     return
-                silence.deadline = trio.current_time() + timeout
+                silence.deadline = trio.current_time() + timeout if heard else deadline
         if silence.cancelled_caught:
             self._process.kill()
             self.lost = f"The agent was silent for {timeout:g} seconds"
@@ -292,27 +297,36 @@ class Turn:
             self.lost = await self._process.exit_reason()
         self._ending = Ending("error", self.lost)
 
-    async def _take(self, batch: Sequence[TurnEvent]) -> None:
-        """Stores the complete messages of the batch, then shows all of its frames in order."""
+    async def _take(self, batch: Sequence[TurnEvent]) -> bool:
+        """Stores the complete messages of the batch, then shows all of its frames in order.
+
+        Returns False if the agent only waits for the model.
+        """
         context = self._context
+        heard = False
         frames: list[Frame] = []
         messages, timeline = [], []
         for event in batch:
+            if isinstance(event, ModelFault):
+                frames.append(self._retries.waiting(event))
             if isinstance(event, Failed):
-                self._ending = Ending("error", event.error)
+                self._fault = self._fault or event.error
             if not isinstance(event, EngineMessage):
                 continue
             try:
                 content = str(event.data, "utf-8")
             except UnicodeDecodeError:
-                self._ending = Ending("error", "The agent sent a message that is not UTF-8")
+                self._fault = self._fault or "A message of the agent is lost: it is not UTF-8"
                 continue
             reading = events.read(event.data)
+            heard |= reading.retry is None
+            frames += self._retries.before(reading)
             frames += reading.frames
             timeline += reading.timeline
-            self._ending = reading.ending or self._ending
+            self._ending = self._retries.explained(reading.ending) or self._ending
             if reading.durable:
                 messages.append((content, context.ring.next_id + len(frames) - 1))
+        frames += self._retries.rest()
         reserve = context.ring.reservation()
         if messages or reserve:
             await context.store.append(
@@ -326,6 +340,7 @@ class Turn:
             )
             context.ring.reserved = reserve or context.ring.reserved
         context.ring.publish(frames)
+        return heard
 
     async def _end(self) -> None:
         context = self._context
@@ -365,6 +380,9 @@ class Turn:
         if hit := self._process.take_limit_report():
             return Ending("error", hit)
         found = self._ending or Ending("error", "The agent ended its turn without a result")
+        if self._fault is not None:
+            # What was lost is not made good by what came after it.
+            found = Ending("error", self._fault)
         completed = found.reason == "completed" and not found.interim
         if self._wanted is None or completed:
             return found

@@ -380,7 +380,7 @@ async def test_turn_of_the_engine_can_be_interrupted(bench):
     bench.engine.gate = trio.Event()
     bench.engine.wake()
     await wait_all_tasks_blocked()
-    assert OwnTurn(SESSION, id="own-1") == bench.worker.current_or_next_turn().command
+    assert OwnTurn(SESSION, id="own-1") == bench.worker.find_turn("own-1").command
 
 
 async def test_death_in_a_turn_of_the_engine_ends_it(bench):

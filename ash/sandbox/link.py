@@ -55,6 +55,7 @@ class Link:
 
     `on_own_turn` is called when the engine has begun a turn by itself, and nothing is read until
     it returns. `on_tasks` is called with what runs in the background whenever that changes.
+    `turn_is_over` says that the turn that listens has its last event.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
@@ -64,6 +65,7 @@ class Link:
         self._answers: dict[str, _Answer] = {}
         self._turn: trio.MemorySendChannel[list[TurnEvent]] | None = None
         self._turn_id = ""
+        self.turn_is_over = False
         self.on_own_turn: Callable[[OwnTurn], Awaitable[None]] | None = None
         self.on_tasks: Callable[[list[str]], None] | None = None
         self._engine_gone = trio.Event()
@@ -119,7 +121,7 @@ class Link:
         """As `turn`, for a caller that calls `stop_listening` itself."""
         assert self._turn is None
         self._turn, batches = trio.open_memory_channel[list[TurnEvent]](0)
-        self._turn_id = turn_id
+        self._turn_id, self.turn_is_over = turn_id, False
         if self.closed.is_set():
             self._turn.close()
         return batches
@@ -187,6 +189,7 @@ class Link:
                 pass
 
     async def _give(self, batch: list[TurnEvent]) -> None:
+        self.turn_is_over |= any(isinstance(event, TurnDone) for event in batch)
         if batch and self._turn is not None:
             # A turn that was given up does not listen any more.
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):

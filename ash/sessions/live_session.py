@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import trio
 from msgspec import Struct
@@ -20,6 +20,7 @@ from ash.sandbox.link import Batches, ShellCommand
 from ash.sandbox.sandbox import EngineLaunch, SandboxEnd
 from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.frame_ring import FrameRing
+from ash.sessions.outcomes import NOT_STORED, Outcome, has_no_sandbox, outcome_of
 from ash.sessions.own_work import OwnWork
 from ash.sessions.session_row import SessionRow
 from ash.sessions.session_sandbox import AgentProcess, SessionSandbox, Work
@@ -30,14 +31,9 @@ log = get_logger()
 # The pause between two attempts to store a session's end: the disk may be back at any time.
 RETRY_SECONDS = 1.0
 
-NOT_STORED = "What the agent did could not be stored"
-KILLED = "the agent did not stop and was killed"
 BUSY_IN_PAUSE = "the agent began to work by itself while its session was paused"
 
 WhenBusy = Literal["refuse", "queue", "interrupt"]
-
-# What becomes of a session, and what its lifecycle event says besides.
-Outcome: TypeAlias = tuple[Action, dict[str, str]]
 
 
 class LiveSessionStatistics(Struct, frozen=True):
@@ -75,6 +71,7 @@ class LiveSession:
         self._started = trio.Event()
         self._was_up = False
         self._broken = False
+        self._begun: OwnTurn | None = None
         self._paused_with: Turn | None = None
         self._decided = trio.Event()
         self._sandbox_end: SandboxEnd | None = None
@@ -300,18 +297,32 @@ class LiveSession:
             process.link.on_tasks = self._own_work.update
 
     async def _begin_own_turn(self, begun: OwnTurn) -> None:
-        """Starts the agent's own turn; it is part of a message's turn that is stored already."""
+        """Starts the agent's own turn when the one that runs has ended or given way.
+
+        Otherwise the agent's messages are part of the turn that runs.
+        """
         self._own_work.seen = True
-        while (turn := self.turn) is not None:
-            if not turn.give_way():
+        turn, process = self.turn, self._sandbox.process
+        if turn is not None and process is not None:
+            if not process.link.turn_is_over and not turn.give_way():
                 return
+            self._begun = begun
             await turn.finished.wait()
-            await trio.lowlevel.checkpoint()
-        process = self._sandbox.process
-        if process is not None and self.stored.session.status == "active" and not self._pausing:
-            self._start_turn(process, begun)
-        elif self.decide("pause", {"reason": BUSY_IN_PAUSE}):
+        else:
+            self._begun = begun
+            self._start_own_turn()
+        if self._end is not None and BUSY_IN_PAUSE in self._end[1].values():
             await self._sandbox.log([("system", BUSY_IN_PAUSE)])
+
+    def _start_own_turn(self) -> None:
+        begun, self._begun = self._begun, None
+        process, is_active = self._sandbox.process, self.stored.session.status == "active"
+        if begun is None:
+            return
+        if process is not None and is_active and not self._pausing:
+            self._start_turn(process, begun)
+        else:
+            self.decide("pause", {"reason": BUSY_IN_PAUSE})
 
     async def _end_turn(self, turn: Turn, write: WriteEnd) -> None:
         """Stores the end of the turn in one unit with the session's status that follows from it.
@@ -324,21 +335,14 @@ class LiveSession:
             return
         if changed and not was_decided and outcome[0] == "pause":
             self._paused_with = turn
-        if was_decided or _has_no_sandbox(turn):
+        if was_decided or has_no_sandbox(turn):
             self._stored_end = outcome if changed else None
             self.decide(*outcome)
 
     def _outcome_of(self, turn: Turn) -> Outcome | None:
-        """What becomes of the session when the turn has ended; None if it stays active."""
         if self._end is not None:
             return self._end
-        if turn.killed:
-            return "pause", {"reason": KILLED}
-        if self._pausing:
-            return "pause", {}
-        if turn.broken:
-            return "fail", {"error": NOT_STORED}
-        return None if turn.lost is None else ("fail", {"error": turn.lost})
+        return outcome_of(turn, pausing=bool(self._pausing), cut=self._own_work.cut())
 
     async def _store_end(self) -> None:
         """Tries until the store takes it: before that the row says that the session runs."""
@@ -372,8 +376,9 @@ class LiveSession:
             process.link.stop_listening(batches)
             self.turn = None
             self._broken = turn.broken
-            if _has_no_sandbox(turn) and (outcome := self._outcome_of(turn)) is not None:
+            if has_no_sandbox(turn) and (outcome := self._outcome_of(turn)) is not None:
                 self.decide(*outcome)
+            self._start_own_turn()
 
     @property
     def _failure(self) -> AshError | None:
@@ -391,8 +396,3 @@ class LiveSession:
         if self._pausing:
             raise BadRequest("Session is being paused")
         return process
-
-
-def _has_no_sandbox(turn: Turn) -> bool:
-    """Whether the turn has cost the session its sandbox."""
-    return turn.killed or turn.broken or turn.lost is not None

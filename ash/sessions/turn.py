@@ -105,7 +105,7 @@ class Turn:
         self._fault: str | None = None
         self._accepted = trio.Event()
         self._refusal: AshError | None = None
-        self._waits = False
+        self._is_undecided = isinstance(query, Query) and query.yields
         self._wanted: TurnReason | None = None
         self._ending: Ending | None = None
 
@@ -127,7 +127,6 @@ class Turn:
                 nursery.start_soon(self._send_query)
                 if not await self._is_taken(batches):
                     self._accepted.set()
-                    nursery.cancel_scope.cancel()
                     return
                 # Not cancelled: what is stored must be shown, and a turn that begins must end.
                 with trio.CancelScope(shield=True), self._deadlines.writing():
@@ -154,7 +153,7 @@ class Turn:
 
         Returns whether it does; it is `finished` soon then.
         """
-        if self._waits:
+        if self._is_undecided:
             self._refuse_for_own_turn()
             self._waiting.cancel()
         return isinstance(self._refusal, Overtaken)
@@ -191,7 +190,7 @@ class Turn:
 
     async def _send_query(self) -> None:
         try:
-            if isinstance(self._query, Query):
+            if isinstance(self._query, Query) and self._refusal is None:
                 await self._send(self._query)
         finally:
             self._sent.set()
@@ -203,9 +202,8 @@ class Turn:
 
     async def _is_taken(self, batches: Batches) -> bool:
         """Waits for the first answer to a query that yields. False if it is refused."""
-        if isinstance(self._query, OwnTurn) or not self._query.yields:
+        if not self._is_undecided:
             return True
-        self._waits = True
         with trio.move_on_after(TAKEN_SECONDS), self._waiting:
             async for batch in batches:
                 self._early += batch
@@ -213,7 +211,7 @@ class Turn:
                     self._refuse_for_own_turn()
                 if not all(isinstance(event, ModelFault) for event in batch):
                     break
-        self._waits = False
+        self._is_undecided = False
         return self._refusal is None
 
     def _refuse_for_own_turn(self) -> None:

@@ -15,7 +15,14 @@ from msgspec import Raw
 from ash.egress import PUBLIC
 from ash.limits import Limits
 from ash.pool.pool import Capacity, Pool
-from ash.protocol import EngineMessage, Interrupt, Shutdown
+from ash.protocol import (
+    BackgroundTasks,
+    EngineMessage,
+    Interrupt,
+    PromptRefused,
+    Query,
+    Shutdown,
+)
 from ash.sandbox.sandbox import SandboxDependencies
 from ash.sessions.dependencies import SessionDependencies, StoredSandboxRecords
 from ash.sessions.service import Sessions
@@ -99,12 +106,37 @@ class WorldAgent(FakeAgent):
         self.deaths = deaths
         self.stubborn = delays.random.random() < 0.1
         self.mute = False
+        self.own_turns = 0
+        self._in_own_turn = False
+        self._one_turn = trio.StrictFIFOLock()
         self._delays = delays
 
     async def answer(self, process, command):
         if isinstance(command, Interrupt | Shutdown) and self.stubborn:
             return
-        await super().answer(process, command)
+        if not isinstance(command, Query):
+            await super().answer(process, command)
+        elif command.yields and self._in_own_turn:
+            await process.say(PromptRefused(id=command.id))
+        else:
+            async with self._one_turn:
+                await super().answer(process, command)
+
+    async def work_by_itself(self, process):
+        """Runs something in the background, and has a turn of its own when that has ended."""
+        await process.say(BackgroundTasks(["sleep"]))
+        await self._delays.wait(1.0)
+        async with self._one_turn:
+            self._in_own_turn = True
+            self.own_turns += 1
+            own = f"own-{self.own_turns}"
+            await process.say(BackgroundTasks([]))
+            self.interrupted = interrupted = trio.Event()
+            await process.begin_own_turn(own)
+            with trio.move_on_after(self._delays.random.choice((0, 0.1, 1, 30))):
+                await interrupted.wait()
+            await process.end_own_turn(own)
+            self._in_own_turn = False
 
     async def open_engine(self, process, command):
         await self._delays.wait(3.0)

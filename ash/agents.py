@@ -20,11 +20,14 @@ from ash.clock import Clock, now_iso
 from ash.data_dir import AGENTS, FOLDERS
 from ash.errors import BadRequest, NotFound
 from ash.file_names import spelled, unspelled
+from ash.log import get_logger
 from ash.model import Agent, StoredAgent
 from ash.shapes import AskedLimits
 from ash.store import Store
 from ash.workspaces.copy import remove_tree
 from ash.workspaces.disk_errors import disk_in_words
+
+log = get_logger()
 
 # What an agent's config says instead of the CLAUDE.md that is its system prompt.
 CLAUDE_CODE = "claude-code"
@@ -108,6 +111,7 @@ class Agents:
             stored = await self._store.delete_agent(tenant, name)
             if stored is None:
                 raise NotFound(f'There is no agent "{name}"')
+            log.info("agent.deleted", tenant=tenant, agent=name)
             self._on_delete(tenant, name)
             await trio.to_thread.run_sync(remove_tree, folder)
 
@@ -122,6 +126,7 @@ class Agents:
         """Makes the copy before it stores the version, so an agent is never without its files."""
         folder = self._folder(tenant, name)
         copy = folder / str(uuid4())
+        began = trio.current_time()
         async with self._lock(folder):
             previous = await self._store.agent(tenant, name)
             try:
@@ -148,6 +153,14 @@ class Agents:
             # The previous copy stays: a session that is being created may still copy from it.
             kept = {copy, Path(previous.source) if previous else copy}
             await trio.to_thread.run_sync(_drop_all_but, folder, kept)
+        log.info(
+            "agent.deployed",
+            tenant=tenant,
+            agent=name,
+            version=stored.agent.version,
+            warnings=len(warnings),
+            seconds=round(trio.current_time() - began, 3),
+        )
         return msgspec.structs.replace(stored.agent, warnings=warnings)
 
     def _lock(self, folder: Path) -> trio.Lock:

@@ -81,6 +81,11 @@ class Session(Struct, kw_only=True, rename="camel"):
     model: str | None = None
     config: dict[str, Any] | None = None
 
+    @property
+    def names(self) -> dict[str, str]:
+        """The fields by which a line of the log says which session it is about."""
+        return {"session": self.id, "agent": self.agent_name, "tenant": self.tenant_id}
+
 
 class SessionSettings(SessionOptions):
     """The options that a session was created with and the API does not show.

@@ -19,6 +19,8 @@ from ash.workspaces.safe_open import open_folder
 
 PROMPT_FILE = "CLAUDE.md"
 
+_UNREADABLE = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+
 
 class Arrival(Struct):
     """What is to be said about the folder; and the variables of its `.env`, None if it has none."""
@@ -37,8 +39,8 @@ def take_folder(source: Path, copy: Path) -> Arrival:
         return _take(source, copy)
     except BaseException as error:
         remove_tree(copy)
-        if getattr(error, "errno", 0) == errno.ENAMETOOLONG:
-            raise BadRequest("Its folders are nested too deeply") from None
+        if isinstance(error, OSError) and (refusal := _refusal(error, source)):
+            raise refusal from None
         raise
 
 
@@ -77,20 +79,22 @@ def _copy(entry: Entry, source: Path, copy: Path) -> None:
     elif entry.kind == "link":
         target.symlink_to(entry.target)
     else:
-        _copy_file(original, target, entry.path)
-
-
-def _copy_file(original: Path, target: Path, path: str) -> None:
-    try:
         # Not followed: if the file has become a link, the copy is checked like any link.
         shutil.copy2(original, target, follow_symlinks=False)
-    except OSError as error:
-        if error.filename != str(original):
-            raise
-        raise BadRequest(f'"{spelled(path)}" can\'t be read: {error.strerror}') from None
-    if not target.is_symlink():
-        # Without setuid and setgid: the copy's owner may be root.
-        target.chmod(target.stat().st_mode & 0o777)
+        if not target.is_symlink():
+            # Without setuid and setgid: the copy's owner may be root.
+            target.chmod(target.stat().st_mode & 0o777)
+
+
+def _refusal(error: OSError, source: Path) -> BadRequest | None:
+    """The error for a file of the source that can't be read, or that has just vanished."""
+    if error.errno == errno.ENAMETOOLONG:
+        return BadRequest("Its folders are nested too deeply")
+    path = Path(error.filename or "/")
+    if error.errno in _UNREADABLE and path.is_relative_to(source):
+        name = spelled(str(path.relative_to(source)))
+        return BadRequest(f'"{name}" can\'t be read: {error.strerror}')
+    return None
 
 
 def _make_executable(copy: Path) -> list[str]:

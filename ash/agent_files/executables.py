@@ -56,6 +56,11 @@ def hook_programs(root: int) -> set[str]:
     }
 
 
+def can_be_executed(content: bytes) -> bool:
+    """Whether a file with that content is a script or a program."""
+    return content.startswith(_PROGRAMS)
+
+
 def make_executable(root: int, paths: Iterable[str]) -> list[str]:
     """Makes those of the files executable that the kernel can execute; returns which it changed.
 
@@ -75,7 +80,7 @@ def _make_executable(root: int, path: str) -> bool:
         wanted = mode | (mode & 0o444) >> 2
         if not stat.S_ISREG(found.st_mode) or mode == wanted:
             return False
-        if not os.pread(fd, 4, 0).startswith(_PROGRAMS):
+        if not can_be_executed(os.pread(fd, 4, 0)):
             return False
         os.fchmod(fd, wanted)
     finally:

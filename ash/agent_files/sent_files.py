@@ -6,11 +6,12 @@ from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
 
+from ash.agent_files.executables import can_be_executed
 from ash.errors import BadRequest
 from ash.file_names import spelled, unspelled
 from ash.workspaces.copy_program import MAX_DEPTH
 
-PLAIN = 0o644
+PLAIN, EXECUTABLE = 0o644, 0o755
 
 # Errors of the disk that the caller's paths cause, such as a file where a folder should be.
 _CALLERS_FAULT = {
@@ -24,10 +25,7 @@ _CALLERS_FAULT = {
 
 
 class SentFile(Struct):
-    """A file; a link to `link`; or a folder, if the path ends with a slash.
-
-    A file without a mode is one that everybody may read and nobody may execute.
-    """
+    """A file; a link to `link`; or a folder, if the path ends with a slash."""
 
     path: str
     content: bytes = b""
@@ -67,7 +65,14 @@ def _write(file: SentFile, target: Path) -> None:
         target.mkdir(exist_ok=True)
         return
     target.write_bytes(file.content)
-    target.chmod(PLAIN if file.mode is None else file.mode)
+    target.chmod(_mode(file))
+
+
+def _mode(file: SentFile) -> int:
+    """Its mode; a client that does not tell it would have made a script executable."""
+    if file.mode is not None:
+        return file.mode
+    return EXECUTABLE if can_be_executed(file.content) else PLAIN
 
 
 def _relative(path: str) -> PurePosixPath:

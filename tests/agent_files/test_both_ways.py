@@ -1,5 +1,6 @@
 """What of a folder travels does not depend on the way: by path or by upload."""
 
+import errno
 import os
 import socket
 import stat
@@ -219,6 +220,19 @@ def test_hook_becomes_executable(folder, arrive):
         ".claude/hooks/guard.sh: made executable, so that Claude can run it",
         ".claude/skills/pdf/scripts/fill.py: made executable, so that Claude can run it",
     ] == arrival.warnings
+
+
+def test_file_that_can_not_be_read_is_named(folder, arrive, tmp_path, monkeypatch):
+    """A file of the source that is closed to the server, or gone, refuses the deploy by name."""
+    folder.write("sub/closed")
+
+    def closed(source, target, **_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(source))
+
+    monkeypatch.setattr("shutil.copy2", closed)
+    with pytest.raises(BadRequest, match=r'"(CLAUDE\.md|sub/closed)" can\'t be read: Permission'):
+        arrive()
+    assert not (tmp_path / "copy").exists()
 
 
 def test_prompt_that_is_left_out_is_refused(folder, arrive):

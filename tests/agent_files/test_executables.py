@@ -2,10 +2,13 @@
 
 import json
 import os
+import stat
 
 import pytest
 
 from ash.agent_files.executables import hook_programs, make_executable
+from ash.agent_files.sent_files import SentFile, write_sent
+from ash.errors import BadRequest
 from ash.workspaces.safe_open import open_folder
 
 
@@ -72,3 +75,30 @@ def test_only_what_the_kernel_can_execute_is_made_executable(folder, root):
     names = ["script", "program", "text", "folder", "out", "missing", "..", "a\0b"]
     assert ["script", "program"] == make_executable(root, names)
     assert not os.access(folder.root / "text", os.X_OK)
+
+
+@pytest.mark.parametrize(
+    ("content", "mode"), [(b"#!/bin/sh", 0o755), (b"\x7fELF\x02", 0o755), (b"echo", 0o644)]
+)
+def test_script_that_was_sent_without_a_mode_is_executable(tmp_path, content, mode):
+    """The client's file had a mode that the client did not send."""
+    write_sent([SentFile("a", content), SentFile("b", content, mode=0o600)], tmp_path)
+    assert [mode, 0o600] == [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in "ab"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        ([SentFile("a", link="/etc"), SentFile("a/b", b"x")], '"a/b" lies below a link'),
+        ([SentFile("a", link="/etc"), SentFile("a/b", link="x")], '"a/b" lies below a link'),
+        ([SentFile("a/b"), SentFile("a", link="x")], '"a/b" lies below a link'),
+        ([SentFile("a", link="x\0y")], "has a NUL"),
+        ([SentFile("a", link="x" * 5000)], "can't be made"),
+        ([SentFile("../a", link="x")], "does not stay"),
+    ],
+)
+def test_link_that_would_be_written_through_is_refused(tmp_path, sent, words):
+    """Nothing is made through a link, in whichever order the files come."""
+    with pytest.raises(BadRequest, match=words):
+        write_sent(sent, tmp_path)
+    assert not os.path.lexists("/etc/b")

@@ -34,7 +34,7 @@ def take_folder(source: Path, copy: Path) -> Arrival:
 
     Raises BadRequest for a link that leads out of the folder, and then leaves nothing.
     """
-    copy.mkdir()
+    _make_folder(copy)
     try:
         return _take(source, copy)
     except BaseException as error:
@@ -47,7 +47,7 @@ def take_folder(source: Path, copy: Path) -> Arrival:
 def take_sent(files: Sequence[SentFile], copy: Path) -> Arrival:
     """Does the same with the files of an upload."""
     sent = copy.with_name(f"{copy.name}.sent")
-    sent.mkdir()
+    sent.mkdir(mode=0o700)
     try:
         write_sent(files, sent)
         if not (sent / PROMPT_FILE).is_file():
@@ -62,20 +62,22 @@ def _take(source: Path, copy: Path) -> Arrival:
     env = None if found.env is None else read_env(found.env)
     for entry in found.entries:
         _copy(entry, source, copy)
-    # Last and from the inside out: a folder may forbid writing, and its time must stay.
-    for folder in [entry.path for entry in found.entries if entry.kind == "folder"][::-1]:
-        shutil.copystat(source / folder, copy / folder)
-    shutil.copystat(source, copy)
     check_links(copy)
     if not (copy / PROMPT_FILE).is_file():
         raise BadRequest(f"{PROMPT_FILE} is left out, but an agent is told there what it is")
     return Arrival(found.warnings + _make_executable(copy), env)
 
 
+def _make_folder(path: Path) -> None:
+    """Makes a folder, with the same mode whatever the original's and the daemon's umask are."""
+    path.mkdir()
+    path.chmod(0o755)
+
+
 def _copy(entry: Entry, source: Path, copy: Path) -> None:
     original, target = source / entry.path, copy / entry.path
     if entry.kind == "folder":
-        target.mkdir()
+        _make_folder(target)
     elif entry.kind == "link":
         target.symlink_to(entry.target)
     else:

@@ -63,7 +63,7 @@ def _deploy_path(client: AshClient, request: Request[Agent]) -> dict[str, Any]:
     try:
         return client.ask_json(request)
     except AshApiError as error:
-        if error.status == BadRequest.status:
+        if error.status == BadRequest.status and error.text.startswith("path: "):
             # A server behind a forwarded port may have another file system.
             raise BadRequest(f"{error.text} (--upload sends the files instead)") from None
         raise

@@ -24,10 +24,12 @@ def test_files_folders_and_permissions_travel(folder, arrive):
     folder.write("secret", mode=0o600)
     folder.write("setuid", mode=0o4755)
     (folder.root / "empty" / "deep").mkdir(parents=True)
+    (folder.root / "empty").chmod(0o2500)
     copy, arrival = arrive()
     assert ["CLAUDE.md", "empty", "empty/deep", "run.sh", "secret", "setuid"] == paths(copy)
     assert b"\x00\xff" == (copy / "run.sh").read_bytes()
     assert [0o750, 0o600, 0o755] == [mode(copy / name) for name in ("run.sh", "secret", "setuid")]
+    assert [0o755] * 3 == [mode(path) for path in (copy, copy / "empty", copy / "empty" / "deep")]
     assert ([], None) == (arrival.warnings, arrival.env)
 
 
@@ -180,6 +182,14 @@ def test_env_file_elsewhere_is_not_read(folder, arrive, tmp_path, target):
         arrival.env,
         arrival.warnings,
     )
+
+
+@pytest.mark.parametrize("name", [".env", ".ashignore"])
+def test_file_that_is_too_long_is_not_read_in_part(folder, arrive, name):
+    """Half of the variables or of the patterns would be worse than an error."""
+    folder.write(name, b"# 345678\n" * 120_000)
+    with pytest.raises(BadRequest, match=f"{name}: it has more than 1 MB"):
+        arrive()
 
 
 def test_env_folder_is_not_an_env_file(folder, arrive):

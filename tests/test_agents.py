@@ -235,6 +235,16 @@ async def test_environment_is_kept_and_never_shown(agents, store):
     assert {"TOKEN": "s3cret"} == (await store.agent("default", "a")).env
 
 
+async def test_files_that_were_sent_are_left_out_by_the_same_rules(agents, store):
+    """A client that sends everything gets the same agent as one that reads `.ashignore`."""
+    more = {".git/HEAD": b"x", "a.log": b"x", "b/node_modules/x": b"x", ".ashignore": b"*.log"}
+    agent = await agents.deploy_files("default", "a", sent({**FILES, **more}), PLAIN)
+    deployed = await source(store)
+    assert not await (deployed / ".git").exists()
+    assert not await (deployed / "a.log").exists()
+    assert [".git", "b/node_modules"] == [text.partition(":")[0] for text in agent.warnings]
+
+
 async def test_environment_of_the_request_wins_over_the_env_file(agents, store):
     """The variables of `.env` are the agent's, and the request's come over them."""
     files = sent({**FILES, ".env": b"A=file\nB=file"})

@@ -65,6 +65,13 @@ def test_settings_of_another_shape_name_nothing(folder, root, text):
     assert set() == hook_programs(root)
 
 
+@pytest.mark.parametrize("path", ["../out.sh", "x/../../out.sh", "/etc/x", "..", "a\0b"])
+def test_program_outside_of_the_folder_is_not_a_hook_s(folder, root, path):
+    """A hostile agent names what it likes; no file outside is ever looked at."""
+    folder.write(".claude/settings.json", settings(f"{path} ./in.sh"))
+    assert {"in.sh"} == hook_programs(root)
+
+
 def test_only_what_the_kernel_can_execute_is_made_executable(folder, root):
     """Scripts and programs; no text, no folder, nothing that is missing or leads out."""
     folder.write("script", b"#!/bin/sh")
@@ -72,7 +79,7 @@ def test_only_what_the_kernel_can_execute_is_made_executable(folder, root):
     folder.write("text", b"echo")
     (folder.root / "folder").mkdir()
     folder.link("out", "/etc/passwd")
-    names = ["script", "program", "text", "folder", "out", "missing", "..", "a\0b"]
+    names = ["script", "program", "text", "folder", "out", "missing"]
     assert ["script", "program"] == make_executable(root, names)
     assert not os.access(folder.root / "text", os.X_OK)
 

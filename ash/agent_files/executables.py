@@ -25,7 +25,7 @@ _SETTINGS = (".claude/settings.json", ".claude/settings.local.json")
 # all commands apart takes 0.2 s of a thread. No settings come near.
 _MAX_SETTINGS = 128 * 1024
 _MAX_COMMANDS = 100
-_MAX_COMMAND = 2000
+_MAX_COMMAND = 500
 
 # What the kernel can execute: a script that names its interpreter, and a program.
 _PROGRAMS = (b"#!", b"\x7fELF")

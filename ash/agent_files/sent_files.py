@@ -36,17 +36,17 @@ class SentFile(Struct):
 def write_sent(files: Iterable[SentFile], folder: Path) -> None:
     """Writes files and links into `folder`, which must be empty.
 
-    Raises BadRequest for a path that leads out. Links are made last, and nothing is made below
-    one, so nothing is written through a link.
+    Raises BadRequest for a path that leads out, and for one below a link: nothing is written
+    through a link.
     """
     wanted = {_relative(file.path): file for file in files}
     links = {path for path, file in wanted.items() if file.link is not None}
-    for path in sorted(wanted, key=links.__contains__):
+    for path, file in wanted.items():
         if not links.isdisjoint(path.parents):
             raise BadRequest(f'files: "{spelled(str(path))}" lies below a link')
         try:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            _write(wanted[path], folder / path)
+            _write(file, folder / path)
         except OSError as error:
             if error.errno not in _CALLERS_FAULT:
                 raise

@@ -25,7 +25,7 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-_WORKTREE = "a git worktree or submodule has its repository elsewhere, so git does not work inside"
+_WORKTREE = "the repository of a worktree or submodule is elsewhere; git works in a copy of a clone"
 
 
 class Entry(NamedTuple):

@@ -148,7 +148,7 @@ def test_worktree_is_said_not_to_be_a_repository(folder, arrive, ignore):
     folder.write(".git", "gitdir: /home/me/repo/.git/worktrees/x")
     copy, arrival = arrive()
     (warning,) = arrival.warnings
-    assert warning.startswith(".git: a git worktree")
+    assert warning.startswith(".git: the repository of a worktree")
     assert bool(ignore) == (copy / ".git").exists()
 
 

@@ -291,6 +291,9 @@ def _retry(raw: bytes | memoryview) -> Retry | None:
     return Retry(said.attempt, said.of, said.status, pause)
 
 
+# Some readers split lines there, the iterators of httpx and requests among them.
+_LINE_ENDS = "\x85\u2028\u2029"
+
 _READERS = {
     "assistant": _read_assistant,
     "result": _read_result,
@@ -300,12 +303,24 @@ _READERS = {
 }
 
 
+def _one_line(values: dict[str, Any]) -> bytes:
+    """JSON for a frame with texts of ours, which no reader takes for several lines.
+
+    The CLI writes these characters as escapes too, so its own bytes are left alone.
+    """
+    data = _encode(values)
+    if not data.isascii():
+        for character in _LINE_ENDS:
+            data = data.replace(character.encode(), b"\\u%04x" % ord(character))
+    return data
+
+
 def session_start(session_id: str, version: str) -> Frame:
     return Frame("session_start", _encode({"sessionId": session_id, "version": version}))
 
 
 def error(text: str, **more: Any) -> Frame:
-    return Frame("error", _encode({"error": text, **more}))
+    return Frame("error", _one_line({"error": text, **more}))
 
 
 def retry(retry: Retry, error: str, *, discard: bool) -> Frame:
@@ -317,7 +332,7 @@ def retry(retry: Retry, error: str, *, discard: bool) -> Frame:
         "retryInMs": retry.pause_ms,
         "error": error,
     }
-    return Frame("retry", _encode({**data, "discard": True} if discard else data))
+    return Frame("retry", _one_line({**data, "discard": True} if discard else data))
 
 
 def done(session_id: str, reason: TurnReason) -> Frame:

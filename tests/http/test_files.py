@@ -210,6 +210,7 @@ async def test_file_has_a_type_by_its_name(api, name, kind):
     answer = await api.raw(f"/{name}")
     assert kind == answer.headers[b"content-type"]
     assert b"nosniff" == answer.headers[b"x-content-type-options"]
+    assert b"no-store" == answer.headers[b"cache-control"]
     assert answer.headers[b"content-disposition"].startswith(b"attachment;")
 
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from ash.model import EventType, TurnReason
-from ash.protocol import with_whole_characters
+from ash.protocol import McpServerState, with_whole_characters
 
 NULL = Raw(b"null")
 _encode = msgspec.json.encode
@@ -218,6 +218,10 @@ _READERS = {
 
 def session_start(session_id: str, version: str) -> Frame:
     return Frame("session_start", _encode({"sessionId": session_id, "version": version}))
+
+
+def mcp_status(servers: list[McpServerState]) -> Frame:
+    return Frame("mcp_status", _encode({"servers": servers}))
 
 
 def error(text: str, **more: Any) -> Frame:

@@ -90,6 +90,12 @@ class TextPrinter:
                 dim(f"… frames {data['requested']} to {data['earliest'] - 1} are no longer there")
                 # Deltas were lost, so the message that follows is printed completely.
                 self._streamed = False
+            case "mcp_status":
+                self._end_line()
+                for server in data["servers"]:
+                    if server["status"] != "connected":
+                        why = f": {one_line(server['error'])}" if "error" in server else ""
+                        dim(f"MCP server {server['name']} is {server['status']}{why}")
             case "tool_use":
                 self._end_line()
                 call = f"{data.get('name')} {json.dumps(data.get('input'), ensure_ascii=False)}"

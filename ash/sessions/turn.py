@@ -15,7 +15,16 @@ from ash.errors import AshError, Conflict, EngineFailed, Unavailable
 from ash.events import Ending, Frame
 from ash.log import get_logger
 from ash.model import StoredSession, TurnReason
-from ash.protocol import BridgeCommand, EngineMessage, Failed, Interrupt, Query, Shutdown, TurnDone
+from ash.protocol import (
+    BridgeCommand,
+    EngineMessage,
+    Failed,
+    Interrupt,
+    McpStatus,
+    Query,
+    Shutdown,
+    TurnDone,
+)
 from ash.sandbox.link import TurnEvent
 from ash.sessions.deadlines import Deadlines
 from ash.sessions.frame_ring import FrameRing
@@ -222,10 +231,14 @@ class Turn:
         """Stores the complete messages of the batch, then shows all of its frames in order."""
         context = self._context
         frames: list[Frame] = []
-        messages, timeline = [], []
+        messages: list[tuple[str, int]] = []
+        timeline: list[NewEvent] = []
         for event in batch:
             if isinstance(event, Failed):
                 self._ending = Ending("error", event.error)
+            if isinstance(event, McpStatus):
+                frames.append(events.mcp_status(event.servers))
+                timeline.append(("mcp_status", bytes(frames[-1].data).decode()))
             if not isinstance(event, EngineMessage):
                 continue
             try:
@@ -240,7 +253,7 @@ class Turn:
             if reading.durable:
                 messages.append((content, context.ring.next_id + len(frames) - 1))
         reserve = context.ring.reservation()
-        if messages or reserve:
+        if messages or timeline or reserve:
             await context.store.append(
                 self._session_id,
                 self.id,

@@ -26,6 +26,9 @@ from ash.store import Store
 from ash.workspaces.copy import remove_tree
 from ash.workspaces.disk_errors import disk_in_words
 
+# What an agent's config says instead of the CLAUDE.md that is its system prompt.
+CLAUDE_CODE = "claude-code"
+
 
 class AgentConfig(Struct, kw_only=True, rename="camel", omit_defaults=True):
     """The fields of an agent's `config` that the daemon uses; others are the owner's own."""
@@ -33,6 +36,12 @@ class AgentConfig(Struct, kw_only=True, rename="camel", omit_defaults=True):
     limits: AskedLimits | None = None
     network: str | list[str] = "public"
     pre_warm_count: Annotated[int, Meta(ge=0, le=100)] | None = None
+    system_prompt: str | None = None
+
+    @property
+    def preset(self) -> bool:
+        """Whether Claude Code's own system prompt is asked for, with CLAUDE.md as a memory."""
+        return self.system_prompt == CLAUDE_CODE
 
 
 class Deployment(Struct, kw_only=True):

@@ -13,7 +13,7 @@ from ash.authentication import ApiKeys, Tickets, load_secret
 from ash.clock import SystemClock
 from ash.config import Settings
 from ash.core import Core, open_core
-from ash.data_dir import owned
+from ash.data_dir import absolute, owned
 from ash.errors import StartError
 from ash.http.app import Services, make_app
 from ash.http.cors import Cors
@@ -28,7 +28,7 @@ log = get_logger()
 
 async def run(settings: Settings) -> None:
     """Runs the daemon from start to end. Raises StartError, whose text is for its user."""
-    data_dir = settings.data_dir.absolute()
+    data_dir = absolute(settings.data_dir)
     _take_descriptors()
     with owned(data_dir, "Another ashd"):
         async with (
@@ -40,6 +40,8 @@ async def run(settings: Settings) -> None:
             key_file = await keys.load(data_dir, settings.api_key)
             url = _url(settings, listeners)
             print(_start_line(core, url), flush=True)  # noqa: T201 - for its user
+            for missing in core.missing:
+                log.warning("daemon.protection_missing", text=missing)
             log.info("daemon.started", url=url, key_file=str(key_file) if key_file else None)
             await _serve(core, listeners, keys, Tickets(secret, SystemClock()))
     log.info("daemon.stopped")

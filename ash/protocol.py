@@ -24,10 +24,15 @@ class _WithOptions(EngineOptions, kw_only=True):
 
 
 class Open(_WithOptions, tag_field="cmd", tag="open"):
-    """Boots the engine for a new conversation, before the first query. Answer: `opened`."""
+    """Boots the engine for a new conversation, before the first query. Answer: `opened`.
+
+    With `preset` the system prompt is the CLI's own, and CLAUDE.md a memory beside it. Without it,
+    CLAUDE.md is the system prompt. A `system_prompt` replaces either.
+    """
 
     session_id: str
     id: str = ""
+    preset: bool = False
 
 
 class Branch(Struct, kw_only=True, rename="camel", omit_defaults=True):
@@ -46,11 +51,12 @@ class Resume(_WithOptions, tag_field="cmd", tag="resume"):
     """Boots the engine on an existing conversation. Answer: `opened`.
 
     If the conversation does not exist yet, it begins as a copy of the first one in `fork` that
-    does.
+    does. `preset` is that of `Open`.
     """
 
     session_id: str
     id: str = ""
+    preset: bool = False
     fork: list[Branch] | None = None
 
 

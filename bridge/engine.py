@@ -32,6 +32,7 @@ class Launch(EngineOptions, kw_only=True):
     """
 
     session_id: str
+    preset: bool = False
     fork: list[Branch] | None = None
 
 
@@ -39,7 +40,7 @@ def opened_with(command: Open | Resume) -> Launch:
     """The launch that an `open` or a `resume` asks for."""
     fields = {name: getattr(command, name) for name in EngineOptions.__struct_fields__}
     fork = command.fork if isinstance(command, Resume) else None
-    return Launch(session_id=command.session_id, fork=fork, **fields)
+    return Launch(session_id=command.session_id, preset=command.preset, fork=fork, **fields)
 
 
 def wanted_by(query: Query, standing: Launch) -> Launch:

@@ -24,6 +24,8 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 
 import trio
 
@@ -40,6 +42,7 @@ from ash.protocol import (
     encode,
     message_line,
 )
+from bridge import prompt_file
 from bridge.engine import (
     Conversation,
     Emit,
@@ -182,6 +185,7 @@ class EngineWorker:
         with trio.CancelScope() as self._scope:
             try:
                 engine = await self._loaded()
+                await self._show_prompt(job.launch)
                 async with engine.open(
                     job.launch, resume=self._resume, write_log=self._write_log
                 ) as conversation:
@@ -200,6 +204,12 @@ class EngineWorker:
         if self._scope.cancelled_caught:
             self._finish_current("The engine did not stop when it was told to, and was ended")
         return await self._next()
+
+    async def _show_prompt(self, launch: Launch) -> None:
+        """A session's own prompt takes the place of the agent's CLAUDE.md, for any engine."""
+        if launch.system_prompt:
+            put = partial(prompt_file.put, launch.system_prompt, Path.cwd(), self._write_log)
+            await trio.to_thread.run_sync(put)
 
     async def _serve(self, conversation: Conversation, job: WorkerJob) -> WorkerJob:
         """Does jobs until one needs another conversation, and returns that one.

@@ -65,6 +65,22 @@ def dim(text: str) -> None:
     click.secho(one_line(text), dim=True, err=True)
 
 
+def warn(text: str) -> None:
+    """Prints a warning on stderr."""
+    click.echo(one_line(f"warning: {text}"), err=True)
+
+
+def missing_protection(health: dict[str, Any]) -> list[str]:
+    """What this server can't do to keep sandboxes apart and within limits, in words."""
+    missing: list[str] = health.get("isolation", {}).get("missing", [])
+    return missing
+
+
+def warn_of_missing_protection(health: dict[str, Any]) -> None:
+    for text in missing_protection(health):
+        warn(text)
+
+
 def _on_terminal(*, err: bool = False) -> bool:
     return (sys.stderr if err else sys.stdout).isatty()
 

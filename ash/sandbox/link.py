@@ -8,6 +8,7 @@ import msgspec
 import trio
 from msgspec import structs
 
+from ash.egress import ModelFault
 from ash.errors import AshError, EngineFailed
 from ash.protocol import (
     BridgeCommand,
@@ -32,7 +33,7 @@ from ash.protocol import (
 
 CHUNK = 64 * 1024
 
-TurnEvent = EngineMessage | McpStatus | Failed | TurnDone
+TurnEvent = EngineMessage | McpStatus | Failed | TurnDone | ModelFault
 
 
 # What a caller is told whose command the bridge can't answer any more.
@@ -150,7 +151,15 @@ class Link:
                     self._engine_gone.set()
                 case Log() | _:
                     pass
-        if batch and self._turn is not None:
+        if batch:
+            await self._give(batch)
+
+    async def tell(self, fault: ModelFault) -> None:
+        """Gives the running turn what the proxy has to say."""
+        await self._give([fault])
+
+    async def _give(self, batch: list[TurnEvent]) -> None:
+        if self._turn is not None:
             # A turn that was given up does not listen any more.
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await self._turn.send(batch)

@@ -11,13 +11,13 @@ import msgspec
 import trio
 from msgspec import Struct, structs
 
-from ash.egress import Egress, Policy, with_key, with_servers
+from ash.egress import Egress, Policy, with_own, with_servers
 from ash.errors import AshError, EngineFailed, Unavailable
 from ash.limits import Limits
 from ash.log import get_logger
 from ash.model import LogLevel, LogSink
 from ash.sandbox.boot import Boot, EngineLaunch, RestoredFrom
-from ash.sandbox.environment import own_key, own_part
+from ash.sandbox.environment import own_credentials, own_part
 from ash.sandbox.logs import SessionLogWriter
 from ash.sandbox.sandbox_process import Runtime, SandboxProcess, open_sandbox_process
 from ash.workspaces.disk_errors import disk_refusal
@@ -296,10 +296,10 @@ class Sandbox:
 
     def _open_egress(self, settings: EngineLaunch) -> None:
         """Sets the hosts that the proxy lets through, and the key that it adds."""
-        key = own_key({**self.spec.env, **settings.extra_env})
+        own = own_credentials(self.spec.env, settings.extra_env)
         upstream = self._dependencies.runtime.upstream
         self._egress.policy = with_servers(self._policy, settings.mcp_servers)
-        self._egress.headers = with_key(upstream.headers, key) if key else upstream.headers
+        self._egress.headers = with_own(upstream.custom, own) if own else upstream.headers
 
     def _with_own_id(self, settings: EngineLaunch) -> EngineLaunch:
         """With the sandbox's id, which its session will have, so that a warm engine knows it."""

@@ -84,13 +84,14 @@ class Sessions:
 
     def keep_warm(self, agent: StoredAgent) -> None:
         """Keeps sandboxes of the agent's latest version booted, as many as its config says."""
-        rules, asked = self._dependencies.rules, agent_config(agent).pre_warm_count
+        rules, config = self._dependencies.rules, agent_config(agent)
         settings = Open(
             session_id="",
             model=agent.agent.model or None,
             permission_mode=rules.permission_mode,
+            preset=config.preset,
         )
-        count = rules.pre_warm if asked is None else asked
+        count = rules.pre_warm if config.pre_warm_count is None else config.pre_warm_count
         self._dependencies.pool.keep_warm(session_spec.sandbox_spec(rules, agent), settings, count)
 
     async def get(self, tenant: str, session_id: str) -> Session:

@@ -164,13 +164,19 @@ def configured(
 
 def opening(agent: StoredAgent, stored: StoredSession) -> Open:
     """The command that begins the session's conversation."""
-    return Open(session_id=stored.session.id, **_engine_options(agent, stored))
+    options = _engine_options(agent, stored)
+    return Open(session_id=stored.session.id, **options, preset=agent_config(agent).preset)
 
 
 def resuming(agent: StoredAgent, stored: StoredSession) -> Resume:
     """The command that continues the conversation on the session's disk."""
     options = _engine_options(agent, stored)
-    return Resume(session_id=stored.session.id, **options, fork=_branches(stored) or None)
+    return Resume(
+        session_id=stored.session.id,
+        **options,
+        preset=agent_config(agent).preset,
+        fork=_branches(stored) or None,
+    )
 
 
 def _branches(stored: StoredSession) -> list[Branch]:

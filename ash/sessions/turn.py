@@ -11,6 +11,7 @@ from msgspec import Raw, Struct
 
 from ash import __version__, events
 from ash.clock import Clock, now_iso
+from ash.egress import ModelFault
 from ash.errors import AshError, Conflict, EngineFailed, Unavailable
 from ash.events import Ending, Frame
 from ash.log import get_logger
@@ -28,6 +29,7 @@ from ash.protocol import (
 from ash.sandbox.link import TurnEvent
 from ash.sessions.deadlines import Deadlines
 from ash.sessions.frame_ring import FrameRing
+from ash.sessions.model_retries import ModelRetries
 from ash.sessions.session_sandbox import AgentProcess
 from ash.store import OwnershipLost, Store
 from ash.store.history import NewEvent
@@ -86,10 +88,16 @@ class Turn:
         self._sent = trio.Event()
         self._is_storing_end = False
         self._deadlines = Deadlines()
+        self._retries = ModelRetries(process.faults)
+        self._fault: str | None = None
         self._accepted = trio.Event()
         self._refusal: AshError | None = None
         self._wanted: TurnReason | None = None
         self._ending: Ending | None = None
+
+    @property
+    def context(self) -> TurnContext:
+        return self._context
 
     async def accepted(self) -> None:
         """Returns when the user's message is stored. If it can't be stored, raises why."""
@@ -99,6 +107,7 @@ class Turn:
 
     async def run(self, batches: Batches) -> None:
         """Runs the turn until its end is stored and shown. Raises nothing but Cancelled."""
+        self._process.faults.begin()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send_query)
@@ -214,12 +223,12 @@ class Turn:
         with trio.move_on_after(timeout) as silence:
             async for batch in batches:
                 # Only the agent's own silence counts, and a write must not be cancelled.
-                silence.deadline = inf
+                deadline, silence.deadline = silence.deadline, inf
                 with trio.CancelScope(shield=True), self._deadlines.writing():
-                    await self._take(batch)
+                    heard = await self._take(batch)
                 if any(isinstance(event, TurnDone) for event in batch):
                     return
-                silence.deadline = trio.current_time() + timeout
+                silence.deadline = trio.current_time() + timeout if heard else deadline
         if silence.cancelled_caught:
             self._process.kill()
             self.lost = f"The agent was silent for {timeout:g} seconds"
@@ -227,15 +236,21 @@ class Turn:
             self.lost = await self._process.exit_reason()
         self._ending = Ending("error", self.lost)
 
-    async def _take(self, batch: Sequence[TurnEvent]) -> None:
-        """Stores the complete messages of the batch, then shows all of its frames in order."""
+    async def _take(self, batch: Sequence[TurnEvent]) -> bool:
+        """Stores the complete messages of the batch, then shows all of its frames in order.
+
+        Returns False if the agent only waits for the model.
+        """
         context = self._context
+        heard = False
         frames: list[Frame] = []
         messages: list[tuple[str, int]] = []
         timeline: list[NewEvent] = []
         for event in batch:
+            if isinstance(event, ModelFault):
+                frames.append(self._retries.waiting(event))
             if isinstance(event, Failed):
-                self._ending = Ending("error", event.error)
+                self._fault = self._fault or event.error
             if isinstance(event, McpStatus):
                 frames.append(events.mcp_status(event.servers))
                 timeline.append(("mcp_status", bytes(frames[-1].data).decode()))
@@ -244,14 +259,17 @@ class Turn:
             try:
                 content = str(event.data, "utf-8")
             except UnicodeDecodeError:
-                self._ending = Ending("error", "The agent sent a message that is not UTF-8")
+                self._fault = self._fault or "A message of the agent is lost: it is not UTF-8"
                 continue
             reading = events.read(event.data)
+            heard |= reading.retry is None
+            frames += self._retries.before(reading)
             frames += reading.frames
             timeline += reading.timeline
-            self._ending = reading.ending or self._ending
+            self._ending = self._retries.explained(reading.ending) or self._ending
             if reading.durable:
                 messages.append((content, context.ring.next_id + len(frames) - 1))
+        frames += self._retries.rest()
         reserve = context.ring.reservation()
         if messages or timeline or reserve:
             await context.store.append(
@@ -265,6 +283,7 @@ class Turn:
             )
             context.ring.reserved = reserve or context.ring.reserved
         context.ring.publish(frames)
+        return heard
 
     async def _end(self) -> None:
         context = self._context
@@ -304,6 +323,9 @@ class Turn:
         if hit := self._process.take_limit_report():
             return Ending("error", hit)
         found = self._ending or Ending("error", "The agent ended its turn without a result")
+        if self._fault is not None:
+            # What was lost is not made good by what came after it.
+            found = Ending("error", self._fault)
         if self._wanted is None or found.reason == "completed":
             return found
         return Ending(self._wanted)

@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from ash.errors import AshError, BadRequest
 from ash.protocol import EngineMessage, Failed, Query, TurnDone
-from ash.sessions.frame_ring import Lagged
+from ash.sessions.frame_ring import RingBroken
 from ash.sessions.session_spec import NewSession
 from tests.support.world import opened
 
@@ -292,7 +292,7 @@ async def test_end_that_could_not_be_stored_comes_with_its_session(
 
     monkeypatch.setattr(world.store, "end_turn", fail)
     await world.bridges[session_id].say_result()
-    with pytest.raises(Lagged):
+    with pytest.raises(RingBroken):
         await done(turn, ring)
     seen = []
 

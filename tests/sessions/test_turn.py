@@ -253,7 +253,10 @@ async def test_agent_that_goes_on_with_a_refused_message_is_killed(scene, mock_c
     [
         ([REFUSED], ("error", "no")),
         ([BUDGET], ("budget",)),
-        ([CUT_SHORT], ("error", "error_during_execution")),
+        (
+            [CUT_SHORT],
+            ("error", "The agent stopped in the middle of its turn, and does not say why"),
+        ),
         ([Failed("the CLI died")], ("error", "the CLI died")),
         ([], ("error", "The agent ended its turn without a result")),
     ],
@@ -347,7 +350,7 @@ async def test_message_that_is_not_text_is_an_error_of_the_turn(scene, text, end
     await scene.sandbox.say(text, EngineMessage(Raw(b'{"type":"assistant","x":"\xff"}')), text, end)
     await turn.finished.wait()
     frames = await scene.shown(turn)
-    assert ("error", "The agent sent a message that is not UTF-8") == ending(frames)
+    assert ("error", "A message of the agent is lost: it is not UTF-8") == ending(frames)
     assert ["session_start", "message", "message", "error", "done"] == events(frames)
     assert not scene.sandbox.killed
 

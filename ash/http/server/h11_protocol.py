@@ -32,10 +32,6 @@ _ANSWERABLE = frozenset({h11.IDLE, h11.SEND_RESPONSE})
 # thousands in one read, at 10 µs each.
 _EVENTS_AT_ONCE = 50
 
-# RFC 9112 §2.2: a server ignores empty lines before a request line. They have a bound, because
-# each one keeps an idle connection open for longer.
-_EMPTY_LINES = re.compile(rb"(?:\r?\n){1,8}")
-
 # A server ignores empty lines before a request line (RFC 9112, 2.2). There is a bound, as each of
 # them keeps a connection open that asks for nothing.
 _MAX_EMPTY_LINES = 8
@@ -93,6 +89,7 @@ class H11Protocol(HypercornH11Protocol):
         super().__init__(*args, **kwargs)
         self._h11 = cast("h11.Connection", self.connection)
         self._empty_lines = 0
+        self._half_closed = False
         self._head: ResponseHead | None = None
         self._collected: list[bytes] = []
         self.paused = False
@@ -117,6 +114,11 @@ class H11Protocol(HypercornH11Protocol):
         return self._body_incomplete and not self._h11.they_are_waiting_for_100_continue
 
     @property
+    def is_answering(self) -> bool:
+        """Whether a request that has arrived completely is being answered."""
+        return self.stream is not None and not self._body_incomplete
+
+    @property
     def has_unread_input(self) -> bool:
         """Whether the client may be sending bytes that nobody will read."""
         return self.buffered > 0 or self._body_incomplete or self._h11.their_state is h11.ERROR
@@ -133,6 +135,12 @@ class H11Protocol(HypercornH11Protocol):
     async def resume(self) -> None:
         """Parses what arrived while `paused`."""
         await self._handle_events()
+
+    async def half_close(self) -> None:
+        """Notes that the client sends no more, and tells the app that answers its request."""
+        self._half_closed = True
+        if self.is_answering and isinstance(self.stream, HTTPStream):
+            await self.stream.half_close()
 
     async def want_body(self) -> None:
         """Sends "100 Continue" to a client that waits for it: now the app reads the body."""
@@ -241,7 +249,8 @@ class H11Protocol(HypercornH11Protocol):
 
     def _build_head(self, response: Response) -> ResponseHead:
         headers = [*response.headers, *self.config.response_headers("h11")]
-        if self._body_incomplete or self.context.terminated.is_set():
+        is_last = self._half_closed and not self.buffered
+        if is_last or self._body_incomplete or self.context.terminated.is_set():
             headers.append((b"connection", b"close"))
         return build_head(response.status_code, headers)
 

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from ash.model import EventType, TurnReason
-from ash.protocol import with_whole_characters
+from ash.protocol import McpServerState, with_whole_characters
 
 NULL = Raw(b"null")
 _encode = msgspec.json.encode
@@ -317,6 +317,10 @@ def _one_line(values: dict[str, Any]) -> bytes:
 
 def session_start(session_id: str, version: str) -> Frame:
     return Frame("session_start", _encode({"sessionId": session_id, "version": version}))
+
+
+def mcp_status(servers: list[McpServerState]) -> Frame:
+    return Frame("mcp_status", _encode({"servers": servers}))
 
 
 def error(text: str, **more: Any) -> Frame:

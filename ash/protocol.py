@@ -129,6 +129,20 @@ class TurnDone(Struct, rename="camel", tag_field="ev", tag="done"):
     id: str = ""
 
 
+class McpServerState(Struct, frozen=True, omit_defaults=True):
+    """`status` is the CLI's word: connected, pending, failed, needs-auth or disabled."""
+
+    name: str
+    status: str
+    error: str | None = None
+
+
+class McpStatus(Struct, rename="camel", tag_field="ev", tag="mcp_status"):
+    """How all MCP servers of the conversation are, during a turn: first, and at each change."""
+
+    servers: list[McpServerState]
+
+
 class EngineExited(Struct, rename="camel", tag_field="ev", tag="gone"):
     """The engine died between two turns. The next turn starts it again."""
 
@@ -153,7 +167,7 @@ class Log(Struct, rename="camel", tag_field="ev", tag="log"):
 
 
 BridgeEvent: TypeAlias = (
-    Ready | Opened | EngineMessage | Failed | TurnDone | EngineExited | ExecResult | Log
+    Ready | Opened | EngineMessage | McpStatus | Failed | TurnDone | EngineExited | ExecResult | Log
 )
 
 _command_decoder: msgspec.json.Decoder[BridgeCommand] = msgspec.json.Decoder(BridgeCommand)

@@ -19,6 +19,7 @@ from bridge.cli_conversation import CliConversation
 from bridge.cli_process import CliLog, end, read_control_messages
 from bridge.engine import Conversation, EngineDied, EngineError, Launch, WriteLog
 from bridge.launch_files import LaunchFiles, write_files
+from bridge.mcp_watch import McpWatch
 from bridge.raw_lines import RawLines
 
 # The SDK logs an error when the CLI ends. The bridge reports that itself, with the reason.
@@ -43,7 +44,8 @@ class ClaudeAgent:
             client = ClaudeSDKClient(options, transport)
             try:
                 await _connect(client, lines)
-                yield CliConversation(client, lines, transport.write, launch.model)
+                mcp = McpWatch(client.get_mcp_status, write_log)
+                yield CliConversation(client, lines, transport.write, launch.model, mcp)
             finally:
                 await client.disconnect()
 

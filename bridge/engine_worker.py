@@ -32,6 +32,8 @@ import trio
 from ash.protocol import (
     EngineExited,
     Failed,
+    McpServerState,
+    McpStatus,
     Open,
     Opened,
     Query,
@@ -217,6 +219,7 @@ class EngineWorker:
         self._conversation = conversation
         self._resume = True
         conversation.on_end(self._report_exit)
+        conversation.on_mcp_status(self._report_mcp_status)
         launch = job.launch
         while True:
             await self._run_job(job)
@@ -236,6 +239,9 @@ class EngineWorker:
         """Tells the daemon that an idle engine has ended; one that we close is not reported."""
         if self._idle:
             self._outbox.put_now(encode(EngineExited(why)))
+
+    def _report_mcp_status(self, servers: list[McpServerState]) -> None:
+        self._outbox.put_now(encode(McpStatus(servers)))
 
     async def _run_job(self, job: WorkerJob) -> None:
         error = ""

@@ -42,6 +42,7 @@ class MessageHead(Struct):
     subtype: Any = None
     state: Any = None
     sdk_host_only: Any = None
+    mcp_servers: Any = ()
 
 
 _decode = msgspec.json.Decoder(MessageHead).decode
@@ -62,14 +63,15 @@ class TurnLines:
 
     `prompt_sent` is true once the prompt is being written to the CLI, `result_seen` after its
     first `result`. `begun` is set when the CLI has taken the prompt: it forgets an interrupt that
-    comes earlier. `over` is set when no further line belongs to the turn. `fault` says why the
-    turn has failed although the CLI lives.
+    comes earlier. `mcp_servers` is what its `init` says of them. `over` is set when no further
+    line belongs to the turn. `fault` says why the turn has failed although the CLI lives.
     """
 
     def __init__(self, emit: Emit) -> None:
         self.emit = emit
         self.prompt_sent = False
         self.result_seen = False
+        self.mcp_servers: Any = []
         self.begun = trio.Event()
         self.over = trio.Event()
         self.fault = ""
@@ -194,6 +196,7 @@ class RawLines:
         if head.type == "result":
             turn.result_seen = True
         elif head.type == "system" and head.subtype == "init":
+            turn.mcp_servers = head.mcp_servers
             turn.begun.set()
         if turn.result_seen and self._state in (None, "idle"):
             turn.end()

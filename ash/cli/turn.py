@@ -107,6 +107,9 @@ class TextPrinter:
                 # Deltas were lost, so the message that follows is printed completely.
                 self._begin_anew()
                 self._missed = True
+            case "mcp_status":
+                self._end_line()
+                _print_missing_servers(data["servers"])
             case "tool_use":
                 self._end_line()
                 call = f"{data.get('name')} {json.dumps(data.get('input'), ensure_ascii=False)}"
@@ -171,6 +174,13 @@ def _retry(data: Any) -> str:
     if data.get("retryInMs") is not None:
         text += f"; try {data['attempt'] + 1} of {data['of'] + 1} in {data['retryInMs'] / 1000:g} s"
     return f"{text}; the answer begins again" if data.get("discard") else text
+
+
+def _print_missing_servers(servers: list[dict[str, str]]) -> None:
+    for server in servers:
+        if server["status"] != "connected":
+            why = f": {one_line(server['error'])}" if "error" in server else ""
+            dim(f"MCP server {server['name']} is {server['status']}{why}")
 
 
 def print_frames(frames: Iterable[Event]) -> bool:

@@ -21,6 +21,7 @@ from ash.protocol import (
     Lines,
     LineTooLong,
     Log,
+    McpStatus,
     Open,
     Opened,
     Ready,
@@ -32,7 +33,7 @@ from ash.protocol import (
 
 CHUNK = 64 * 1024
 
-TurnEvent = EngineMessage | Failed | TurnDone | ModelFault
+TurnEvent = EngineMessage | McpStatus | Failed | TurnDone | ModelFault
 
 
 # What a caller is told whose command the bridge can't answer any more.
@@ -143,7 +144,7 @@ class Link:
                         answer.give(event)
                 case TurnDone() if event.id not in ("", self._turn_id):
                     pass  # of an earlier turn, which was given up
-                case EngineMessage() | Failed() | TurnDone():
+                case EngineMessage() | McpStatus() | Failed() | TurnDone():
                     batch.append(event)
                 case EngineExited():
                     self._why_gone = event.error

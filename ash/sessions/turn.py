@@ -16,7 +16,16 @@ from ash.errors import AshError, Conflict, EngineFailed, Unavailable
 from ash.events import Ending, Frame
 from ash.log import get_logger
 from ash.model import StoredSession, TurnReason
-from ash.protocol import BridgeCommand, EngineMessage, Failed, Interrupt, Query, Shutdown, TurnDone
+from ash.protocol import (
+    BridgeCommand,
+    EngineMessage,
+    Failed,
+    Interrupt,
+    McpStatus,
+    Query,
+    Shutdown,
+    TurnDone,
+)
 from ash.sandbox.link import TurnEvent
 from ash.sessions.deadlines import Deadlines
 from ash.sessions.frame_ring import FrameRing
@@ -237,12 +246,16 @@ class Turn:
         context = self._context
         heard = False
         frames: list[Frame] = []
-        messages, timeline = [], []
+        messages: list[tuple[str, int]] = []
+        timeline: list[NewEvent] = []
         for event in batch:
             if isinstance(event, ModelFault):
                 frames.append(self._retries.waiting(event))
             if isinstance(event, Failed):
                 self._fault = self._fault or event.error
+            if isinstance(event, McpStatus):
+                frames.append(events.mcp_status(event.servers))
+                timeline.append(("mcp_status", bytes(frames[-1].data).decode()))
             if not isinstance(event, EngineMessage):
                 continue
             try:
@@ -260,7 +273,7 @@ class Turn:
                 messages.append((content, context.ring.next_id + len(frames) - 1))
         frames += self._retries.rest()
         reserve = context.ring.reservation()
-        if messages or reserve:
+        if messages or timeline or reserve:
             await context.store.append(
                 self._session_id,
                 self.id,

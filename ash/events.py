@@ -93,9 +93,9 @@ class _Head(Struct):
     errors: list[Any] = field(default_factory=list)
     mcp_servers: list[Any] = field(default_factory=list)
     # Of an assistant's message that the CLI made of an error of the model endpoint.
-    error: Any = None
+    error: Raw = NULL
     # Of an answer that was cut, and is asked for again.
-    abandoned_blocks: Any = None
+    abandoned_blocks: Raw = NULL
 
 
 class _Unusual(Struct):
@@ -192,7 +192,7 @@ def _object(**values: Raw | bool | None) -> bytes:
 
 def _read_stream_event(head: _Head, reading: Reading) -> None:
     reading.durable = False
-    reading.abandoned = head.abandoned_blocks is not None
+    reading.abandoned = head.abandoned_blocks != NULL
     delta = head.event.delta if head.event else None
     if delta is None:
         return
@@ -210,7 +210,7 @@ def _blocks(head: _Head) -> list[_Block]:
 def _read_assistant(head: _Head, reading: Reading) -> None:
     for block in _blocks(head):
         match block.type:
-            case "text" if head.error is None:
+            case "text" if head.error == NULL:
                 reading.timeline.append(("text", _object(text=block.text).decode()))
             case "thinking":
                 data = _object(thinking=block.thinking).decode()

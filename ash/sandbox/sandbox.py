@@ -12,7 +12,7 @@ import trio
 from msgspec import Struct, structs
 
 from ash.egress import Egress, Policy, with_own, with_servers
-from ash.errors import AshError, EngineFailed, Unavailable
+from ash.errors import AshError, EngineFailed, NotFound, Unavailable
 from ash.limits import Limits
 from ash.log import get_logger
 from ash.model import LogLevel, LogSink
@@ -350,6 +350,12 @@ class Sandbox:
         if self.spec.restore and (kept := workspaces.restore(self.id)):
             self.source = self._local
             return kept
+        if not self.spec.source.is_dir():
+            key = self.spec.key
+            raise NotFound(
+                f"The files of this session are gone, and so is version {key.version} of its agent"
+                f' "{key.agent}"'
+            )
         return workspaces.prepare(self.id, self.spec.source)
 
 

@@ -17,7 +17,7 @@ from ash.limits import Limits
 from ash.log import get_logger
 from ash.model import LogLevel, LogSink
 from ash.sandbox.boot import Boot, EngineLaunch, RestoredFrom
-from ash.sandbox.environment import own_credentials, own_part
+from ash.sandbox.environment import own_credentials, own_part, with_name
 from ash.sandbox.logs import SessionLogWriter
 from ash.sandbox.sandbox_process import Runtime, SandboxProcess, open_sandbox_process
 from ash.workspaces.disk_errors import disk_refusal
@@ -159,7 +159,7 @@ class Sandbox:
             async with dependencies.open(
                 dependencies.runtime,
                 paths,
-                spec.env,
+                with_name(spec.env, spec.key.agent),
                 limits=spec.limits,
                 egress=self._egress,
                 log=self.log,

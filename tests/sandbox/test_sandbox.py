@@ -102,7 +102,7 @@ async def test_box_boots_the_engine_with_the_agent_s_files(bench):
         made.opened[0].model,
         made.opened[0].permission_mode,
     )
-    assert ({"COLOUR": "blue"}, SMALL) == (made.env, made.limits)
+    assert ({"COLOUR": "blue", "ASH_AGENT": "agent"}, SMALL) == (made.env, made.limits)
     assert ("warm", True) == (sandbox.state, sandbox.alive)
 
 

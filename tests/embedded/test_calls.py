@@ -35,6 +35,19 @@ async def test_warnings_of_a_deploy(ash):
     assert [] == (await ash.get_agent("a")).warnings
 
 
+async def test_folder_with_an_odd_name(ash, tmp_path):
+    """A folder whose name is not UTF-8 is deployed by that name, which is shown as text."""
+    folder = tmp_path / "caf\udce9"
+    folder.mkdir()
+    (folder / "CLAUDE.md").write_text("# A")
+
+    first = await ash.deploy_agent("a", path=str(folder))
+    second = await ash.deploy_agent("a", path=first.path)
+
+    assert (1, 2) == (first.version, second.version)
+    assert str(tmp_path / "caf\ufffdE9") == first.path == second.path
+
+
 async def test_files_have_permissions_and_links(ash):
     """They are as they would come over HTTP."""
     files = {

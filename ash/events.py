@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from ash.model import EventType, TurnOrigin, TurnReason
-from ash.protocol import subagents_run, with_whole_characters
+from ash.protocol import McpServerState, subagents_run, with_whole_characters
 
 NULL = Raw(b"null")
 _encode = msgspec.json.encode
@@ -27,7 +27,7 @@ class Frame(Struct, frozen=True):
 class Ending(Struct, frozen=True):
     """How a `result` message ends its turn. `error` is None unless reason is `error`.
 
-    With `interim` the turn goes on: subagents still run, and another result follows their reports.
+    After an `interim` one the turn goes on, as subagents have still to report.
     """
 
     reason: TurnReason
@@ -99,9 +99,9 @@ class _Head(Struct):
     subagent_stats: Raw = NULL
     mcp_servers: list[Any] = field(default_factory=list)
     # Of an assistant's message that the CLI made of an error of the model endpoint.
-    error: Any = None
+    error: Raw = NULL
     # Of an answer that was cut, and is asked for again.
-    abandoned_blocks: Any = None
+    abandoned_blocks: Raw = NULL
 
 
 class _Unusual(Struct):
@@ -197,23 +197,21 @@ def _object(**values: Raw | bool | None) -> bytes:
 
 
 def _parent(head: _Head) -> Raw | None:
-    """The id of the call that started the subagent whose message this is; else None."""
+    """The id of the call that started the subagent whose message this is."""
     return None if head.parent_tool_use_id == NULL else head.parent_tool_use_id
 
 
 def _read_stream_event(head: _Head, reading: Reading) -> None:
     reading.durable = False
-    reading.abandoned = head.abandoned_blocks is not None
+    reading.abandoned = head.abandoned_blocks != NULL
     delta = head.event.delta if head.event else None
     if delta is None:
         return
-    parent = _parent(head)
+    more = {"parentToolUseId": _parent(head)}
     if delta.text is not UNSET:
-        data = _object(delta=delta.text, parentToolUseId=parent)
-        reading.frames.append(Frame("text_delta", data))
+        reading.frames.append(Frame("text_delta", _object(delta=delta.text, **more)))
     if delta.thinking is not UNSET:
-        data = _object(delta=delta.thinking, parentToolUseId=parent)
-        reading.frames.append(Frame("thinking_delta", data))
+        reading.frames.append(Frame("thinking_delta", _object(delta=delta.thinking, **more)))
 
 
 def _blocks(head: _Head) -> list[_Block]:
@@ -225,7 +223,7 @@ def _read_assistant(head: _Head, reading: Reading) -> None:
     parent = _parent(head)
     for block in _blocks(head):
         match block.type:
-            case "text" if head.error is None:
+            case "text" if head.error == NULL:
                 data = _object(text=block.text, parentToolUseId=parent).decode()
                 reading.timeline.append(("text", data))
             case "thinking":
@@ -244,12 +242,8 @@ def _read_user(head: _Head, reading: Reading) -> None:
     for block in _blocks(head):
         if block.type != "tool_result":
             continue
-        frame = _object(
-            tool_use_id=block.tool_use_id,
-            content=block.content,
-            is_error=block.is_error,
-            parentToolUseId=parent,
-        )
+        more = {"content": block.content, "is_error": block.is_error, "parentToolUseId": parent}
+        frame = _object(tool_use_id=block.tool_use_id, **more)
         reading.frames.append(Frame("tool_result", frame))
         row = {
             "toolId": block.tool_use_id,
@@ -316,6 +310,9 @@ def _retry(raw: bytes | memoryview) -> Retry | None:
     return Retry(said.attempt, said.of, said.status, pause)
 
 
+# Some readers split lines there, the iterators of httpx and requests among them.
+_LINE_ENDS = "\x85\u2028\u2029"
+
 _READERS = {
     "assistant": _read_assistant,
     "result": _read_result,
@@ -325,13 +322,30 @@ _READERS = {
 }
 
 
+def _one_line(values: dict[str, Any]) -> bytes:
+    """JSON for a frame with texts of ours, which no reader takes for several lines.
+
+    The CLI writes these characters as escapes too, so its own bytes are left alone.
+    """
+    data = _encode(values)
+    if not data.isascii():
+        for character in _LINE_ENDS:
+            data = data.replace(character.encode(), b"\\u%04x" % ord(character))
+    return data
+
+
 def session_start(session_id: str, version: str, origin: TurnOrigin | None = None) -> Frame:
-    data = {"sessionId": session_id, "version": version}
-    return Frame("session_start", _encode(data if origin is None else {**data, "origin": origin}))
+    more = {} if origin is None else {"origin": origin}
+    data = {"sessionId": session_id, "version": version, **more}
+    return Frame("session_start", _encode(data))
+
+
+def mcp_status(servers: list[McpServerState]) -> Frame:
+    return Frame("mcp_status", _encode({"servers": servers}))
 
 
 def error(text: str, **more: Any) -> Frame:
-    return Frame("error", _encode({"error": text, **more}))
+    return Frame("error", _one_line({"error": text, **more}))
 
 
 def retry(retry: Retry, error: str, *, discard: bool) -> Frame:
@@ -343,7 +357,7 @@ def retry(retry: Retry, error: str, *, discard: bool) -> Frame:
         "retryInMs": retry.pause_ms,
         "error": error,
     }
-    return Frame("retry", _encode({**data, "discard": True} if discard else data))
+    return Frame("retry", _one_line({**data, "discard": True} if discard else data))
 
 
 def done(session_id: str, reason: TurnReason) -> Frame:

@@ -5,7 +5,7 @@ ignores fields that it does not know.
 """
 
 import re
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Raw, Struct, field
@@ -162,6 +162,20 @@ class BackgroundTasks(Struct, rename="camel", tag_field="ev", tag="tasks"):
     tasks: list[str]
 
 
+class McpServerState(Struct, frozen=True, omit_defaults=True):
+    """`status` is the CLI's word: connected, pending, failed, needs-auth or disabled."""
+
+    name: str
+    status: str
+    error: str | None = None
+
+
+class McpStatus(Struct, rename="camel", tag_field="ev", tag="mcp_status"):
+    """How all MCP servers of the conversation are, during a turn: first, and at each change."""
+
+    servers: list[McpServerState]
+
+
 class EngineExited(Struct, rename="camel", tag_field="ev", tag="gone"):
     """The engine died between two turns. The next turn starts it again."""
 
@@ -193,6 +207,7 @@ BridgeEvent: TypeAlias = (
     | OwnTurn
     | BackgroundTasks
     | EngineMessage
+    | McpStatus
     | Failed
     | TurnDone
     | EngineExited
@@ -238,17 +253,15 @@ class _Subagents(Struct):
     killed: dict[str, int] = field(default_factory=dict)
 
 
-_decode_subagents = msgspec.json.Decoder(_Subagents).decode
-
-
-def subagents_run(stats: bytes | memoryview | Raw) -> bool:
+def subagents_run(stats: Any) -> bool:
     """Whether subagents work in the background, by the `subagent_stats` of a `result`.
 
     The CLI counts them from its start on. It goes on with the turn until they have reported.
     """
     try:
-        counts = _decode_subagents(stats)
-    except msgspec.ValidationError:
+        given = msgspec.json.decode(stats) if isinstance(stats, Raw) else stats
+        counts = msgspec.convert(given, _Subagents)
+    except ValueError:
         return False
     return counts.spawned > counts.completed + counts.failed + sum(counts.killed.values())
 

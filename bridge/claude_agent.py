@@ -19,6 +19,7 @@ from bridge.cli_conversation import CliConversation
 from bridge.cli_process import CliLog, end, read_control_messages
 from bridge.engine import Conversation, EngineDied, EngineError, Launch, WriteLog
 from bridge.launch_files import LaunchFiles, write_files
+from bridge.mcp_watch import McpWatch
 from bridge.raw_lines import RawLines
 
 # The SDK logs an error when the CLI ends. The bridge reports that itself, with the reason.
@@ -40,12 +41,11 @@ class ClaudeAgent:
             files = await trio.to_thread.run_sync(write)
             options = _options(launch, files, resume=resume, source=source, log=log)
             transport = _Transport(options, lines, log)
-            client = ClaudeSDKClient(options, transport)
+            client = _Client(options, transport)
             try:
                 await _connect(client, lines)
-                assert client._query is not None  # noqa: SLF001 - as below
-                control = client._query._send_control_request  # noqa: SLF001 - no other way in
-                yield CliConversation(client, lines, transport.write, control, launch.model)
+                mcp = McpWatch(client.get_mcp_status, write_log)
+                yield CliConversation(client, lines, transport.write, launch.model, mcp)
             finally:
                 await client.disconnect()
 
@@ -57,6 +57,15 @@ async def _connect(client: ClaudeSDKClient, lines: RawLines) -> None:
         if lines.exit_reason:
             raise EngineDied(lines.exit_reason) from error
         raise EngineError(f"The engine does not start: {error}") from error
+
+
+class _Client(ClaudeSDKClient):
+    async def withdraw(self, uuid: str) -> bool:
+        query = self._query
+        assert query is not None
+        request = {"subtype": "cancel_async_message", "message_uuid": uuid}
+        answer = await query._send_control_request(request)  # noqa: SLF001 - no other way in
+        return answer.get("cancelled") is True
 
 
 class _Transport(SubprocessCLITransport):

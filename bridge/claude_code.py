@@ -28,6 +28,7 @@ from bridge.cli_conversation import CliConversation
 from bridge.cli_process import CliLog, end, read_control_messages
 from bridge.engine import Conversation, EngineDied, EngineError, Launch, WriteLog
 from bridge.launch_files import LaunchFiles, write_files
+from bridge.mcp_watch import McpWatch
 from bridge.raw_lines import RawLines
 
 # The SDK logs an error when the CLI ends. The bridge reports that itself, with the reason.
@@ -52,7 +53,8 @@ class ClaudeCode:
             client = _Client(options, transport)
             try:
                 await _connect(client, lines)
-                yield CliConversation(client, lines, transport.write, client.control, launch.model)
+                mcp = McpWatch(client.get_mcp_status, write_log)
+                yield CliConversation(client, lines, transport.write, launch.model, mcp)
             finally:
                 await client.disconnect()
                 await transport.close()
@@ -85,15 +87,22 @@ class _Client(ClaudeSDKClient):
         await query.initialize()
 
     async def interrupt(self) -> None:
-        await self.control({"subtype": "interrupt"})
+        await self._control({"subtype": "interrupt"})
 
     async def set_model(self, model: str | None = None) -> None:
-        await self.control({"subtype": "set_model", "model": model})
+        await self._control({"subtype": "set_model", "model": model})
 
-    async def control(self, request: dict[str, Any]) -> dict[str, Any]:
-        query = self._query
-        assert query is not None
-        answer: dict[str, Any] = await query._send_control_request(request)  # noqa: SLF001 - as above
+    async def get_mcp_status(self) -> dict[str, Any]:
+        return await self._control({"subtype": "mcp_status"})
+
+    async def withdraw(self, uuid: str) -> bool:
+        request = {"subtype": "cancel_async_message", "message_uuid": uuid}
+        return (await self._control(request)).get("cancelled") is True
+
+    async def _control(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert self._query is not None
+        send = self._query._send_control_request  # noqa: SLF001 - as above
+        answer: dict[str, Any] = await send(request)
         return answer
 
 

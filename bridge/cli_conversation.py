@@ -1,13 +1,14 @@
 """A conversation with a CLI that an SDK has started; both SDK engines use it."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import uuid4
 
 import trio
 from msgspec import Raw
 
 from bridge.engine import Emit, EngineBusy, EngineDied, EngineError, EngineGone, WriteLog
+from bridge.mcp_watch import McpWatch, Tell
 from bridge.raw_lines import RawLines
 from bridge.turn_lines import TurnLines
 
@@ -24,12 +25,15 @@ class SdkClient(Protocol):
 
     async def set_model(self, model: str | None = None) -> None: ...
 
+    async def withdraw(self, uuid: str) -> bool:
+        """Takes back a prompt that the CLI has not begun; whether it could."""
+        ...
+
 
 class CliConversation:
     """Sends one prompt at a time; the CLI's messages arrive in `lines`, not through the SDK.
 
-    `write` is the SDK transport's method that writes to the CLI's stdin, `control` its client's
-    that sends a control request for which the client has no method.
+    `write` is the SDK transport's method that writes to the CLI's stdin.
     """
 
     def __init__(
@@ -37,13 +41,13 @@ class CliConversation:
         client: SdkClient,
         lines: RawLines,
         write: Callable[[str], Awaitable[None]],
-        control: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]],
         model: str | None,
+        mcp: McpWatch,
     ) -> None:
         self._client = client
+        self._mcp = mcp
         self._lines = lines
         self._write = write
-        self._control = control
         self._turn: TurnLines | None = None
         self._standing_model = self._model = model
 
@@ -61,14 +65,15 @@ class CliConversation:
             if taken is None:
                 await turn.claim(emit)
             await self._use_model(model or self._standing_model)
-            if taken is None:
-                await self._lines.idle()
-                await self._ask(prompt, turn)
-            else:
-                await self._ask_yielding(prompt, turn)
-                taken()
-                await turn.claim(emit)
-            await turn.over.wait()
+            async with self._mcp.during(turn):
+                if taken is None:
+                    await self._lines.idle()
+                    await self._ask(prompt, turn)
+                else:
+                    await self._ask_yielding(prompt, turn)
+                    taken()
+                    await turn.claim(emit)
+                await turn.over.wait()
         finally:
             self._finish(turn)
         if self._lines.exit_reason:
@@ -92,6 +97,9 @@ class CliConversation:
 
     def on_end(self, tell: WriteLog) -> None:
         self._lines.on_end = tell
+
+    def on_mcp_status(self, tell: Tell) -> None:
+        self._mcp.tell = tell
 
     async def interrupt(self) -> None:
         """Waits until the CLI has taken the prompt, because it forgets an earlier interrupt."""
@@ -121,13 +129,11 @@ class CliConversation:
         """Whether the CLI will not work on the prompt: it takes back one that is still queued."""
         if not turn.prompt_sent:
             return True
-        request = {"subtype": "cancel_async_message", "message_uuid": turn.uuid}
         try:
             with trio.fail_after(_WITHDRAW_SECONDS):
-                answer = await self._control(request)
+                return await self._client.withdraw(turn.uuid)
         except Exception as error:
             raise self._failure(f"The prompt can't be withdrawn: {error}") from error
-        return answer.get("cancelled") is True
 
     async def _ask(self, prompt: Raw, turn: TurnLines) -> None:
         """Sends the prompt's JSON unchanged; the SDK's own `query` would parse and re-escape it."""

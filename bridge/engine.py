@@ -6,7 +6,7 @@ from typing import Protocol
 
 from msgspec import Raw, structs
 
-from ash.protocol import Branch, Open, Query, Resume
+from ash.protocol import Branch, McpServerState, Open, Query, Resume
 from ash.session_options import AT_CREATE, OPTIONS, EngineOptions
 
 Emit = Callable[[bytes | memoryview], Awaitable[None]]
@@ -93,6 +93,9 @@ class Conversation(Protocol):
 
     def on_end(self, tell: WriteLog) -> None:
         """Calls `tell` with the reason if the engine's process ends while no turn runs."""
+
+    def on_mcp_status(self, tell: Callable[[list[McpServerState]], None]) -> None:
+        """Calls `tell` during a turn: first with all MCP servers, then again if one changes."""
 
     async def interrupt(self) -> None:
         """Asks the running turn to end. Any task may call it, also when no turn runs."""

@@ -37,6 +37,8 @@ from ash.protocol import (
     BackgroundTasks,
     EngineExited,
     Failed,
+    McpServerState,
+    McpStatus,
     Open,
     Opened,
     OwnTurn,
@@ -239,6 +241,7 @@ class EngineWorker:
         self._resume = True
         conversation.on_end(self._report_exit)
         conversation.on_own_work(self._wake, self._report_tasks)
+        conversation.on_mcp_status(self._report_mcp_status)
         launch = job.launch
         while True:
             await self._run_job(job)
@@ -292,6 +295,9 @@ class EngineWorker:
         """Tells the daemon that an idle engine has ended; one that we close is not reported."""
         if self._idle:
             self._outbox.put_now(encode(EngineExited(why)))
+
+    def _report_mcp_status(self, servers: list[McpServerState]) -> None:
+        self._outbox.put_now(encode(McpStatus(servers)))
 
     async def _run_job(self, job: WorkerJob) -> None:
         error = ""

@@ -46,20 +46,43 @@ class MessageHead(Struct):
     sdk_host_only: Any = None
     command_uuid: Any = None
     tasks: Any = None
+    mcp_servers: Any = ()
+    subagent_stats: Any = None
+
+
+class _RawHead(Struct):
+    type: Raw = Raw(b"null")
+    subtype: Raw = Raw(b"null")
+    state: Raw = Raw(b"null")
+    sdk_host_only: Raw = Raw(b"null")
+    command_uuid: Raw = Raw(b"null")
+    tasks: Raw = Raw(b"null")
+    mcp_servers: Raw = Raw(b"[]")
     subagent_stats: Raw = Raw(b"null")
 
 
 _decode = msgspec.json.Decoder(MessageHead).decode
+_decode_raw = msgspec.json.Decoder(_RawHead).decode
 
 
 def read_head(line: bytes | memoryview) -> MessageHead:
     """Raises ValueError if the line is not a JSON object."""
     try:
         return _decode(line)
-    except msgspec.DecodeError:
-        return _decode(with_whole_characters(line))
+    except ValueError:
+        # A field may have half a character, bytes that are no text, or too large a number.
+        head = _decode_raw(with_whole_characters(line))
+        return MessageHead(*(_value(getattr(head, name)) for name in MessageHead.__struct_fields__))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _value(raw: Raw) -> Any:
+    """None if it can't be read."""
+    try:
+        return msgspec.json.decode(raw)
+    except ValueError:
+        return None
 
 
 class RawLines:
@@ -170,12 +193,12 @@ class RawLines:
     async def _sort(self, line: memoryview) -> dict[str, Any] | None:
         try:
             head = read_head(line)
+            if isinstance(head.type, str) and head.type in _CONTROL:
+                message: dict[str, Any] = json.loads(bytes(line))
+                return message
         except ValueError as error:
             self._report_bad_line(bytes(line), error)
             return None
-        if isinstance(head.type, str) and head.type in _CONTROL:
-            message: dict[str, Any] = json.loads(bytes(line))
-            return message
         if head.type == "command_lifecycle":
             self._follow_prompt(head)
             return None
@@ -257,6 +280,8 @@ class RawLines:
         if head.type == "result":
             turn.see_result(last=not subagents_run(head.subagent_stats))
         elif head.type == "system" and head.subtype == "init":
+            turn.mcp_servers = head.mcp_servers
+            turn.mcp_servers = head.mcp_servers
             turn.begun.set()
         if (turn.result_seen and (is_idle or self._state is None)) or (turn.is_own and is_idle):
             self._end(turn)

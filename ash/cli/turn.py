@@ -27,6 +27,7 @@ class TurnOutcome:
         self.reason = ""
         self.error = ""
         self._detail = ""
+        self._words = ""
         self._result = ""
 
     def see(self, frame: Event, data: Any) -> None:
@@ -34,14 +35,17 @@ class TurnOutcome:
             case "done":
                 self.done = True
                 self.reason = data.get("reason") or "completed"
-                self._detail = data.get("detail", "")
+                if detail := data.get("detail"):
+                    # The engine's own words say which limit it was.
+                    self._detail = self._words or detail
                 # Other servers that speak this API send no `error` frame for a failed result.
                 if self.reason == "completed":
                     self.error = self.error or self._result
             case "error":
                 self.error = str(data.get("error"))
             case "message" if data.get("type") == "result" and data.get("is_error"):
-                self._result = str(data.get("result") or data.get("subtype"))
+                self._words = "; ".join(str(text) for text in data.get("errors") or ())
+                self._result = self._words or str(data.get("result") or data.get("subtype"))
 
     @property
     def well(self) -> bool:
@@ -107,6 +111,9 @@ class TextPrinter:
                 # Deltas were lost, so the message that follows is printed completely.
                 self._begin_anew()
                 self._missed = True
+            case "mcp_status":
+                self._end_line()
+                _print_missing_servers(data["servers"])
             case "tool_use":
                 self._end_line()
                 call = f"{data.get('name')} {json.dumps(data.get('input'), ensure_ascii=False)}"
@@ -171,6 +178,13 @@ def _retry(data: Any) -> str:
     if data.get("retryInMs") is not None:
         text += f"; try {data['attempt'] + 1} of {data['of'] + 1} in {data['retryInMs'] / 1000:g} s"
     return f"{text}; the answer begins again" if data.get("discard") else text
+
+
+def _print_missing_servers(servers: list[dict[str, str]]) -> None:
+    for server in servers:
+        if server["status"] != "connected":
+            why = f": {one_line(server['error'])}" if "error" in server else ""
+            dim(f"MCP server {server['name']} is {server['status']}{why}")
 
 
 def print_frames(frames: Iterable[Event]) -> bool:

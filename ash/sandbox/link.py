@@ -23,6 +23,7 @@ from ash.protocol import (
     Lines,
     LineTooLong,
     Log,
+    McpStatus,
     Open,
     Opened,
     OwnTurn,
@@ -37,7 +38,7 @@ from ash.protocol import (
 
 CHUNK = 64 * 1024
 
-TurnEvent = EngineMessage | Failed | TurnDone | PromptTaken | PromptRefused | ModelFault
+TurnEvent = EngineMessage | McpStatus | Failed | TurnDone | PromptTaken | PromptRefused | ModelFault
 Batches: TypeAlias = trio.MemoryReceiveChannel[list[TurnEvent]]
 
 
@@ -161,7 +162,9 @@ class Link:
                         answer.give(event)
                 case TurnDone() if event.id not in ("", self._turn_id):
                     pass  # of an earlier turn, which was given up
-                case EngineMessage() | Failed() | TurnDone() | PromptTaken() | PromptRefused():
+                case EngineMessage() | McpStatus() | Failed() | TurnDone():
+                    batch.append(event)
+                case PromptTaken() | PromptRefused():
                     batch.append(event)
                 case OwnTurn():
                     await self._give(batch)

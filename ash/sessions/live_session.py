@@ -88,6 +88,7 @@ class LiveSession:
         `boot` returns when the sandbox is booted or has failed to boot. `event` is the lifecycle
         event of the start; None means that the session is resumed. Raises nothing but Cancelled.
         """
+        began = trio.current_time()
         try:
             try:
                 await self._start(boot, settings, event)
@@ -97,8 +98,13 @@ class LiveSession:
             else:
                 self._was_up = True
                 self._started.set()
+                seconds = round(trio.current_time() - began, 3)
+                log.info("session.started", **self.stored.session.names, seconds=seconds)
             self._sandbox_end = await self._sandbox.ended()
             await self._store_end()
+            if self._end is not None and self._end[0] == "fail":
+                why, seconds = self._end[1]["error"], round(trio.current_time() - began, 3)
+                log.warning("session.failed", **self.stored.session.names, why=why, seconds=seconds)
             # Last, because the upload contains the files that were kept and the new status.
             if self._sandbox_end.kept and self._dependencies.snapshots is not None:
                 self._dependencies.snapshots.session_changed(self.stored.session)
@@ -262,6 +268,7 @@ class LiveSession:
         """Gives the sandbox up unless the session is busy. Returns whether it did."""
         if self.idle_since() is None:
             return False
+        log.info("session.evicted", **self.stored.session.names, why=reason)
         await self.close("pause", "stopped", reason=reason)
         return True
 
@@ -302,26 +309,22 @@ class LiveSession:
         Otherwise the agent's messages are part of the turn that runs.
         """
         self._own_work.seen = True
-        turn, process = self.turn, self._sandbox.process
-        if turn is not None and process is not None:
-            if not process.link.turn_is_over and not turn.give_way():
-                return
-            self._begun = begun
+        self._begun, turn, process = begun, self.turn, self._sandbox.process
+        if turn is None or process is None:
+            self._start_own_turn()
+        elif process.link.turn_is_over or turn.give_way():
             await turn.finished.wait()
         else:
-            self._begun = begun
-            self._start_own_turn()
+            self._begun = None
         if self._end is not None and BUSY_IN_PAUSE in self._end[1].values():
             await self._sandbox.log([("system", BUSY_IN_PAUSE)])
 
     def _start_own_turn(self) -> None:
         begun, self._begun = self._begun, None
         process, is_active = self._sandbox.process, self.stored.session.status == "active"
-        if begun is None:
-            return
-        if process is not None and is_active and not self._pausing:
+        if begun is not None and process is not None and is_active and not self._pausing:
             self._start_turn(process, begun)
-        else:
+        elif begun is not None:
             self.decide("pause", {"reason": BUSY_IN_PAUSE})
 
     async def _end_turn(self, turn: Turn, write: WriteEnd) -> None:
@@ -340,9 +343,8 @@ class LiveSession:
             self.decide(*outcome)
 
     def _outcome_of(self, turn: Turn) -> Outcome | None:
-        if self._end is not None:
-            return self._end
-        return outcome_of(turn, pausing=bool(self._pausing), cut=self._own_work.cut())
+        pausing, cut = bool(self._pausing), self._own_work.cut()
+        return self._end or outcome_of(turn, pausing=pausing, cut=cut)
 
     async def _store_end(self) -> None:
         """Tries until the store takes it: before that the row says that the session runs."""

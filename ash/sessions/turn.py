@@ -21,13 +21,14 @@ from ash.protocol import (
     EngineMessage,
     Failed,
     Interrupt,
+    McpStatus,
     OwnTurn,
-    PromptRefused,
     Query,
     Shutdown,
     TurnDone,
 )
 from ash.sandbox.link import Batches, TurnEvent
+from ash.sessions.admission import Admission
 from ash.sessions.deadlines import Deadlines
 from ash.sessions.frame_ring import FrameRing
 from ash.sessions.model_retries import ModelRetries
@@ -41,14 +42,6 @@ log = get_logger()
 # How long each step that stops a turn may take before the next one begins. The CLI answers an
 # interrupt within 10 ms and stops a tool within 50 ms, so only a stuck one needs the next step.
 STEP_SECONDS = 5.0
-
-# How long the engine may take to say whether it takes a prompt that yields. It may have to start.
-TAKEN_SECONDS = 30.0
-
-
-class Overtaken(Conflict):
-    """The agent has begun a turn by itself, in the instant in which the message came."""
-
 
 # Writes the end of a turn with a change of its session, which is returned if there is one.
 WriteEnd: TypeAlias = Callable[[StatusChange | None], Awaitable[StoredSession | None]]
@@ -96,8 +89,7 @@ class Turn:
         self._query = query
         if isinstance(query, Query):
             query.id = self.id
-        self._early: list[TurnEvent] = []
-        self._waiting = trio.CancelScope()
+        self._admission = Admission(yields=isinstance(query, Query) and query.yields)
         self._sent = trio.Event()
         self._is_storing_end = False
         self._deadlines = Deadlines()
@@ -105,9 +97,10 @@ class Turn:
         self._fault: str | None = None
         self._accepted = trio.Event()
         self._refusal: AshError | None = None
-        self._is_undecided = isinstance(query, Query) and query.yields
         self._wanted: TurnReason | None = None
         self._ending: Ending | None = None
+        self._hit: str | None = None
+        self._began = trio.current_time()
 
     @property
     def context(self) -> TurnContext:
@@ -125,7 +118,8 @@ class Turn:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send_query)
-                if not await self._is_taken(batches):
+                if not await self._admission.wait(batches):
+                    self._refusal = self._admission.refusal
                     self._accepted.set()
                     return
                 # Not cancelled: what is stored must be shown, and a turn that begins must end.
@@ -153,10 +147,7 @@ class Turn:
 
         Returns whether it does; it is `finished` soon then.
         """
-        if self._is_undecided:
-            self._refuse_for_own_turn()
-            self._waiting.cancel()
-        return isinstance(self._refusal, Overtaken)
+        return self._admission.give_way()
 
     async def stop(self, reason: TurnReason, step: float = STEP_SECONDS) -> None:
         """Ends the turn with `reason`, unless it completes first. Returns when it has ended.
@@ -190,7 +181,7 @@ class Turn:
 
     async def _send_query(self) -> None:
         try:
-            if isinstance(self._query, Query) and self._refusal is None:
+            if isinstance(self._query, Query) and self._admission.refusal is None:
                 await self._send(self._query)
         finally:
             self._sent.set()
@@ -199,24 +190,6 @@ class Turn:
         """Ignores a bridge that is gone: the end of its events says so."""
         with suppress(EngineFailed):
             await self._process.send(command)
-
-    async def _is_taken(self, batches: Batches) -> bool:
-        """Waits for the first answer to a query that yields. False if it is refused."""
-        if not self._is_undecided:
-            return True
-        with trio.move_on_after(TAKEN_SECONDS), self._waiting:
-            async for batch in batches:
-                self._early += batch
-                if any(isinstance(event, PromptRefused) for event in batch):
-                    self._refuse_for_own_turn()
-                if not all(isinstance(event, ModelFault) for event in batch):
-                    break
-        self._is_undecided = False
-        return self._refusal is None
-
-    def _refuse_for_own_turn(self) -> None:
-        text = "The agent has just begun a turn by itself: wait for its done, or interrupt it"
-        self._refusal = Overtaken(text)
 
     async def _begin(self) -> bool:
         context, query = self._context, self._query
@@ -274,10 +247,10 @@ class Turn:
     async def _follow(self, batches: Batches) -> None:
         """Takes the events of the turn up to its last one, and notes how it ended."""
         timeout = self._context.silence_timeout or inf
-        if self._early:
+        if early := self._admission.early:
             with trio.CancelScope(shield=True), self._deadlines.writing():
-                await self._take(self._early)
-            if any(isinstance(event, TurnDone) for event in self._early):
+                await self._take(early)
+            if any(isinstance(event, TurnDone) for event in early):
                 return
         with trio.move_on_after(timeout) as silence:
             async for batch in batches:
@@ -303,12 +276,16 @@ class Turn:
         context = self._context
         heard = False
         frames: list[Frame] = []
-        messages, timeline = [], []
+        messages: list[tuple[str, int]] = []
+        timeline: list[NewEvent] = []
         for event in batch:
             if isinstance(event, ModelFault):
                 frames.append(self._retries.waiting(event))
             if isinstance(event, Failed):
                 self._fault = self._fault or event.error
+            if isinstance(event, McpStatus):
+                frames.append(events.mcp_status(event.servers))
+                timeline.append(("mcp_status", bytes(frames[-1].data).decode()))
             if not isinstance(event, EngineMessage):
                 continue
             try:
@@ -326,7 +303,7 @@ class Turn:
                 messages.append((content, context.ring.next_id + len(frames) - 1))
         frames += self._retries.rest()
         reserve = context.ring.reservation()
-        if messages or reserve:
+        if messages or timeline or reserve:
             await context.store.append(
                 self._session_id,
                 self.id,
@@ -372,10 +349,25 @@ class Turn:
         await context.end(self, write)
         self.last_frame = end_frame
         context.ring.publish(frames)
+        if ending.reason == "error":
+            self._log_error()
+
+    def _log_error(self) -> None:
+        """Logs no text that the agent or the model may have written: the timeline has the error."""
+        fault = self._process.faults.last
+        log.warning(
+            "turn.ended_in_error",
+            **self._context.stored.session.names,
+            turn=self.id,
+            seconds=round(trio.current_time() - self._began, 3),
+            why=self._hit or self.lost,
+            model_status=None if fault is None else fault.status,
+        )
 
     def _verdict(self) -> Ending:
         """A limit that was hit explains the end first, then a stop, unless the turn completed."""
         if hit := self._process.take_limit_report():
+            self._hit = hit
             return Ending("error", hit)
         found = self._ending or Ending("error", "The agent ended its turn without a result")
         if self._fault is not None:

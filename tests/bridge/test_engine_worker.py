@@ -43,6 +43,9 @@ class FakeEngine:
         self.opened += 1
         yield self
 
+    def on_mcp_status(self, tell):
+        pass
+
     def on_end(self, tell):
         self.tell_gone = tell
 

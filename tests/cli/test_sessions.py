@@ -222,6 +222,22 @@ def test_send_tool_call(client_ash, server):
     assert len(result.stderr) < 110
 
 
+def test_send_names_mcp_servers_that_are_not_there(client_ash, server):
+    """A line each on stderr, with the reason; those that are well are not named."""
+    servers = [
+        {"name": "well", "status": "connected"},
+        {"name": "slow", "status": "pending"},
+        {"name": "gone", "status": "failed", "error": "Connection closed"},
+    ]
+    server.streams("s1", ("mcp_status", {"servers": servers}), delta("Done"), DONE)
+
+    result = client_ash("session", "send", "s1", "hi")
+
+    assert "Done\n" == result.stdout
+    said = "MCP server slow is pending\nMCP server gone is failed: Connection closed\n"
+    assert said == result.stderr
+
+
 @pytest.mark.parametrize(
     ("frames", "error"),
     [

@@ -10,7 +10,15 @@ from trio.testing import wait_all_tasks_blocked
 from ash import __version__
 from ash.errors import Conflict, Unavailable
 from ash.lifecycle import CHANGES
-from ash.protocol import EngineMessage, Failed, Interrupt, Query, Shutdown
+from ash.protocol import (
+    EngineMessage,
+    Failed,
+    Interrupt,
+    McpServerState,
+    McpStatus,
+    Query,
+    Shutdown,
+)
 from ash.sessions.frame_ring import RESERVE
 from ash.sessions.turn import STEP_SECONDS
 
@@ -497,3 +505,20 @@ async def test_cancelled_turn_is_finished(scene):
     broken = ("error", {"error": "The sandbox broke in the middle of the turn"})
     assert [broken, "done"] == [(await scene.shown(turn))[1], (await scene.shown(turn))[-1][0]]
     assert [("error",)] == scene.rows("SELECT reason FROM turns")
+
+
+async def test_state_of_the_mcp_servers_is_shown_and_kept(scene, result, end):
+    """As a frame, in the order in which it came, and in the timeline; not among the messages."""
+    turn = await scene.accepted()
+    servers = [McpServerState("mute", "pending"), McpServerState("gone", "failed", "refused")]
+    await scene.show(McpStatus(servers))
+    await scene.sandbox.say(result, end)
+    data = {
+        "servers": [
+            {"name": "mute", "status": "pending"},
+            {"name": "gone", "status": "failed", "error": "refused"},
+        ]
+    }
+    assert ("mcp_status", data) == (await scene.shown(turn))[1]
+    kept = scene.rows("SELECT data FROM events WHERE type = 'mcp_status'")
+    assert [data] == [json.loads(text) for (text,) in kept]

@@ -26,6 +26,8 @@ from ash.protocol import (
     Failed,
     Interrupt,
     Lines,
+    McpServerState,
+    McpStatus,
     Open,
     Opened,
     OwnTurn,
@@ -67,6 +69,7 @@ class Turn(Struct):
     tasks: list[list[str]] = field(default_factory=list)
     own: str = ""
     taken: bool | None = None
+    mcp: list[list[McpServerState]] = field(default_factory=list)
     done: TurnDone | None = None
 
     @property
@@ -174,6 +177,8 @@ class Bridge:
                     turn.raw.append(bytes(data))
                 case Failed(error=error):
                     turn.errors.append(error)
+                case McpStatus(servers=servers):
+                    turn.mcp.append(servers)
                 case EngineExited(error=error):
                     turn.gone.append(error)
                 case BackgroundTasks(tasks=tasks):

@@ -169,10 +169,12 @@ def test_prompt_is_read_when_the_engine_starts(bridge, folder, asked):
     assert "ROOT" not in messages
 
 
-def test_import_that_is_lost_is_in_the_log(bridge, folder):
-    """The session's log names it."""
+def test_what_has_no_effect_is_in_the_log(bridge, folder):
+    """An import that is lost, and a style of Claude Code's own prompt."""
     (folder / "CLAUDE.md").write_text("See @../CLAUDE.md")
+    (folder / ".claude" / "settings.json").write_text('{"outputStyle": "Explanatory"}')
     bridge.open()
+    assert "outputStyle has no effect" in bridge.log
     assert "CLAUDE.md: @../CLAUDE.md is left out: it is outside of the agent's" in bridge.log
 
 

@@ -73,7 +73,7 @@ def _in_settings(name: str) -> bool:
     of_project = map(Path(".claude").joinpath, _PROJECT_SETTINGS)
     for file in (_config_folder() / "settings.json", *of_project):
         with suppress(OSError, ValueError, RecursionError, AttributeError):
-            if json.loads(file.read_bytes()).get(name):
+            if file.is_file() and json.loads(file.read_bytes()).get(name):
                 return True
     return False
 

@@ -144,6 +144,16 @@ def test_claude_codes_own_prompt_can_be_had(bridge, folder, asked):
     assert "of a folder above" not in messages
 
 
+def test_conversation_that_began_with_claude_codes_prompt_gets_claude_md(bridge, folder, asked):
+    """As a session from before CLAUDE.md was the prompt. What was said stays: the old memory, too."""
+    bridge.open(preset=True)
+    asked()
+    bridge.resume(bridge.session_id)
+    system, messages = asked()
+    assert PROMPT == system
+    assert 1 == messages.count("You are ROOT.")
+
+
 @pytest.mark.parametrize("by", ["session", "settings"])
 def test_subagent_that_leads_brings_its_own_prompt(bridge, folder, asked, by):
     """CLAUDE.md is a memory then, as with `claude --agent`."""

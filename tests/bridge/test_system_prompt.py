@@ -145,7 +145,7 @@ def test_claude_codes_own_prompt_can_be_had(bridge, folder, asked):
 
 
 def test_conversation_that_began_with_claude_codes_prompt_gets_claude_md(bridge, folder, asked):
-    """As a session from before CLAUDE.md was the prompt. What was said stays: the old memory, too."""
+    """As a session of an older ash. What was said stays in it, the old memory too."""
     bridge.open(preset=True)
     asked()
     bridge.resume(bridge.session_id)

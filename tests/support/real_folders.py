@@ -49,7 +49,7 @@ def claude_in(folder: Path, home: Path, model_url: str) -> dict[str, Any]:
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": str(home),
         "ANTHROPIC_BASE_URL": model_url,
-        "ANTHROPIC_API_KEY": "sk-bare",
+        "ANTHROPIC_API_KEY": "sk-right",
     }
     flags = ["--output-format", "stream-json", "--verbose", "--dangerously-skip-permissions"]
     done = subprocess.run(

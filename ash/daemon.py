@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import trio
+from hypercorn.typing import ASGIFramework
 
 from ash import __version__
 from ash.authentication import ApiKeys, Tickets, load_secret
@@ -18,6 +19,7 @@ from ash.errors import StartError
 from ash.http.app import Services, make_app
 from ash.http.cors import Cors
 from ash.http.front import Front
+from ash.http.request_log import RequestLog
 from ash.http.server.server import open_listeners, serve
 from ash.http.server.tcp_server import ConnectionLimits
 from ash.log import get_logger
@@ -52,7 +54,9 @@ async def _serve(
 ) -> None:
     """Serves HTTP in the core's nursery until a signal ends it."""
     services = Services(core.agents, core.sessions, core.files, keys, tickets, core.health)
-    app = Cors(Front(services, make_app(services)), core.settings.allowed_origins)
+    app: ASGIFramework = Cors(Front(services, make_app(services)), core.settings.allowed_origins)
+    if core.settings.log_level == "debug":
+        app = RequestLog(app)
     draining, answered = trio.Event(), trio.Event()
     grace = core.settings.grace_seconds
     limits = ConnectionLimits(keep_alive_timeout=core.settings.keep_alive_timeout)

@@ -4,12 +4,12 @@ The message itself is passed on unchanged. Values taken out of it stay `msgspec.
 that the CLI wrote.
 """
 
-import re
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
+from ash.failure_words import failure_text, text_of
 from ash.model import EventType, TurnReason
 from ash.protocol import McpServerState, with_whole_characters
 
@@ -93,9 +93,9 @@ class _Head(Struct):
     errors: list[Any] = field(default_factory=list)
     mcp_servers: list[Any] = field(default_factory=list)
     # Of an assistant's message that the CLI made of an error of the model endpoint.
-    error: Any = None
+    error: Raw = NULL
     # Of an answer that was cut, and is asked for again.
-    abandoned_blocks: Any = None
+    abandoned_blocks: Raw = NULL
 
 
 class _Unusual(Struct):
@@ -123,20 +123,6 @@ _decode_head = msgspec.json.Decoder(_Head).decode
 _decode_unusual = msgspec.json.Decoder(_Unusual).decode
 _decode_output = msgspec.json.Decoder(_ToolOutput).decode
 _decode_retry = msgspec.json.Decoder(_Retry).decode
-
-_decode_text = msgspec.json.Decoder(str).decode
-
-_GATEWAY = re.compile(r" If it persists, check your inference gateway \([^)]*\)\.")
-
-# What a failure is called that comes without any text.
-_FAILURES = {
-    "": "The agent failed, and does not say why",
-    "success": "The agent failed, and does not say why",
-    "error_during_execution": "The agent stopped in the middle of its turn, and does not say why",
-    "error_max_structured_output_retries": (
-        "The agent's answers did not fit outputFormat, however often it tried"
-    ),
-}
 
 # Results that say that a limit of the request was reached, which is not a failure.
 BUDGET_WORDS = "The turn has reached its limit, which is maxTurns or maxBudgetUsd"
@@ -171,18 +157,10 @@ def _unusual_head_of(raw: bytes | memoryview) -> _Head:
         head = _decode_unusual(with_whole_characters(raw))
     except (msgspec.DecodeError, RecursionError):
         return _Head()
-    if _text(head.type) != "result":
+    if text_of(head.type) != "result":
         return _Head()
     failed = head.is_error != Raw(b"false")
-    return _Head("result", _text(head.subtype), is_error=failed, result=head.result)
-
-
-def _text(raw: Raw) -> str:
-    """The text that the JSON is; empty if it is something else."""
-    try:
-        return _decode_text(raw)
-    except (msgspec.DecodeError, RecursionError):
-        return ""
+    return _Head("result", text_of(head.subtype), is_error=failed, result=head.result)
 
 
 def _object(**values: Raw | bool | None) -> bytes:
@@ -192,7 +170,7 @@ def _object(**values: Raw | bool | None) -> bytes:
 
 def _read_stream_event(head: _Head, reading: Reading) -> None:
     reading.durable = False
-    reading.abandoned = head.abandoned_blocks is not None
+    reading.abandoned = head.abandoned_blocks != NULL
     delta = head.event.delta if head.event else None
     if delta is None:
         return
@@ -210,7 +188,7 @@ def _blocks(head: _Head) -> list[_Block]:
 def _read_assistant(head: _Head, reading: Reading) -> None:
     for block in _blocks(head):
         match block.type:
-            case "text" if head.error is None:
+            case "text" if head.error == NULL:
                 reading.timeline.append(("text", _object(text=block.text).decode()))
             case "thinking":
                 data = _object(thinking=block.thinking).decode()
@@ -269,17 +247,8 @@ def _ending(head: _Head) -> Ending:
     if head.subtype in _BUDGETS:
         return Ending("budget")
     if head.is_error or head.subtype.startswith("error"):
-        return Ending("error", _error_text(head))
+        return Ending("error", failure_text(head.subtype, head.errors, head.result))
     return Ending("completed")
-
-
-def _error_text(head: _Head) -> str:
-    """The CLI's own text: in `errors` if the CLI failed, in `result` if the API did."""
-    if texts := [text for text in head.errors if isinstance(text, str) and text]:
-        return "; ".join(texts)
-    # The address is that of our own proxy inside the sandbox.
-    text = _GATEWAY.sub("", _text(head.result))
-    return text or _FAILURES.get(head.subtype) or f"The agent failed, and says only: {head.subtype}"
 
 
 def _retry(raw: bytes | memoryview) -> Retry | None:
@@ -291,6 +260,9 @@ def _retry(raw: bytes | memoryview) -> Retry | None:
     return Retry(said.attempt, said.of, said.status, pause)
 
 
+# Some readers split lines there, the iterators of httpx and requests among them.
+_LINE_ENDS = "\x85\u2028\u2029"
+
 _READERS = {
     "assistant": _read_assistant,
     "result": _read_result,
@@ -298,6 +270,18 @@ _READERS = {
     "system": _read_system,
     "user": _read_user,
 }
+
+
+def _one_line(values: dict[str, Any]) -> bytes:
+    """JSON for a frame with texts of ours, which no reader takes for several lines.
+
+    The CLI writes these characters as escapes too, so its own bytes are left alone.
+    """
+    data = _encode(values)
+    if not data.isascii():
+        for character in _LINE_ENDS:
+            data = data.replace(character.encode(), b"\\u%04x" % ord(character))
+    return data
 
 
 def session_start(session_id: str, version: str) -> Frame:
@@ -309,7 +293,7 @@ def mcp_status(servers: list[McpServerState]) -> Frame:
 
 
 def error(text: str, **more: Any) -> Frame:
-    return Frame("error", _encode({"error": text, **more}))
+    return Frame("error", _one_line({"error": text, **more}))
 
 
 def retry(retry: Retry, error: str, *, discard: bool) -> Frame:
@@ -321,7 +305,7 @@ def retry(retry: Retry, error: str, *, discard: bool) -> Frame:
         "retryInMs": retry.pause_ms,
         "error": error,
     }
-    return Frame("retry", _encode({**data, "discard": True} if discard else data))
+    return Frame("retry", _one_line({**data, "discard": True} if discard else data))
 
 
 def done(session_id: str, reason: TurnReason) -> Frame:

@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 import trio
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from ash.protocol import Lines, LineTooLong, with_whole_characters
 from bridge.engine import Emit, WriteLog
@@ -45,17 +45,35 @@ class MessageHead(Struct):
     mcp_servers: Any = ()
 
 
+class _RawHead(Struct):
+    type: Raw = Raw(b"null")
+    subtype: Raw = Raw(b"null")
+    state: Raw = Raw(b"null")
+    sdk_host_only: Raw = Raw(b"null")
+
+
 _decode = msgspec.json.Decoder(MessageHead).decode
+_decode_raw = msgspec.json.Decoder(_RawHead).decode
 
 
 def read_head(line: bytes | memoryview) -> MessageHead:
     """Raises ValueError if the line is not a JSON object."""
     try:
         return _decode(line)
-    except msgspec.DecodeError:
-        return _decode(with_whole_characters(line))
+    except ValueError:
+        # A field may have half a character, bytes that are no text, or too large a number.
+        head = _decode_raw(with_whole_characters(line))
+        return MessageHead(*(_value(getattr(head, name)) for name in MessageHead.__struct_fields__))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _value(raw: Raw) -> Any:
+    """None if it can't be read."""
+    try:
+        return msgspec.json.decode(raw)
+    except ValueError:
+        return None
 
 
 class TurnLines:
@@ -159,12 +177,12 @@ class RawLines:
     async def _sort(self, line: memoryview) -> dict[str, Any] | None:
         try:
             head = read_head(line)
+            if isinstance(head.type, str) and head.type in _CONTROL:
+                message: dict[str, Any] = json.loads(bytes(line))
+                return message
         except ValueError as error:
             self._report_bad_line(bytes(line), error)
             return None
-        if isinstance(head.type, str) and head.type in _CONTROL:
-            message: dict[str, Any] = json.loads(bytes(line))
-            return message
         if head.subtype == "session_state_changed" and head.type == "system":
             self._update_state(head)
         if head.subtype in HOOK_SUBTYPES and (trouble := hook_trouble(line)):

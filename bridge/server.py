@@ -23,7 +23,7 @@ from ash.protocol import (
     decode_command,
     encode,
 )
-from bridge import forward
+from bridge import forward, git_identity
 from bridge.engine import Engine
 from bridge.engine_worker import EngineWorker
 from bridge.outbox import Outbox
@@ -52,6 +52,7 @@ class Server:
             nursery.start_soon(self._send)
             async with trio.open_nursery() as self._work:
                 await self._start_forward()
+                git_identity.set_default(_write_log)
                 self._work.start_soon(self._worker.run)
                 self._work.start_soon(self._watch_signals)
                 self._work.start_soon(self._read)

@@ -366,6 +366,15 @@ def test_frames_of_the_daemon_itself():
     assert json.loads(events.retry(retry, "oh", discard=True).data)["discard"] is True
 
 
+@pytest.mark.parametrize("text", ["a\x85b\u2028c\u2029d\ne", "naïve 漢字 Å …"])
+def test_frames_with_texts_of_the_daemon_are_one_line_for_every_reader(text):
+    """Also for those that take U+0085, U+2028 and U+2029 for the end of a line."""
+    retry = events.Retry(1, 10, 529, 500)
+    for frame in (events.error(text), events.retry(retry, text, discard=False)):
+        assert 1 == len(frame.data.decode().splitlines())
+        assert text == json.loads(frame.data)["error"]
+
+
 def test_sse_frame_has_id_event_and_one_line_of_data():
     """A frame on the wire is an id, an event and one line of data."""
     assert b'id: 7\nevent: message\ndata: {"a":1}\n\n' == events.sse(

@@ -63,7 +63,7 @@ def _deploy_path(client: AshClient, request: Request[Agent]) -> dict[str, Any]:
     try:
         return client.ask_json(request)
     except AshApiError as error:
-        if error.status == BadRequest.status:
+        if error.status == BadRequest.status and error.text.startswith("path: "):
             # A server behind a forwarded port may have another file system.
             raise BadRequest(f"{error.text} (--upload sends the files instead)") from None
         raise
@@ -85,13 +85,15 @@ def upload_of(root: Path) -> tuple[dict[str, FileToSend], list[str]]:
     files: dict[str, FileToSend] = {}
     if found.env is not None:
         files[ENV_FILE] = FileToSend(found.env)
+    filled = {entry.path.rpartition("/")[0] for entry in found.entries}
     total = 0
     for entry in found.entries:
         path = spelled(entry.path)
         if entry.kind == "link":
             files[path] = FileToSend(link=spelled(entry.target))
         elif entry.kind == "folder":
-            files[f"{path}/"] = FileToSend()
+            if entry.path not in filled:
+                files[f"{path}/"] = FileToSend()
         else:
             files[path] = file = _file(root / entry.path)
             total += len(file.data)

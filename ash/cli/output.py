@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from ash.errors import AshError
+from ash.file_names import as_text
 
 # All control characters but tab and line feed. A terminal would obey those in the output of agents
 # and servers, so they are removed.
@@ -19,7 +20,8 @@ _INTERRUPTED = 130  # 128 + SIGINT, as in a shell
 
 
 def one_line(text: str) -> str:
-    return _CONTROL.sub("", " ".join(text.split()))
+    """The text without line ends and control characters; names of files become printable."""
+    return as_text(_CONTROL.sub("", " ".join(text.split())))
 
 
 def write(text: str, *, err: bool = False) -> None:

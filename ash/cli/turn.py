@@ -27,6 +27,7 @@ class TurnOutcome:
         self.reason = ""
         self.error = ""
         self._detail = ""
+        self._words = ""
         self._result = ""
 
     def see(self, frame: Event, data: Any) -> None:
@@ -34,14 +35,17 @@ class TurnOutcome:
             case "done":
                 self.done = True
                 self.reason = data.get("reason") or "completed"
-                self._detail = data.get("detail", "")
+                if detail := data.get("detail"):
+                    # The engine's own words say which limit it was.
+                    self._detail = self._words or detail
                 # Other servers that speak this API send no `error` frame for a failed result.
                 if self.reason == "completed":
                     self.error = self.error or self._result
             case "error":
                 self.error = str(data.get("error"))
             case "message" if data.get("type") == "result" and data.get("is_error"):
-                self._result = str(data.get("result") or data.get("subtype"))
+                self._words = "; ".join(str(text) for text in data.get("errors") or ())
+                self._result = self._words or str(data.get("result") or data.get("subtype"))
 
     @property
     def well(self) -> bool:

@@ -3,6 +3,7 @@ from typing import Any
 
 from ash.client.file_to_send import FileToSend, to_send
 from ash.client.request import HEALTH, Request, given
+from ash.file_names import as_text
 from ash.model import Agent
 
 
@@ -30,7 +31,13 @@ def deploy_agent(
     return Request(
         method="POST",
         path=("agents",),
-        body=given(name=name, path=path, systemPrompt=system_prompt, env=env, config=config),
+        body=given(
+            name=name,
+            path=None if path is None else as_text(path),
+            systemPrompt=system_prompt,
+            env=env,
+            config=config,
+        ),
         files=None if files is None else to_send(files),
         result=Agent,
         under="agent",

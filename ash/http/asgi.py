@@ -7,7 +7,7 @@ import msgspec
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
-from ash.errors import AshError, TooLarge, UnsupportedMedia
+from ash.errors import AshError, TooLarge, Unauthorized, UnsupportedMedia
 from ash.log import get_logger
 
 log = get_logger()
@@ -65,9 +65,16 @@ def check_encoding(encodings: Iterable[str]) -> None:
 def public_error(error: Exception, scope: HTTPScope) -> AshError:
     """What the client is told. An error that is not meant for it is logged instead."""
     if isinstance(error, AshError):
+        if isinstance(error, Unauthorized):
+            note_refused_key(scope["method"], scope["path"], (scope["client"] or [None])[0])
         return error
     log.error("http.failed", method=scope["method"], path=scope["path"], exc_info=error)
     return AshError(UNEXPECTED)
+
+
+def note_refused_key(method: str, path: str, client: str | None) -> None:
+    """`client` is an address. The key is not logged: it may be one with a typing error."""
+    log.warning("http.key_refused", method=method, path=path, client=client)
 
 
 async def send_error(send: ASGISendCallable, error: AshError) -> None:

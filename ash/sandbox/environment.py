@@ -17,13 +17,19 @@ QUIET = {
 # These are between daemon and bridge; an agent's env can't set them.
 RESERVED = "ASH_"
 
+# The agent's name, under which git commits.
+AGENT = "ASH_AGENT"
+
 BASE_URL = "ANTHROPIC_BASE_URL"
 
 
 def environment(
     inside: GuestPaths, own: Mapping[str, str], given: Mapping[str, str]
 ) -> dict[str, str]:
-    """`own` is the agent's environment, `given` the daemon's, which takes precedence."""
+    """`own` is the agent's environment, `given` the daemon's, which takes precedence.
+
+    AGENT in `own` is the daemon's too: `with_name` has put it there.
+    """
     return {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LANG": "C.UTF-8",
@@ -33,11 +39,17 @@ def environment(
         **QUIET,
         **own_part(own),
         **given,
+        AGENT: own.get(AGENT, ""),
         "HOME": inside.home,
         # As root inside, which only `isolation = none` is, the CLI asks for this word.
         "IS_SANDBOX": "1",
         "PYTHONPATH": inside.python_path,
     }
+
+
+def with_name(own: Mapping[str, str], agent: str) -> dict[str, str]:
+    """An agent's environment, with the name of the agent."""
+    return {**own, AGENT: agent}
 
 
 def own_part(own: Mapping[str, str]) -> dict[str, str]:

@@ -12,12 +12,12 @@ import trio
 from msgspec import Struct, structs
 
 from ash.egress import Egress, Policy, with_own, with_servers
-from ash.errors import AshError, EngineFailed, Unavailable
+from ash.errors import AshError, EngineFailed, NotFound, Unavailable
 from ash.limits import Limits
 from ash.log import get_logger
 from ash.model import LogLevel, LogSink
 from ash.sandbox.boot import Boot, EngineLaunch, RestoredFrom
-from ash.sandbox.environment import own_credentials, own_part
+from ash.sandbox.environment import own_credentials, own_part, with_name
 from ash.sandbox.logs import SessionLogWriter
 from ash.sandbox.sandbox_process import Runtime, SandboxProcess, open_sandbox_process
 from ash.workspaces.disk_errors import disk_refusal
@@ -159,7 +159,7 @@ class Sandbox:
             async with dependencies.open(
                 dependencies.runtime,
                 paths,
-                spec.env,
+                with_name(spec.env, spec.key.agent),
                 limits=spec.limits,
                 egress=self._egress,
                 log=self.log,
@@ -350,6 +350,12 @@ class Sandbox:
         if self.spec.restore and (kept := workspaces.restore(self.id)):
             self.source = self._local
             return kept
+        if not self.spec.source.is_dir():
+            key = self.spec.key
+            raise NotFound(
+                f"The files of this session are gone, and so is version {key.version} of its agent"
+                f' "{key.agent}"'
+            )
         return workspaces.prepare(self.id, self.spec.source)
 
 

@@ -94,6 +94,8 @@ class Turn:
         self._refusal: AshError | None = None
         self._wanted: TurnReason | None = None
         self._ending: Ending | None = None
+        self._hit: str | None = None
+        self._began = trio.current_time()
 
     @property
     def context(self) -> TurnContext:
@@ -317,10 +319,25 @@ class Turn:
         await context.end(self, write)
         self.last_frame = end_frame
         context.ring.publish(frames)
+        if ending.reason == "error":
+            self._log_error()
+
+    def _log_error(self) -> None:
+        """Logs no text that the agent or the model may have written: the timeline has the error."""
+        fault = self._process.faults.last
+        log.warning(
+            "turn.ended_in_error",
+            **self._context.stored.session.names,
+            turn=self.id,
+            seconds=round(trio.current_time() - self._began, 3),
+            why=self._hit or self.lost,
+            model_status=None if fault is None else fault.status,
+        )
 
     def _verdict(self) -> Ending:
         """A limit that was hit explains the end first, then a stop, unless the turn completed."""
         if hit := self._process.take_limit_report():
+            self._hit = hit
             return Ending("error", hit)
         found = self._ending or Ending("error", "The agent ended its turn without a result")
         if self._fault is not None:

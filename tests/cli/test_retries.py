@@ -54,16 +54,17 @@ def test_error_is_printed_once_and_not_as_an_answer(client_ash, server):
     )
 
 
-def test_limit_of_a_turn_is_told_in_words(client_ash, server):
-    """Not in the CLI's name for it."""
-    failed = {"type": "result", "is_error": True, "subtype": "error_max_turns"}
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [({}, "It reached maxTurns"), ({"errors": ["Reached 1 turn"]}, "Reached 1 turn")],
+)
+def test_limit_of_a_turn_is_told_in_words(client_ash, server, more, words):
+    """Not in the CLI's name for it; what the CLI itself says is more exact."""
+    failed = {"type": "result", "is_error": True, "subtype": "error_max_turns", **more}
     done = {"reason": "budget", "detail": "It reached maxTurns"}
     server.streams("s1", ("message", failed), ("done", done))
     result = client_ash("session", "send", "s1", "hi")
-    assert (1, "the turn ended early: budget (It reached maxTurns)\n") == (
-        result.exit_code,
-        result.stderr,
-    )
+    assert (1, f"the turn ended early: budget ({words})\n") == (result.exit_code, result.stderr)
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,9 @@ async def test_client_that_half_closes_is_answered_all_it_asked(serving, autojum
     app.may.set()
     answers = [await client.answer() for _ in paths]
     assert paths == [answer.body for answer in answers]
-    assert [None, None, b"close"] == [answer.headers.get(b"connection") for answer in answers]
+    assert [b"keep-alive", b"keep-alive", b"close"] == [
+        answer.headers.get(b"connection") for answer in answers
+    ]
     assert b"" == await client.read()
 
 

@@ -17,7 +17,7 @@ def test_nothing_of_the_daemon_s_gets_in(monkeypatch):
     """What is in a sandbox's environment is named here, and it is all of it."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
     monkeypatch.setenv("PYTHONHASHSEED", "1")
-    named = {"PATH", "LANG", "SHELL", "USER", "HOME", "IS_SANDBOX", "PYTHONPATH"}
+    named = {"PATH", "LANG", "SHELL", "USER", "HOME", "IS_SANDBOX", "PYTHONPATH", "ASH_AGENT"}
     assert named | GIVEN.keys() | QUIET.keys() == made().keys()
 
 

@@ -37,6 +37,11 @@ _EVENTS_AT_ONCE = 50
 _MAX_EMPTY_LINES = 8
 _EMPTY_LINES = re.compile(rb"(?:\r?\n)*")
 
+# What h11 says of a header that it refuses. It quotes the line as Python writes it.
+_ILLEGAL_HEADER = re.compile(
+    r"illegal header line: bytearray\(b['\"](?P<name>[\w!#$%&*+.^`|~-]+):.*?(?P<bad>\\r|\\x\w\w)"
+)
+
 # Clients don't need the phrase by the standard, but some show it, and some fail without it.
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
@@ -74,6 +79,15 @@ def send_head(connection: h11.Connection, head: ResponseHead) -> bytes:
 def _line(name: bytes, value: bytes) -> bytes:
     h11.Response(status_code=200, headers=[(name, value)])
     return b"%s: %s\r\n" % (name, value)
+
+
+@lru_cache(maxsize=1)
+def _keep_alive_lines(timeout: float) -> bytes:
+    """A second less than the connection has, so that no client sends while it is being closed."""
+    seconds = int(timeout) - 1
+    if seconds < 1:
+        return b""
+    return b"connection: keep-alive\r\nkeep-alive: timeout=%d\r\n" % seconds
 
 
 class H11Protocol(HypercornH11Protocol):
@@ -252,7 +266,15 @@ class H11Protocol(HypercornH11Protocol):
         is_last = self._half_closed and not self.buffered
         if is_last or self._body_incomplete or self.context.terminated.is_set():
             headers.append((b"connection", b"close"))
-        return build_head(response.status_code, headers)
+            return build_head(response.status_code, headers)
+        framing, other_lines = build_head(response.status_code, headers)
+        return ResponseHead(framing, other_lines + self._keep_alive())
+
+    def _keep_alive(self) -> bytes:
+        """Says how long the connection stays open, if it does and if the client knows of it."""
+        if self._h11.their_state is not h11.DONE:
+            return b""  # the client has asked for the end, or is one of HTTP/1.0
+        return _keep_alive_lines(self.config.keep_alive_timeout)
 
     def _collect(self, event: h11.Data | h11.EndOfMessage) -> None:
         self._collect_head()
@@ -301,4 +323,9 @@ def _describe(error: h11.RemoteProtocolError) -> str:
     reason = str(error).partition(": bytearray(")[0]
     if error.error_status_hint == 431:
         return "The head of the request is too large."
+    if illegal := _ILLEGAL_HEADER.match(str(error)):
+        # The value may be a key, so it is not shown.
+        reason += (
+            f", {illegal['name']} holds {illegal['bad']}: trim a value that is read from a file"
+        )
     return f"The request is not valid HTTP: {reason}."

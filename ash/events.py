@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from ash.model import EventType, TurnReason
-from ash.protocol import with_whole_characters
+from ash.protocol import Recovered, is_uuid, with_whole_characters
 
 NULL = Raw(b"null")
 _encode = msgspec.json.encode
@@ -34,12 +34,14 @@ class Reading(Struct):
     """What follows from one SDK message. `frames` are in the order to send, the message last.
 
     A message that is not `durable` (a delta) is not stored, because the complete one follows.
+    `conversation` is the id of the conversation, from the message that begins a turn.
     """
 
     frames: list[Frame]
     timeline: list[tuple[EventType, str]]
     durable: bool
     ending: Ending | None = None
+    conversation: str | None = None
 
 
 class _Delta(Struct):
@@ -71,6 +73,7 @@ class _Body(Struct):
 class _Head(Struct):
     type: str = ""
     subtype: str = ""
+    session_id: Any = None
     event: _StreamEvent | None = None
     message: _Body | None = None
     tool_use_result: Raw | UnsetType = UNSET
@@ -113,7 +116,7 @@ def _head_of(raw: bytes | memoryview) -> _Head:
         return _Head()
 
 
-def _object(**values: Raw | bool | None) -> bytes:
+def _object(**values: Any) -> bytes:
     """A JSON object of the values that are not None, each with its original bytes."""
     return _encode({name: value for name, value in values.items() if value is not None})
 
@@ -179,7 +182,11 @@ def _tool_output(result: Raw | UnsetType) -> dict[str, str]:
 
 
 def _read_system(head: _Head, reading: Reading) -> None:
-    if head.subtype == "init" and head.mcp_servers:
+    if head.subtype != "init":
+        return
+    if is_uuid(head.session_id):
+        reading.conversation = head.session_id
+    if head.mcp_servers:
         data = _encode({"servers": head.mcp_servers}).decode()
         reading.timeline.append(("mcp_status", data))
 
@@ -224,6 +231,11 @@ def error(text: str, **more: Any) -> Frame:
     return Frame("error", _encode({"error": text, **more}))
 
 
+def recovered(what: Recovered) -> Frame:
+    """Tells that something was broken, and what that has cost the agent's memory, if anything."""
+    return Frame("recovered", _object(memory=what.memory, warning=what.text))
+
+
 def done(session_id: str, reason: TurnReason) -> Frame:
     return Frame("done", _encode({"sessionId": session_id, "reason": reason}))
 
@@ -233,9 +245,9 @@ def gap(requested: int, earliest: int, latest: int) -> Frame:
     return Frame("gap", _encode({"requested": requested, "earliest": earliest, "latest": latest}))
 
 
-def lifecycle(action: str, **more: str) -> str:
-    """The data of a `lifecycle` event of the timeline."""
-    return _encode({"action": action, **more}).decode()
+def lifecycle(action: str, **more: Any) -> str:
+    """The data of a `lifecycle` event of the timeline, without values that are None."""
+    return _object(action=action, **more).decode()
 
 
 def sse(frame_id: int, frame: Frame) -> bytes:

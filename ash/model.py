@@ -65,6 +65,8 @@ class StoredAgent(Struct, kw_only=True):
 
 
 class Session(Struct, kw_only=True, rename="camel"):
+    """`memory` and `warnings` are in the answer of a resume that found something broken."""
+
     id: str
     tenant_id: str
     agent_name: str
@@ -76,6 +78,8 @@ class Session(Struct, kw_only=True, rename="camel"):
     parent_session_id: str | None = None
     model: str | None = None
     config: dict[str, Any] | None = None
+    memory: Literal["lost", "partial"] | UnsetType = UNSET
+    warnings: list[str] | UnsetType = UNSET
 
 
 class SessionSettings(SessionOptions):
@@ -92,7 +96,8 @@ class StoredSession(Struct, kw_only=True):
     """A session with its private data.
 
     `owner` may write while `generation` is that of the row. Frame ids from `next_frame` on have
-    not been given out yet.
+    not been given out yet. `conversation` is the id of the engine's conversation, None before its
+    first turn.
     """
 
     session: Session
@@ -101,6 +106,7 @@ class StoredSession(Struct, kw_only=True):
     owner: str
     generation: int = 1
     next_frame: int = 1
+    conversation: str | None = None
 
 
 class Message(Struct, kw_only=True, rename="camel"):

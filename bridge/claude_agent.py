@@ -11,7 +11,6 @@ from typing import Any, cast
 from claude_agent_sdk import AgentDefinition, ClaudeAgentOptions, ClaudeSDKClient
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
-from ash.protocol import Branch
 from bridge import cli_settings
 from bridge.cli_conversation import CliConversation
 from bridge.cli_process import CliLog, end, read_control_messages
@@ -29,16 +28,14 @@ class ClaudeAgent:
     async def open(
         self, launch: Launch, *, resume: bool, write_log: WriteLog
     ) -> AsyncIterator[Conversation]:
-        resume = await cli_settings.can_resume(launch.session_id) and resume
-        source = await cli_settings.fork_source(launch)
         with TemporaryDirectory(prefix="ash-") as folder:
             lines, log = RawLines(write_log), CliLog(write_log)
-            options = _options(launch, resume=resume, source=source, log=log, folder=Path(folder))
+            options = _options(launch, resume=resume, log=log, folder=Path(folder))
             transport = _Transport(options, lines, log)
             client = ClaudeSDKClient(options, transport)
             try:
                 await _connect(client, lines)
-                yield CliConversation(client, lines, transport.write, launch.model)
+                yield CliConversation(client, lines, transport.write, launch)
             finally:
                 await client.disconnect()
 
@@ -73,9 +70,7 @@ class _Transport(SubprocessCLITransport):
             self._log.ended.set()
 
 
-def _options(
-    launch: Launch, *, resume: bool, source: Branch | None, log: CliLog, folder: Path
-) -> ClaudeAgentOptions:
+def _options(launch: Launch, *, resume: bool, log: CliLog, folder: Path) -> ClaudeAgentOptions:
     system_prompt, mcp_servers = cli_settings.write_files(launch, folder)
     schema = cli_settings.output_schema(launch)
     return ClaudeAgentOptions(
@@ -85,9 +80,7 @@ def _options(
         include_partial_messages=True,
         setting_sources=list(cli_settings.SETTING_SOURCES),
         session_id=None if resume else launch.session_id,
-        resume=launch.session_id if resume else source.session_id if source else None,
-        fork_session=source is not None,
-        resume_session_at=source.at if source else None,
+        resume=launch.session_id if resume else None,
         model=launch.model,
         # None would mean an empty prompt; the preset is the CLI's own.
         system_prompt=(

@@ -39,7 +39,6 @@ class ClaudeCode:
         self, launch: Launch, *, resume: bool, write_log: WriteLog
     ) -> AsyncIterator[Conversation]:
         _refuse(launch)
-        resume = await cli_settings.can_resume(launch.session_id) and resume
         with TemporaryDirectory(prefix="ash-") as folder:
             lines, log = RawLines(write_log), CliLog(write_log)
             options = _options(launch, resume=resume, folder=Path(folder))
@@ -47,7 +46,7 @@ class ClaudeCode:
             client = _Client(options, transport)
             try:
                 await _connect(client, lines)
-                yield CliConversation(client, lines, transport.write, launch.model)
+                yield CliConversation(client, lines, transport.write, launch)
             finally:
                 await client.disconnect()
                 await transport.close()
@@ -148,7 +147,6 @@ def _refuse(launch: Launch) -> None:
     asked = {
         "maxBudgetUsd": launch.max_budget_usd,
         "outputFormat": launch.output_format,
-        "the fork of a session": launch.fork,
     }
     for name, value in asked.items():
         if value is not None:

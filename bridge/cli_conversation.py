@@ -6,7 +6,7 @@ from typing import Protocol
 import trio
 from msgspec import Raw
 
-from bridge.engine import Emit, EngineDied, EngineError, EngineGone, WriteLog
+from bridge.engine import Emit, EngineDied, EngineError, EngineGone, Launch, WriteLog
 from bridge.raw_lines import RawLines, TurnLines
 
 # How long we wait, after a write to the CLI has failed, for the reader to find out that it died.
@@ -32,12 +32,17 @@ class CliConversation:
         client: SdkClient,
         lines: RawLines,
         write: Callable[[str], Awaitable[None]],
-        model: str | None,
+        launch: Launch,
     ) -> None:
         self._client = client
         self._lines = lines
         self._write = write
-        self._standing_model = self._model = model
+        self._launch = launch
+        self._standing_model = self._model = launch.model
+
+    @property
+    def session_id(self) -> str:
+        return self._lines.session_id or self._launch.session_id
 
     async def turn(self, prompt: Raw, model: str | None, emit: Emit) -> None:
         if self._lines.exit_reason:

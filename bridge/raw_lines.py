@@ -24,7 +24,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
-from ash.protocol import Lines, LineTooLong, with_whole_characters
+from ash.protocol import Lines, LineTooLong, is_uuid, with_whole_characters
 from bridge.engine import Emit, WriteLog
 
 # At most this many bytes written between two turns are kept for the next one. Beyond that we stop
@@ -40,6 +40,7 @@ class MessageHead(Struct):
     type: Any = None
     subtype: Any = None
     state: Any = None
+    session_id: Any = None
     sdk_host_only: Any = None
 
 
@@ -99,6 +100,8 @@ class RawLines:
         self._abandoned = False
         self.exit_reason = ""
         self.on_end: WriteLog | None = None
+        # The conversation's id as the CLI last reported it; `/clear` changes it.
+        self.session_id: str | None = None
 
     @property
     def quiet(self) -> bool:
@@ -162,8 +165,8 @@ class RawLines:
         if isinstance(head.type, str) and head.type in _CONTROL:
             message: dict[str, Any] = json.loads(bytes(line))
             return message
-        if head.subtype == "session_state_changed" and head.type == "system":
-            self._update_state(head)
+        if head.type == "system":
+            self._read_system(head)
         if head.sdk_host_only is not True:
             await self._pass_on(line)
         if (turn := self._unfinished_turn()) is not None and turn.prompt_sent:
@@ -179,6 +182,12 @@ class RawLines:
         if self.turn is not None and line.lstrip().startswith(b"{"):
             self.turn.fault = f"The engine wrote a line that is not JSON ({error}): {text}"
         self._write_log(text)
+
+    def _read_system(self, head: MessageHead) -> None:
+        if head.subtype == "session_state_changed":
+            self._update_state(head)
+        elif head.subtype == "init" and is_uuid(head.session_id):
+            self.session_id = head.session_id
 
     def _update_state(self, head: MessageHead) -> None:
         self._state = head.state

@@ -65,6 +65,11 @@ def dim(text: str) -> None:
     click.secho(one_line(text), dim=True, err=True)
 
 
+def warn(text: str) -> None:
+    """Prints a warning on stderr."""
+    click.echo(f"warning: {one_line(text)}", err=True)
+
+
 def _on_terminal(*, err: bool = False) -> bool:
     return (sys.stderr if err else sys.stdout).isatty()
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from ash.cli.output import dim, one_line, write
+from ash.cli.output import dim, one_line, warn, write
 from ash.client import Event
 
 # A tool call is cut to this length, so that it takes about one line of a terminal.
@@ -90,6 +90,9 @@ class TextPrinter:
                 dim(f"… frames {data['requested']} to {data['earliest'] - 1} are no longer there")
                 # Deltas were lost, so the message that follows is printed completely.
                 self._streamed = False
+            case "recovered":
+                self._end_line()
+                warn(str(data.get("warning")))
             case "tool_use":
                 self._end_line()
                 call = f"{data.get('name')} {json.dumps(data.get('input'), ensure_ascii=False)}"

@@ -15,13 +15,22 @@ from ash.errors import AshError, Conflict, EngineFailed, Unavailable
 from ash.events import Ending, Frame
 from ash.log import get_logger
 from ash.model import StoredSession, TurnReason
-from ash.protocol import BridgeCommand, EngineMessage, Failed, Interrupt, Query, Shutdown, TurnDone
+from ash.protocol import (
+    BridgeCommand,
+    EngineMessage,
+    Failed,
+    Interrupt,
+    Query,
+    Recovered,
+    Shutdown,
+    TurnDone,
+)
 from ash.sandbox.link import TurnEvent
 from ash.sessions.deadlines import Deadlines
 from ash.sessions.frame_ring import FrameRing
 from ash.sessions.session_sandbox import AgentProcess
 from ash.store import OwnershipLost, Store
-from ash.store.history import NewEvent
+from ash.store.history import NewEvent, NewMessage
 from ash.store.sessions import StatusChange
 
 log = get_logger()
@@ -41,7 +50,8 @@ class TurnContext(Struct):
     """What a turn works with. All of it exists longer than the turn.
 
     `end` stores the end of a turn. It is given a function that writes the end, and calls it with
-    the change of the session's status, which only the session knows.
+    the change of the session's status, which only the session knows. `recovered` is what was mended
+    since the last turn: the stream has not told of it yet.
     """
 
     stored: StoredSession
@@ -50,6 +60,7 @@ class TurnContext(Struct):
     clock: Clock
     silence_timeout: float
     end: Callable[["Turn", WriteEnd], Awaitable[None]]
+    recovered: Sequence[Recovered] = ()
 
 
 class Turn:
@@ -152,7 +163,8 @@ class Turn:
             self._refusal = Unavailable("The message could not be stored")
         else:
             context.ring.reserved = reserve
-            context.ring.publish([events.session_start(self._session_id, __version__)])
+            start = events.session_start(self._session_id, __version__)
+            context.ring.publish([start, *map(events.recovered, context.recovered)])
         self._accepted.set()
         return self._refusal is None
 
@@ -200,10 +212,15 @@ class Turn:
         """Stores the complete messages of the batch, then shows all of its frames in order."""
         context = self._context
         frames: list[Frame] = []
-        messages, timeline = [], []
+        messages: list[NewMessage] = []
+        timeline: list[NewEvent] = []
+        conversation: str | None = None
         for event in batch:
             if isinstance(event, Failed):
                 self._ending = Ending("error", event.error)
+            if isinstance(event, Recovered):
+                frames.append(events.recovered(event))
+                timeline.append(("lifecycle", _mended(event)))
             if not isinstance(event, EngineMessage):
                 continue
             try:
@@ -215,10 +232,11 @@ class Turn:
             frames += reading.frames
             timeline += reading.timeline
             self._ending = reading.ending or self._ending
+            conversation = reading.conversation or conversation
             if reading.durable:
                 messages.append((content, context.ring.next_id + len(frames) - 1))
         reserve = context.ring.reservation()
-        if messages or reserve:
+        if messages or timeline or reserve:
             await context.store.append(
                 self._session_id,
                 self.id,
@@ -226,6 +244,7 @@ class Turn:
                 messages=messages,
                 events=timeline,
                 next_frame=reserve,
+                conversation=conversation,
                 now=now_iso(context.clock),
             )
             context.ring.reserved = reserve or context.ring.reserved
@@ -271,6 +290,10 @@ class Turn:
         if self._wanted is None or found.reason == "completed":
             return found
         return Ending(self._wanted)
+
+
+def _mended(what: Recovered) -> str:
+    return events.lifecycle("recovered", memory=what.memory, warnings=[what.text])
 
 
 def _user_content(prompt: Raw) -> str:

@@ -1,0 +1,134 @@
+"""What an agent knows after `/clear` and `/compact`, when it goes on elsewhere."""
+
+import json
+import sqlite3
+from contextlib import asynccontextmanager, closing
+
+import pytest
+
+from ash.testing import StubModel
+from tests.support.daemon import running, settings
+
+ENGINES = ["scripted", pytest.param("claude-agent", marks=pytest.mark.cli)]
+
+
+@asynccontextmanager
+async def daemon(data_dir, engine, model):
+    wanted = settings(data_dir, engine=engine, anthropic_base_url=model.url)
+    async with running(wanted, other_tenant=False) as running_daemon:
+        yield running_daemon.us
+
+
+@pytest.fixture(params=ENGINES)
+async def us(request, data_dir):
+    """A client of a daemon with an agent, on each engine that can clear its memory."""
+    async with StubModel() as model, daemon(data_dir, request.param, model) as us:
+        await us.deploy()
+        yield us
+
+
+@pytest.fixture
+async def cli(data_dir):
+    async with StubModel() as model, daemon(data_dir, "claude-agent", model) as us:
+        await us.deploy()
+        yield us
+
+
+async def says(us, session, *texts):
+    for text in texts:
+        frames = await us.say(session, text, options="?resume=auto")
+        assert "completed" == frames[-1].value["reason"], frames[-2:]
+
+
+async def knows(us, session):
+    """What its agent was asked, as far as it knows."""
+    frames = await us.say(session, "RECALL", options="?resume=auto")
+    assert "recovered" not in [frame.event for frame in frames]
+    results = [f.value for f in frames if f.event == "message" and f.value["type"] == "result"]
+    # The CLI puts its own commands into the conversation as well, as XML.
+    texts = json.loads(results[-1]["result"])
+    return [text for text in texts if text != "RECALL" and not text.startswith("<")]
+
+
+async def change(us, session, action):
+    (await us.post(f"/api/sessions/{session}/{action}")).raise_for_status()
+
+
+async def forked(us, session, **body):
+    response = await us.post(f"/api/sessions/{session}/fork", json=body)
+    assert 201 == response.status_code, response.text
+    return response.json()["session"]["id"]
+
+
+async def test_what_was_cleared_stays_cleared(us):
+    """After a cold resume, in a fork, and in a fork of what was said before."""
+    session = await us.create()
+    await says(us, session, "one")
+    before = len(await us.history(session))
+    await says(us, session, "/clear", "two")
+    await change(us, session, "stop")
+    assert ["two"] == await knows(us, session)
+    fork, earlier = await forked(us, session), await forked(us, session, afterSequence=before)
+    assert (["two"], ["one"]) == (await knows(us, fork), await knows(us, earlier))
+
+
+async def test_clear_is_the_last_that_was_said(us):
+    """Then neither the session nor its fork knows anything, and that is no loss."""
+    session = await us.create()
+    await says(us, session, "one", "/clear")
+    fork = await forked(us, session)
+    await change(us, session, "stop")
+    assert ([], []) == (await knows(us, session), await knows(us, fork))
+    await says(us, session, "two")
+    await change(us, session, "stop")
+    assert ["two"] == await knows(us, session)
+
+
+async def test_fork_of_a_fork_that_was_cleared(us):
+    """A fork's own conversation is followed as well."""
+    parent = await us.create()
+    await says(us, parent, "one")
+    fork = await forked(us, parent)
+    await says(us, fork, "two")
+    before = len(await us.history(fork))
+    await says(us, fork, "/clear", "three")
+    last, earlier = await forked(us, fork), await forked(us, fork, afterSequence=before)
+    await change(us, fork, "stop")
+    assert ["three"] == await knows(us, fork)
+    assert (["three"], ["one", "two"]) == (await knows(us, last), await knows(us, earlier))
+
+
+@pytest.mark.cli
+async def test_engine_that_is_started_anew_knows_what_was_cleared(cli):
+    """A turn that needs other flags gets a new process, in the sandbox that there is."""
+    session = await cli.create()
+    await says(cli, session, "one", "/clear", "two")
+    await cli.say(session, "three", maxTurns=3)
+    assert ["two", "three"] == await knows(cli, session)
+
+
+@pytest.mark.cli
+async def test_fork_at_a_message_before_a_compaction(cli):
+    """It has what was said up to there, though the session knows only the summary."""
+    session = await cli.create()
+    await says(cli, session, "one")
+    before = len(await cli.history(session))
+    await says(cli, session, "two", "/compact", "three")
+    fork = await forked(cli, session, afterSequence=before)
+    assert ["one"] == await knows(cli, fork)
+    await change(cli, session, "stop")
+    assert "three" == (await knows(cli, session))[-1]
+
+
+async def test_restart_keeps_the_conversation_of_a_database_without_ids(data_dir):
+    """Sessions that an older ash had cleared do not get back what was cleared."""
+    async with StubModel() as model:
+        async with daemon(data_dir, "scripted", model) as us:
+            await us.deploy()
+            session = await us.create()
+            await says(us, session, "one", "/clear", "two")
+        with closing(sqlite3.connect(data_dir / "ash.db")) as database, database:
+            database.execute("ALTER TABLE sessions DROP COLUMN conversation")
+            database.execute("DELETE FROM _sqlite_migrations WHERE name = '0004_conversations'")
+        async with daemon(data_dir, "scripted", model) as us:
+            assert ["two"] == await knows(us, session)

@@ -8,7 +8,7 @@ import trio
 from msgspec import Raw
 
 from ash.protocol import History, HistoryWanted, Recovered, encode, is_uuid
-from bridge import transcripts
+from bridge import home, transcripts
 from bridge.engine import EngineError, Launch, WriteLog
 from bridge.outbox import Outbox
 from bridge.transcripts import FoundTranscript
@@ -39,9 +39,11 @@ class Memory:
         if not is_uuid(launch.session_id):
             raise EngineError(f"The session id must be a UUID, not {launch.session_id!r}")
         try:
+            for text in await trio.to_thread.run_sync(home.mend):
+                self._report(Recovered(text))
             return await self._prepare(launch, resume=resume)
         except OSError as error:
-            raise EngineError(f"The conversation can't be kept: {_in_words(error)}") from error
+            raise EngineError(f"The agent's home can't be used: {_in_words(error)}") from error
 
     async def _prepare(self, launch: Launch, *, resume: bool) -> bool:
         session_id, last = launch.session_id, launch.last

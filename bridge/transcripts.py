@@ -15,7 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from ash.protocol import MAX_LINE, Branch, is_uuid, with_whole_characters
 
@@ -43,6 +43,7 @@ class _Line(Struct):
 
     type: Any = None
     uuid: Any = None
+    parent: Any = field(name="parentUuid", default=None)
     message: Raw | UnsetType = UNSET
 
     @property
@@ -97,30 +98,44 @@ def look_at(session_id: str, last: str | None) -> FoundTranscript:
 
 def _read(path: Path, last: str | None) -> FoundTranscript:
     found = FoundTranscript(path)
-    has_last, broken, read = last is None, 0, 0
+    parents: dict[str, Any] = {}
+    spoken, broken, read = "", 0, 0
     for line, head in _lines(path):
         if head is None and not line.endswith(b"\n"):
             found.cut = read
         elif head is None:
             broken += 1
-        else:
-            found.speaks |= head.speaks
-            has_last |= head.uuid == last
+        elif isinstance(head.uuid, str):
+            parents[head.uuid] = head.parent
+            spoken = head.uuid if head.speaks else spoken
         read += len(line)
-    if not found.speaks:
+    found.speaks = bool(spoken)
+    if not spoken:
         found.fault = "holds no message that can be read"
     elif broken:
-        found.fault = f"has {broken} lines that can't be read"
-    elif not has_last:
+        found.fault = f"has lines that can't be read ({broken})"
+    elif last is not None and last not in parents:
         found.fault = "ends before the last message"
+    elif not _is_rooted(parents, last or spoken):
+        found.fault = "has lost its beginning"
     else:
         found.complete, found.fault = True, ""
     return found
 
 
+def _is_rooted(parents: dict[str, Any], uuid: Any) -> bool:
+    """Whether each line's parent is there, up to the first one or to a compaction.
+
+    A CLI whose transcript is removed while it runs writes on into a new one.
+    """
+    while uuid in parents:
+        uuid = parents.pop(uuid)
+    return uuid is None
+
+
 def _lines(path: Path) -> Iterator[tuple[bytes, _Line | None]]:
     """Each line, and what is in it; None if it is no JSON object."""
-    if not os.access(path, os.R_OK):
+    if not os.access(path, os.R_OK | os.W_OK):
         path.chmod(0o600)
     with path.open("rb") as file:
         for line in iter(partial(file.readline, MAX_LINE), b""):

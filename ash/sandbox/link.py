@@ -1,6 +1,6 @@
 """The daemon's end of the socket to a bridge."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import TypeAlias
@@ -128,6 +128,10 @@ class Link:
         await self._engine_gone.wait()
         self._engine_gone = trio.Event()
         return self._why_gone
+
+    def note_mended(self, texts: Iterable[str]) -> None:
+        """What the daemon itself has mended is told together with what the bridge does."""
+        self._recovered += map(Recovered, texts)
 
     def take_recovered(self) -> list[Recovered]:
         """What the bridge has mended since the last call, while no turn ran."""

@@ -22,6 +22,7 @@ from ash.sandbox.link import Remember
 from ash.sandbox.logs import SessionLogWriter
 from ash.sandbox.sandbox_process import Runtime, SandboxProcess, open_sandbox_process
 from ash.workspaces.disk_errors import disk_refusal
+from ash.workspaces.mend import mend
 from ash.workspaces.workspaces import HostPaths, Workspaces
 
 log = get_logger()
@@ -137,6 +138,7 @@ class Sandbox:
         self._egress = Egress(spec.network, dependencies.runtime.upstream, self.log)
         self._journal: SessionLogWriter | None = None
         self._remember: Remember | None = None
+        self._mended: list[str] = []
         self._early: deque[tuple[LogLevel, str]] = deque(maxlen=EARLY_LINES)
 
     async def fetch(self) -> None:
@@ -167,6 +169,8 @@ class Sandbox:
                 log=self.log,
             ) as process:
                 process.link.remember = self._remembered
+                process.link.note_mended(self._mended)
+                await self.log([("system", text) for text in self._mended])
                 await self._run_engine(process, paths, self._with_own_id(settings))
         except* Exception as group:  # noqa: BLE001 - one sandbox must not take the others along
             self.fail(_first(group))
@@ -359,6 +363,7 @@ class Sandbox:
         workspaces = self._dependencies.workspaces
         if self.spec.restore and (kept := workspaces.restore(self.id)):
             self.source = self._local
+            self._mended = mend(kept)
             return kept
         return workspaces.prepare(self.id, self.spec.source)
 

@@ -106,8 +106,12 @@ async def test_session_id_is_a_uuid(session_id):
         (b"", "is empty"),
         (os.urandom(2000), "holds no message that can be read"),
         (b'{"type":"user"}\n[]\n5\n', "holds no message that can be read"),
-        (line("user", "u1") + b"\xff\n" + line("assistant", "a1"), "has 1 lines that can't"),
+        (
+            line("user", "u1") + b"\xff\n" + line("assistant", "a1"),
+            "has lines that can't be read",
+        ),
         (line("user", "u1"), "ends before the last message"),
+        (GOOD.replace(b'"uuid":"a1"', b'"parentUuid":"u0","uuid":"a1"'), "has lost its beginning"),
         (GOOD[:-9], "ends before the last message"),
     ],
 )
@@ -211,8 +215,8 @@ async def test_fork_of_what_is_not_there_is_restored(branch):
     assert ["partial"] == [memory for memory, _ in daemon.recovered]
 
 
-async def test_folder_that_can_not_be_written_is_named(home):
+async def test_folder_that_can_not_be_written_is_named(monkeypatch):
     """An error says which file and why."""
-    (home / ".claude").write_text("")
-    with pytest.raises(EngineError, match=r"can't be kept: .*\.claude/projects"):
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", "/proc/nowhere")
+    with pytest.raises(EngineError, match=r"can't be used: /proc/nowhere.*: No such file"):
         await Daemon(*STORED).prepare(last="a1")

@@ -1,22 +1,12 @@
 """What an agent knows after `/clear` and `/compact`, when it goes on elsewhere."""
 
-import json
 import sqlite3
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 
 import pytest
 
 from ash.testing import StubModel
-from tests.support.daemon import running, settings
-
-ENGINES = ["scripted", pytest.param("claude-agent", marks=pytest.mark.cli)]
-
-
-@asynccontextmanager
-async def daemon(data_dir, engine, model):
-    wanted = settings(data_dir, engine=engine, anthropic_base_url=model.url)
-    async with running(wanted, other_tenant=False) as running_daemon:
-        yield running_daemon.us
+from tests.support.conversations import ENGINES, change, daemon, forked, knows, says
 
 
 @pytest.fixture(params=ENGINES)
@@ -28,36 +18,17 @@ async def us(request, data_dir):
 
 
 @pytest.fixture
-async def cli(data_dir):
-    async with StubModel() as model, daemon(data_dir, "claude-agent", model) as us:
+async def scripted(data_dir):
+    async with StubModel() as model, daemon(data_dir, "scripted", model) as us:
         await us.deploy()
         yield us
 
 
-async def says(us, session, *texts):
-    for text in texts:
-        frames = await us.say(session, text, options="?resume=auto")
-        assert "completed" == frames[-1].value["reason"], frames[-2:]
-
-
-async def knows(us, session):
-    """What its agent was asked, as far as it knows."""
-    frames = await us.say(session, "RECALL", options="?resume=auto")
-    assert "recovered" not in [frame.event for frame in frames]
-    results = [f.value for f in frames if f.event == "message" and f.value["type"] == "result"]
-    # The CLI puts its own commands into the conversation as well, as XML.
-    texts = json.loads(results[-1]["result"])
-    return [text for text in texts if text != "RECALL" and not text.startswith("<")]
-
-
-async def change(us, session, action):
-    (await us.post(f"/api/sessions/{session}/{action}")).raise_for_status()
-
-
-async def forked(us, session, **body):
-    response = await us.post(f"/api/sessions/{session}/fork", json=body)
-    assert 201 == response.status_code, response.text
-    return response.json()["session"]["id"]
+@pytest.fixture
+async def cli(data_dir):
+    async with StubModel() as model, daemon(data_dir, "claude-agent", model) as us:
+        await us.deploy()
+        yield us
 
 
 async def test_what_was_cleared_stays_cleared(us):
@@ -84,18 +55,21 @@ async def test_clear_is_the_last_that_was_said(us):
     assert ["two"] == await knows(us, session)
 
 
-async def test_fork_of_a_fork_that_was_cleared(us):
+async def test_fork_of_a_fork_that_was_cleared(scripted):
     """A fork's own conversation is followed as well."""
-    parent = await us.create()
-    await says(us, parent, "one")
-    fork = await forked(us, parent)
-    await says(us, fork, "two")
-    before = len(await us.history(fork))
-    await says(us, fork, "/clear", "three")
-    last, earlier = await forked(us, fork), await forked(us, fork, afterSequence=before)
-    await change(us, fork, "stop")
-    assert ["three"] == await knows(us, fork)
-    assert (["three"], ["one", "two"]) == (await knows(us, last), await knows(us, earlier))
+    parent = await scripted.create()
+    await says(scripted, parent, "one")
+    fork = await forked(scripted, parent)
+    await says(scripted, fork, "two")
+    before = len(await scripted.history(fork))
+    await says(scripted, fork, "/clear", "three")
+    last, earlier = await forked(scripted, fork), await forked(scripted, fork, afterSequence=before)
+    await change(scripted, fork, "stop")
+    assert ["three"] == await knows(scripted, fork)
+    assert (["three"], ["one", "two"]) == (
+        await knows(scripted, last),
+        await knows(scripted, earlier),
+    )
 
 
 @pytest.mark.cli

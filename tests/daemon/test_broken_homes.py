@@ -105,9 +105,9 @@ async def test_broken_transcript_is_restored_and_said(us):
 
 async def test_fork_of_a_broken_session_is_restored(scripted):
     """From its copies of the messages, up to the one that was asked for."""
-    session = await us.create()
+    session = await scripted.create()
     await says(scripted, session, "one")
-    before = len(await us.history(session))
+    before = len(await scripted.history(session))
     await says(scripted, session, "two")
     await breaks(scripted, session, f"rm {TRANSCRIPT}")
     forks = await forked(scripted, session), await forked(scripted, session, afterSequence=before)
@@ -120,7 +120,7 @@ async def test_fork_of_a_broken_session_is_restored(scripted):
 
 async def test_what_was_cleared_is_not_restored(scripted):
     """Nor is it missed, if nothing was said since."""
-    session = await us.create()
+    session = await scripted.create()
     await says(scripted, session, "one", "/clear")
     await breaks(scripted, session, f"rm -f {TRANSCRIPT}")
     assert set() == {"memory"} & (await resumed(scripted, session)).keys()
@@ -153,7 +153,7 @@ async def test_home_that_breaks_while_the_sandbox_lives(cli):
     """The turn that starts the CLI anew says so in its stream and in the timeline."""
     session = await cli.create()
     await says(cli, session, "one")
-    command = f"rm {TRANSCRIPT}; echo 5 > ~/.claude.json"
+    command = f"rm {TRANSCRIPT}; echo 5 > ~/.claude/settings.json"
     await cli.post(f"/api/sessions/{session}/exec", json={"command": command})
     await kill_the_cli(cli, session)
     config, transcript = await told(cli, session)

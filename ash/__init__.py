@@ -7,10 +7,10 @@ its start delays the first answer.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ash.client import AshApiError, AshClient, AsyncAshClient
+    from ash.client import AshApiError, AshClient, AsyncAshClient, FileToSend
     from ash.embedded import Ash
 
-__all__ = ["Ash", "AshApiError", "AshClient", "AsyncAshClient"]
+__all__ = ["Ash", "AshApiError", "AshClient", "AsyncAshClient", "FileToSend"]
 
 __version__ = "0.1.0"
 
@@ -19,6 +19,7 @@ _HOME = {
     "AshApiError": "ash.client",
     "AshClient": "ash.client",
     "AsyncAshClient": "ash.client",
+    "FileToSend": "ash.client",
 }
 
 

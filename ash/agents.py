@@ -1,10 +1,10 @@
 """Deploys agents. A deploy copies the folder, so later changes of it don't affect the agent."""
 
-import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -14,20 +14,24 @@ import msgspec
 import trio
 from msgspec import Meta, Struct
 
+from ash.agent_files.arrival import PROMPT_FILE, Arrival, take_folder, take_sent
+from ash.agent_files.env_file import ENV_FILE
+from ash.agent_files.sent_files import SentFile
 from ash.clock import Clock, now_iso
 from ash.data_dir import AGENTS, FOLDERS
 from ash.errors import BadRequest, NotFound
+from ash.file_names import spelled, unspelled
+from ash.log import get_logger
 from ash.model import Agent, StoredAgent
 from ash.shapes import AskedLimits
 from ash.store import Store
-from ash.workspaces.copy import copy_tree, remove_tree
-from ash.workspaces.copy_program import MAX_DEPTH
+from ash.workspaces.copy import remove_tree
 from ash.workspaces.disk_errors import disk_in_words
 
-PROMPT_FILE = "CLAUDE.md"
+log = get_logger()
 
-# Errors of the disk that the caller's paths cause, such as a file where a folder should be.
-_CALLERS_FAULT = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+# What an agent's config says instead of the CLAUDE.md that is its system prompt.
+CLAUDE_CODE = "claude-code"
 
 
 class AgentConfig(Struct, kw_only=True, rename="camel", omit_defaults=True):
@@ -36,6 +40,12 @@ class AgentConfig(Struct, kw_only=True, rename="camel", omit_defaults=True):
     limits: AskedLimits | None = None
     network: str | list[str] = "public"
     pre_warm_count: Annotated[int, Meta(ge=0, le=100)] | None = None
+    system_prompt: str | None = None
+
+    @property
+    def preset(self) -> bool:
+        """Whether Claude Code's own system prompt is asked for, with CLAUDE.md as a memory."""
+        return self.system_prompt == CLAUDE_CODE
 
 
 class Deployment(Struct, kw_only=True):
@@ -77,18 +87,14 @@ class Agents:
     async def deploy_path(self, tenant: str, name: str, path: str, settings: Deployment) -> Agent:
         """Deploys a folder of this machine; a relative path starts at the data directory."""
         source = await trio.to_thread.run_sync(self._resolve, path)
-        return await self._deploy(
-            tenant, name, str(source), lambda to: copy_tree(source, to), settings
-        )
+        fill = partial(take_folder, source)
+        return await self._deploy(tenant, name, spelled(str(source)), fill, settings)
 
     async def deploy_files(
-        self, tenant: str, name: str, files: Mapping[str, bytes], settings: Deployment
+        self, tenant: str, name: str, files: Sequence[SentFile], settings: Deployment
     ) -> Agent:
-        """Deploys files, given by relative path. Raises BadRequest for a path that leads out."""
-        checked = {_relative(path): content for path, content in files.items()}
-        if PurePosixPath(PROMPT_FILE) not in checked:
-            raise BadRequest(f"files: {PROMPT_FILE} is missing, an agent is told there what it is")
-        return await self._deploy(tenant, name, None, partial(_write, checked), settings)
+        """Deploys files. Raises BadRequest for a path that leads out."""
+        return await self._deploy(tenant, name, None, partial(take_sent, files), settings)
 
     async def get(self, tenant: str, name: str) -> Agent:
         stored = await self._store.agent(tenant, name)
@@ -100,30 +106,32 @@ class Agents:
         return [stored.agent for stored in await self._store.agents(tenant)]
 
     async def delete(self, tenant: str, name: str) -> None:
-        """Deletes the agent and its files; running sessions keep their own copies."""
+        """Deletes the agent; its sessions go on with the version that they were made from."""
         folder = self._folder(tenant, name)
         async with self._lock(folder):
             stored = await self._store.delete_agent(tenant, name)
             if stored is None:
                 raise NotFound(f'There is no agent "{name}"')
+            log.info("agent.deleted", tenant=tenant, agent=name)
             self._on_delete(tenant, name)
-            await trio.to_thread.run_sync(remove_tree, folder)
+            await self._drop_unused(tenant, name)
 
     async def _deploy(
         self,
         tenant: str,
         name: str,
         path: str | None,
-        fill: Callable[[Path], None],
+        fill: Callable[[Path], Arrival],
         settings: Deployment,
     ) -> Agent:
         """Makes the copy before it stores the version, so an agent is never without its files."""
         folder = self._folder(tenant, name)
         copy = folder / str(uuid4())
+        began = trio.current_time()
         async with self._lock(folder):
             previous = await self._store.agent(tenant, name)
             try:
-                await trio.to_thread.run_sync(_fill, copy, fill)
+                arrival = await trio.to_thread.run_sync(_fill, copy, fill)
                 # Shielded: a cancelled write may still be committed, and then the copy must stay.
                 with trio.CancelScope(shield=True):
                     stored = await self._store.deploy_agent(
@@ -131,7 +139,7 @@ class Agents:
                         name,
                         path=path or str(copy),
                         source=str(copy),
-                        env=settings.env,
+                        env=_env(arrival, settings),
                         config=settings.config,
                         now=now_iso(self._clock),
                     )
@@ -140,10 +148,27 @@ class Agents:
                     await trio.to_thread.run_sync(_take_back, copy)
                 raise
             self._on_deploy(stored)
+            warnings = arrival.warnings
+            if previous and settings.env is None:
+                warnings += _lost(previous.env, stored.env)
             # The previous copy stays: a session that is being created may still copy from it.
-            kept = {copy, Path(previous.source) if previous else copy}
-            await trio.to_thread.run_sync(_drop_all_but, folder, kept)
-        return stored.agent
+            await self._drop_unused(tenant, name, {Path(previous.source)} if previous else set())
+        log.info(
+            "agent.deployed",
+            tenant=tenant,
+            agent=name,
+            version=stored.agent.version,
+            warnings=len(warnings),
+            seconds=round(trio.current_time() - began, 3),
+        )
+        return msgspec.structs.replace(stored.agent, warnings=warnings)
+
+    async def _drop_unused(
+        self, tenant: str, name: str, more: AbstractSet[Path] = frozenset()
+    ) -> None:
+        """Removes the agent's copies but those that a session may need, and `more`."""
+        kept = {Path(stored.source) for stored in await self._store.kept_deploys(tenant, name)}
+        await trio.to_thread.run_sync(_drop_all_but, self._folder(tenant, name), kept | more)
 
     def _lock(self, folder: Path) -> trio.Lock:
         """The lock of one agent: each deploy removes older copies, so they must not overlap."""
@@ -154,7 +179,7 @@ class Agents:
 
     def _resolve(self, path: str) -> Path:
         try:
-            source = (self._data_dir / path).resolve(strict=True)
+            source = (self._data_dir / unspelled(path)).resolve(strict=True)
         except (OSError, RuntimeError, ValueError):
             source = None
         if source is None or not source.is_dir():
@@ -168,11 +193,25 @@ class Agents:
         return source
 
 
-def _fill(copy: Path, fill: Callable[[Path], None]) -> None:
+def _fill(copy: Path, fill: Callable[[Path], Arrival]) -> Arrival:
     with disk_in_words(own=True):
         copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with disk_in_words():
-        fill(copy)
+        return fill(copy)
+
+
+def _env(arrival: Arrival, settings: Deployment) -> dict[str, str] | None:
+    """The variables of the folder, and over them those of the request; None leaves the old ones."""
+    if arrival.env is None:
+        return settings.env
+    return arrival.env | (settings.env or {})
+
+
+def _lost(before: dict[str, str], now: dict[str, str]) -> list[str]:
+    """Says which variables are gone because `.env` replaces all."""
+    if names := ", ".join(sorted(before.keys() - now.keys())):
+        return [f"{ENV_FILE}: the agent's env is now what is in it, without {names}"]
+    return []
 
 
 def _take_back(copy: Path) -> None:
@@ -181,30 +220,10 @@ def _take_back(copy: Path) -> None:
         copy.parent.rmdir()
 
 
-def _drop_all_but(folder: Path, kept: set[Path]) -> None:
-    for copy in folder.iterdir():
-        if copy not in kept:
-            remove_tree(copy)
-
-
-def _write(files: Mapping[PurePosixPath, bytes], copy: Path) -> None:
-    copy.mkdir()
-    for path, content in files.items():
-        target = copy / path
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-        except OSError as error:
-            if error.errno not in _CALLERS_FAULT:
-                raise
-            raise BadRequest(f'files: "{path}" can\'t be made: {error.strerror}') from None
-
-
-def _relative(path: str) -> PurePosixPath:
-    """The path, if it stays inside. The target folder is new, so no link can lead out of it."""
-    pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\0" in path:
-        raise BadRequest(f'files: the path "{path}" does not stay in the agent\'s folder')
-    if len(pure.parts) > MAX_DEPTH:
-        raise BadRequest(f"files: a path is deeper than {MAX_DEPTH} folders")
-    return pure
+def _drop_all_but(folder: Path, kept: AbstractSet[Path]) -> None:
+    with suppress(FileNotFoundError):
+        for copy in folder.iterdir():
+            if copy not in kept:
+                remove_tree(copy)
+    with suppress(OSError):  # there are copies left
+        folder.rmdir()

@@ -38,8 +38,11 @@ def iso(timestamp: float) -> str:
     return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
-class Agent(Struct, kw_only=True, rename="camel"):
-    """A deployed agent as clients see it; the values of `env` are masked."""
+class Agent(Struct, kw_only=True, rename="camel", omit_defaults=True):
+    """A deployed agent as clients see it; the values of `env` are masked.
+
+    `warnings` is what a deploy has to say about the folder; only the deploy's own answer has it.
+    """
 
     id: str
     name: str
@@ -54,6 +57,7 @@ class Agent(Struct, kw_only=True, rename="camel"):
     status: str | UnsetType = UNSET
     config: dict[str, Any] | UnsetType = UNSET
     env: dict[str, str] | UnsetType = UNSET
+    warnings: list[str] = field(default_factory=list)
 
 
 class StoredAgent(Struct, kw_only=True):
@@ -78,8 +82,14 @@ class Session(Struct, kw_only=True, rename="camel"):
     parent_session_id: str | None = None
     model: str | None = None
     config: dict[str, Any] | None = None
+    agent_version: int | None = None
     memory: Literal["lost", "partial"] | UnsetType = UNSET
     warnings: list[str] | UnsetType = UNSET
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The fields by which a line of the log says which session it is about."""
+        return {"session": self.id, "agent": self.agent_name, "tenant": self.tenant_id}
 
 
 class SessionSettings(SessionOptions):
@@ -95,15 +105,17 @@ class SessionSettings(SessionOptions):
 class StoredSession(Struct, kw_only=True):
     """A session with its private data.
 
-    `owner` may write while `generation` is that of the row. Frame ids from `next_frame` on have
-    not been given out yet. `conversation` is the id of the engine's conversation, None before its
-    first turn.
+    It was made from the version of its agent whose files are in `agent_source`, None if that is
+    not known. `owner` may write while `generation` is that of the row. Frame ids from `next_frame`
+    on have not been given out yet. `conversation` is the id of the engine's conversation, None
+    before its first turn.
     """
 
     session: Session
     settings: SessionSettings
     agent_version: int
     owner: str
+    agent_source: str | None = None
     generation: int = 1
     next_frame: int = 1
     conversation: str | None = None

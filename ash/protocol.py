@@ -25,10 +25,15 @@ class _WithOptions(EngineOptions, kw_only=True):
 
 
 class Open(_WithOptions, tag_field="cmd", tag="open"):
-    """Boots the engine for a new conversation, before the first query. Answer: `opened`."""
+    """Boots the engine for a new conversation, before the first query. Answer: `opened`.
+
+    With `preset` the system prompt is the CLI's own, and CLAUDE.md a memory beside it. Without it,
+    CLAUDE.md is the system prompt. A `system_prompt` replaces either.
+    """
 
     session_id: str
     id: str = ""
+    preset: bool = False
 
 
 class Branch(Struct, kw_only=True, rename="camel", omit_defaults=True):
@@ -46,13 +51,14 @@ class Resume(_WithOptions, tag_field="cmd", tag="resume"):
 
     `conversation` is its id; None means the session's own. `last` is the uuid of the last message
     of the agent that is known of it. If the conversation does not exist yet, it begins as a copy
-    of the first one in `fork` that does.
+    of the first one in `fork` that does. `preset` is that of `Open`.
     """
 
     session_id: str
     id: str = ""
     conversation: str | None = None
     last: str | None = None
+    preset: bool = False
     fork: list[Branch] | None = None
 
 
@@ -70,9 +76,14 @@ class Query(_WithOptions, kw_only=True, tag_field="cmd", tag="query"):
 
 
 class Interrupt(Struct, rename="camel", tag_field="cmd", tag="interrupt"):
-    """Ends the running turn, whose `done` follows. Without a running turn nothing happens."""
+    """Ends the turn of the query with the id `turn`; its `done` follows.
+
+    Without `turn` the running one is meant. If that turn is over, nothing happens; the answer is
+    an `error` if the command has an id.
+    """
 
     id: str = ""
+    turn: str = ""
 
 
 class Exec(Struct, kw_only=True, rename="camel", tag_field="cmd", tag="exec"):
@@ -127,6 +138,20 @@ class TurnDone(Struct, rename="camel", tag_field="ev", tag="done"):
     id: str = ""
 
 
+class McpServerState(Struct, frozen=True, omit_defaults=True):
+    """`status` is the CLI's word: connected, pending, failed, needs-auth or disabled."""
+
+    name: str
+    status: str
+    error: str | None = None
+
+
+class McpStatus(Struct, rename="camel", tag_field="ev", tag="mcp_status"):
+    """How all MCP servers of the conversation are, during a turn: first, and at each change."""
+
+    servers: list[McpServerState]
+
+
 class EngineExited(Struct, rename="camel", tag_field="ev", tag="gone"):
     """The engine died between two turns. The next turn starts it again."""
 
@@ -170,6 +195,7 @@ BridgeEvent: TypeAlias = (
     Ready
     | Opened
     | EngineMessage
+    | McpStatus
     | Failed
     | TurnDone
     | EngineExited

@@ -3,7 +3,7 @@
 bridge/script.py says what it answers.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import trio
 from msgspec import Raw, structs
 
 from ash.model_turn import text_block
+from ash.protocol import McpServerState
 from bridge import cli_messages as cli
 from bridge import transcripts
 from bridge.engine import Emit, EngineDied, EngineError, EngineGone, Launch, WriteLog
@@ -87,6 +88,9 @@ class ScriptedConversation:
 
     def on_end(self, tell: WriteLog) -> None:
         """Does nothing: there is no process that could end by itself."""
+
+    def on_mcp_status(self, tell: Callable[[list[McpServerState]], None]) -> None:
+        """Does nothing: it starts no MCP servers."""
 
     async def interrupt(self) -> None:
         if self._running:

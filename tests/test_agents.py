@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from ash.agent_files.sent_files import SentFile
 from ash.agents import Agents, Deployment
 from ash.errors import BadRequest, NotFound, Unavailable
 from ash.store import open_store
@@ -14,6 +15,10 @@ from tests.support.read_only import immutable
 
 PLAIN = Deployment()
 FILES = {"CLAUDE.md": b"be kind", "tools/run.sh": b"\x00\xff"}
+
+
+def sent(files):
+    return [SentFile(path, content) for path, content in files.items()]
 
 
 class FixedClock:
@@ -88,7 +93,7 @@ async def test_relative_path_starts_at_the_data_directory(agents, store, data_di
 
 async def test_files_are_deployed_as_they_were_sent(agents, store):
     """Files keep their bytes and folders."""
-    await agents.deploy_files("default", "a", FILES, PLAIN)
+    await agents.deploy_files("default", "a", sent(FILES), PLAIN)
     deployed = await source(store)
     assert b"be kind" == await (deployed / "CLAUDE.md").read_bytes()
     assert b"\x00\xff" == await (deployed / "tools" / "run.sh").read_bytes()
@@ -98,7 +103,7 @@ async def test_deploy_of_the_same_name_is_the_next_version(agents, store, data_d
     """The previous copy stays for sessions that are copying from it; older ones are removed."""
     sources = []
     for number in range(1, 4):
-        await agents.deploy_files("default", "a", {"CLAUDE.md": b"%d" % number}, PLAIN)
+        await agents.deploy_files("default", "a", sent({"CLAUDE.md": b"%d" % number}), PLAIN)
         sources.append(str(await source(store)))
     assert sources[1:] == sorted(map(str, copies(data_dir)), key=sources.index)
     assert [("deployed", "a", 1), ("deployed", "a", 2), ("deployed", "a", 3)] == told
@@ -107,9 +112,9 @@ async def test_deploy_of_the_same_name_is_the_next_version(agents, store, data_d
 async def test_deploy_that_fails_leaves_nothing(agents, store, data_dir):
     """If the disk takes no writes, neither a partial copy nor an empty folder is left."""
     with immutable(data_dir), pytest.raises(Unavailable, match="may not write"):
-        await agents.deploy_files("default", "a", FILES, PLAIN)
+        await agents.deploy_files("default", "a", sent(FILES), PLAIN)
     with pytest.raises(BadRequest):
-        await agents.deploy_files("default", "a", {**FILES, "CLAUDE.md/x": b""}, PLAIN)
+        await agents.deploy_files("default", "a", sent({**FILES, "CLAUDE.md/x": b""}), PLAIN)
     assert [] == list((data_dir / "agents" / "default").iterdir())
 
 
@@ -118,7 +123,7 @@ async def test_concurrent_deploys_leave_the_files_of_the_last(agents, store, nur
     async with trio.open_nursery() as deploying:
         for number in range(8):
             files = {"CLAUDE.md": b"%d" % number}
-            deploying.start_soon(agents.deploy_files, "default", "a", files, PLAIN)
+            deploying.start_soon(agents.deploy_files, "default", "a", sent(files), PLAIN)
     assert 8 == (await agents.get("default", "a")).version
     assert await (await source(store) / "CLAUDE.md").exists()
 
@@ -136,7 +141,7 @@ async def test_client_that_leaves_during_the_write_leaves_a_whole_agent(agents, 
 
     monkeypatch.setattr(store, "deploy_agent", slow)
     async with trio.open_nursery() as client:
-        client.start_soon(agents.deploy_files, "default", "a", FILES, PLAIN)
+        client.start_soon(agents.deploy_files, "default", "a", sent(FILES), PLAIN)
         await begun.wait()
         client.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
@@ -147,7 +152,7 @@ async def test_client_that_leaves_during_the_write_leaves_a_whole_agent(agents, 
 
 async def test_deploy_that_fails_leaves_the_version_before_it(agents, store, data_dir, folder):
     """After a failed deploy the previous version still has its files."""
-    await agents.deploy_files("default", "a", FILES, PLAIN)
+    await agents.deploy_files("default", "a", sent(FILES), PLAIN)
     (folder / "link").symlink_to("/etc")
     with pytest.raises(BadRequest, match="leads out"):
         await agents.deploy_path("default", "a", str(folder), PLAIN)
@@ -184,7 +189,7 @@ async def test_folder_with_the_server_s_data_is_refused(agents, data_dir):
 
 async def test_files_of_other_agents_and_sessions_are_refused(agents, store, data_dir):
     """Folders of other agents and sessions are refused."""
-    await agents.deploy_files("them", "a", FILES, PLAIN)
+    await agents.deploy_files("them", "a", sent(FILES), PLAIN)
     theirs = await source(store, tenant="them")
     workspace = data_dir / "sandboxes" / "id" / "workspace"
     workspace.mkdir(parents=True)
@@ -201,7 +206,7 @@ async def test_files_of_other_agents_and_sessions_are_refused(agents, store, dat
 async def test_file_that_leads_out_is_refused(agents, data_dir, path):
     """A file's path must stay in the agent's folder and not be too deep."""
     with pytest.raises(BadRequest, match="files: "):
-        await agents.deploy_files("default", "a", {**FILES, path: b""}, PLAIN)
+        await agents.deploy_files("default", "a", sent({**FILES, path: b""}), PLAIN)
     assert [] == copies(data_dir)
 
 
@@ -210,35 +215,76 @@ async def test_file_that_leads_out_is_refused(agents, data_dir, path):
 )
 async def test_file_that_can_not_be_made_is_refused(agents, data_dir, paths):
     """A path that the disk refuses is a bad request and leaves nothing."""
+    files = sent({**FILES, **dict.fromkeys(paths, b"")})
     with pytest.raises(BadRequest, match="can't be made"):
-        await agents.deploy_files("default", "a", {**FILES, **dict.fromkeys(paths, b"")}, PLAIN)
+        await agents.deploy_files("default", "a", files, PLAIN)
     assert [] == copies(data_dir)
 
 
 async def test_files_without_a_prompt_are_refused(agents):
     """Files without a CLAUDE.md are refused."""
     with pytest.raises(BadRequest, match=r"CLAUDE\.md is missing"):
-        await agents.deploy_files("default", "a", {"README.md": b""}, PLAIN)
+        await agents.deploy_files("default", "a", sent({"README.md": b""}), PLAIN)
 
 
 async def test_environment_is_kept_and_never_shown(agents, store):
     """The store has the values of the environment, and clients never see them."""
-    await agents.deploy_files("default", "a", FILES, Deployment(env={"TOKEN": "s3cret"}))
-    agent = await agents.deploy_files("default", "a", FILES, PLAIN)
+    await agents.deploy_files("default", "a", sent(FILES), Deployment(env={"TOKEN": "s3cret"}))
+    agent = await agents.deploy_files("default", "a", sent(FILES), PLAIN)
     assert {"TOKEN": "***"} == agent.env
     assert {"TOKEN": "s3cret"} == (await store.agent("default", "a")).env
+
+
+async def test_files_that_were_sent_are_left_out_by_the_same_rules(agents, store):
+    """A client that sends everything gets the same agent as one that reads `.ashignore`."""
+    more = {".git/HEAD": b"x", "a.log": b"x", "b/node_modules/x": b"x", ".ashignore": b"*.log"}
+    agent = await agents.deploy_files("default", "a", sent({**FILES, **more}), PLAIN)
+    deployed = await source(store)
+    assert not await (deployed / ".git").exists()
+    assert not await (deployed / "a.log").exists()
+    assert [".git", "b/node_modules"] == [text.partition(":")[0] for text in agent.warnings]
+
+
+async def test_environment_of_the_request_wins_over_the_env_file(agents, store):
+    """The variables of `.env` are the agent's, and the request's come over them."""
+    files = sent({**FILES, ".env": b"A=file\nB=file"})
+    agent = await agents.deploy_files("default", "a", files, Deployment(env={"B": "asked"}))
+    assert {"A": "***", "B": "***"} == agent.env
+    assert {"A": "file", "B": "asked"} == (await store.agent("default", "a")).env
+    assert not await (await source(store) / ".env").exists()
+
+
+async def test_env_file_replaces_the_environment_before_it(agents, store, folder):
+    """What is gone by that is named, without its value; a deploy without a file keeps all."""
+    before = Deployment(env={"A": "1", "OLD": "s3cret"})
+    await agents.deploy_files("default", "a", sent(FILES), before)
+    (folder / ".env").write_text("A=2")
+    agent = await agents.deploy_path("default", "a", str(folder), PLAIN)
+    assert ".env: the agent's env is now what is in it, without OLD" == agent.warnings[-1]
+    assert {"A": "2"} == (await store.agent("default", "a")).env
+    (folder / ".env").unlink()
+    agent = await agents.deploy_path("default", "a", str(folder), PLAIN)
+    assert [] == agent.warnings
+    assert {"A": "2"} == (await store.agent("default", "a")).env
+
+
+async def test_env_file_that_can_not_be_read_deploys_nothing(agents, data_dir):
+    """A broken line refuses the deploy and leaves nothing."""
+    with pytest.raises(BadRequest, match=r"\.env: line 2"):
+        await agents.deploy_files("default", "a", sent({**FILES, ".env": b"A=1\nB"}), PLAIN)
+    assert [] == copies(data_dir)
 
 
 async def test_agents_are_listed_by_name(agents):
     """A tenant's own agents are listed by name."""
     for tenant, name in (("default", "b"), ("default", "a"), ("them", "c")):
-        await agents.deploy_files(tenant, name, FILES, PLAIN)
+        await agents.deploy_files(tenant, name, sent(FILES), PLAIN)
     assert ["a", "b"] == [agent.name for agent in await agents.find("default")]
 
 
 async def test_deleted_agent_is_gone_with_its_files(agents, data_dir, told):
     """Row and folder are deleted, and the pool is told."""
-    await agents.deploy_files("default", "a", FILES, PLAIN)
+    await agents.deploy_files("default", "a", sent(FILES), PLAIN)
     await agents.delete("default", "a")
     with pytest.raises(NotFound, match='no agent "a"'):
         await agents.get("default", "a")
@@ -248,18 +294,18 @@ async def test_deleted_agent_is_gone_with_its_files(agents, data_dir, told):
 
 async def test_agent_of_another_tenant_is_not_found(agents, store):
     """An agent of another tenant is not found, and its name is free."""
-    await agents.deploy_files("them", "a", FILES, PLAIN)
+    await agents.deploy_files("them", "a", sent(FILES), PLAIN)
     for ask in (partial(agents.get, "default", "a"), partial(agents.delete, "default", "a")):
         with pytest.raises(NotFound):
             await ask()
-    await agents.deploy_files("default", "a", {"CLAUDE.md": b"mine"}, PLAIN)
+    await agents.deploy_files("default", "a", sent({"CLAUDE.md": b"mine"}), PLAIN)
     assert b"be kind" == await (await source(store, tenant="them") / "CLAUDE.md").read_bytes()
 
 
 @pytest.mark.parametrize("tenant", ["..", ".", "a/b", "%2E", "ü"])
 async def test_tenant_s_name_leads_nowhere_else(agents, store, data_dir, tenant):
     """A tenant's folder is below `agents`, whatever the tenant's name."""
-    await agents.deploy_files(tenant, "a", FILES, PLAIN)
+    await agents.deploy_files(tenant, "a", sent(FILES), PLAIN)
     (copy,) = copies(data_dir)
     assert str(await source(store, tenant=tenant)) == str(copy)
     assert data_dir / "agents" == copy.parents[2]

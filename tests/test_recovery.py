@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from ash.agent_files.sent_files import SentFile
 from ash.agents import Agents, Deployment
 from ash.model import Session, SessionSettings, StoredSession
 from ash.recovery import KEEP_SECONDS, recover
@@ -94,7 +95,7 @@ async def test_old_copies_of_an_agent_are_removed(data):
     """Only the copy that the agent runs from stays."""
     agents = Agents(data.store, data.path, FixedClock(), lambda _: None, lambda *_: None)
     for text in (b"first", b"second"):
-        await agents.deploy_files("default", "a", {"CLAUDE.md": text}, Deployment())
+        await agents.deploy_files("default", "a", [SentFile("CLAUDE.md", text)], Deployment())
     data.folder("agents/default/a/half")
     await data.recover()
     (copy,) = (data.path / "agents" / "default" / "a").iterdir()

@@ -214,6 +214,9 @@ def test_cli_engines_read_every_field_of_a_launch(engine):
     # The worker puts the environment into its own; partial messages are always asked for.
     # The conversation is made ready before an engine is opened.
     elsewhere = {"extra_env", "include_partial_messages", "last", "fork"}
-    sources = [(ROOT / f"bridge/{name}.py").read_text() for name in (engine, "cli_settings")]
+    sources = [
+        (ROOT / f"bridge/{name}.py").read_text()
+        for name in (engine, "cli_settings", "launch_files")
+    ]
     read = {name for source in sources for name in re.findall(r"\blaunch\.(\w+)", source)}
     assert set() == set(Launch.__struct_fields__) - elsewhere - read

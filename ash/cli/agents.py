@@ -1,23 +1,24 @@
 """The commands `ash deploy` and `ash agent …`."""
 
-import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ash.agent_files.env_file import ENV_FILE
+from ash.agent_files.ignore import IGNORE_FILE
+from ash.agent_files.survey import survey
 from ash.cli.options import as_json, connected
-from ash.cli.output import dim, print_fields, print_json, print_table
-from ash.client import AshApiError, AshClient
+from ash.cli.output import one_line, print_fields, print_json, print_table
+from ash.client import AshApiError, AshClient, FileToSend
 from ash.client import agent_calls as calls
 from ash.client.request import Request
 from ash.errors import BadRequest
+from ash.file_names import spelled
 from ash.model import Agent
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,255}")
-_LEFT_OUT = {".git", "node_modules", "__pycache__", ".venv"}
 # The server accepts bodies of 50 MB, and base64 turns three bytes into four.
 _MOST_BYTES = 50_000_000 * 3 // 4 - 100_000
 
@@ -33,33 +34,36 @@ def deploy(
 ) -> None:
     """Make an agent of the folder at PATH, which holds a CLAUDE.md.
 
-    A server on this machine reads the folder itself; others get the files, without .git,
-    node_modules, __pycache__ and .venv, and without links that lead out of the folder.
+    A server on this machine reads the folder itself; others get the files. What .ashignore
+    names stays behind either way, and so do .git, .venv, node_modules, __pycache__ and .env*
+    unless it says otherwise. A .env at the top becomes the agent's environment.
     """
     root = folder.resolve()
     if not (root / "CLAUDE.md").is_file():
         raise BadRequest(f"{folder} is not an agent: there is no CLAUDE.md in it")
     name = _name(root, name)
+    said: list[str] = []
     if upload or not client.target.is_local:
-        agent = _deploy(client, calls.deploy_agent(name, files=_files(root)))
+        files, said = upload_of(root)
+        answer = client.ask_json(calls.deploy_agent(name, files=files))
     else:
-        agent = _deploy_path(client, calls.deploy_agent(name, path=str(root)))
+        answer = _deploy_path(client, calls.deploy_agent(name, path=spelled(str(root))))
+    agent = answer["agent"]
+    # Of what was sent the server may say the same again.
+    warnings = list(dict.fromkeys([*said, *answer.get("warnings", [])]))
+    for warning in warnings:
+        click.echo(one_line(f"warning: {warning}"), err=True)
     if as_json:
-        print_json(agent)
+        print_json({**agent, "warnings": warnings} if warnings else agent)
     else:
         click.echo(f"deployed {agent['name']}, version {agent['version']}")
 
 
-def _deploy(client: AshClient, request: Request[Agent]) -> dict[str, Any]:
-    agent: dict[str, Any] = client.ask_json(request)["agent"]
-    return agent
-
-
 def _deploy_path(client: AshClient, request: Request[Agent]) -> dict[str, Any]:
     try:
-        return _deploy(client, request)
+        return client.ask_json(request)
     except AshApiError as error:
-        if error.status == BadRequest.status:
+        if error.status == BadRequest.status and error.text.startswith("path: "):
             # A server behind a forwarded port may have another file system.
             raise BadRequest(f"{error.text} (--upload sends the files instead)") from None
         raise
@@ -75,30 +79,37 @@ def _name(root: Path, given: str | None) -> str:
     return name
 
 
-def _files(root: Path) -> dict[str, bytes]:
-    contents: dict[str, bytes] = {}
+def upload_of(root: Path) -> tuple[dict[str, FileToSend], list[str]]:
+    """What of the folder travels, with the spelled paths, and what there is to say about it."""
+    found = survey(root)
+    files: dict[str, FileToSend] = {}
+    if found.env is not None:
+        files[ENV_FILE] = FileToSend(found.env)
+    filled = {entry.path.rpartition("/")[0] for entry in found.entries}
     total = 0
-    for file in _found(root):
-        content = file.read_bytes()
-        total += len(content)
+    for entry in found.entries:
+        path = spelled(entry.path)
+        if entry.kind == "link":
+            files[path] = FileToSend(link=spelled(entry.target))
+        elif entry.kind == "folder":
+            if entry.path not in filled:
+                files[f"{path}/"] = FileToSend()
+        else:
+            files[path] = file = _file(root / entry.path)
+            total += len(file.data)
         if total > _MOST_BYTES:
-            raise BadRequest(f"{root} holds more than {_MOST_BYTES // 1_000_000} MB of files")
-        contents[file.relative_to(root).as_posix()] = content
-    return contents
+            raise BadRequest(
+                f"{root} holds more than {_MOST_BYTES // 1_000_000} MB of files: name in"
+                f" {IGNORE_FILE} what the agent does not need"
+            )
+    return files, found.warnings
 
 
-def _found(root: Path) -> Iterator[Path]:
-    """The regular files in the folder, in order; links to files inside it count as files."""
-    for folder, folders, names in os.walk(root):
-        here = Path(folder)
-        folders[:] = sorted(set(folders) - _LEFT_OUT)
-        linked = [name for name in folders if (here / name).is_symlink()]
-        for name in sorted(names) + linked:
-            file = here / name
-            if file.is_file() and file.resolve().is_relative_to(root):
-                yield file
-            else:
-                dim(f"left out {file.relative_to(root)}: not a file of this folder")
+def _file(path: Path) -> FileToSend:
+    content = path.read_bytes()
+    # Its owner could read it just now, perhaps as root.
+    mode = path.stat().st_mode & 0o777 | 0o400
+    return FileToSend(content, mode=f"{mode:o}")
 
 
 @click.group()

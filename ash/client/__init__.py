@@ -6,6 +6,7 @@ of them. `reconnecting` decides, without I/O, what a stream does when its connec
 
 from ash.client.asynchronous import AsyncAshClient, AsyncEventStream
 from ash.client.errors import AshApiError, MessageInDoubt
+from ash.client.file_to_send import FileToSend
 from ash.client.sse import Event
 from ash.client.sync import AshClient, EventStream
 
@@ -16,5 +17,6 @@ __all__ = [
     "AsyncEventStream",
     "Event",
     "EventStream",
+    "FileToSend",
     "MessageInDoubt",
 ]

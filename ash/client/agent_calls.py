@@ -1,7 +1,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ash.client.request import HEALTH, Request, as_bytes, given
+from ash.client.file_to_send import FileToSend, to_send
+from ash.client.request import HEALTH, Request, given
+from ash.file_names import as_text
 from ash.model import Agent
 
 
@@ -14,7 +16,7 @@ def deploy_agent(
     name: str,
     *,
     path: str | None = None,
-    files: Mapping[str, bytes | str] | None = None,
+    files: Mapping[str, bytes | str | FileToSend] | None = None,
     system_prompt: str | None = None,
     env: Mapping[str, str] | None = None,
     config: Mapping[str, Any] | None = None,
@@ -22,15 +24,24 @@ def deploy_agent(
     """Makes an agent, or its next version, of exactly one of `path`, `files`, `system_prompt`.
 
     `path` is a folder on the server; for `Ash` a relative one begins at the script's working
-    directory. `files` are contents by their paths.
+    directory. `files` are contents by their paths, or each a `FileToSend`, which also says whether
+    it is executable, or where a link leads. The agent's `warnings` say what of the folder
+    was left out, or will not work, and why.
     """
     return Request(
         method="POST",
         path=("agents",),
-        body=given(name=name, path=path, systemPrompt=system_prompt, env=env, config=config),
-        files=None if files is None else as_bytes(files),
+        body=given(
+            name=name,
+            path=None if path is None else as_text(path),
+            systemPrompt=system_prompt,
+            env=env,
+            config=config,
+        ),
+        files=None if files is None else to_send(files),
         result=Agent,
         under="agent",
+        beside=("warnings",),
     )
 
 

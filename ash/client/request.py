@@ -4,7 +4,6 @@ A client sends a `Request` over HTTP. The embedded library answers it in its own
 (`ash/embedded/transport.py`).
 """
 
-import base64
 from collections.abc import Mapping
 from types import NoneType
 from typing import Any, Generic, TypeVar
@@ -16,6 +15,8 @@ from msgspec import Struct, field
 
 from ash.client.address import ServerAddress
 from ash.client.errors import AshApiError, refusal
+from ash.client.file_to_send import FileToSend, file_list
+from ash.file_names import as_text
 from ash.session_options import API_NAMES
 
 T = TypeVar("T")
@@ -29,7 +30,8 @@ class Request(Struct, Generic[T], frozen=True, kw_only=True):
     """`path` holds the parts below `/api`, as they were given: `("sessions", session_id)`.
 
     `result` is the type of the answer's field `under`, or of the whole answer if that is empty.
-    `files` are contents by their paths; HTTP sends them in the body's field `files`.
+    It also gets those fields that the answer has `beside` that one.
+    `files` are files by their paths; HTTP sends them in the body's field `files`.
     `patience` is how many seconds the head of the answer may take; None waits without end.
     """
 
@@ -37,9 +39,10 @@ class Request(Struct, Generic[T], frozen=True, kw_only=True):
     path: tuple[str, ...]
     result: type[T]
     under: str = ""
+    beside: tuple[str, ...] = ()
     params: dict[str, str | int] = field(default_factory=dict)
     body: dict[str, Any] | None = None
-    files: dict[str, bytes] | None = None
+    files: dict[str, FileToSend] | None = None
     patience: float | None = PATIENCE
 
     @property
@@ -57,8 +60,7 @@ class Request(Struct, Generic[T], frozen=True, kw_only=True):
     def _json(self) -> dict[str, Any] | None:
         if self.files is None:
             return self.body
-        encoded = {path: base64.b64encode(data).decode() for path, data in self.files.items()}
-        return {**(self.body or {}), "files": file_list(encoded)}
+        return {**(self.body or {}), "files": file_list(self.files)}
 
 
 def given(**fields: Any) -> dict[str, Any]:
@@ -70,18 +72,6 @@ def session_options(parameters: Mapping[str, Any], left_out: Any = None) -> dict
     """The options of a session among a call's parameters, by the API's names."""
     said = {name: value for name, value in parameters.items() if value is not left_out}
     return {API_NAMES[name]: value for name, value in said.items() if name in API_NAMES}
-
-
-def file_list(contents: Mapping[str, str]) -> list[dict[str, str]]:
-    """Contents by their paths, as the API's field `files` has them."""
-    return [{"path": path, "content": content} for path, content in contents.items()]
-
-
-def as_bytes(files: Mapping[str, bytes | str]) -> dict[str, bytes]:
-    return {
-        path: content.encode() if isinstance(content, str) else content
-        for path, content in files.items()
-    }
 
 
 def answer(request: Request[T], response: httpx.Response, address: ServerAddress) -> T:
@@ -103,7 +93,10 @@ def _said(request: Request[Any], response: httpx.Response) -> Any:
         return response.content
     # msgspec refuses half a surrogate pair, which tools do print; the standard library does not.
     said = response.json()
-    return said[request.under] if request.under else said
+    if not request.under:
+        return said
+    beside = {name: said[name] for name in request.beside if name in said}
+    return {**said[request.under], **beside} if beside else said[request.under]
 
 
 def as_json(request: Request[Any]) -> Request[dict[str, Any]]:
@@ -124,4 +117,4 @@ HEALTH = ("health",)
 
 def _escaped(part: str) -> str:
     # A part of dots alone would mean the folder above: `files/..` is the session itself.
-    return part.replace(".", "%2E") if part in {".", ".."} else quote(part, safe="")
+    return part.replace(".", "%2E") if part in {".", ".."} else quote(as_text(part), safe="")

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from ash.client.request import Request, as_bytes, given
+from ash.client.file_to_send import FileToSend, to_send
+from ash.client.request import Request, given
 from ash.client.results import CommandResult, FileList, Logs, WrittenFile
 from ash.model import EventType, Message, SessionEvent
 
@@ -74,14 +75,17 @@ def read_file(session_id: str, path: str) -> Request[bytes]:
 
 
 def write_files(
-    session_id: str, files: Mapping[str, bytes | str], target_path: str | None = None
+    session_id: str, files: Mapping[str, bytes | str | FileToSend], target_path: str | None = None
 ) -> Request[list[WrittenFile]]:
-    """Writes contents by their paths, below the folder `target_path`."""
+    """Writes contents by their paths, below the folder `target_path`.
+
+    A `FileToSend` also says whether its file is executable.
+    """
     return Request(
         method="POST",
         path=_files(session_id),
         body=given(targetPath=target_path),
-        files=as_bytes(files),
+        files=to_send(files),
         result=list[WrittenFile],
         under="files",
     )

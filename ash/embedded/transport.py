@@ -12,7 +12,8 @@ import msgspec
 from msgspec import UNSET
 
 from ash.agents import Agents
-from ash.client.request import Request, file_list
+from ash.client.file_to_send import names_only
+from ash.client.request import Request
 from ash.client.results import CommandResult, FileList, Logs, WrittenFile
 from ash.core import Core
 from ash.model import DEFAULT_TENANT, Agent, Session
@@ -37,7 +38,7 @@ from ash.requests.sessions import (
     shell_command,
 )
 from ash.session_options import given
-from ash.sessions.files import SessionFiles, Upload, Written
+from ash.sessions.files import SessionFiles, Written
 from ash.sessions.service import Sessions
 
 T = TypeVar("T")
@@ -123,7 +124,7 @@ async def _deploy(agents: Agents, request: Request[Any]) -> Agent:
     wanted = decode(_body(request), _deploy_body)
     if wanted.path is not None:
         wanted.path = _absolute(wanted.path)
-    return await deploy(agents, TENANT, wanted, request.files)
+    return await deploy(agents, TENANT, wanted, _contents(request))
 
 
 def _absolute(path: str) -> str:
@@ -174,9 +175,16 @@ async def _write_files(
     files: SessionFiles, session_id: str, request: Request[Any]
 ) -> list[WrittenFile]:
     wanted = decode(_body(request), _upload_body)
-    uploads = [Upload(path, len(data), [data]) for path, data in (request.files or {}).items()]
+    contents = _contents(request)
+    uploads = [
+        file.upload(len(contents[file.path]), [contents[file.path]]) for file in wanted.files
+    ]
     written = await files.write(TENANT, session_id, uploads, wanted.target_path)
     return [_written_file(each) for each in written]
+
+
+def _contents(request: Request[Any]) -> dict[str, bytes]:
+    return {path: file.data for path, file in (request.files or {}).items()}
 
 
 def _written_file(written: Written) -> WrittenFile:
@@ -192,5 +200,5 @@ def _body(request: Request[Any]) -> bytes:
     """The body as JSON, to be decoded as the server does. Files are named but left empty."""
     body = request.body or {}
     if request.files is not None:
-        body = {**body, "files": file_list(dict.fromkeys(request.files, ""))}
+        body = {**body, "files": names_only(request.files)}
     return encode(body)

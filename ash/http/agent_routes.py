@@ -16,7 +16,9 @@ def agent_routes(agents: Agents) -> Blueprint:
     @routes.post("")
     async def post() -> Response:
         agent = await deploy(agents, g.tenant, await read_json(_deploy))
-        return created(f"/api/agents/{agent.name}", agent=agent)
+        warnings = {"warnings": agent.warnings} if agent.warnings else {}
+        agent = msgspec.structs.replace(agent, warnings=[])
+        return created(f"/api/agents/{agent.name}", agent=agent, **warnings)
 
     @routes.get("")
     async def find() -> Response:

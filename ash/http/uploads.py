@@ -4,7 +4,6 @@ Decoding all of that at once would hold the GIL, and with it the event loop. So 
 are taken out before the JSON is decoded, and their base64 is decoded piece by piece.
 """
 
-import binascii
 import re
 from collections.abc import Iterator
 from itertools import islice
@@ -18,6 +17,7 @@ from quart_trio.wrappers import TrioRequest
 
 from ash.errors import BadRequest
 from ash.http.asgi import check_encoding, too_large
+from ash.requests.base64_text import decoded, decoded_size, in_pieces
 from ash.requests.parsing import decode
 from ash.requests.sessions import UploadedFile, UploadFiles
 from ash.sessions.files import MAX_BATCH, Upload
@@ -33,9 +33,6 @@ STEP = 256 * 1024
 
 # 500 files have some 3,000 strings. A body of nothing but quotes must not keep a thread busy.
 MAX_STRINGS = 10_000
-
-# How many characters are decoded at a time: 0.2 ms, in which nothing else runs. A multiple of 4.
-PIECE = 64 * 1024
 
 _ROUTE = re.compile(r"/api/sessions/[^/]+/files/?")
 _upload_files = msgspec.json.Decoder(UploadFiles)
@@ -119,31 +116,12 @@ def _as_upload(file: UploadedFile, mark: str, lifted: list[memoryview]) -> Uploa
         text = _unescaped(lifted[int(file.content.removeprefix(mark))])
     else:
         text = memoryview(file.content.encode())
-    size = len(text) // 4 * 3 - bytes(text[-2:]).count(b"=")
-    return Upload(file.path, size, _decoded(text, file.path))
+    content = decoded(in_pieces(text), f'The content of "{file.path}"')
+    return file.upload(decoded_size(in_pieces(text)), content)
 
 
 def _unescaped(text: memoryview) -> memoryview:
     r"""The JSON string without its escapes. Some clients write each slash as `\/`."""
-    if not any(b"\\" in piece for piece in _pieces(text)):
+    if not any(b"\\" in piece for piece in in_pieces(text)):
         return text
     return memoryview(decode(b'"%s"' % text, _string).encode())
-
-
-def _decoded(text: memoryview, path: str) -> Iterator[bytes]:
-    """Raises BadRequest where the text is not base64."""
-    whole = len(text) % 4 == 0
-    for piece in _pieces(text):
-        try:
-            data = binascii.a2b_base64(piece, strict_mode=True) if whole else b""
-        except binascii.Error:
-            data = b""
-        if not data:
-            raise BadRequest(f'The content of "{path}" is not base64')
-        # After the padding nothing may follow.
-        whole = len(data) * 4 == len(piece) * 3
-        yield data
-
-
-def _pieces(text: memoryview) -> Iterator[bytes]:
-    return (bytes(text[start : start + PIECE]) for start in range(0, len(text), PIECE))

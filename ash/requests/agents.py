@@ -1,14 +1,18 @@
-import base64
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
+import trio
 from msgspec import Meta
 
-from ash.agents import PROMPT_FILE, AgentConfig, Agents, Deployment
+from ash.agent_files.arrival import PROMPT_FILE
+from ash.agent_files.sent_files import SentFile
+from ash.agents import CLAUDE_CODE, AgentConfig, Agents, Deployment
 from ash.egress import parse as parse_network
 from ash.errors import BadRequest
 from ash.model import Agent
+from ash.requests.base64_text import decoded, in_pieces
+from ash.requests.file_modes import Mode, file_mode
 from ash.requests.parsing import explain
 from ash.shapes import Body, Env
 
@@ -17,13 +21,24 @@ AGENT_NAME = r"^[a-zA-Z0-9_-]+\Z"
 
 class File(Body):
     path: Annotated[str, Meta(min_length=1, max_length=4096)]
-    content: str
+    content: str | None = None
+    mode: Mode | None = None
+    executable: bool | None = None
+    link: Annotated[str, Meta(min_length=1, max_length=4095)] | None = None
 
-    def data(self) -> bytes:
-        try:
-            return base64.b64decode(self.content, validate=True)
-        except ValueError:
-            raise BadRequest(f'files: the content of "{self.path}" is not base64') from None
+    def sent(self, content: bytes | None) -> SentFile:
+        """The file with that content, or else the base64's. Raises BadRequest."""
+        if self.path.endswith("/") and (self.content or self.link):
+            raise BadRequest(f'files: "{self.path}" is a folder, without content or link')
+        if self.content is not None and self.link is not None:
+            raise BadRequest(f'files: give content or link for "{self.path}", not both')
+        if self.content is None and self.link is None and not self.path.endswith("/"):
+            raise BadRequest(f'files: the content of "{self.path}" is missing')
+        if content is None:
+            text = (self.content or "").encode()
+            content = b"".join(decoded(in_pieces(text), f'files: the content of "{self.path}"'))
+        mode = file_mode(self.path, self.mode, executable=self.executable)
+        return SentFile(self.path, content, mode, self.link)
 
 
 class DeployAgent(Body):
@@ -50,17 +65,27 @@ async def deploy(
     if wanted.path is not None:
         return await agents.deploy_path(tenant, wanted.name, wanted.path, settings)
     if wanted.files is None:
-        contents = {PROMPT_FILE: (wanted.system_prompt or "").encode()}
-    elif contents is None:
-        contents = {file.path: file.data() for file in wanted.files}
-    return await agents.deploy_files(tenant, wanted.name, contents, settings)
+        files = [SentFile(PROMPT_FILE, (wanted.system_prompt or "").encode())]
+    else:
+        files = await trio.to_thread.run_sync(_sent, wanted.files, contents or {})
+    return await agents.deploy_files(tenant, wanted.name, files, settings)
+
+
+def _sent(files: list[File], contents: Mapping[str, bytes]) -> list[SentFile]:
+    return [file.sent(contents.get(file.path)) for file in files]
 
 
 def check_config(config: dict[str, Any] | None) -> None:
     """Raises BadRequest if the daemon can't read its own settings in an agent's config."""
     try:
-        parse_network(msgspec.convert(config or {}, AgentConfig).network)
+        known = msgspec.convert(config or {}, AgentConfig)
+        parse_network(known.network)
     except msgspec.ValidationError as error:
         raise BadRequest(explain(error, "config")) from None
     except ValueError as error:
         raise BadRequest(f"config.network: {error}") from None
+    if known.system_prompt not in {None, CLAUDE_CODE}:
+        raise BadRequest(
+            f'config.systemPrompt can only be "{CLAUDE_CODE}": a prompt of your own is the'
+            f" {PROMPT_FILE} of the folder, or `systemPrompt` beside `config`"
+        )

@@ -1,11 +1,14 @@
+from collections.abc import Iterable
 from typing import Annotated
 
 from msgspec import Meta
 
 from ash.errors import BadRequest
 from ash.protocol import Exec
+from ash.requests.file_modes import Mode, file_mode
 from ash.requests.parsing import Get, choice
 from ash.session_options import SessionOptions, given, with_options
+from ash.sessions.files import Upload
 from ash.sessions.live_session import WhenBusy
 from ash.sessions.session_spec import NewSession
 from ash.shapes import Body
@@ -64,6 +67,13 @@ class UploadedFile(Body):
     path: Annotated[str, Meta(min_length=1)]
     content: str
     mime_type: str | None = None
+    mode: Mode | None = None
+    executable: bool | None = None
+
+    def upload(self, size: int, content: Iterable[bytes]) -> Upload:
+        """The upload of that content. Raises BadRequest."""
+        mode = file_mode(self.path, self.mode, executable=self.executable)
+        return Upload(self.path, size, content, mode)
 
 
 class UploadFiles(Body):

@@ -9,6 +9,7 @@ import msgspec
 import trio
 from msgspec import Raw, structs
 
+from ash.egress import ModelFault
 from ash.errors import AshError, EngineFailed
 from ash.protocol import (
     BridgeCommand,
@@ -23,6 +24,7 @@ from ash.protocol import (
     Lines,
     LineTooLong,
     Log,
+    McpStatus,
     Open,
     Opened,
     Ready,
@@ -35,7 +37,7 @@ from ash.protocol import (
 
 CHUNK = 64 * 1024
 
-TurnEvent = EngineMessage | Failed | TurnDone | Recovered
+TurnEvent = EngineMessage | McpStatus | Failed | TurnDone | ModelFault | Recovered
 Remember: TypeAlias = Callable[[], Awaitable[list[Raw]]]
 
 # What a bridge may ask for and tell, as it may be in the agent's hands: its memory a few times, and
@@ -65,6 +67,7 @@ class Link:
         self._ids = count(1)
         self._answers: dict[str, _Answer] = {}
         self._turn: trio.MemorySendChannel[list[TurnEvent]] | None = None
+        self._turn_id = ""
         self._engine_gone = trio.Event()
         self._why_gone = ""
         self._histories = 0
@@ -106,14 +109,16 @@ class Link:
         return result
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[trio.MemoryReceiveChannel[list[TurnEvent]]]:
-        """Gives the events of a turn, in the batches in which they are received.
+    async def turn(
+        self, query_id: str = ""
+    ) -> AsyncIterator[trio.MemoryReceiveChannel[list[TurnEvent]]]:
+        """Gives the events of a query's turn, in the batches in which they are received.
 
         Enter it before the query is sent. The channel ends when the bridge is gone.
         """
         assert self._turn is None
         send, receive = trio.open_memory_channel[list[TurnEvent]](0)
-        self._turn = send
+        self._turn, self._turn_id = send, query_id
         if self.closed.is_set():
             send.close()
         try:
@@ -163,9 +168,11 @@ class Link:
         batch: list[TurnEvent] = []
         for event in events:
             match event:
-                case Failed() if event.id:
+                case Failed() if event.id not in ("", self._turn_id):
                     self._answer(event)
-                case EngineMessage() | Failed() | TurnDone():
+                case TurnDone() if event.id not in ("", self._turn_id):
+                    pass  # of an earlier turn, which was given up
+                case EngineMessage() | McpStatus() | Failed() | TurnDone():
                     batch.append(event)
                 case Recovered():
                     batch.append(Recovered(event.text[:MAX_TEXT], event.memory))
@@ -175,6 +182,14 @@ class Link:
             told = [event for event in batch if isinstance(event, Recovered)]
             self._recovered = [*self._recovered, *told][:MAX_RECOVERED]
         elif batch:
+            await self._give(batch)
+
+    async def tell(self, fault: ModelFault) -> None:
+        """Gives the running turn what the proxy has to say."""
+        await self._give([fault])
+
+    async def _give(self, batch: list[TurnEvent]) -> None:
+        if self._turn is not None:
             # A turn that was given up does not listen any more.
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await self._turn.send(batch)

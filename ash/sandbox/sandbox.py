@@ -11,13 +11,13 @@ import msgspec
 import trio
 from msgspec import Raw, Struct, structs
 
-from ash.egress import Egress, Policy, with_key, with_servers
-from ash.errors import AshError, EngineFailed, Unavailable
+from ash.egress import Egress, Policy, with_own, with_servers
+from ash.errors import AshError, EngineFailed, NotFound, Unavailable
 from ash.limits import Limits
 from ash.log import get_logger
 from ash.model import LogLevel, LogSink
 from ash.sandbox.boot import Boot, EngineLaunch, RestoredFrom
-from ash.sandbox.environment import own_key, own_part
+from ash.sandbox.environment import own_credentials, own_part, with_name
 from ash.sandbox.link import Remember
 from ash.sandbox.logs import SessionLogWriter
 from ash.sandbox.sandbox_process import Runtime, SandboxProcess, open_sandbox_process
@@ -163,7 +163,7 @@ class Sandbox:
             async with dependencies.open(
                 dependencies.runtime,
                 paths,
-                spec.env,
+                with_name(spec.env, spec.key.agent),
                 limits=spec.limits,
                 egress=self._egress,
                 log=self.log,
@@ -216,10 +216,7 @@ class Sandbox:
         return self._evict is not None and await self._evict()
 
     async def attach(self, sink: LogSink, remember: Remember | None = None) -> None:
-        """Sends the log to `sink` from now on, beginning with the lines that were kept.
-
-        `remember` gives what is stored of the session's conversation.
-        """
+        """Sends the log to `sink` from now on, beginning with the lines that were kept."""
         self._remember = remember
         early, self._early = list(self._early), deque()
         self._journal = SessionLogWriter(sink, self.id)
@@ -310,10 +307,10 @@ class Sandbox:
 
     def _open_egress(self, settings: EngineLaunch) -> None:
         """Sets the hosts that the proxy lets through, and the key that it adds."""
-        key = own_key({**self.spec.env, **settings.extra_env})
+        own = own_credentials(self.spec.env, settings.extra_env)
         upstream = self._dependencies.runtime.upstream
         self._egress.policy = with_servers(self._policy, settings.mcp_servers)
-        self._egress.headers = with_key(upstream.headers, key) if key else upstream.headers
+        self._egress.headers = with_own(upstream.custom, own) if own else upstream.headers
 
     def _with_own_id(self, settings: EngineLaunch) -> EngineLaunch:
         """With the sandbox's id, which its session will have, so that a warm engine knows it."""
@@ -365,6 +362,12 @@ class Sandbox:
             self.source = self._local
             self._mended = mend(kept)
             return kept
+        if not self.spec.source.is_dir():
+            key = self.spec.key
+            raise NotFound(
+                f"The files of this session are gone, and so is version {key.version} of its agent"
+                f' "{key.agent}"'
+            )
         return workspaces.prepare(self.id, self.spec.source)
 
 

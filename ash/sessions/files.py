@@ -8,7 +8,9 @@ from typing import TypeVar
 import trio
 from msgspec import UNSET, Struct, UnsetType
 
+from ash.agent_files.executables import hook_programs, is_script, make_executable
 from ash.errors import AshError, BadRequest, Conflict, NotFound, TooLarge
+from ash.file_names import spelled, unspelled
 from ash.store import Store
 from ash.workspaces.files import OpenFile, check_link, delete_file, open_file, write_file
 from ash.workspaces.listing import FileListing, list_files
@@ -28,11 +30,15 @@ THREADS = 8
 
 
 class Upload(Struct):
-    """A file to be: `content` has `size` bytes, or raises AshError when it is read."""
+    """A file to be: `content` has `size` bytes, or raises AshError when it is read.
+
+    Without a mode it keeps that of the file it replaces.
+    """
 
     path: str
     size: int
     content: Iterable[bytes]
+    mode: int | None = None
 
 
 class Written(Struct, rename="camel"):
@@ -89,12 +95,14 @@ class SessionFiles:
     ) -> list[Written]:
         """Writes what it can, and says of each what came of it.
 
-        If any path leads out or all are too much, nothing is written.
+        Hooks and scripts of skills become executable. If all paths lead out or all files are too
+        much, nothing is written.
         """
         if sum(upload.size for upload in uploads) > MAX_BATCH:
             raise TooLarge(f"The files have more than {MAX_BATCH // 1024**2} MB together")
-        wanted = [(_below(folder, upload.path), upload) for upload in uploads]
-        return await self._change(tenant, session_id, lambda root: _write(root, wanted))
+        if folder not in {"", ".", "./"}:
+            folder = checked_path(folder)
+        return await self._change(tenant, session_id, lambda root: _write(root, folder, uploads))
 
     async def delete(self, tenant: str, session_id: str, path: str) -> None:
         """Raises NotFound if it is not there, BadRequest for a folder."""
@@ -135,7 +143,7 @@ def _open(root: int, path: str, most: int, how: str) -> OpenFile:
     file = open_file(root, path)
     if file.size > most:
         file.close()
-        raise BadRequest(f'"{path}" has {file.size} bytes, over the {most} that {how}')
+        raise BadRequest(f'"{spelled(path)}" has {file.size} bytes, over the {most} that {how}')
     return file
 
 
@@ -147,26 +155,50 @@ def _read(root: int, path: str) -> bytes:
         file.close()
 
 
-def _below(folder: str, path: str) -> str:
-    inner = checked_path(path)
-    return inner if folder in {"", ".", "./"} else f"{checked_path(folder)}/{inner}"
+def _write(root: int, folder: str, uploads: Sequence[Upload]) -> list[Written]:
+    """Raises the first error if every path is refused."""
+    checked = [_checked(root, folder, upload.path) for upload in uploads]
+    refused = [path for path in checked if isinstance(path, AshError)]
+    if refused and len(refused) == len(checked):
+        raise refused[0]
+    written = [_write_one(root, *pair) for pair in zip(checked, uploads, strict=True)]
+    without_mode = [upload.mode is None for upload in uploads]
+    _make_executable(root, list(zip(written, without_mode, strict=True)))
+    return written
 
 
-def _write(root: int, wanted: Sequence[tuple[str, Upload]]) -> list[Written]:
-    for path, _ in wanted:
-        check_link(root, path)
-    return [_write_one(root, path, upload) for path, upload in wanted]
-
-
-def _write_one(root: int, path: str, upload: Upload) -> Written:
-    if upload.size > MAX_WRITTEN:
-        text = f'"{path}" has more than {MAX_WRITTEN // 1024**2} MB'
-        return Written(path, written=False, error=text)
+def _checked(root: int, folder: str, path: str) -> str | AshError:
+    """The whole path, or the error if it leads out."""
     try:
-        size = write_file(root, path, _cancellable(upload.content))
+        whole = checked_path(path)
+        if folder not in {"", ".", "./"}:
+            whole = f"{folder}/{whole}"
+        check_link(root, whole)
+    except BadRequest as error:
+        return error
+    return whole
+
+
+def _write_one(root: int, path: str | AshError, upload: Upload) -> Written:
+    if isinstance(path, AshError):
+        return Written(upload.path, written=False, error=path.text)
+    shown = spelled(path)
+    if upload.size > MAX_WRITTEN:
+        text = f'"{shown}" has more than {MAX_WRITTEN // 1024**2} MB'
+        return Written(shown, written=False, error=text)
+    try:
+        size = write_file(root, path, _cancellable(upload.content), upload.mode)
     except AshError as error:
-        return Written(path, written=False, error=error.text)
-    return Written(path, written=True, size=size)
+        return Written(shown, written=False, error=error.text)
+    return Written(shown, written=True, size=size)
+
+
+def _make_executable(root: int, written: Sequence[tuple[Written, bool]]) -> None:
+    """Makes scripts without a mode executable, and hooks and scripts of skills in any case."""
+    programs = hook_programs(root)
+    paths = [(unspelled(file.path), free) for file, free in written if file.written]
+    wanted = [path for path, free in paths if free or is_script(path) or path in programs]
+    make_executable(root, wanted)
 
 
 def _cancellable(content: Iterable[bytes]) -> Iterator[bytes]:

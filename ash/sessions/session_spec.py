@@ -13,7 +13,7 @@ from ash.egress import Policy
 from ash.egress import cap as cap_network
 from ash.egress import parse as parse_network
 from ash.limits import Limits, cap
-from ash.model import Message, Session, SessionSettings, StoredAgent, StoredSession
+from ash.model import Agent, Message, Session, SessionSettings, StoredAgent, StoredSession
 from ash.protocol import Branch, Open, Query, Resume, is_uuid
 from ash.sandbox.sandbox import PoolKey, SandboxSpec
 from ash.session_options import API_NAMES, OPTIONS, EngineOptions, SessionOptions
@@ -89,11 +89,36 @@ def new_session(
         last_active_at=now,
         model=options.model,
         config=config or None,
+        agent_version=agent.agent.version,
     )
     settings = SessionSettings(**{name: getattr(options, name) for name in PRIVATE})
     settings.permission_mode = settings.permission_mode or mode
-    version = agent.agent.version
-    return StoredSession(session=session, settings=settings, agent_version=version, owner=owner)
+    return StoredSession(
+        session=session,
+        settings=settings,
+        agent_version=agent.agent.version,
+        agent_source=agent.source,
+        owner=owner,
+    )
+
+
+def unknown_agent(stored: StoredSession) -> StoredAgent:
+    """For a session whose agent was deleted, and of which nothing is kept.
+
+    It has its own files. The network policy is gone, so no host but the model is open.
+    """
+    session = stored.session
+    agent = Agent(
+        id="",
+        name=session.agent_name,
+        tenant_id=session.tenant_id,
+        version=stored.agent_version,
+        path="",
+        created_at=session.created_at,
+        updated_at=session.created_at,
+        config={"network": "model-only"},
+    )
+    return StoredAgent(agent=agent, source="/nonexistent")
 
 
 def forked(
@@ -115,7 +140,11 @@ def forked(
     branches = _branches_after(parent, last_said(reversed(taken)), whole=whole)
     settings = structs.replace(parent.settings, fork=msgspec.to_builtins(branches) or None)
     return StoredSession(
-        session=session, settings=settings, agent_version=parent.agent_version, owner=owner
+        session=session,
+        settings=settings,
+        agent_version=parent.agent_version,
+        agent_source=parent.agent_source,
+        owner=owner,
     )
 
 
@@ -149,7 +178,8 @@ def configured(
 
 def opening(agent: StoredAgent, stored: StoredSession) -> Open:
     """The command that begins the session's conversation."""
-    return Open(session_id=stored.session.id, **_engine_options(agent, stored))
+    options = _engine_options(agent, stored)
+    return Open(session_id=stored.session.id, **options, preset=agent_config(agent).preset)
 
 
 def resuming(agent: StoredAgent, stored: StoredSession, last: str | None = None) -> Resume:
@@ -158,9 +188,11 @@ def resuming(agent: StoredAgent, stored: StoredSession, last: str | None = None)
     `last` is the uuid of the last message that is stored of it.
     """
     began = is_uuid(stored.conversation)
+    options = _engine_options(agent, stored)
     return Resume(
         session_id=stored.session.id,
-        **_engine_options(agent, stored),
+        **options,
+        preset=agent_config(agent).preset,
         conversation=stored.conversation if began else None,
         last=last,
         fork=None if began else _branches(stored) or None,

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ash.errors import BadRequest
+from ash.file_names import spelled
 from ash.log import get_logger
 from ash.workspaces.disk_errors import disk_in_words
 
@@ -25,7 +26,7 @@ def copy_tree(source: Path, target: Path) -> None:
     try:
         _check_kinds(source)
         shutil.copytree(source, target, symlinks=True, copy_function=_copy_file, dirs_exist_ok=True)
-        _check_links(target)
+        check_links(target)
     except BaseException as error:
         remove_tree(target)
         if isinstance(error, RecursionError) or getattr(error, "errno", 0) == errno.ENAMETOOLONG:
@@ -59,11 +60,11 @@ def _check_kinds(source: Path) -> None:
                 or entry.is_dir(follow_symlinks=False)
                 or entry.is_file(follow_symlinks=False)
             ):
-                name = os.path.relpath(entry.path, source)
+                name = spelled(os.path.relpath(entry.path, source))
                 raise BadRequest(f'"{name}" is neither a file nor a folder')
 
 
-def _check_links(copy: Path) -> None:
+def check_links(copy: Path) -> None:
     """Checks the links in the copy, which nobody changes meanwhile.
 
     A link that names the source's own path, from the root or by `..`, leads out of the copy.
@@ -72,8 +73,11 @@ def _check_links(copy: Path) -> None:
     with closing(_walk(root)) as entries:
         for entry in entries:
             if entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(root):
-                name = os.path.relpath(entry.path, root)
-                raise BadRequest(f'The link "{name}" leads out of the folder')
+                name = spelled(os.path.relpath(entry.path, root))
+                raise BadRequest(
+                    f'The link "{name}" leads out of the folder: put what it leads to into the'
+                    " folder, or its name into .ashignore"
+                )
 
 
 def _walk(folder: Path) -> Generator[os.DirEntry[str]]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from secrets import token_hex
 
 from ash.errors import BadRequest, Conflict, NotFound, Unavailable
+from ash.file_names import spelled
 from ash.workspaces.disk_errors import disk_in_words
 from ash.workspaces.safe_open import FOLDER, open_beneath
 
@@ -52,19 +53,22 @@ def check_link(root: int, path: str) -> None:
         os.close(open_beneath(root, path, os.O_PATH))
 
 
-def write_file(root: int, path: str, content: Iterable[bytes]) -> int:
+def write_file(root: int, path: str, content: Iterable[bytes], mode: int | None = None) -> int:
     """Writes a file, replacing an old one atomically; makes missing folders. Returns its size.
 
-    The file gets the workspace's owner.
+    The file gets the workspace's owner. Without a mode it gets that of the old one, or 644.
     """
     folder, _, name = path.rpartition("/")
     check_link(root, path)
     with disk_in_words(), _errors_in_words(path), _creation_errors_in_words(path):
         parent = _make_folders(root, folder)
         try:
-            if _is_folder(parent, name):
+            old = _mode(parent, name)
+            if stat.S_ISDIR(old):
                 raise IsADirectoryError(errno.EISDIR, "")
-            return _replace(parent, name, content, os.fstat(root))
+            if mode is None:
+                mode = old & 0o777 if stat.S_ISREG(old) else 0o644
+            return _replace(parent, name, content, mode, os.fstat(root))
         finally:
             os.close(parent)
 
@@ -117,14 +121,16 @@ def _make_folder(root: int, so_far: str, parent: int, name: str, owner: os.stat_
     return fd
 
 
-def _replace(parent: int, name: str, content: Iterable[bytes], owner: os.stat_result) -> int:
+def _replace(
+    parent: int, name: str, content: Iterable[bytes], mode: int, owner: os.stat_result
+) -> int:
     temporary = f".ash-{token_hex(8)}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temporary, flags, 0o600, dir_fd=parent)
     try:
         with os.fdopen(fd, "wb") as file:
             size = sum(file.write(chunk) for chunk in content)
-            _set_mode_and_owner(fd, 0o644, owner)
+            _set_mode_and_owner(fd, mode, owner)
         os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
     except BaseException:
         with suppress(OSError):
@@ -139,16 +145,17 @@ def _set_mode_and_owner(fd: int, mode: int, owner: os.stat_result) -> None:
         os.fchown(fd, owner.st_uid, owner.st_gid)
 
 
-def _is_folder(parent: int, name: str) -> bool:
+def _mode(parent: int, name: str) -> int:
+    """The mode, with the type, of what has that name; 0 if nothing has."""
     try:
-        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        return os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
     except FileNotFoundError:
-        return False
-    return stat.S_ISDIR(found.st_mode)
+        return 0
 
 
 @contextmanager
 def _creation_errors_in_words(path: str) -> Iterator[None]:
+    path = spelled(path)
     try:
         yield
     except NotADirectoryError:
@@ -159,6 +166,7 @@ def _creation_errors_in_words(path: str) -> Iterator[None]:
 
 @contextmanager
 def _errors_in_words(path: str) -> Iterator[None]:
+    path = spelled(path)
     try:
         yield
     except OSError as error:

@@ -8,6 +8,7 @@ from contextlib import closing, suppress
 
 from msgspec import Struct
 
+from ash.file_names import spelled
 from ash.model import FileEntry, iso
 from ash.workspaces.safe_open import FOLDER, open_beneath
 
@@ -88,9 +89,8 @@ def _stat(root: int, path: str, entry: os.DirEntry[str]) -> os.stat_result:
 
 
 def _entry(path: str, found: os.stat_result) -> FileEntry:
-    shown = os.fsencode(path).decode(errors="replace")
     modified = min(max(found.st_mtime, 0), _LAST_SECOND)
-    return FileEntry(path=shown, size=found.st_size, modified_at=iso(modified))
+    return FileEntry(path=spelled(path), size=found.st_size, modified_at=iso(modified))
 
 
 def _listing(files: list[FileEntry], *, truncated: bool) -> FileListing:

@@ -11,6 +11,7 @@ import stat
 from functools import cache
 
 from ash.errors import BadRequest
+from ash.file_names import spelled, unspelled
 
 # linux/openat2.h. The number is the same on every architecture but Alpha.
 _SYS_OPENAT2 = 437
@@ -40,13 +41,15 @@ class _How(ctypes.Structure):
 def checked_path(path: str) -> str:
     """The path in its shortest form. Raises BadRequest if it is absolute, empty or has a `..`.
 
-    Links are not looked at here; `open_beneath` checks them.
+    Bytes that are not UTF-8 have the spelling of `ash.file_names`. Links are not looked at here;
+    `open_beneath` checks them.
     """
+    path = unspelled(path)
     parts = [part for part in path.split("/") if part not in {"", "."}]
     if path.startswith("/"):
-        raise BadRequest(f'"{path}" is an absolute path: name it from the workspace on')
+        raise BadRequest(f'"{spelled(path)}" is an absolute path: name it from the workspace on')
     if ".." in parts:
-        raise BadRequest(f'"{path}" has a ".." in it: name it from the workspace on')
+        raise BadRequest(f'"{spelled(path)}" has a ".." in it: name it from the workspace on')
     if "\0" in path:
         raise BadRequest("A path can't hold a NUL")
     if not parts:

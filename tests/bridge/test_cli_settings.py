@@ -6,6 +6,7 @@ import pytest
 
 from bridge import cli_settings
 from bridge.engine import Launch
+from bridge.launch_files import write_files
 
 
 @pytest.fixture
@@ -28,15 +29,15 @@ def home(tmp_path, monkeypatch) -> Path:
 def test_mcp_server_gets_its_type(home, tmp_path, server, type_) -> None:
     """A server without a type gets one by its other fields; all fields are kept."""
     launch = Launch(session_id="x", mcp_servers={"name": server})
-    file = cli_settings.write_files(launch, tmp_path)[1]
+    file = write_files(launch, tmp_path, print).mcp_servers
     assert '{"mcpServers": {"name": {' in file.read_text()
     assert f'"type": "{type_}"' in file.read_text()
 
 
-def test_betas_are_added_to_those_of_the_environment(monkeypatch) -> None:
+def test_betas_are_added_to_those_of_the_environment(monkeypatch, tmp_path) -> None:
     """A session's betas are added to those of its environment."""
     monkeypatch.setenv("ANTHROPIC_BETAS", "one")
-    env = cli_settings.environment(Launch(session_id="x", betas=["two", "three"]))
+    env = cli_settings.environment(Launch(session_id="x", betas=["two", "three"]), tmp_path)
     assert "one,two,three" == env["ANTHROPIC_BETAS"]
 
 

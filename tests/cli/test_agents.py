@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 
 import pytest
 
@@ -38,7 +39,11 @@ def deployed(server):
 def sent(server):
     """The files of the last request, decoded."""
     files = server.last_body["files"]
-    return {file["path"]: base64.b64decode(file["content"]).decode() for file in files}
+    return {
+        file["path"]: base64.b64decode(file["content"]).decode()
+        for file in files
+        if "link" not in file and not file["path"].endswith("/")
+    }
 
 
 def test_deploy_to_a_local_server(client_ash, deployed, folder):
@@ -61,9 +66,23 @@ def test_deploy_json(client_ash, deployed, folder):
     assert json.loads(client_ash("deploy", folder, "--json").stdout) == AGENT
 
 
+def test_deploy_warnings(client_ash, server, folder):
+    """What the server has to say of the folder is printed on stderr, and is in --json too."""
+    warnings = ["a: left out", "b: odd"]
+    server.sends("POST", "/api/agents", {"agent": AGENT, "warnings": warnings}, 201)
+
+    result = client_ash("deploy", folder, "--json")
+
+    assert result.stderr == "warning: a: left out\nwarning: b: odd\n"
+    assert json.loads(result.stdout) == {**AGENT, "warnings": warnings}
+
+
 def test_deploy_upload(client_ash, deployed, folder):
-    """--upload sends the files, without folders that can be rebuilt."""
-    client_ash("deploy", folder, "--upload")
+    """--upload sends the files, without folders that can be rebuilt, and says which."""
+    result = client_ash("deploy", folder, "--upload")
+
+    told = {line.split()[1] for line in result.stderr.splitlines()}
+    assert told == {".git:", ".venv:", "node_modules:", "src/__pycache__:"}
 
     assert sent(deployed) == {"CLAUDE.md": "# Hello ß", ".claude/file": ".claude"}
     assert "path" not in deployed.last_body
@@ -79,24 +98,51 @@ def test_deploy_to_another_machine(client_ash, deployed, folder, monkeypatch):
 
 
 def test_deploy_links(client_ash, deployed, folder):
-    """Links to files inside the folder are sent as files; others are left out with a remark."""
+    """Links are sent as links; one that names the folder's own path leads there from the inside."""
     (folder.parent / "secret").write_text("secret")
-    (folder / "inside").symlink_to("CLAUDE.md")
-    (folder / "outside").symlink_to(folder.parent / "secret")
-    (folder / "upwards").symlink_to("../secret")
-    (folder / "dangling").symlink_to("nowhere")
-    (folder / "folder").symlink_to(folder.parent)
+    links = {"inside": "CLAUDE.md", "upwards": "../secret", "src/up": "../.claude", "none": "x"}
+    for name, target in links.items():
+        (folder / name).symlink_to(target)
+    (folder / "absolute").symlink_to(folder / ".claude" / "file")
+
+    client_ash("deploy", folder, "--upload")
+
+    files = deployed.last_body["files"]
+    found = {file["path"]: file["link"] for file in files if "link" in file}
+    assert found == {**links, "absolute": ".claude/file"}
+    assert "secret" not in sent(deployed).values()
+
+
+def test_deploy_permissions(client_ash, deployed, folder):
+    """The permissions of each file are sent with it, and folders are sent too."""
+    (folder / "run.sh").write_text("x")
+    (folder / "run.sh").chmod(0o750)
+    (folder / "CLAUDE.md").chmod(0o604)
+    (folder / "empty").mkdir()
+
+    client_ash("deploy", folder, "--upload")
+
+    modes = {file["path"]: file.get("mode") for file in deployed.last_body["files"]}
+    assert ("750", "604", None) == (modes["run.sh"], modes["CLAUDE.md"], modes["empty/"])
+
+
+def test_deploy_env_file(client_ash, deployed, folder):
+    """`.env` is sent, for the agent's environment; the server leaves the file itself out."""
+    (folder / ".env").write_text("TOKEN=x")
+
+    client_ash("deploy", folder, "--upload")
+
+    assert sent(deployed)[".env"] == "TOKEN=x"
+
+
+def test_deploy_name_that_is_not_utf_8(client_ash, deployed, folder):
+    """Each byte that is not UTF-8 is sent as U+FFFD and its digits."""
+    (folder / os.fsdecode(b"caf\xe9.txt")).write_text("x")
 
     result = client_ash("deploy", folder, "--upload")
 
-    assert sent(deployed).keys() == {"CLAUDE.md", ".claude/file", "inside"}
-    told = [line for line in result.stderr.splitlines() if line.startswith("left out ")]
-    assert {line.split()[2].rstrip(":") for line in told} == {
-        "outside",
-        "upwards",
-        "dangling",
-        "folder",
-    }
+    assert result.exit_code == 0
+    assert "caf\ufffdE9.txt" in sent(deployed)
 
 
 def test_deploy_too_much(client_ash, server, folder, monkeypatch):
@@ -132,11 +178,11 @@ def test_deploy_folder_name_that_is_no_agent_name(client_ash, folder):
 
 def test_deploy_path_that_the_server_refuses(client_ash, server, folder):
     """If the server refuses the path, the error suggests --upload."""
-    server.sends("POST", "/api/agents", {"error": "no such folder", "statusCode": 400}, 400)
+    server.sends("POST", "/api/agents", {"error": "path: no folder", "statusCode": 400}, 400)
 
     result = client_ash("deploy", folder)
 
-    assert result.stderr == "ash: no such folder (--upload sends the files instead)\n"
+    assert result.stderr == "ash: path: no folder (--upload sends the files instead)\n"
 
 
 def test_agent_list(client_ash, server):

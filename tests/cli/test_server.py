@@ -29,6 +29,7 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN if how == "stubborn" else lambda *_
 class Health(BaseHTTPRequestHandler):
     def do_GET(self):
         body = json.dumps({"status": "ok", "version": "9", "activeSessions": 3, "pool": {},
+            "isolation": {"missing": ["bubblewrap is not installed"]} if how == "bare" else {},
             "argv": " ".join(sys.argv[1:]), "key": os.environ.get("ASH_API_KEY", "")}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -73,6 +74,21 @@ def test_start_detached(ash, daemon):
     assert (told["key"], told["log"]) == ("data/initial-api-key", "data/ashd.log")
     assert f"export ASH_SERVER_URL={told['url']}" in result.stdout
     assert daemon.log.stat().st_mode & 0o777 == 0o600
+
+
+def test_start_detached_without_a_key_for_the_model(ash, daemon):
+    """The warning would otherwise be in the log alone, which nobody reads before the first turn."""
+    assert "warning: no key for the model endpoint is set" in ash("start", "--detach").stderr
+
+
+def test_start_refuses_a_found_file_that_says_where_a_key_goes(ash, monkeypatch):
+    """In one sentence; nothing is started."""
+    Path("ash.toml").write_text('anthropic_base_url = "https://elsewhere.example"\n')
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-mine")
+    for how in ([], ["--detach"]):
+        result = ash("start", *how)
+        assert (1, "") == (result.exit_code, result.stdout)
+        assert result.stderr.startswith("ash: ./ash.toml would have anthropic_api_key")
 
 
 def test_start_detached_flags(ash, daemon):
@@ -198,6 +214,16 @@ def test_status(ash, daemon):
     assert (told["status"], told["version"], told["activeSessions"]) == ("ok", "9", "3")
     assert int(told["pid"]) == daemon.running()
     assert told["url"] == daemon.url.read_text().strip()
+
+
+def test_protection_that_is_missing(ash, daemon, monkeypatch):
+    """The start in the background and the status say what the sandboxes lack."""
+    monkeypatch.setenv("FAKE", "bare")
+
+    started, status = ash("start", "--detach"), ash("status")
+
+    assert "warning: bubblewrap is not installed" in started.stderr.splitlines()
+    assert '["bubblewrap is not installed"]' == fields(status)["missing"]
 
 
 def test_status_json(ash, daemon):

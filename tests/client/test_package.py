@@ -29,7 +29,7 @@ def test_import_of_the_client():
 
     assert "ash.client" in found
     rest = {name for name in found if name.count(".") == 1} - {"ash.client"}
-    expected = {"addresses", "errors", "model", "session_options", "shapes"}
+    expected = {"addresses", "errors", "file_names", "model", "session_options", "shapes"}
     assert {f"ash.{name}" for name in expected} == rest
 
 

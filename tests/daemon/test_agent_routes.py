@@ -42,6 +42,16 @@ async def test_files_become_an_agent_and_its_next_version(us):
     assert "s3cret" not in first.text + second.text
 
 
+async def test_warnings_stand_beside_the_agent(us):
+    """What a deploy has to say is in its answer, beside the agent, and only there."""
+    files = [file("CLAUDE.md", "be kind"), file(".git", "gitdir: /elsewhere")]
+    body = (await us.post("/api/agents", json={"name": "a", "files": files})).json()
+    assert ["agent", "warnings"] == list(body)
+    assert [".git"] == [warning.partition(":")[0] for warning in body["warnings"]]
+    shown = (await us.get("/api/agents/a")).json()["agent"]
+    assert "warnings" not in {*body["agent"], *shown}
+
+
 async def test_agents_are_listed_and_shown(us):
     """The list is by name; one is shown as in the list."""
     for name in ("b", "a"):

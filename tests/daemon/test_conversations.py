@@ -103,6 +103,6 @@ async def test_restart_keeps_the_conversation_of_a_database_without_ids(data_dir
             await says(us, session, "one", "/clear", "two")
         with closing(sqlite3.connect(data_dir / "ash.db")) as database, database:
             database.execute("ALTER TABLE sessions DROP COLUMN conversation")
-            database.execute("DELETE FROM _sqlite_migrations WHERE name = '0004_conversations'")
+            database.execute("DELETE FROM _sqlite_migrations WHERE name = '0007_conversations'")
         async with daemon(data_dir, "scripted", model) as us:
             assert ["two"] == await knows(us, session)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ash import FileToSend
 from ash.errors import AshError, BadRequest, Conflict, Gone
 from ash.model import Agent, Session
 from tests.support.embedded import begin, embedded, say
@@ -23,6 +24,46 @@ async def test_agents(ash, tmp_path, monkeypatch):
     assert {"network": "none"} == (await ash.get_agent("b")).config
     await ash.delete_agent("b")
     assert ["a"] == [agent.name for agent in await ash.list_agents()]
+
+
+async def test_warnings_of_a_deploy(ash):
+    """What there is to say of the folder comes with the agent, and is not kept."""
+    files = {"CLAUDE.md": "# A", ".git": "gitdir: /elsewhere"}
+    agent = await ash.deploy_agent("a", files=files)
+
+    assert [".git"] == [warning.partition(":")[0] for warning in agent.warnings]
+    assert [] == (await ash.get_agent("a")).warnings
+
+
+async def test_folder_with_an_odd_name(ash, tmp_path):
+    """A folder whose name is not UTF-8 is deployed by that name, which is shown as text."""
+    folder = tmp_path / "caf\udce9"
+    folder.mkdir()
+    (folder / "CLAUDE.md").write_text("# A")
+
+    first = await ash.deploy_agent("a", path=str(folder))
+    second = await ash.deploy_agent("a", path=first.path)
+
+    assert (1, 2) == (first.version, second.version)
+    assert str(tmp_path / "caf\ufffdE9") == first.path == second.path
+
+
+async def test_files_have_permissions_and_links(ash):
+    """They are as they would come over HTTP."""
+    files = {
+        "CLAUDE.md": "# A",
+        "run": FileToSend("#!/bin/sh\necho $0 $GREETING", mode="700"),
+        "link": FileToSend(link="run"),
+        ".env": "GREETING=hello",
+        "caf\udce9": "x",
+    }
+    await ash.deploy_agent("a", files=files)
+    session = await ash.create_session("a")
+
+    assert "./link hello\n" == (await ash.exec(session.id, "./link")).stdout
+    assert b"x" == await ash.read_file(session.id, "caf\ufffdE9")
+    await ash.write_files(session.id, {"two": FileToSend("echo two", executable=True)})
+    assert "two\n" == (await ash.exec(session.id, "./two")).stdout
 
 
 async def test_files_of_an_agent_are_what_was_given(ash):

@@ -133,14 +133,14 @@ GROUNDS = [
 ]
 
 
-@pytest.fixture(scope="session", params=GROUNDS)
+@pytest.fixture(scope="module", params=GROUNDS)
 def host(request) -> Iterator[Host]:
     engine, uid = request.param
     with StubModel.in_thread() as model, running(engine, uid, model) as on:
         yield on
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def victim(host) -> Session:
     """A session with a secret in its files, memory, environment and arguments."""
     secret = secrets.token_hex(16)
@@ -150,7 +150,7 @@ def victim(host) -> Session:
     return session
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def services(host) -> Iterator[dict]:
     """What listens on the host, beside the daemon."""
     path = str(host.data.parent / "host.sock")
@@ -163,7 +163,7 @@ def services(host) -> Iterator[dict]:
         yield {"unix": path, "abstract": abstract}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def facts(host, victim, services) -> dict:
     """What an attacker may know or guess of the host."""
     return {
@@ -181,7 +181,7 @@ def facts(host, victim, services) -> dict:
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def attacker(host, victim) -> Session:
     return host.session("attacker")
 

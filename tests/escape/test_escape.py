@@ -8,7 +8,7 @@ TABLES = (files, kernel, others, network, bombs)
 ATTEMPTS = [attempt for table in TABLES for attempt in table.ATTEMPTS]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def outcomes(attacker, facts):
     return attacker.make(ATTEMPTS, facts)
 

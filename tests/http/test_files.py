@@ -3,8 +3,10 @@
 import base64
 import json
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 from uuid import uuid4
 
 import h11
@@ -208,6 +210,7 @@ async def test_file_has_a_type_by_its_name(api, name, kind):
     answer = await api.raw(f"/{name}")
     assert kind == answer.headers[b"content-type"]
     assert b"nosniff" == answer.headers[b"x-content-type-options"]
+    assert b"no-store" == answer.headers[b"cache-control"]
     assert answer.headers[b"content-disposition"].startswith(b"attachment;")
 
 
@@ -440,13 +443,77 @@ async def test_what_can_be_written_is_written(api):
         ("x", {"targetPath": "out"}),
     ],
 )
-async def test_path_that_leads_out_stops_the_whole_batch(api, path, more):
-    """A path out is a 400, and no other file of the batch is written."""
+async def test_path_that_leads_out_is_refused(api, path, more):
+    """If every path leads out, that is a 400, and nothing is written."""
     workspace = await api.create()
     (workspace / "out").symlink_to("../..")
-    status, _ = await api.upload(("good", b"x"), (path, b"x"), **more)
+    status, _ = await api.upload((path, b"x"), **more)
     assert 400 == status
     assert [".env", "src/main.py"] == tree(workspace)
+
+
+async def test_path_that_leads_out_is_refused_alone(api):
+    """A path out is an error of that file; the others of the batch are written."""
+    workspace = await api.create()
+    (workspace / "out").symlink_to("../..")
+    status, answer = await api.upload(("../x", b"x"), ("good", b"x"), ("out/x", b"x"))
+    assert 200 == status
+    assert [False, True, False] == [file["written"] for file in answer["files"]]
+    assert ["../x", "good", "out/x"] == [file["path"] for file in answer["files"]]
+    assert [".env", "good", "src/main.py"] == tree(workspace)
+
+
+async def test_mode_of_a_written_file(api):
+    """A file has the mode that it was sent with, or that of the file it replaces, or 644."""
+    workspace = await api.create()
+    wanted = [("a", {"mode": "0700"}), ("b", {"executable": True}), ("c", {})]
+    files = [{"path": path, "content": "", **more} for path, more in wanted]
+    await api.ask(method="POST", body=json.dumps({"files": files}).encode())
+    await api.upload(("a", b"again"), ("b", b"again"))
+    modes = [stat.S_IMODE((workspace / name).stat().st_mode) for name in "abc"]
+    assert [0o700, 0o755, 0o644] == modes
+
+
+async def test_hook_that_is_written_can_be_executed(api):
+    """Hooks, scripts of skills and what a hook's command names, whatever mode they came with."""
+    workspace = await api.create()
+    settings = {"hooks": {"Stop": [{"hooks": [{"type": "command", "command": "./check.sh -x"}]}]}}
+    await api.upload((".claude/settings.json", json.dumps(settings).encode()))
+    scripts = [".claude/hooks/a.sh", ".claude/skills/pdf/scripts/deep/b.py", "check.sh"]
+    paths = [*scripts, "other.sh"]
+    script = encoded(b"#!/bin/sh\n")
+    files = [{"path": path, "content": script, "mode": "644"} for path in paths]
+    await api.ask(method="POST", body=json.dumps({"files": files}).encode())
+    modes = [stat.S_IMODE((workspace / path).stat().st_mode) for path in paths]
+    assert [0o755, 0o755, 0o755, 0o644] == modes
+
+
+async def test_script_that_is_written_without_a_mode_is_executable(api):
+    """What begins with `#!` was executable where it came from; other files are not."""
+    workspace = await api.create()
+    await api.upload(("run.sh", b"#!/bin/sh\n"), ("text", b"echo"), (".claude/hooks/a.md", b"#"))
+    paths = ("run.sh", "text", ".claude/hooks/a.md")
+    modes = [stat.S_IMODE((workspace / path).stat().st_mode) for path in paths]
+    assert [0o755, 0o644, 0o644] == modes
+
+
+async def test_name_that_is_not_utf_8_is_a_file_like_any_other(api):
+    """What a list calls it reads, writes and deletes it; another spelling finds nothing."""
+    workspace = await api.create()
+    odd = workspace / os.fsdecode(b"caf\xe9.txt")
+    odd.write_text("x")
+    _, answer = await api.ask()
+    (listed,) = [file["path"] for file in answer["files"] if "caf" in file["path"]]
+    assert "caf\ufffdE9.txt" == listed
+    url = "/" + quote(listed)
+    assert b"x" == (await api.raw(url)).body
+    assert listed == (await api.ask(f"{url}?format=json"))[1]["path"]
+    await api.upload((listed, b"new"))
+    assert "new" == odd.read_text()
+    assert refused(await api.ask("/caf%EF%BF%BD.txt"), 404, "There is no file")
+    assert (200, {"path": listed, "deleted": True}) == await api.ask(url, "DELETE")
+    assert not odd.exists()
+    assert refused(await api.ask(url), 404, f'There is no file "{listed}"')
 
 
 @pytest.mark.parametrize(

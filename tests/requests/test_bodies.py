@@ -113,8 +113,8 @@ def content(value):
         (DeployAgent, {"name": "a", "files": []}, 'files: expected "array" of length >= 1'),
         (
             DeployAgent,
-            {"name": "a", "files": [{"path": "x"}]},
-            "files[0].content: this field is required",
+            {"name": "a", "files": [{"path": "x", "content": "", "mode": 755}]},
+            'files[0].mode: expected "str | null", got "int"',
         ),
     ],
 )
@@ -215,11 +215,66 @@ def test_half_a_character_becomes_a_sign_for_it(value):
 @given(st.binary())
 def test_files_come_as_base64(data):
     """A file is the bytes that were encoded."""
-    assert data == File(path="x", content=base64.b64encode(data).decode()).data()
+    file = File(path="x", content=base64.b64encode(data).decode())
+    assert data == file.sent(None).content
 
 
-@pytest.mark.parametrize("text", ["a", "a===", "YQ==\n", "Y Q=", "é", "-_-_"])
+@pytest.mark.parametrize(
+    "encode",
+    [
+        base64.encodebytes,
+        base64.urlsafe_b64encode,
+        lambda data: base64.b64encode(data).rstrip(b"="),
+        lambda data: b"\r\n".join([base64.b64encode(data), b""]),
+    ],
+    ids=["with line ends", "url-safe", "without padding", "with a last line end"],
+)
+@given(data=st.binary(max_size=200))
+def test_base64_comes_in_other_forms(encode, data):
+    """Line ends, the url-safe alphabet and missing padding are fine."""
+    assert data == File(path="x", content=encode(data).decode()).sent(None).content
+
+
+@pytest.mark.parametrize("text", ["a", "a===", "YQ==YQ==", "é", "%%%%"])
 def test_other_encodings_are_refused(text):
     """What is not base64 would be another file; the error names it."""
-    with pytest.raises(BadRequest, match='the content of "a/b" is not base64'):
-        File(path="a/b", content=text).data()
+    with pytest.raises(BadRequest, match='content of "a/b" is not base64'):
+        File(path="a/b", content=text).sent(None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "mode"),
+    [
+        ({}, None),
+        ({"executable": False}, 0o644),
+        ({"executable": True}, 0o755),
+        ({"mode": "755"}, 0o755),
+        ({"mode": "0600"}, 0o600),
+    ],
+)
+def test_permissions_of_a_file(fields, mode):
+    """A file has a mode in octal digits, or is executable, or leaves it to the server."""
+    assert mode == File(path="x", content="", **fields).sent(None).mode
+
+
+@pytest.mark.parametrize("mode", ["", "7", "0o755", "4755", "888", "055", "rwx"])
+def test_mode_that_means_nothing_is_refused(mode):
+    """Three octal digits with which the owner can read the file; no setuid."""
+    words = refusal(DeployAgent, {"name": "a", "files": [{"path": "x", "mode": mode}]})
+    assert words.startswith("files[0].mode: expected")
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "words"),
+    [
+        ("x", {}, 'the content of "x" is missing'),
+        ("x", {"content": "", "link": "y"}, "content or link"),
+        ("x/", {"content": "YQ=="}, "is a folder"),
+        ("x/", {"link": "y"}, "is a folder"),
+        ("x", {"content": "", "mode": "644", "executable": True}, "not both"),
+    ],
+)
+def test_file_that_contradicts_itself_is_refused(path, fields, words):
+    """A file has content, a link has a target, and a folder has neither."""
+    with pytest.raises(BadRequest, match=words):
+        File(path=path, **fields).sent(None)

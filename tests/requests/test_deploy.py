@@ -2,7 +2,8 @@
 
 import pytest
 
-from ash.agents import PROMPT_FILE, Deployment
+from ash.agent_files.sent_files import SentFile
+from ash.agents import Deployment
 from ash.errors import BadRequest
 from ash.requests.agents import DeployAgent, File, deploy
 
@@ -43,20 +44,20 @@ async def test_files_are_deployed_as_bytes(agents):
     """Files come as base64."""
     files = [File(path="CLAUDE.md", content="aGk=")]
     assert "by files" == await deploy(agents, "tenant", wanted(files=files))
-    assert [("tenant", "a", {"CLAUDE.md": b"hi"}, SETTINGS)] == agents.deployed
+    assert [("tenant", "a", [SentFile("CLAUDE.md", b"hi")], SETTINGS)] == agents.deployed
 
 
 async def test_files_that_the_caller_has_are_not_decoded(agents):
     """The contents are taken in place of the base64."""
     files = [File(path="CLAUDE.md", content="")]
     await deploy(agents, "tenant", wanted(files=files), {"CLAUDE.md": b"hi"})
-    assert [("tenant", "a", {"CLAUDE.md": b"hi"}, SETTINGS)] == agents.deployed
+    assert [("tenant", "a", [SentFile("CLAUDE.md", b"hi")], SETTINGS)] == agents.deployed
 
 
 async def test_system_prompt_becomes_the_one_file(agents):
     """An agent may be nothing but its prompt."""
     await deploy(agents, "tenant", wanted(system_prompt="be kind"))
-    assert [("tenant", "a", {PROMPT_FILE: b"be kind"}, SETTINGS)] == agents.deployed
+    assert [("tenant", "a", [SentFile("CLAUDE.md", b"be kind")], SETTINGS)] == agents.deployed
 
 
 @pytest.mark.parametrize("given", [{}, {"path": "folder", "system_prompt": "be kind"}])

@@ -27,6 +27,8 @@ from ash.protocol import (
     HistoryWanted,
     Interrupt,
     Lines,
+    McpServerState,
+    McpStatus,
     Open,
     Opened,
     Query,
@@ -59,6 +61,7 @@ class Turn(Struct):
     raw: list[bytes] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    mcp: list[list[McpServerState]] = field(default_factory=list)
     done: TurnDone | None = None
 
     @property
@@ -180,6 +183,8 @@ class Bridge:
                     turn.raw.append(bytes(data))
                 case Failed(error=error):
                     turn.errors.append(error)
+                case McpStatus(servers=servers):
+                    turn.mcp.append(servers)
                 case EngineExited(error=error):
                     turn.gone.append(error)
                 case TurnDone() as done:

@@ -1,0 +1,1 @@
+"""What of an agent's folder travels, and how; the same by path and by upload."""

@@ -1,0 +1,110 @@
+"""Makes the copy of an agent's folder that its sessions start from. Blocks: use a thread."""
+
+import errno
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from ash.agent_files.env_file import read_env
+from ash.agent_files.executables import find_scripts, hook_programs, make_executable
+from ash.agent_files.sent_files import SentFile, write_sent
+from ash.agent_files.survey import Entry, survey
+from ash.errors import BadRequest
+from ash.file_names import spelled
+from ash.workspaces.copy import check_links, remove_tree
+from ash.workspaces.safe_open import open_folder
+
+PROMPT_FILE = "CLAUDE.md"
+
+_UNREADABLE = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+
+
+class Arrival(Struct):
+    """What is to be said about the folder; and the variables of its `.env`, None if it has none."""
+
+    warnings: list[str]
+    env: dict[str, str] | None = None
+
+
+def take_folder(source: Path, copy: Path) -> Arrival:
+    """Copies what travels of `source`, which must be resolved, to `copy`, which must not exist.
+
+    Raises BadRequest for a link that leads out of the folder, and then leaves nothing.
+    """
+    _make_folder(copy)
+    try:
+        return _take(source, copy)
+    except BaseException as error:
+        remove_tree(copy)
+        if isinstance(error, OSError) and (refusal := _refusal(error, source)):
+            raise refusal from None
+        raise
+
+
+def take_sent(files: Sequence[SentFile], copy: Path) -> Arrival:
+    """Does the same with the files of an upload."""
+    sent = copy.with_name(f"{copy.name}.sent")
+    sent.mkdir(mode=0o700)
+    try:
+        write_sent(files, sent)
+        if not (sent / PROMPT_FILE).is_file():
+            raise BadRequest(f"files: {PROMPT_FILE} is missing, an agent is told there what it is")
+        return take_folder(sent, copy)
+    finally:
+        remove_tree(sent)
+
+
+def _take(source: Path, copy: Path) -> Arrival:
+    found = survey(source)
+    env = None if found.env is None else read_env(found.env)
+    for entry in found.entries:
+        _copy(entry, source, copy)
+    check_links(copy)
+    if not (copy / PROMPT_FILE).is_file():
+        raise BadRequest(f"{PROMPT_FILE} is left out, but an agent is told there what it is")
+    return Arrival(found.warnings + _make_executable(copy), env)
+
+
+def _make_folder(path: Path) -> None:
+    """Makes a folder, with the same mode whatever the original's and the daemon's umask are."""
+    path.mkdir()
+    path.chmod(0o755)
+
+
+def _copy(entry: Entry, source: Path, copy: Path) -> None:
+    original, target = source / entry.path, copy / entry.path
+    if entry.kind == "folder":
+        _make_folder(target)
+    elif entry.kind == "link":
+        target.symlink_to(entry.target)
+    else:
+        # Not followed: if the file has become a link, the copy is checked like any link.
+        shutil.copy2(original, target, follow_symlinks=False)
+        if not target.is_symlink():
+            # Without setuid and setgid: the copy's owner may be root.
+            target.chmod(target.stat().st_mode & 0o777)
+
+
+def _refusal(error: OSError, source: Path) -> BadRequest | None:
+    """The error for a file of the source that can't be read, or that has just vanished."""
+    if error.errno == errno.ENAMETOOLONG:
+        return BadRequest("Its folders are nested too deeply")
+    path = Path(error.filename or "/")
+    if error.errno in _UNREADABLE and path.is_relative_to(source):
+        name = spelled(str(path.relative_to(source)))
+        return BadRequest(f'"{name}" can\'t be read: {error.strerror}')
+    return None
+
+
+def _make_executable(copy: Path) -> list[str]:
+    """Makes hooks and scripts of skills executable, and says which were not."""
+    root = open_folder(copy)
+    try:
+        paths = {*find_scripts(copy), *hook_programs(root)}
+        changed = make_executable(root, sorted(paths))
+    finally:
+        os.close(root)
+    return [f"{spelled(path)}: made executable, so that Claude can run it" for path in changed]

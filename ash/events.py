@@ -4,12 +4,12 @@ The message itself is passed on unchanged. Values taken out of it stay `msgspec.
 that the CLI wrote.
 """
 
-import re
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
+from ash.failure_words import failure_text, text_of
 from ash.model import EventType, TurnReason
 from ash.protocol import McpServerState, Recovered, is_uuid, with_whole_characters
 
@@ -127,20 +127,6 @@ _decode_unusual = msgspec.json.Decoder(_Unusual).decode
 _decode_output = msgspec.json.Decoder(_ToolOutput).decode
 _decode_retry = msgspec.json.Decoder(_Retry).decode
 
-_decode_text = msgspec.json.Decoder(str).decode
-
-_GATEWAY = re.compile(r" If it persists, check your inference gateway \([^)]*\)\.")
-
-# What a failure is called that comes without any text.
-_FAILURES = {
-    "": "The agent failed, and does not say why",
-    "success": "The agent failed, and does not say why",
-    "error_during_execution": "The agent stopped in the middle of its turn, and does not say why",
-    "error_max_structured_output_retries": (
-        "The agent's answers did not fit outputFormat, however often it tried"
-    ),
-}
-
 # Results that say that a limit of the request was reached, which is not a failure.
 BUDGET_WORDS = "The turn has reached its limit, which is maxTurns or maxBudgetUsd"
 _BUDGETS = {"error_max_turns", "error_max_budget_usd"}
@@ -174,18 +160,10 @@ def _unusual_head_of(raw: bytes | memoryview) -> _Head:
         head = _decode_unusual(with_whole_characters(raw))
     except (msgspec.DecodeError, RecursionError):
         return _Head()
-    if _text(head.type) != "result":
+    if text_of(head.type) != "result":
         return _Head()
     failed = head.is_error != Raw(b"false")
-    return _Head("result", _text(head.subtype), is_error=failed, result=head.result)
-
-
-def _text(raw: Raw) -> str:
-    """The text that the JSON is; empty if it is something else."""
-    try:
-        return _decode_text(raw)
-    except (msgspec.DecodeError, RecursionError):
-        return ""
+    return _Head("result", text_of(head.subtype), is_error=failed, result=head.result)
 
 
 def _object(**values: Any) -> bytes:
@@ -276,17 +254,8 @@ def _ending(head: _Head) -> Ending:
     if head.subtype in _BUDGETS:
         return Ending("budget")
     if head.is_error or head.subtype.startswith("error"):
-        return Ending("error", _error_text(head))
+        return Ending("error", failure_text(head.subtype, head.errors, head.result))
     return Ending("completed")
-
-
-def _error_text(head: _Head) -> str:
-    """The CLI's own text: in `errors` if the CLI failed, in `result` if the API did."""
-    if texts := [text for text in head.errors if isinstance(text, str) and text]:
-        return "; ".join(texts)
-    # The address is that of our own proxy inside the sandbox.
-    text = _GATEWAY.sub("", _text(head.result))
-    return text or _FAILURES.get(head.subtype) or f"The agent failed, and says only: {head.subtype}"
 
 
 def _retry(raw: bytes | memoryview) -> Retry | None:

@@ -7,7 +7,15 @@ from uuid import uuid4
 import trio
 from msgspec import Raw
 
-from bridge.engine import Emit, EngineBusy, EngineDied, EngineError, EngineGone, WriteLog
+from bridge.engine import (
+    Emit,
+    EngineBusy,
+    EngineDied,
+    EngineError,
+    EngineGone,
+    Launch,
+    WriteLog,
+)
 from bridge.mcp_watch import McpWatch, Tell
 from bridge.raw_lines import RawLines
 from bridge.turn_lines import TurnLines
@@ -41,7 +49,7 @@ class CliConversation:
         client: SdkClient,
         lines: RawLines,
         write: Callable[[str], Awaitable[None]],
-        model: str | None,
+        launch: Launch,
         mcp: McpWatch,
     ) -> None:
         self._client = client
@@ -49,7 +57,12 @@ class CliConversation:
         self._lines = lines
         self._write = write
         self._turn: TurnLines | None = None
-        self._standing_model = self._model = model
+        self._launch = launch
+        self._standing_model = self._model = launch.model
+
+    @property
+    def session_id(self) -> str:
+        return self._lines.session_id or self._launch.session_id
 
     async def turn(
         self,

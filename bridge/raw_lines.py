@@ -29,7 +29,7 @@ import msgspec
 import trio
 from msgspec import Raw, Struct
 
-from ash.protocol import Lines, LineTooLong, subagents_run, with_whole_characters
+from ash.protocol import Lines, LineTooLong, is_uuid, subagents_run, with_whole_characters
 from bridge.engine import WriteLog
 from bridge.hook_trouble import HOOK_SUBTYPES, hook_trouble
 from bridge.turn_lines import TurnLines, described
@@ -43,6 +43,7 @@ class MessageHead(Struct):
     type: Any = None
     subtype: Any = None
     state: Any = None
+    session_id: Any = None
     sdk_host_only: Any = None
     command_uuid: Any = None
     tasks: Any = None
@@ -54,6 +55,7 @@ class _RawHead(Struct):
     type: Raw = Raw(b"null")
     subtype: Raw = Raw(b"null")
     state: Raw = Raw(b"null")
+    session_id: Raw = Raw(b"null")
     sdk_host_only: Raw = Raw(b"null")
     command_uuid: Raw = Raw(b"null")
     tasks: Raw = Raw(b"null")
@@ -72,7 +74,8 @@ def read_head(line: bytes | memoryview) -> MessageHead:
     except ValueError:
         # A field may have half a character, bytes that are no text, or too large a number.
         head = _decode_raw(with_whole_characters(line))
-        return MessageHead(*(_value(getattr(head, name)) for name in MessageHead.__struct_fields__))
+        names = _RawHead.__struct_fields__
+        return MessageHead(**{name: _value(getattr(head, name)) for name in names})
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -112,6 +115,8 @@ class RawLines:
         self.on_end: WriteLog | None = None
         self.on_own_turn: Callable[[], None] | None = None
         self.on_tasks: Callable[[list[str]], None] | None = None
+        # The conversation's id as the CLI last reported it; `/clear` changes it.
+        self.session_id: str | None = None
 
     @property
     def quiet(self) -> bool:
@@ -227,6 +232,8 @@ class RawLines:
             case "session_state_changed":
                 self._update_state(head)
             case "init":
+                if is_uuid(head.session_id):
+                    self.session_id = head.session_id
                 self._begin_what_it_belongs_to()
             case "background_tasks_changed":
                 self.tasks = described(head.tasks)

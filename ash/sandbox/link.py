@@ -1,13 +1,13 @@
 """The daemon's end of the socket to a bridge."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import TypeAlias
 
 import msgspec
 import trio
-from msgspec import structs
+from msgspec import Raw, structs
 
 from ash.egress import ModelFault
 from ash.errors import AshError, EngineFailed
@@ -20,6 +20,8 @@ from ash.protocol import (
     Exec,
     ExecResult,
     Failed,
+    History,
+    HistoryWanted,
     Lines,
     LineTooLong,
     Log,
@@ -30,6 +32,7 @@ from ash.protocol import (
     PromptRefused,
     PromptTaken,
     Ready,
+    Recovered,
     Resume,
     TurnDone,
     decode_event,
@@ -38,8 +41,24 @@ from ash.protocol import (
 
 CHUNK = 64 * 1024
 
-TurnEvent = EngineMessage | McpStatus | Failed | TurnDone | PromptTaken | PromptRefused | ModelFault
+TurnEvent = (
+    EngineMessage
+    | McpStatus
+    | Failed
+    | TurnDone
+    | PromptTaken
+    | PromptRefused
+    | ModelFault
+    | Recovered
+)
 Batches: TypeAlias = trio.MemoryReceiveChannel[list[TurnEvent]]
+Remember: TypeAlias = Callable[[], Awaitable[list[Raw]]]
+
+# What a bridge may ask for and tell, as it may be in the agent's hands: its memory a few times, and
+# things that were broken in few and short words.
+MAX_HISTORIES = 10
+MAX_RECOVERED = 10
+MAX_TEXT = 500
 
 
 # What a caller is told whose command the bridge can't answer any more.
@@ -52,7 +71,8 @@ class Link:
 
     `run` is the only reader; it runs in the sandbox's nursery. At most one turn at a time takes
     the events `message`, `error` and `done`. Events that were received together are given to it
-    together. While the turn is busy nothing more is read, so the bridge has to wait.
+    together. While the turn is busy nothing more is read, so the bridge has to wait. `remember`
+    gives what is stored of the session's conversation.
 
     `on_own_turn` is called when the engine has begun a turn by itself, and nothing is read until
     it returns. `on_tasks` is called with what runs in the background whenever that changes.
@@ -71,6 +91,9 @@ class Link:
         self.on_tasks: Callable[[list[str]], None] | None = None
         self._engine_gone = trio.Event()
         self._why_gone = ""
+        self._histories = 0
+        self._recovered: list[Recovered] = []
+        self.remember: Remember | None = None
         self.ready = trio.Event()
         self.closed = trio.Event()
 
@@ -139,6 +162,23 @@ class Link:
         self._engine_gone = trio.Event()
         return self._why_gone
 
+    def note_mended(self, texts: Iterable[str]) -> None:
+        """What the daemon itself has mended is told together with what the bridge does."""
+        self._recovered += map(Recovered, texts)
+
+    def take_recovered(self) -> list[Recovered]:
+        """What the bridge has mended since the last call, while no turn ran."""
+        recovered, self._recovered = self._recovered, []
+        return recovered
+
+    async def _send_history(self, wanted: HistoryWanted) -> None:
+        self._histories += 1
+        messages: list[Raw] = []
+        if self.remember is not None and self._histories <= MAX_HISTORIES:
+            messages = await self.remember()
+        with suppress(EngineFailed):
+            await self.send(History(messages=messages, id=wanted.id))
+
     def next_id(self) -> str:
         return str(next(self._ids))
 
@@ -156,10 +196,8 @@ class Link:
         batch: list[TurnEvent] = []
         for event in events:
             match event:
-                case Opened() | ExecResult() | Failed() if event.id not in ("", self._turn_id):
-                    # The caller may have given up meanwhile. It is no event of the turn.
-                    if answer := self._answers.get(event.id):
-                        answer.give(event)
+                case Failed() if event.id not in ("", self._turn_id):
+                    self._answer(event)
                 case TurnDone() if event.id not in ("", self._turn_id):
                     pass  # of an earlier turn, which was given up
                 case EngineMessage() | McpStatus() | Failed() | TurnDone():
@@ -171,25 +209,18 @@ class Link:
                     batch = []
                     if self.on_own_turn is not None:
                         await self.on_own_turn(event)
+                case Recovered():
+                    batch.append(Recovered(event.text[:MAX_TEXT], event.memory))
                 case _:
-                    self._note(event)
+                    await self._take(event)
+        if self._turn is None:
+            told = [event for event in batch if isinstance(event, Recovered)]
+            self._recovered = [*self._recovered, *told][:MAX_RECOVERED]
         await self._give(batch)
 
     async def tell(self, fault: ModelFault) -> None:
         """Gives the running turn what the proxy has to say."""
         await self._give([fault])
-
-    def _note(self, event: BridgeEvent) -> None:
-        match event:
-            case Ready():
-                self.ready.set()
-            case BackgroundTasks() if self.on_tasks is not None:
-                self.on_tasks(event.tasks)
-            case EngineExited():
-                self._why_gone = event.error
-                self._engine_gone.set()
-            case Log() | _:
-                pass
 
     async def _give(self, batch: list[TurnEvent]) -> None:
         self.turn_is_over |= any(isinstance(event, TurnDone) for event in batch)
@@ -197,6 +228,28 @@ class Link:
             # A turn that was given up does not listen any more.
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await self._turn.send(batch)
+
+    async def _take(self, event: BridgeEvent) -> None:
+        """Takes an event that is no turn's."""
+        match event:
+            case Ready():
+                self.ready.set()
+            case Opened() | ExecResult() if event.id:
+                self._answer(event)
+            case EngineExited():
+                self._why_gone = event.error
+                self._engine_gone.set()
+            case BackgroundTasks() if self.on_tasks is not None:
+                self.on_tasks(event.tasks)
+            case HistoryWanted():
+                await self._send_history(event)
+            case Log() | _:
+                pass
+
+    def _answer(self, event: Opened | ExecResult | Failed) -> None:
+        """The caller may have given up meanwhile."""
+        if answer := self._answers.get(event.id):
+            answer.give(event)
 
     def _close(self) -> None:
         self.closed.set()

@@ -1,13 +1,11 @@
 """A session that runs in this daemon."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from copy import copy
 from functools import partial
-from typing import Literal
 
 import trio
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from ash import events
 from ash.clock import now_iso
@@ -19,9 +17,12 @@ from ash.protocol import Exec, ExecResult, OwnTurn, Query
 from ash.sandbox.link import Batches, ShellCommand
 from ash.sandbox.sandbox import EngineLaunch, SandboxEnd
 from ash.sessions.dependencies import SessionDependencies
+from ash.sessions.entry import Entry
 from ash.sessions.frame_ring import FrameRing
 from ash.sessions.outcomes import NOT_STORED, Outcome, has_no_sandbox, outcome_of
 from ash.sessions.own_work import OwnWork
+from ash.sessions.recovered import Recoveries
+from ash.sessions.remembered import history
 from ash.sessions.session_row import SessionRow
 from ash.sessions.session_sandbox import AgentProcess, SessionSandbox, Work
 from ash.sessions.turn import STEP_SECONDS, Turn, TurnContext, WriteEnd
@@ -32,8 +33,6 @@ log = get_logger()
 RETRY_SECONDS = 1.0
 
 BUSY_IN_PAUSE = "the agent began to work by itself while its session was paused"
-
-WhenBusy = Literal["refuse", "queue", "interrupt"]
 
 
 class LiveSessionStatistics(Struct, frozen=True):
@@ -61,12 +60,13 @@ class LiveSession:
     ) -> None:
         self.ring = ring
         self.turn: Turn | None = None
+        self.recoveries = Recoveries()
         self.gone = trio.Event()
         self._dependencies = dependencies
         self._sandbox = sandbox
         self._own_work = OwnWork(sandbox, dependencies.rules.background_limit)
         self._pausing = 0
-        self._entry = trio.StrictFIFOLock()
+        self.entry = Entry(lambda: self.turn)
         self._row = SessionRow(dependencies.store, dependencies.clock, stored)
         self._started = trio.Event()
         self._was_up = False
@@ -147,6 +147,7 @@ class LiveSession:
             dependencies.clock,
             dependencies.silence_timeout,
             self._end_turn,
+            self.recoveries.take(),
         )
         self.turn = turn = Turn(context, process, query)
         # Before the task has started: the next event may be one of the turn.
@@ -171,25 +172,11 @@ class LiveSession:
                 raise
             raise Conflict("The session was stopped while the command ran") from None
 
-    @asynccontextmanager
-    async def entry(self, when_busy: WhenBusy) -> AsyncIterator[None]:
-        """Waits until no turn runs, or ends the one that does. Callers enter in their order.
-
-        With "refuse" it waits only for a turn whose end was shown: to a client that is over.
-        """
-        if when_busy == "refuse":
-            while self.turn is not None and self.turn.last_frame is not None:
-                await self.turn.finished.wait()
-                await trio.lowlevel.checkpoint()
-            yield
-            return
-        async with self._entry:
-            while (turn := self.turn) is not None:
-                if when_busy == "interrupt":
-                    await turn.stop("interrupted")
-                await turn.finished.wait()
-                await trio.lowlevel.checkpoint()
-            yield
+    async def settled(self) -> None:
+        """Returns at once, unless the sandbox has just died: then when the status says so."""
+        dies = self._was_up and self._sandbox.process is None
+        if dies and self._end is None and self.turn is None:
+            await self._decided.wait()
 
     async def pause(self) -> None:
         """Stops the turn that runs and keeps the sandbox.
@@ -289,11 +276,14 @@ class LiveSession:
 
     async def _start(self, boot: Work, settings: EngineLaunch, event: str | None) -> None:
         """Raises AshError, and what the store raises."""
-        await self._sandbox.attach(self.log)
+        await self._sandbox.attach(self.log, self._remembered)
         await boot()
         await self._sandbox.bind(settings)
+        if (process := self._sandbox.process) is not None:
+            self.recoveries.add(process.link.take_recovered())
         if event is None:
-            event = events.lifecycle("resumed", path="cold", source=self._sandbox.source)
+            found = self.recoveries.summary()
+            event = events.lifecycle("resumed", path="cold", source=self._sandbox.source, **found)
             self._dependencies.pool.resumed("cold", self._sandbox.source)
         await self._row.change("activate", event)
         if self.stored.session.status != "active":
@@ -326,6 +316,14 @@ class LiveSession:
             self._start_turn(process, begun)
         elif begun is not None:
             self.decide("pause", {"reason": BUSY_IN_PAUSE})
+
+    async def _remembered(self) -> list[Raw]:
+        """Raises nothing but Cancelled: a store that fails must not end the sandbox."""
+        try:
+            return await history(self._dependencies.store, self.stored.session.id)
+        except Exception:
+            log.exception("session.history_failed", session=self.stored.session.id)
+            return []
 
     async def _end_turn(self, turn: Turn, write: WriteEnd) -> None:
         """Stores the end of the turn in one unit with the session's status that follows from it.
@@ -377,6 +375,7 @@ class LiveSession:
         finally:
             process.link.stop_listening(batches)
             self.turn = None
+            self.recoveries.add(turn.not_told())
             self._broken = turn.broken
             if has_no_sandbox(turn) and (outcome := self._outcome_of(turn)) is not None:
                 self.decide(*outcome)

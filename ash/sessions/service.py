@@ -24,9 +24,10 @@ from ash.protocol import Exec, ExecResult, Open, Query
 from ash.sessions import session_spec
 from ash.sessions.admission import Overtaken
 from ash.sessions.dependencies import SessionDependencies
+from ash.sessions.entry import WhenBusy
 from ash.sessions.forking import fork
 from ash.sessions.frame_ring import FrameRing
-from ash.sessions.live_session import LiveSession, WhenBusy
+from ash.sessions.live_session import LiveSession
 from ash.sessions.live_sessions import LiveSessions, LiveSessionsStatistics, Resumer
 from ash.sessions.session_spec import NewSession
 from ash.sessions.turn import Turn
@@ -96,6 +97,8 @@ class Sessions:
         self._dependencies.pool.keep_warm(session_spec.sandbox_spec(rules, agent), settings, count)
 
     async def get(self, tenant: str, session_id: str) -> Session:
+        if live := self._live_sessions.get(session_id):
+            await live.settled()
         return (await self._dependencies.known(tenant, session_id)).session
 
     async def find(
@@ -296,6 +299,8 @@ class Sessions:
 
     async def _active(self, tenant: str, session_id: str) -> LiveSession:
         live = self._live_sessions.get(session_id)
+        if live is not None:
+            await live.settled()
         if live is None or live.stored.session.tenant_id != tenant:
             raise not_active((await self.get(tenant, session_id)).status)
         if live.stored.session.status != "active":

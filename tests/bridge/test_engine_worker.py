@@ -31,6 +31,7 @@ class FakeEngine:
 
     def __init__(self):
         self.opened = self.interrupts = 0
+        self.session_id = SESSION
         self.prompts = []
         self.failures = {}
         self.says = []
@@ -78,6 +79,12 @@ class FakeEngine:
             raise failure
 
 
+class Memory:
+    async def prepare(self, launch, *, resume):
+        await trio.lowlevel.checkpoint()
+        return resume
+
+
 class Lines:
     """As an outbox that nobody empties."""
 
@@ -102,7 +109,7 @@ class Bench:
     def __init__(self, nursery):
         self.engine = FakeEngine()
         self.lines = Lines()
-        self.worker = EngineWorker(lambda: self.engine, self.lines, print)
+        self.worker = EngineWorker(lambda: self.engine, self.lines, print, Memory())
         self.scope = trio.CancelScope()
         self.ended = trio.Event()
         nursery.start_soon(self._run)

@@ -11,7 +11,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from ash.failure_words import failure_text, text_of
 from ash.model import EventType, TurnReason
-from ash.protocol import McpServerState, with_whole_characters
+from ash.protocol import McpServerState, Recovered, is_uuid, with_whole_characters
 
 NULL = Raw(b"null")
 _encode = msgspec.json.encode
@@ -44,13 +44,15 @@ class Reading(Struct):
     """What follows from one SDK message. `frames` are in the order to send, the message last.
 
     A message that is not `durable` (a delta) is not stored, because the complete one follows.
-    `abandoned` means that the deltas since the last complete message will come again.
+    `conversation` is the id of the conversation, from the message that begins a turn. `abandoned`
+    means that the deltas since the last complete message will come again.
     """
 
     frames: list[Frame]
     timeline: list[tuple[EventType, str]]
     durable: bool
     ending: Ending | None = None
+    conversation: str | None = None
     retry: Retry | None = None
     abandoned: bool = False
 
@@ -84,6 +86,7 @@ class _Body(Struct):
 class _Head(Struct):
     type: str = ""
     subtype: str = ""
+    session_id: Any = None
     event: _StreamEvent | None = None
     message: _Body | None = None
     tool_use_result: Raw | UnsetType = UNSET
@@ -163,7 +166,7 @@ def _unusual_head_of(raw: bytes | memoryview) -> _Head:
     return _Head("result", text_of(head.subtype), is_error=failed, result=head.result)
 
 
-def _object(**values: Raw | bool | None) -> bytes:
+def _object(**values: Any) -> bytes:
     """A JSON object of the values that are not None, each with its original bytes."""
     return _encode({name: value for name, value in values.items() if value is not None})
 
@@ -230,7 +233,11 @@ def _tool_output(result: Raw | UnsetType) -> dict[str, str]:
 
 
 def _read_system(head: _Head, reading: Reading) -> None:
-    if head.subtype == "init" and head.mcp_servers:
+    if head.subtype != "init":
+        return
+    if is_uuid(head.session_id):
+        reading.conversation = head.session_id
+    if head.mcp_servers:
         data = _encode({"servers": head.mcp_servers}).decode()
         reading.timeline.append(("mcp_status", data))
 
@@ -308,6 +315,11 @@ def retry(retry: Retry, error: str, *, discard: bool) -> Frame:
     return Frame("retry", _one_line({**data, "discard": True} if discard else data))
 
 
+def recovered(what: Recovered) -> Frame:
+    """Tells that something was broken, and what that has cost the agent's memory, if anything."""
+    return Frame("recovered", _object(memory=what.memory, warning=what.text))
+
+
 def done(session_id: str, reason: TurnReason) -> Frame:
     """In words where the reason alone does not say what happened."""
     detail = {"detail": BUDGET_WORDS} if reason == "budget" else {}
@@ -319,9 +331,9 @@ def gap(requested: int, earliest: int, latest: int) -> Frame:
     return Frame("gap", _encode({"requested": requested, "earliest": earliest, "latest": latest}))
 
 
-def lifecycle(action: str, **more: str) -> str:
-    """The data of a `lifecycle` event of the timeline."""
-    return _encode({"action": action, **more}).decode()
+def lifecycle(action: str, **more: Any) -> str:
+    """The data of a `lifecycle` event of the timeline, without values that are None."""
+    return _object(action=action, **more).decode()
 
 
 def sse(frame_id: int, frame: Frame) -> bytes:

@@ -8,7 +8,7 @@ import click
 
 from ash.cli.files import files
 from ash.cli.options import as_json, connected
-from ash.cli.output import dim, print_fields, print_json, print_table, write
+from ash.cli.output import dim, print_fields, print_json, print_table, warn, write
 from ash.cli.turn import TextPrinter, print_frames
 from ash.client import AshClient
 from ash.client import session_calls as calls
@@ -267,3 +267,5 @@ def _print_new(answer: dict[str, Any], *, as_json: bool) -> None:
 def _print_status(answer: dict[str, Any]) -> None:
     found = answer["session"]
     click.echo(f"{found['id']} {found['status']}")
+    for warning in found.get("warnings") or []:
+        warn(warning)

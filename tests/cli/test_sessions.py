@@ -80,6 +80,23 @@ def test_change(client_ash, server, command, status):
     assert client_ash("session", command, "s1").stdout == f"s1 {status}\n"
 
 
+def test_resume_of_what_was_broken(client_ash, server):
+    """What had to be mended is a warning on stderr."""
+    session = {**SESSION, "memory": "partial", "warnings": ["The transcript is gone"]}
+    server.sends("POST", "/api/sessions/s1/resume", {"session": session})
+
+    assert "warning: The transcript is gone\n" == client_ash("session", "resume", "s1").stderr
+
+
+def test_send_shows_what_was_broken(client_ash, server):
+    """A `recovered` event is a warning on stderr."""
+    server.streams("s1", ("recovered", {"memory": "lost", "warning": "It is gone"}), DONE)
+
+    result = client_ash("session", "send", "s1", "hi")
+
+    assert (0, "warning: It is gone\n") == (result.exit_code, result.stderr)
+
+
 def test_fork(client_ash, server):
     """A fork prints only the new session's id, for scripts."""
     server.sends("POST", "/api/sessions/s1/fork", {"session": {**SESSION, "id": "s2"}}, 201)

@@ -238,8 +238,8 @@ class Turn:
         if silence.cancelled_caught:
             self._process.kill()
             self.lost = (
-                f"The agent was silent for {timeout:g} seconds (turn_silence_timeout), so its sandbox"
-                " was ended; resume the session to go on"
+                f"The agent was silent for {timeout:g} seconds (turn_silence_timeout),"
+                " so its sandbox was ended; resume the session to go on"
             )
         else:
             self.lost = await self._process.exit_reason()

@@ -1,8 +1,9 @@
 """The way out of a sandbox: a proxy that adds the key to model calls and applies the policy."""
 
 from ash.egress.listener import SOCKET_NAME, open_listener
+from ash.egress.mcp_hosts import not_expanded, unreachable, with_servers
 from ash.egress.model_calls import credential_headers, with_key
-from ash.egress.policy import MODEL_ONLY, NONE, PUBLIC, Policy, cap, parse, with_servers
+from ash.egress.policy import MODEL_ONLY, NONE, PUBLIC, Policy, cap, parse
 from ash.egress.proxy import Egress
 from ash.egress.upstream import ModelUpstream
 
@@ -16,8 +17,10 @@ __all__ = [
     "Policy",
     "cap",
     "credential_headers",
+    "not_expanded",
     "open_listener",
     "parse",
+    "unreachable",
     "with_key",
     "with_servers",
 ]

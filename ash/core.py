@@ -165,7 +165,9 @@ def _start(
         store=store,
         runtime=runtime,
         pool=pool,
-        agents=_agents(store, data_dir, sessions, pool, snapshots),
+        agents=_agents(
+            store, data_dir, sessions, pool, snapshots, network=dependencies.rules.network
+        ),
         sessions=sessions,
         files=SessionFiles(store, sandbox_dependencies.workspaces, runtime.disk.look_again),
         snapshots=snapshots,
@@ -175,7 +177,13 @@ def _start(
 
 
 def _agents(
-    store: Store, data_dir: Path, sessions: Sessions, pool: Pool, snapshots: SessionSnapshots | None
+    store: Store,
+    data_dir: Path,
+    sessions: Sessions,
+    pool: Pool,
+    snapshots: SessionSnapshots | None,
+    *,
+    network: Policy,
 ) -> Agents:
     """The agents; a deploy or delete also updates warm sandboxes and snapshots."""
 
@@ -189,7 +197,7 @@ def _agents(
         if snapshots is not None:
             snapshots.agent_changed(tenant, name)
 
-    return Agents(store, data_dir, SystemClock(), on_deploy, on_delete)
+    return Agents(store, data_dir, SystemClock(), on_deploy, on_delete, network=network)
 
 
 def _rules(settings: Settings) -> ServerRules:

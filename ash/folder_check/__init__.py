@@ -5,7 +5,7 @@ itself. The check only reads files. It starts nothing and looks nothing up.
 """
 
 from ash.folder_check.check import check_folder
-from ash.folder_check.finding import Finding
+from ash.folder_check.finding import errors
 from ash.folder_check.surroundings import Surroundings
 
-__all__ = ["Finding", "Surroundings", "check_folder"]
+__all__ = ["Surroundings", "check_folder", "errors"]

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from ash.folder_check.finding import Finding, Report
+from ash.folder_check.finding import Report
 from ash.folder_check.folder import Folder
 from ash.folder_check.mcp import check_mcp
 from ash.folder_check.prompt import check_prompt
@@ -8,6 +8,7 @@ from ash.folder_check.scripts import check_scripts
 from ash.folder_check.settings import check_settings
 from ash.folder_check.surroundings import Surroundings
 from ash.folder_check.tools import check_tools
+from ash.model import Finding
 
 
 def check_folder(root: Path, around: Surroundings) -> list[Finding]:

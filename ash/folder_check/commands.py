@@ -12,7 +12,7 @@ from ash.folder_check.folder import Folder
 from ash.folder_check.surroundings import Surroundings
 
 # What the folder is called in commands.
-_ROOT = re.compile(r"\$\{?CLAUDE_PROJECT_DIR\}?/*")
+_ROOT = re.compile(r"\$\{?CLAUDE_PROJECT_DIR\}?/*|/workspace/+")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _SHELLS = frozenset(("bash", "dash", "sh"))
 _INTERPRETERS = _SHELLS | {"bun", "node", "perl", "python", "python3", "ruby"}
@@ -83,7 +83,7 @@ class CommandChecker:
 
     def _inside(self, word: str, *, bare: bool = False) -> str | None:
         """The path within the folder that a word means, None if it means something else."""
-        path = _ROOT.sub("./", word, count=1)
+        path = f"./{word[match.end() :]}" if (match := _ROOT.match(word)) else word
         if "$" in path or "`" in path or path.startswith(("/", "~")) or not (bare or "/" in path):
             return None
         return os.path.normpath(path)

@@ -1,25 +1,10 @@
-from typing import Literal
+from collections.abc import Sequence
 
-from msgspec import Struct
-
-Severity = Literal["error", "warning"]
+from ash.model import Finding, Severity
 
 
-class Finding(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """One fault of a folder. `line` and `column` begin at 1.
-
-    An `error` means that the agent would run without something that it relies on, such as a guard.
-    """
-
-    severity: Severity
-    path: str
-    line: int | None = None
-    column: int | None = None
-    message: str
-
-    def __str__(self) -> str:
-        place = "" if self.line is None else f":{self.line}:{self.column}"
-        return f"{self.path}{place}: {self.message}"
+def errors(findings: Sequence[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.severity == "error"]
 
 
 class Report:

@@ -1,11 +1,12 @@
 """Checks the hooks of a settings file: their shape, and whether what they run can run."""
 
 from ash.folder_check.commands import CommandChecker
-from ash.folder_check.finding import FileReport, Severity
+from ash.folder_check.finding import FileReport
 from ash.folder_check.folder import Folder
 from ash.folder_check.json_tree import Node
 from ash.folder_check.settings_types import HOOK_EVENTS
 from ash.folder_check.surroundings import Surroundings
+from ash.model import Severity
 from ash.typos import meant
 
 # The CLI lets the tool run if a hook of these can't. If one has a wrong shape, it drops the file.

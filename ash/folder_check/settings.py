@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from ash.folder_check.finding import FileReport, Report, Severity
+from ash.folder_check.finding import FileReport, Report
 from ash.folder_check.folder import Folder
 from ash.folder_check.hooks import HookChecker
 from ash.folder_check.json_file import read_object
@@ -10,6 +10,7 @@ from ash.folder_check.json_tree import Node
 from ash.folder_check.permission_rules import BadRule, RuleKind, never_matches, read
 from ash.folder_check.settings_types import CHOICES, KINDS, OTHER_KEYS, PERMISSION_MODES
 from ash.folder_check.surroundings import Surroundings
+from ash.model import Severity
 from ash.typos import meant
 
 FILES = (".claude/settings.json", ".claude/settings.local.json")

@@ -5,7 +5,7 @@ from quart import Blueprint, Response, g
 
 from ash.agents import Agents
 from ash.http.responses import created, json_response, read_json
-from ash.requests.agents import DeployAgent, deploy
+from ash.requests.agents import DeployAgent, check, deploy
 
 _deploy = msgspec.json.Decoder(DeployAgent)
 
@@ -19,6 +19,11 @@ def agent_routes(agents: Agents) -> Blueprint:
         warnings = {"warnings": agent.warnings} if agent.warnings else {}
         agent = msgspec.structs.replace(agent, warnings=[])
         return created(f"/api/agents/{agent.name}", agent=agent, **warnings)
+
+    @routes.post("/check")
+    async def check_folder() -> Response:
+        found = await check(agents, g.tenant, await read_json(_deploy))
+        return json_response(ok=found.ok, findings=found.findings)
 
     @routes.get("")
     async def find() -> Response:

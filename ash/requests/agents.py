@@ -10,7 +10,7 @@ from ash.agent_files.sent_files import SentFile
 from ash.agents import AgentConfig, Agents, Deployment
 from ash.egress import parse as parse_network
 from ash.errors import BadRequest
-from ash.model import Agent
+from ash.model import Agent, FolderCheck
 from ash.requests.base64_text import decoded, in_pieces
 from ash.requests.file_modes import Mode, file_mode
 from ash.requests.parsing import explain
@@ -48,6 +48,8 @@ class DeployAgent(Body):
     system_prompt: Annotated[str, Meta(min_length=1)] | None = None
     env: Env | None = None
     config: dict[str, Any] | None = None
+    force: bool = False
+    strict: bool = False
 
 
 async def deploy(
@@ -57,18 +59,38 @@ async def deploy(
 
     A caller that has the files as bytes gives them as `contents`: those in `wanted` are base64.
     """
-    settings = Deployment(env=wanted.env, config=wanted.config)
+    settings = _settings(wanted)
+    if wanted.path is not None:
+        return await agents.deploy_path(tenant, wanted.name, wanted.path, settings)
+    files = await _files(wanted, contents)
+    return await agents.deploy_files(tenant, wanted.name, files, settings)
+
+
+async def check(
+    agents: Agents, tenant: str, wanted: DeployAgent, contents: Mapping[str, bytes] | None = None
+) -> FolderCheck:
+    """What `deploy` would say, without a deploy. Raises BadRequest where the request is wrong."""
+    settings = _settings(wanted)
+    if wanted.path is not None:
+        return await agents.check_path(tenant, wanted.name, wanted.path, settings)
+    files = await _files(wanted, contents)
+    return await agents.check_files(tenant, wanted.name, files, settings)
+
+
+def _settings(wanted: DeployAgent) -> Deployment:
     check_config(wanted.config)
     given = [wanted.path, wanted.files, wanted.system_prompt]
     if sum(part is not None for part in given) != 1:
         raise BadRequest("Give exactly one of path, files and systemPrompt")
-    if wanted.path is not None:
-        return await agents.deploy_path(tenant, wanted.name, wanted.path, settings)
+    return Deployment(
+        env=wanted.env, config=wanted.config, force=wanted.force, strict=wanted.strict
+    )
+
+
+async def _files(wanted: DeployAgent, contents: Mapping[str, bytes] | None) -> list[SentFile]:
     if wanted.files is None:
-        files = [SentFile(PROMPT_FILE, (wanted.system_prompt or "").encode())]
-    else:
-        files = await trio.to_thread.run_sync(_sent, wanted.files, contents or {})
-    return await agents.deploy_files(tenant, wanted.name, files, settings)
+        return [SentFile(PROMPT_FILE, (wanted.system_prompt or "").encode())]
+    return await trio.to_thread.run_sync(_sent, wanted.files, contents or {})
 
 
 def _sent(files: list[File], contents: Mapping[str, bytes]) -> list[SentFile]:

@@ -52,6 +52,56 @@ async def test_warnings_stand_beside_the_agent(us):
     assert "warnings" not in {*body["agent"], *shown}
 
 
+BROKEN = '{"permissions": {"deny": ["Bash"],}}'
+COMMA = ".claude/settings.json:1:34: trailing comma; the CLI would drop the whole file"
+
+
+def broken(way, folder):
+    """An agent whose deny rules the CLI would drop, by either way in."""
+    if way == "files":
+        return [file("CLAUDE.md", "be kind @../x.md"), file(".claude/settings.json", BROKEN)]
+    folder = folder / "mine"
+    (folder / ".claude").mkdir(parents=True)
+    (folder / "CLAUDE.md").write_text("be kind @../x.md")
+    (folder / ".claude" / "settings.json").write_text(BROKEN)
+    return str(folder)
+
+
+@pytest.mark.parametrize("way", ["path", "files"])
+async def test_folder_with_errors_is_refused_and_nothing_changes(us, tmp_path, way):
+    """The error names the first with its place; `force` makes warnings of all."""
+    body = {"name": "helper", way: broken(way, tmp_path)}
+    refused = await us.post("/api/agents", json=body)
+    assert (400, True) == (refused.status_code, refused.json()["error"].startswith(COMMA))
+    assert [] == (await us.get("/api/agents")).json()["agents"]
+    forced = await us.post("/api/agents", json={**body, "force": True})
+    assert (201, 2) == (forced.status_code, len(forced.json()["warnings"]))
+    assert forced.json()["warnings"][0].startswith(COMMA)
+
+
+@pytest.mark.parametrize("way", ["path", "files"])
+async def test_check_deploys_nothing(us, tmp_path, way):
+    """It gives each finding with its place, and what a deploy would leave out."""
+    body = {"name": "helper", way: broken(way, tmp_path)}
+    answer = await us.post("/api/agents/check", json=body)
+    assert (200, False) == (answer.status_code, answer.json()["ok"])
+    error, warning = answer.json()["findings"]
+    assert ("error", ".claude/settings.json", 1, 34) == tuple(error.values())[:4]
+    assert ("warning", "CLAUDE.md", 1, 9) == tuple(warning.values())[:4]
+    assert [] == (await us.get("/api/agents")).json()["agents"]
+
+
+async def test_strict_refuses_warnings(us):
+    """In a deploy and in a check; without it they are no obstacle."""
+    files = [file("CLAUDE.md", "be kind @../x.md")]
+    body = {"name": "a", "files": files, "strict": True}
+    assert not (await us.post("/api/agents/check", json=body)).json()["ok"]
+    refused = await us.post("/api/agents", json=body)
+    assert (400, "CLAUDE.md:1:9: ") == (refused.status_code, refused.json()["error"][:15])
+    assert (await us.post("/api/agents/check", json={**body, "strict": False})).json()["ok"]
+    assert 201 == (await us.post("/api/agents", json={**body, "strict": False})).status_code
+
+
 async def test_agents_are_listed_and_shown(us):
     """The list is by name; one is shown as in the list."""
     for name in ("b", "a"):

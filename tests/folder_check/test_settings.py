@@ -132,6 +132,7 @@ THEN = "the tool would run all the same"
         ("bash crlf.sh && ls", "crlf.sh has Windows line ends (CRLF), which bash can't read"),
         ("./lang.x", "lang.x needs nolang, and there is no program nolang in a sandbox"),
         ("A=1 exec nosuch -x | cat", "there is no program nosuch in a sandbox"),
+        ("/workspace/no.sh", "there is no file no.sh"),
         ("/usr/bin/nosuch", "there is no program /usr/bin/nosuch in a sandbox"),
         ("echo 'x", "its quotes do not end"),
     ],
@@ -163,7 +164,7 @@ def test_guard_that_cannot_run_is_an_error(check, command, why):
         "~/x",
         "[ -f x ] && y",
         "$TOOL x",
-        "/workspace/made.sh",
+        "/tmp/made.sh",
     ],
 )
 def test_guard_that_can_run_or_may_is_not_mentioned(check, command):

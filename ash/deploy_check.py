@@ -40,5 +40,4 @@ def _more(found: Sequence[Finding]) -> str:
 
 def verdict(found: Sequence[Finding], warnings: Sequence[str], *, strict: bool) -> FolderCheck:
     """`warnings` are what else a deploy would say, each of the form `path: what and why`."""
-    findings = [*found, *map(Finding.of_warning, warnings)]
-    return FolderCheck(not (findings if strict else errors(findings)), findings)
+    return FolderCheck(not errors(found), [*found]).with_warnings(warnings, strict=strict)

@@ -92,6 +92,11 @@ class FolderCheck(Struct, frozen=True):
     ok: bool
     findings: list[Finding]
 
+    def with_warnings(self, warnings: Sequence[str], *, strict: bool) -> "FolderCheck":
+        """With what else a deploy says, each of the form `path: what and why`."""
+        findings = dict.fromkeys([*self.findings, *map(Finding.of_warning, warnings)])
+        return FolderCheck(self.ok and not (strict and findings), list(findings))
+
 
 class StoredAgent(Struct, kw_only=True):
     """An agent with its private data: `source`, the folder with its files, and the real `env`."""

@@ -9,7 +9,7 @@ import click
 from ash.agent_files.env_file import ENV_FILE
 from ash.agent_files.ignore import IGNORE_FILE
 from ash.agent_files.survey import survey
-from ash.cli.folder_check import joined, print_check
+from ash.cli.folder_check import print_check
 from ash.cli.options import as_json, connected
 from ash.cli.output import one_line, print_fields, print_json, print_table
 from ash.client import AshApiError, AshClient, FileToSend
@@ -63,7 +63,7 @@ def deploy(
         what = {"files": files}
     if check:
         asked = calls.check_agent(name, strict=strict or None, **what)
-        found = joined(client.ask(asked), said, strict=strict)
+        found = client.ask(asked).with_warnings(said, strict=strict)
         print_check(found, as_json=as_json)
         raise SystemExit(not found.ok)
     request = calls.deploy_agent(name, force=force or None, strict=strict or None, **what)

@@ -1,18 +1,10 @@
 """Prints what a check of a folder found, as compilers do."""
 
-from collections.abc import Sequence
-
 import click
 import msgspec
 
 from ash.cli.output import one_line, print_json
 from ash.model import Finding, FolderCheck
-
-
-def joined(check: FolderCheck, said: Sequence[str], *, strict: bool) -> FolderCheck:
-    """The server's check with what was `said` of the files that did not travel."""
-    findings = list(dict.fromkeys([*check.findings, *map(Finding.of_warning, said)]))
-    return FolderCheck(check.ok and not (strict and findings), findings)
 
 
 def print_check(check: FolderCheck, *, as_json: bool) -> None:

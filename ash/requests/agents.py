@@ -3,7 +3,7 @@ from typing import Annotated, Any
 
 import msgspec
 import trio
-from msgspec import Meta
+from msgspec import Meta, structs
 
 from ash.agent_files.arrival import PROMPT_FILE
 from ash.agent_files.sent_files import SentFile
@@ -14,7 +14,10 @@ from ash.model import Agent, FolderCheck
 from ash.requests.base64_text import decoded, in_pieces
 from ash.requests.file_modes import Mode, file_mode
 from ash.requests.parsing import explain
+from ash.requests.unknown_fields import refuse_typo
 from ash.shapes import Body, Env
+
+_CONFIG = frozenset(each.encode_name for each in structs.fields(AgentConfig))
 
 AGENT_NAME = r"^[a-zA-Z0-9_-]+\Z"
 
@@ -59,11 +62,15 @@ async def deploy(
 
     A caller that has the files as bytes gives them as `contents`: those in `wanted` are base64.
     """
-    settings = _settings(wanted)
+    settings, unknown = _settings(wanted), unknown_in(wanted.config)
+    if unknown and wanted.strict and not wanted.force:
+        raise BadRequest(f"{unknown[0]}. Nothing was deployed: strict allows no warning.")
     if wanted.path is not None:
-        return await agents.deploy_path(tenant, wanted.name, wanted.path, settings)
-    files = await _files(wanted, contents)
-    return await agents.deploy_files(tenant, wanted.name, files, settings)
+        agent = await agents.deploy_path(tenant, wanted.name, wanted.path, settings)
+    else:
+        files = await _files(wanted, contents)
+        agent = await agents.deploy_files(tenant, wanted.name, files, settings)
+    return structs.replace(agent, warnings=[*agent.warnings, *unknown]) if unknown else agent
 
 
 async def check(
@@ -72,9 +79,11 @@ async def check(
     """What `deploy` would say, without a deploy. Raises BadRequest where the request is wrong."""
     settings = _settings(wanted)
     if wanted.path is not None:
-        return await agents.check_path(tenant, wanted.name, wanted.path, settings)
-    files = await _files(wanted, contents)
-    return await agents.check_files(tenant, wanted.name, files, settings)
+        found = await agents.check_path(tenant, wanted.name, wanted.path, settings)
+    else:
+        files = await _files(wanted, contents)
+        found = await agents.check_files(tenant, wanted.name, files, settings)
+    return found.with_warnings(unknown_in(wanted.config), strict=wanted.strict)
 
 
 def _settings(wanted: DeployAgent) -> Deployment:
@@ -99,9 +108,18 @@ def _sent(files: list[File], contents: Mapping[str, bytes]) -> list[SentFile]:
 
 def check_config(config: dict[str, Any] | None) -> None:
     """Raises BadRequest if the daemon can't read its own settings in an agent's config."""
+    for name in config or {}:
+        if name not in _CONFIG:
+            refuse_typo("config", name, _CONFIG)
     try:
         parse_network(msgspec.convert(config or {}, AgentConfig).network)
     except msgspec.ValidationError as error:
         raise BadRequest(explain(error, "config")) from None
     except ValueError as error:
         raise BadRequest(f"config.network: {error}") from None
+
+
+def unknown_in(config: dict[str, Any] | None) -> list[str]:
+    """A warning for each field that is kept, but that the daemon does not use."""
+    names = (name for name in config or {} if name not in _CONFIG)
+    return [f"config.{name}: this field is kept, but the server does not use it" for name in names]

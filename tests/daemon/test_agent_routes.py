@@ -102,6 +102,31 @@ async def test_strict_refuses_warnings(us):
     assert 201 == (await us.post("/api/agents", json={**body, "strict": False})).status_code
 
 
+async def test_unknown_fields_are_warnings_and_typos_are_refused(us):
+    """A mistyped setting must not leave a door open; what is the owner's own is kept and named."""
+    body = {"name": "a", "systemPrompt": "x"}
+    typo = await us.post("/api/agents", json={**body, "config": {"netwrok": "none"}})
+    assert (400, 'config: unknown field "netwrok"; did you mean "network"?') == (
+        typo.status_code,
+        typo.json()["error"],
+    )
+    answer = (
+        await us.post("/api/agents", json={**body, "team": "x", "config": {"team": 7}})
+    ).json()
+    assert {"team": 7} == answer["agent"]["config"]
+    assert [
+        "team: this field is unknown and has no effect",
+        "config.team: this field is kept, but the server does not use it",
+    ] == answer["warnings"]
+    modle = await us.post("/api/sessions", json={"agent": "a", "modle": "x"})
+    assert (400, 'unknown field "modle"; did you mean "model"?') == (
+        modle.status_code,
+        modle.json()["error"],
+    )
+    session = (await us.post("/api/sessions", json={"agent": "a", "colour": 1})).json()
+    assert ["colour: this field is unknown and has no effect"] == session["warnings"]
+
+
 async def test_agents_are_listed_and_shown(us):
     """The list is by name; one is shown as in the list."""
     for name in ("b", "a"):

@@ -4,6 +4,7 @@ The message itself is passed on unchanged. Values taken out of it stay `msgspec.
 that the CLI wrote.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -233,7 +234,7 @@ def gap(requested: int, earliest: int, latest: int) -> Frame:
     return Frame("gap", _encode({"requested": requested, "earliest": earliest, "latest": latest}))
 
 
-def lifecycle(action: str, **more: str) -> str:
+def lifecycle(action: str, **more: str | Sequence[str]) -> str:
     """The data of a `lifecycle` event of the timeline."""
     return _encode({"action": action, **more}).decode()
 

@@ -14,6 +14,7 @@ from msgspec import Struct, structs
 
 from ash.egress import Egress, Policy, not_expanded, with_key, with_servers
 from ash.errors import AshError, EngineFailed, Unavailable
+from ash.folder_check import Surroundings, check_folder, errors
 from ash.limits import Limits
 from ash.log import get_logger
 from ash.model import LogLevel, LogSink
@@ -101,7 +102,8 @@ class Sandbox:
 
     `ready` is set when the engine is booted or has failed to boot; `failure` says why. `gone` is
     set when its processes have ended and its files were put away; `kept` says whether any were
-    kept for a session. `used_at` is when its boot or its last work ended, in trio's time.
+    kept for a session. `faults` are those that its agent was deployed with, by force. `used_at` is
+    when its boot or its last work ended, in trio's time.
     """
 
     def __init__(
@@ -134,6 +136,7 @@ class Sandbox:
         self._closing = trio.Event()
         self._boot = trio.CancelScope()
         self._deployed_servers: Any = None
+        self.faults: list[str] = []
         self._egress = Egress(spec.network, dependencies.runtime.upstream, self.log)
         self._journal: SessionLogWriter | None = None
         self._early: deque[tuple[LogLevel, str]] = deque(maxlen=EARLY_LINES)
@@ -155,7 +158,8 @@ class Sandbox:
         dependencies, spec = self._dependencies, self.spec
         try:
             paths = await trio.to_thread.run_sync(self._prepare)
-            self._deployed_servers = await trio.to_thread.run_sync(_servers, spec.source)
+            self._deployed_servers, self.faults = await trio.to_thread.run_sync(_deployed, spec)
+            await self.log([("system", f"deployed by force: {fault}") for fault in self.faults])
             self._open_egress(settings)
             async with dependencies.open(
                 dependencies.runtime,
@@ -367,6 +371,12 @@ class Sandbox:
             self.source = self._local
             return kept
         return workspaces.prepare(self.id, self.spec.source)
+
+
+def _deployed(spec: SandboxSpec) -> tuple[Any, list[str]]:
+    """The MCP servers, and what was found in a folder that was deployed though it has errors."""
+    found = check_folder(spec.source, Surroundings(env=spec.env)) if not spec.restore else []
+    return _servers(spec.source), [str(each) for each in found] if errors(found) else []
 
 
 def _servers(source: Path) -> Any:

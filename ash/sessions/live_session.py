@@ -278,6 +278,8 @@ class LiveSession:
         if event is None:
             event = events.lifecycle("resumed", path="cold", source=self._sandbox.source)
             self._dependencies.pool.resumed("cold", self._sandbox.source)
+        elif faults := self._sandbox.faults:
+            event = events.lifecycle("created", warnings=faults)
         await self._row.change("activate", event)
         if self.stored.session.status != "active":
             raise self._overtaken()

@@ -1,6 +1,7 @@
 """The routes of agents, over a real connection."""
 
 import base64
+import json
 import re
 
 import pytest
@@ -100,6 +101,20 @@ async def test_strict_refuses_warnings(us):
     assert (400, "CLAUDE.md:1:9: ") == (refused.status_code, refused.json()["error"][:15])
     assert (await us.post("/api/agents/check", json={**body, "strict": False})).json()["ok"]
     assert 201 == (await us.post("/api/agents", json={**body, "strict": False})).status_code
+
+
+async def test_session_of_a_folder_deployed_by_force_says_so(us):
+    """In its log, and in its timeline from the first event on."""
+    files = [file("CLAUDE.md", "be kind"), file(".claude/settings.json", BROKEN)]
+    body = {"name": "helper", "files": files, "force": True}
+    (await us.post("/api/agents", json=body)).raise_for_status()
+    session = await us.create()
+    events = (await us.get(f"/api/sessions/{session}/events")).json()["events"]
+    data = json.loads(events[0]["data"])
+    assert ("created", True) == (data["action"], data["warnings"][0].startswith(COMMA))
+    logs = (await us.get(f"/api/sessions/{session}/logs")).json()["logs"]
+    said = [line["text"] for line in logs if line["level"] == "system"]
+    assert f"deployed by force: {data['warnings'][0]}" in said
 
 
 async def test_unknown_fields_are_warnings_and_typos_are_refused(us):

@@ -1,7 +1,9 @@
 """What an agent can reach, looked at through the routes; how many there may be."""
 
 import base64
+import io
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -114,3 +116,48 @@ async def test_session_starts_without_its_client(us, agent):
     (session,) = (await us.get("/api/sessions")).json()["sessions"]
     await us.becomes(session["id"], "active")
     assert (await us.say(session["id"], "hello"))[-1].value["reason"] == "completed"
+
+
+WHEEL = {
+    "hello.py": "def main():\n    print('hi')\n",
+    "hello-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: hello\nVersion: 1\n",
+    "hello-1.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    "hello-1.dist-info/entry_points.txt": "[console_scripts]\nhello-ash = hello:main\n",
+}
+
+
+def wheel():
+    """A package for pip, with a command."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as files:
+        for path, content in WHEEL.items():
+            files.writestr(path, content)
+        names = [*WHEEL, "hello-1.dist-info/RECORD"]
+        files.writestr("hello-1.dist-info/RECORD", "".join(f"{name},,\n" for name in names))
+    return archive.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("install", "folder"),
+    [
+        ("pip install", "/home/agent/.local/bin"),
+        ("python3 -m venv .venv && pip install", "/workspace/.venv/bin"),
+    ],
+)
+async def test_install_sh_installs_with_pip_and_later_commands_find_it(us, install, folder):
+    """In the user's own packages, or in a virtual environment of the workspace."""
+    await us.deploy(
+        systemPrompt=None,
+        files=[
+            {"path": "CLAUDE.md", "content": base64.b64encode(b"be kind").decode()},
+            {"path": "hello-1-py3-none-any.whl", "content": base64.b64encode(wheel()).decode()},
+            {
+                "path": "install.sh",
+                "content": base64.b64encode(
+                    f"set -e\n{install} --no-index ./hello-1-py3-none-any.whl\n".encode()
+                ).decode(),
+            },
+        ],
+    )
+    session = await us.create()
+    assert [f"{folder}/hello-ash", "hi"] == await run(us, session, "which hello-ash; hello-ash")

@@ -286,6 +286,21 @@ async def test_mcp_server_whose_host_is_not_known_is_named_in_the_log(bench):
     assert ("system", said) == log.lines[-1]
 
 
+async def test_faults_that_an_agent_was_deployed_with_are_in_the_log(bench):
+    """A folder with errors was deployed by force; one that only has warnings was not."""
+    (bench.source / ".mcp.json").write_text("{]")
+    sandbox = await bench.booted()
+    [fault] = sandbox.faults
+    assert fault.startswith(".mcp.json:1:2: ")
+    assert ("system", f"deployed by force: {fault}") == (await log_of(sandbox)).lines[0]
+
+
+async def test_folder_that_only_has_warnings_has_no_faults(bench):
+    """Nobody had to force its deploy."""
+    (bench.source / "CLAUDE.md").write_text("@missing.md")
+    assert [] == (await bench.booted()).faults
+
+
 async def test_binding_is_refused_in_the_engine_s_words(bench):
     """What the engine says to the session's settings is the error."""
     sandbox = await bench.booted()

@@ -1,6 +1,7 @@
 """Deploys agents. A deploy copies the folder, so later changes of it don't affect the agent."""
 
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -23,11 +24,17 @@ from ash.egress import PUBLIC, Policy
 from ash.egress import parse as parse_network
 from ash.errors import BadRequest, NotFound
 from ash.file_names import spelled, unspelled
+from ash.log import get_logger
 from ash.model import Agent, Finding, FolderCheck, StoredAgent
 from ash.shapes import AskedLimits
 from ash.store import Store
 from ash.workspaces.copy import remove_tree
 from ash.workspaces.disk_errors import disk_in_words
+
+log = get_logger()
+
+# What an agent's config says instead of the CLAUDE.md that is its system prompt.
+CLAUDE_CODE = "claude-code"
 
 
 class AgentConfig(Struct, kw_only=True, rename="camel", omit_defaults=True):
@@ -36,6 +43,12 @@ class AgentConfig(Struct, kw_only=True, rename="camel", omit_defaults=True):
     limits: AskedLimits | None = None
     network: str | list[str] = "public"
     pre_warm_count: Annotated[int, Meta(ge=0, le=100)] | None = None
+    system_prompt: str | None = None
+
+    @property
+    def preset(self) -> bool:
+        """Whether Claude Code's own system prompt is asked for, with CLAUDE.md as a memory."""
+        return self.system_prompt == CLAUDE_CODE
 
 
 class Deployment(Struct, kw_only=True):
@@ -120,14 +133,15 @@ class Agents:
         return [stored.agent for stored in await self._store.agents(tenant)]
 
     async def delete(self, tenant: str, name: str) -> None:
-        """Deletes the agent and its files; running sessions keep their own copies."""
+        """Deletes the agent; its sessions go on with the version that they were made from."""
         folder = self._folder(tenant, name)
         async with self._lock(folder):
             stored = await self._store.delete_agent(tenant, name)
             if stored is None:
                 raise NotFound(f'There is no agent "{name}"')
+            log.info("agent.deleted", tenant=tenant, agent=name)
             self._on_delete(tenant, name)
-            await trio.to_thread.run_sync(remove_tree, folder)
+            await self._drop_unused(tenant, name)
 
     async def _deploy(
         self,
@@ -140,6 +154,7 @@ class Agents:
         """Makes the copy before it stores the version, so an agent is never without its files."""
         folder = self._folder(tenant, name)
         copy = folder / str(uuid4())
+        began = trio.current_time()
         async with self._lock(folder):
             previous = await self._store.agent(tenant, name)
             try:
@@ -166,8 +181,15 @@ class Agents:
             if previous and settings.env is None:
                 warnings += _lost(previous.env, stored.env)
             # The previous copy stays: a session that is being created may still copy from it.
-            kept = {copy, Path(previous.source) if previous else copy}
-            await trio.to_thread.run_sync(_drop_all_but, folder, kept)
+            await self._drop_unused(tenant, name, {Path(previous.source)} if previous else set())
+        log.info(
+            "agent.deployed",
+            tenant=tenant,
+            agent=name,
+            version=stored.agent.version,
+            warnings=len(warnings),
+            seconds=round(trio.current_time() - began, 3),
+        )
         return msgspec.structs.replace(stored.agent, warnings=warnings)
 
     async def _check(
@@ -202,6 +224,13 @@ class Agents:
             config = previous.agent.config or {} if config is None else config
         network = msgspec.convert(config or {}, AgentConfig).network
         return await check(copy, env or {}, parse_network(network), self._network)
+
+    async def _drop_unused(
+        self, tenant: str, name: str, more: AbstractSet[Path] = frozenset()
+    ) -> None:
+        """Removes the agent's copies but those that a session may need, and `more`."""
+        kept = {Path(stored.source) for stored in await self._store.kept_deploys(tenant, name)}
+        await trio.to_thread.run_sync(_drop_all_but, self._folder(tenant, name), kept | more)
 
     def _lock(self, folder: Path) -> trio.Lock:
         """The lock of one agent: each deploy removes older copies, so they must not overlap."""
@@ -253,7 +282,10 @@ def _take_back(copy: Path) -> None:
         copy.parent.rmdir()
 
 
-def _drop_all_but(folder: Path, kept: set[Path]) -> None:
-    for copy in folder.iterdir():
-        if copy not in kept:
-            remove_tree(copy)
+def _drop_all_but(folder: Path, kept: AbstractSet[Path]) -> None:
+    with suppress(FileNotFoundError):
+        for copy in folder.iterdir():
+            if copy not in kept:
+                remove_tree(copy)
+    with suppress(OSError):  # there are copies left
+        folder.rmdir()

@@ -6,6 +6,7 @@ A ticket lets a browser's `EventSource`, which can't send headers, open one stre
 import hmac
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
@@ -15,9 +16,13 @@ from msgspec import Struct
 
 from ash.clock import Clock, now_iso
 from ash.errors import Unauthorized
+from ash.log import get_logger
 from ash.model import DEFAULT_TENANT, ApiKey, iso
 from ash.store import Store
 
+log = get_logger()
+
+INITIAL = "initial"
 INITIAL_KEY_FILE = "initial-api-key"
 SECRET_FILE = "key-secret"  # noqa: S105 - a file's name
 PREFIX = "ash_"
@@ -44,14 +49,18 @@ class ApiKeys:
         self._tenants: dict[bytes, str] = {}
 
     async def load(self, data_dir: Path, configured: str | None) -> Path | None:
-        """Reads the stored keys. If there are none, makes one and returns the file with it."""
+        """Reads the stored keys. If there are none, makes one and returns the file with it.
+
+        A configured key replaces the initial one for good: nobody would think of revoking that.
+        """
+        file = data_dir / INITIAL_KEY_FILE
+        if configured:
+            await self._revoke_initial(file)
+            self._tenants[self._digest(configured)] = DEFAULT_TENANT
         for key, digest in await self._store.keys():
             self._tenants[digest] = key.tenant_id
-        if configured:
-            self._tenants[self._digest(configured)] = DEFAULT_TENANT
         if self._tenants:
             return None
-        file = data_dir / INITIAL_KEY_FILE
         await self._add_initial(file)
         return file
 
@@ -74,13 +83,19 @@ class ApiKeys:
         key = ApiKey(
             id=str(uuid4()),
             tenant_id=DEFAULT_TENANT,
-            label="initial",
+            label=INITIAL,
             key_prefix=secret[:8],
             created_at=now_iso(self._clock),
         )
         digest = self._digest(secret)
         await self._store.add_key(key, digest)
         self._tenants[digest] = key.tenant_id
+
+    async def _revoke_initial(self, file: Path) -> None:
+        for key, _ in await self._store.keys():
+            if key.label == INITIAL and await self._store.delete_key(key.tenant_id, key.id):
+                log.info("key.revoked", label=INITIAL)
+        await trio.to_thread.run_sync(partial(file.unlink, missing_ok=True))
 
     def _digest(self, key: str | bytes) -> bytes:
         data = key.encode() if isinstance(key, str) else key

@@ -20,10 +20,13 @@ from ash.errors import ConfigError
 from ash.shapes import CpuPercent, DiskMb, Key, MaxProcesses, MemoryMb
 
 IsolationLevel = Literal["strict", "best-effort", "none"]
+LimitsLevel = Literal["strict", "best-effort"]
 
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 Text = Annotated[str, Meta(min_length=1)]
-Url = Annotated[str, Meta(pattern=r"^https?://[^\s/]+", description="an http:// or https:// URL")]
+Url = Annotated[
+    str, Meta(pattern=r"^(?i:https?)://[^\s/?#]+", description="an http:// or https:// URL")
+]
 SnapshotUrl = Annotated[
     str,
     Meta(pattern=r"^(s3|gs)://[^\s/]+(/\S*)?$", description="an s3:// or gs:// URL of a bucket"),
@@ -66,11 +69,19 @@ class Settings(Struct, frozen=True, kw_only=True):
         Doc("ASH_ENGINE", "The engine that runs sessions; `scripted` needs no model."),
     ] = "claude-agent"
     isolation: Annotated[
-        IsolationLevel | None,
+        IsolationLevel,
         Doc(
             "ASH_ISOLATION",
-            "How sandboxes are closed off. Not set: best-effort while listening on loopback"
-            " only, else strict.",
+            "How sandboxes are closed off. `strict` does not start without all of it,"
+            " `best-effort` does with what the machine has, `none` uses nothing of it.",
+        ),
+    ] = "strict"
+    limits: Annotated[
+        LimitsLevel | None,
+        Doc(
+            "ASH_LIMITS",
+            "Whether to start on a machine that can't enforce every limit. Not set: best-effort"
+            " while listening on loopback only, else strict.",
         ),
     ] = None
     api_key: Annotated[
@@ -78,7 +89,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         Doc(
             "ASH_API_KEY",
             "The key that clients send. Not set: one is made on first start and written to"
-            " <data_dir>/initial-api-key.",
+            " <data_dir>/initial-api-key. Setting a key later revokes that one.",
             secret=True,
         ),
     ] = None
@@ -157,6 +168,22 @@ class Settings(Struct, frozen=True, kw_only=True):
         Seconds,
         Doc("ASH_TURN_SILENCE_TIMEOUT", "A turn without output for so long is ended; 0 = never."),
     ] = 600.0
+    model_retry_timeout: Annotated[
+        Seconds,
+        Doc(
+            "ASH_MODEL_RETRY_TIMEOUT",
+            "A model call that fails for so long is not tried again, and its turn ends; 0 = as"
+            " often as the CLI does, eleven times in 3 minutes.",
+        ),
+    ] = 120.0
+    model_silence_timeout: Annotated[
+        Seconds,
+        Doc(
+            "ASH_MODEL_SILENCE_TIMEOUT",
+            "A model call ends if the endpoint sends nothing for so long; 0 = never. Raise it for"
+            " a model that reads long prompts slowly.",
+        ),
+    ] = 300.0
     engine_start_timeout: Annotated[
         Seconds,
         Doc("ASH_ENGINE_START_TIMEOUT", "How long a sandbox may take to get its engine ready."),
@@ -165,6 +192,15 @@ class Settings(Struct, frozen=True, kw_only=True):
         Seconds,
         Doc("ASH_SCRIPT_TIMEOUT", "How long an agent's install.sh and startup.sh may take each."),
     ] = 120.0
+    hook_timeout: Annotated[
+        float,
+        Meta(ge=1, le=86_400),
+        Doc(
+            "ASH_HOOK_TIMEOUT",
+            "How long a hook may take that has no `timeout` of its own. A guard that takes longer"
+            " refuses what it guards.",
+        ),
+    ] = 60.0
     snapshot_url: Annotated[
         SnapshotUrl | None,
         Doc(
@@ -188,8 +224,25 @@ class Settings(Struct, frozen=True, kw_only=True):
     anthropic_api_key: Annotated[
         Text | None, Doc("ANTHROPIC_API_KEY", "The key for the model endpoint.", secret=True)
     ] = None
+    anthropic_auth_token: Annotated[
+        Text | None,
+        Doc(
+            "ANTHROPIC_AUTH_TOKEN",
+            "A token for the model endpoint, sent as `Authorization: Bearer …`.",
+            secret=True,
+        ),
+    ] = None
+    claude_code_oauth_token: Annotated[
+        Text | None,
+        Doc(
+            "CLAUDE_CODE_OAUTH_TOKEN",
+            "A token of a Claude subscription, as `claude setup-token` makes it.",
+            secret=True,
+        ),
+    ] = None
     anthropic_base_url: Annotated[
-        Url | None, Doc("ANTHROPIC_BASE_URL", "Another model endpoint than Anthropic's.")
+        Url | None,
+        Doc("ANTHROPIC_BASE_URL", "Another model endpoint than Anthropic's, without `/v1`."),
     ] = None
     anthropic_custom_headers: Annotated[
         Text | None,
@@ -205,10 +258,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = None
 
     @property
-    def effective_isolation(self) -> IsolationLevel:
-        """The isolation that is set, or else the default for the listening address."""
-        if self.isolation is not None:
-            return self.isolation
+    def effective_limits(self) -> LimitsLevel:
+        """What is set for limits, or else the default for the listening address."""
+        if self.limits is not None:
+            return self.limits
         return "best-effort" if is_loopback(self.host) else "strict"
 
     def __repr__(self) -> str:

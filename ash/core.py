@@ -17,7 +17,7 @@ from ash.clock import SystemClock
 from ash.config import Settings
 from ash.egress import Policy, parse
 from ash.errors import StartError
-from ash.limits import Limits, open_resource_groups
+from ash.limits import Limits, ResourceGroups, open_resource_groups
 from ash.log import get_logger
 from ash.model import StoredAgent
 from ash.pool.pool import Capacity, Pool
@@ -91,7 +91,7 @@ class Core(Struct, frozen=True):
             "pool": stats,
             "engine": runtime.engine,
             "isolation": {
-                "level": self.settings.effective_isolation,
+                "level": self.settings.isolation,
                 "name": runtime.isolation.name,
                 "limits": runtime.groups.name,
                 "missing": self.missing,
@@ -120,11 +120,20 @@ async def open_core(settings: Settings, *, systemd: bool) -> AsyncIterator[Core]
             model_upstream(settings) as upstream,
             _snapshots(settings, store) as snapshots,
         ):
+            _check_limits(settings, groups)
             runtime = await find_runtime(settings, spawner, groups, upstream)
             await recover(store, data_dir, OWNER, SystemClock())
             async with trio.open_nursery() as nursery:
                 yield _start(settings, store, runtime, snapshots, nursery)
                 nursery.cancel_scope.cancel()
+
+
+def _check_limits(settings: Settings, groups: ResourceGroups) -> None:
+    if groups.missing and settings.effective_limits == "strict":
+        raise StartError(
+            f"limits are strict, but {'; '.join(groups.missing)}. Run ashd as root or in a"
+            " delegated cgroup (docs/security.md). Or start without: ASH_LIMITS=best-effort"
+        )
 
 
 def _start(

@@ -7,17 +7,19 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import trio
+from hypercorn.typing import ASGIFramework
 
 from ash import __version__
 from ash.authentication import ApiKeys, Tickets, load_secret
 from ash.clock import SystemClock
 from ash.config import Settings
 from ash.core import Core, open_core
-from ash.data_dir import owned
+from ash.data_dir import absolute, owned
 from ash.errors import StartError
 from ash.http.app import Services, make_app
 from ash.http.cors import Cors
 from ash.http.front import Front
+from ash.http.request_log import RequestLog
 from ash.http.server.server import open_listeners, serve
 from ash.http.server.tcp_server import ConnectionLimits
 from ash.log import get_logger
@@ -28,7 +30,7 @@ log = get_logger()
 
 async def run(settings: Settings) -> None:
     """Runs the daemon from start to end. Raises StartError, whose text is for its user."""
-    data_dir = settings.data_dir.absolute()
+    data_dir = absolute(settings.data_dir)
     _take_descriptors()
     with owned(data_dir, "Another ashd"):
         async with (
@@ -40,6 +42,8 @@ async def run(settings: Settings) -> None:
             key_file = await keys.load(data_dir, settings.api_key)
             url = _url(settings, listeners)
             print(_start_line(core, url), flush=True)  # noqa: T201 - for its user
+            for missing in core.missing:
+                log.warning("daemon.protection_missing", text=missing)
             log.info("daemon.started", url=url, key_file=str(key_file) if key_file else None)
             await _serve(core, listeners, keys, Tickets(secret, SystemClock()))
     log.info("daemon.stopped")
@@ -50,7 +54,9 @@ async def _serve(
 ) -> None:
     """Serves HTTP in the core's nursery until a signal ends it."""
     services = Services(core.agents, core.sessions, core.files, keys, tickets, core.health)
-    app = Cors(Front(services, make_app(services)), core.settings.allowed_origins)
+    app: ASGIFramework = Cors(Front(services, make_app(services)), core.settings.allowed_origins)
+    if core.settings.log_level == "debug":
+        app = RequestLog(app)
     draining, answered = trio.Event(), trio.Event()
     grace = core.settings.grace_seconds
     limits = ConnectionLimits(keep_alive_timeout=core.settings.keep_alive_timeout)

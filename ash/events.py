@@ -4,6 +4,7 @@ The message itself is passed on unchanged. Values taken out of it stay `msgspec.
 that the CLI wrote.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from ash.model import EventType, TurnReason
-from ash.protocol import with_whole_characters
+from ash.protocol import McpServerState, with_whole_characters
 
 NULL = Raw(b"null")
 _encode = msgspec.json.encode
@@ -31,16 +32,28 @@ class Ending(Struct, frozen=True):
     error: str | None = None
 
 
+class Retry(Struct, frozen=True):
+    """The CLI tries a model call again: for the n-th time, of so many, after a pause."""
+
+    attempt: int = 0
+    of: int | None = None
+    status: int | None = None
+    pause_ms: int | None = None
+
+
 class Reading(Struct):
     """What follows from one SDK message. `frames` are in the order to send, the message last.
 
     A message that is not `durable` (a delta) is not stored, because the complete one follows.
+    `abandoned` means that the deltas since the last complete message will come again.
     """
 
     frames: list[Frame]
     timeline: list[tuple[EventType, str]]
     durable: bool
     ending: Ending | None = None
+    retry: Retry | None = None
+    abandoned: bool = False
 
 
 class _Delta(Struct):
@@ -80,6 +93,26 @@ class _Head(Struct):
     is_error: bool = False
     errors: list[Any] = field(default_factory=list)
     mcp_servers: list[Any] = field(default_factory=list)
+    # Of an assistant's message that the CLI made of an error of the model endpoint.
+    error: Raw = NULL
+    # Of an answer that was cut, and is asked for again.
+    abandoned_blocks: Raw = NULL
+
+
+class _Unusual(Struct):
+    """The fields that a turn's end depends on, of any type and size."""
+
+    type: Raw = NULL
+    subtype: Raw = NULL
+    is_error: Raw = NULL
+    result: Raw = NULL
+
+
+class _Retry(Struct, rename={"of": "max_retries", "status": "error_status"}):
+    attempt: int = 0
+    of: int | None = None
+    status: int | None = None
+    retry_delay_ms: float | None = None
 
 
 class _ToolOutput(Struct):
@@ -88,9 +121,26 @@ class _ToolOutput(Struct):
 
 
 _decode_head = msgspec.json.Decoder(_Head).decode
+_decode_unusual = msgspec.json.Decoder(_Unusual).decode
 _decode_output = msgspec.json.Decoder(_ToolOutput).decode
+_decode_retry = msgspec.json.Decoder(_Retry).decode
+
+_decode_text = msgspec.json.Decoder(str).decode
+
+_GATEWAY = re.compile(r" If it persists, check your inference gateway \([^)]*\)\.")
+
+# What a failure is called that comes without any text.
+_FAILURES = {
+    "": "The agent failed, and does not say why",
+    "success": "The agent failed, and does not say why",
+    "error_during_execution": "The agent stopped in the middle of its turn, and does not say why",
+    "error_max_structured_output_retries": (
+        "The agent's answers did not fit outputFormat, however often it tried"
+    ),
+}
 
 # Results that say that a limit of the request was reached, which is not a failure.
+BUDGET_WORDS = "The turn has reached its limit, which is maxTurns or maxBudgetUsd"
 _BUDGETS = {"error_max_turns", "error_max_budget_usd"}
 
 
@@ -100,6 +150,8 @@ def read(raw: bytes | memoryview) -> Reading:
     head = _head_of(raw)
     if reader := _READERS.get(head.type):
         reader(head, reading)
+        if head.subtype == "api_retry":
+            reading.retry = _retry(raw)
     reading.frames.append(Frame("message", raw))
     return reading
 
@@ -110,8 +162,28 @@ def _head_of(raw: bytes | memoryview) -> _Head:
             return _decode_head(raw)
         except msgspec.DecodeError:
             return _decode_head(with_whole_characters(raw))
-    except msgspec.ValidationError:
+    except (msgspec.DecodeError, RecursionError):
+        return _unusual_head_of(raw)
+
+
+def _unusual_head_of(raw: bytes | memoryview) -> _Head:
+    """The end of a turn is an end whatever its other fields are; all else is passed on alone."""
+    try:
+        head = _decode_unusual(with_whole_characters(raw))
+    except (msgspec.DecodeError, RecursionError):
         return _Head()
+    if _text(head.type) != "result":
+        return _Head()
+    failed = head.is_error != Raw(b"false")
+    return _Head("result", _text(head.subtype), is_error=failed, result=head.result)
+
+
+def _text(raw: Raw) -> str:
+    """The text that the JSON is; empty if it is something else."""
+    try:
+        return _decode_text(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return ""
 
 
 def _object(**values: Raw | bool | None) -> bytes:
@@ -121,6 +193,7 @@ def _object(**values: Raw | bool | None) -> bytes:
 
 def _read_stream_event(head: _Head, reading: Reading) -> None:
     reading.durable = False
+    reading.abandoned = head.abandoned_blocks != NULL
     delta = head.event.delta if head.event else None
     if delta is None:
         return
@@ -138,7 +211,7 @@ def _blocks(head: _Head) -> list[_Block]:
 def _read_assistant(head: _Head, reading: Reading) -> None:
     for block in _blocks(head):
         match block.type:
-            case "text":
+            case "text" if head.error == NULL:
                 reading.timeline.append(("text", _object(text=block.text).decode()))
             case "thinking":
                 data = _object(thinking=block.thinking).decode()
@@ -186,10 +259,11 @@ def _read_system(head: _Head, reading: Reading) -> None:
 
 
 def _read_result(head: _Head, reading: Reading) -> None:
-    data = _encode({"numTurns": head.num_turns, "result": head.result})
+    reading.ending = _ending(head)
+    answer = head.result if reading.ending.reason == "completed" else NULL
+    data = _encode({"numTurns": head.num_turns, "result": answer})
     reading.frames.append(Frame("turn_complete", data))
     reading.timeline.append(("turn_complete", data.decode()))
-    reading.ending = _ending(head)
 
 
 def _ending(head: _Head) -> Ending:
@@ -204,9 +278,22 @@ def _error_text(head: _Head) -> str:
     """The CLI's own text: in `errors` if the CLI failed, in `result` if the API did."""
     if texts := [text for text in head.errors if isinstance(text, str) and text]:
         return "; ".join(texts)
-    result = msgspec.json.decode(head.result)
-    return result if isinstance(result, str) and result else head.subtype or "unknown error"
+    # The address is that of our own proxy inside the sandbox.
+    text = _GATEWAY.sub("", _text(head.result))
+    return text or _FAILURES.get(head.subtype) or f"The agent failed, and says only: {head.subtype}"
 
+
+def _retry(raw: bytes | memoryview) -> Retry | None:
+    try:
+        said = _decode_retry(raw)
+    except msgspec.DecodeError:
+        return Retry()
+    pause = None if said.retry_delay_ms is None else round(said.retry_delay_ms)
+    return Retry(said.attempt, said.of, said.status, pause)
+
+
+# Some readers split lines there, the iterators of httpx and requests among them.
+_LINE_ENDS = "\x85\u2028\u2029"
 
 _READERS = {
     "assistant": _read_assistant,
@@ -217,16 +304,46 @@ _READERS = {
 }
 
 
+def _one_line(values: dict[str, Any]) -> bytes:
+    """JSON for a frame with texts of ours, which no reader takes for several lines.
+
+    The CLI writes these characters as escapes too, so its own bytes are left alone.
+    """
+    data = _encode(values)
+    if not data.isascii():
+        for character in _LINE_ENDS:
+            data = data.replace(character.encode(), b"\\u%04x" % ord(character))
+    return data
+
+
 def session_start(session_id: str, version: str) -> Frame:
     return Frame("session_start", _encode({"sessionId": session_id, "version": version}))
 
 
+def mcp_status(servers: list[McpServerState]) -> Frame:
+    return Frame("mcp_status", _encode({"servers": servers}))
+
+
 def error(text: str, **more: Any) -> Frame:
-    return Frame("error", _encode({"error": text, **more}))
+    return Frame("error", _one_line({"error": text, **more}))
+
+
+def retry(retry: Retry, error: str, *, discard: bool) -> Frame:
+    """With `discard` it takes back the deltas since the last complete message."""
+    data = {
+        "attempt": retry.attempt,
+        "of": retry.of,
+        "status": retry.status,
+        "retryInMs": retry.pause_ms,
+        "error": error,
+    }
+    return Frame("retry", _one_line({**data, "discard": True} if discard else data))
 
 
 def done(session_id: str, reason: TurnReason) -> Frame:
-    return Frame("done", _encode({"sessionId": session_id, "reason": reason}))
+    """In words where the reason alone does not say what happened."""
+    detail = {"detail": BUDGET_WORDS} if reason == "budget" else {}
+    return Frame("done", _encode({"sessionId": session_id, "reason": reason, **detail}))
 
 
 def gap(requested: int, earliest: int, latest: int) -> Frame:

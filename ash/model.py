@@ -118,6 +118,12 @@ class Session(Struct, kw_only=True, rename="camel"):
     parent_session_id: str | None = None
     model: str | None = None
     config: dict[str, Any] | None = None
+    agent_version: int | None = None
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The fields by which a line of the log says which session it is about."""
+        return {"session": self.id, "agent": self.agent_name, "tenant": self.tenant_id}
 
 
 class SessionSettings(SessionOptions):
@@ -133,14 +139,16 @@ class SessionSettings(SessionOptions):
 class StoredSession(Struct, kw_only=True):
     """A session with its private data.
 
-    `owner` may write while `generation` is that of the row. Frame ids from `next_frame` on have
-    not been given out yet.
+    It was made from the version of its agent whose files are in `agent_source`, None if that is
+    not known. `owner` may write while `generation` is that of the row. Frame ids from `next_frame`
+    on have not been given out yet.
     """
 
     session: Session
     settings: SessionSettings
     agent_version: int
     owner: str
+    agent_source: str | None = None
     generation: int = 1
     next_frame: int = 1
 

@@ -24,10 +24,15 @@ class _WithOptions(EngineOptions, kw_only=True):
 
 
 class Open(_WithOptions, tag_field="cmd", tag="open"):
-    """Boots the engine for a new conversation, before the first query. Answer: `opened`."""
+    """Boots the engine for a new conversation, before the first query. Answer: `opened`.
+
+    With `preset` the system prompt is the CLI's own, and CLAUDE.md a memory beside it. Without it,
+    CLAUDE.md is the system prompt. A `system_prompt` replaces either.
+    """
 
     session_id: str
     id: str = ""
+    preset: bool = False
 
 
 class Branch(Struct, kw_only=True, rename="camel", omit_defaults=True):
@@ -46,11 +51,12 @@ class Resume(_WithOptions, tag_field="cmd", tag="resume"):
     """Boots the engine on an existing conversation. Answer: `opened`.
 
     If the conversation does not exist yet, it begins as a copy of the first one in `fork` that
-    does.
+    does. `preset` is that of `Open`.
     """
 
     session_id: str
     id: str = ""
+    preset: bool = False
     fork: list[Branch] | None = None
 
 
@@ -68,9 +74,14 @@ class Query(_WithOptions, kw_only=True, tag_field="cmd", tag="query"):
 
 
 class Interrupt(Struct, rename="camel", tag_field="cmd", tag="interrupt"):
-    """Ends the running turn, whose `done` follows. Without a running turn nothing happens."""
+    """Ends the turn of the query with the id `turn`; its `done` follows.
+
+    Without `turn` the running one is meant. If that turn is over, nothing happens; the answer is
+    an `error` if the command has an id.
+    """
 
     id: str = ""
+    turn: str = ""
 
 
 class Exec(Struct, kw_only=True, rename="camel", tag_field="cmd", tag="exec"):
@@ -118,6 +129,20 @@ class TurnDone(Struct, rename="camel", tag_field="ev", tag="done"):
     id: str = ""
 
 
+class McpServerState(Struct, frozen=True, omit_defaults=True):
+    """`status` is the CLI's word: connected, pending, failed, needs-auth or disabled."""
+
+    name: str
+    status: str
+    error: str | None = None
+
+
+class McpStatus(Struct, rename="camel", tag_field="ev", tag="mcp_status"):
+    """How all MCP servers of the conversation are, during a turn: first, and at each change."""
+
+    servers: list[McpServerState]
+
+
 class EngineExited(Struct, rename="camel", tag_field="ev", tag="gone"):
     """The engine died between two turns. The next turn starts it again."""
 
@@ -142,7 +167,7 @@ class Log(Struct, rename="camel", tag_field="ev", tag="log"):
 
 
 BridgeEvent: TypeAlias = (
-    Ready | Opened | EngineMessage | Failed | TurnDone | EngineExited | ExecResult | Log
+    Ready | Opened | EngineMessage | McpStatus | Failed | TurnDone | EngineExited | ExecResult | Log
 )
 
 _command_decoder: msgspec.json.Decoder[BridgeCommand] = msgspec.json.Decoder(BridgeCommand)

@@ -1,5 +1,6 @@
 """Repairs, before anything runs, what a daemon that was killed has left behind."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -33,8 +34,8 @@ async def recover(store: Store, data_dir: Path, owner: str, clock: Clock) -> Non
     await store.recover_sandboxes(owner, now_iso(clock))
     oldest = clock.now() - KEEP_SECONDS
     await _clean_sessions(store, workspaces, oldest)
-    agents = await store.all_agents()
-    await trio.to_thread.run_sync(_clean, data_dir, agents, oldest)
+    deploys = await store.all_kept_deploys()
+    await trio.to_thread.run_sync(_clean, data_dir, deploys, oldest)
 
 
 async def _put_away(store: Store, workspaces: Workspaces) -> None:
@@ -59,23 +60,26 @@ async def _clean_sessions(store: Store, workspaces: Workspaces, oldest: float) -
         )
 
 
-def _clean(data_dir: Path, agents: list[StoredAgent], oldest: float) -> None:
+def _clean(data_dir: Path, deploys: list[StoredAgent], oldest: float) -> None:
     """Removes unused copies of agents, files that were being packed, and half-written keys."""
     remove_tree(data_dir / TRANSFERS)
     for name in (INITIAL_KEY_FILE, SECRET_FILE):
         for half in data_dir.glob(f".{name}.*"):
             half.unlink(missing_ok=True)
-    in_use = {agent_folder(data_dir, a.agent.tenant_id, a.agent.name): a.source for a in agents}
-    for folder in _folders(data_dir / AGENTS):
-        for agent in _folders(folder):
-            _clean_agent(agent, in_use.get(agent), oldest)
+    in_use: defaultdict[Path, set[str]] = defaultdict(set)
+    for deploy in deploys:
+        agent = deploy.agent
+        in_use[agent_folder(data_dir, agent.tenant_id, agent.name)].add(deploy.source)
+    for tenant in _folders(data_dir / AGENTS):
+        for folder in _folders(tenant):
+            _clean_agent(folder, in_use[folder], oldest)
 
 
-def _clean_agent(folder: Path, source: str | None, oldest: float) -> None:
-    """Removes all copies but `source`, the one in use; if that is missing, only old ones."""
-    whole = source is not None and Path(source).is_dir()
+def _clean_agent(folder: Path, in_use: set[str], oldest: float) -> None:
+    """Removes all copies but those in use; if one of these is missing, only old ones."""
+    whole = bool(in_use) and all(Path(source).is_dir() for source in in_use)
     for copy in _folders(folder):
-        if str(copy) != source and (whole or copy.stat().st_mtime < oldest):
+        if str(copy) not in in_use and (whole or copy.stat().st_mtime < oldest):
             remove_tree(copy)
     with suppress(OSError):  # it is not empty
         folder.rmdir()

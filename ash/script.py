@@ -38,10 +38,15 @@ class Use(Struct, frozen=True):
 
 
 class Fail(Struct, frozen=True):
-    """The model's endpoint answers with this HTTP status."""
+    """The model's endpoint answers with this HTTP status.
+
+    The client may try `again`, and is asked to wait `retry_after` seconds before it does.
+    """
 
     code: int
     text: str = "the script asked for this error"
+    again: bool = False
+    retry_after: int | None = None
 
 
 class Crash(Struct, frozen=True):

@@ -92,7 +92,9 @@ async def measure(endpoint: str, folder: Path, calls: int) -> list[list[list[flo
         print(lines, file=sys.stderr)
 
     async with (
-        ModelUpstream(endpoint, credential_headers("sk-ant-" + "k" * 90)) as upstream,
+        ModelUpstream(
+            endpoint, credential_headers({"ANTHROPIC_API_KEY": "sk-ant-" + "k" * 90})
+        ) as upstream,
         open_listener(folder) as listener,
         trio.open_nursery() as nursery,
     ):

@@ -4,10 +4,12 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
+import trio
 from claude_agent_sdk import AgentDefinition, ClaudeAgentOptions, ClaudeSDKClient
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
@@ -16,6 +18,8 @@ from bridge import cli_settings
 from bridge.cli_conversation import CliConversation
 from bridge.cli_process import CliLog, end, read_control_messages
 from bridge.engine import Conversation, EngineDied, EngineError, Launch, WriteLog
+from bridge.launch_files import LaunchFiles, write_files
+from bridge.mcp_watch import McpWatch
 from bridge.raw_lines import RawLines
 
 # The SDK logs an error when the CLI ends. The bridge reports that itself, with the reason.
@@ -33,12 +37,15 @@ class ClaudeAgent:
         source = await cli_settings.fork_source(launch)
         with TemporaryDirectory(prefix="ash-") as folder:
             lines, log = RawLines(write_log), CliLog(write_log)
-            options = _options(launch, resume=resume, source=source, log=log, folder=Path(folder))
+            write = partial(write_files, launch, Path(folder), write_log)
+            files = await trio.to_thread.run_sync(write)
+            options = _options(launch, files, resume=resume, source=source, log=log)
             transport = _Transport(options, lines, log)
             client = ClaudeSDKClient(options, transport)
             try:
                 await _connect(client, lines)
-                yield CliConversation(client, lines, transport.write, launch.model)
+                mcp = McpWatch(client.get_mcp_status, write_log)
+                yield CliConversation(client, lines, transport.write, launch.model, mcp)
             finally:
                 await client.disconnect()
 
@@ -74,16 +81,16 @@ class _Transport(SubprocessCLITransport):
 
 
 def _options(
-    launch: Launch, *, resume: bool, source: Branch | None, log: CliLog, folder: Path
+    launch: Launch, files: LaunchFiles, *, resume: bool, source: Branch | None, log: CliLog
 ) -> ClaudeAgentOptions:
-    system_prompt, mcp_servers = cli_settings.write_files(launch, folder)
     schema = cli_settings.output_schema(launch)
     return ClaudeAgentOptions(
         cli_path=cli_settings.cli_path(),
-        env=cli_settings.environment(launch),
+        env=cli_settings.environment(launch, files.folder),
         stderr=log.add,
         include_partial_messages=True,
         setting_sources=list(cli_settings.SETTING_SOURCES),
+        settings=str(files.settings),
         session_id=None if resume else launch.session_id,
         resume=launch.session_id if resume else source.session_id if source else None,
         fork_session=source is not None,
@@ -91,11 +98,11 @@ def _options(
         model=launch.model,
         # None would mean an empty prompt; the preset is the CLI's own.
         system_prompt=(
-            {"type": "file", "path": str(system_prompt)}
-            if system_prompt
+            {"type": "file", "path": str(files.system_prompt)}
+            if files.system_prompt
             else {"type": "preset", "preset": "claude_code"}
         ),
-        mcp_servers=mcp_servers or {},
+        mcp_servers=files.mcp_servers or {},
         permission_mode=cast("Any", cli_settings.permission_flag(launch)),
         allowed_tools=launch.allowed_tools or [],
         disallowed_tools=launch.disallowed_tools or [],
@@ -105,7 +112,7 @@ def _options(
         effort=cast("Any", launch.effort),
         thinking=cast("Any", cli_settings.thinking(launch)),
         output_format={"type": "json_schema", "schema": schema} if schema else None,
-        extra_args=cli_settings.extra_flags(launch),
+        extra_args=cli_settings.extra_flags(launch, own_prompt=files.system_prompt is not None),
     )
 
 

@@ -9,12 +9,14 @@ import logging
 import os
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from subprocess import PIPE
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import anyio
+import trio
 from anyio.streams.text import TextSendStream
 from claude_code_sdk import ClaudeCodeOptions, ClaudeSDKClient
 from claude_code_sdk._internal.query import Query
@@ -25,6 +27,8 @@ from bridge import cli_settings
 from bridge.cli_conversation import CliConversation
 from bridge.cli_process import CliLog, end, read_control_messages
 from bridge.engine import Conversation, EngineDied, EngineError, Launch, WriteLog
+from bridge.launch_files import LaunchFiles, write_files
+from bridge.mcp_watch import McpWatch
 from bridge.raw_lines import RawLines
 
 # The SDK logs an error when the CLI ends. The bridge reports that itself, with the reason.
@@ -42,12 +46,15 @@ class ClaudeCode:
         resume = await cli_settings.can_resume(launch.session_id) and resume
         with TemporaryDirectory(prefix="ash-") as folder:
             lines, log = RawLines(write_log), CliLog(write_log)
-            options = _options(launch, resume=resume, folder=Path(folder))
+            write = partial(write_files, launch, Path(folder), write_log)
+            files = await trio.to_thread.run_sync(write)
+            options = _options(launch, files, resume=resume, folder=Path(folder))
             transport = _Transport(options, lines, log)
             client = _Client(options, transport)
             try:
                 await _connect(client, lines)
-                yield CliConversation(client, lines, transport.write, launch.model)
+                mcp = McpWatch(client.get_mcp_status, write_log)
+                yield CliConversation(client, lines, transport.write, launch.model, mcp)
             finally:
                 await client.disconnect()
                 await transport.close()
@@ -85,9 +92,14 @@ class _Client(ClaudeSDKClient):
     async def set_model(self, model: str | None = None) -> None:
         await self._control({"subtype": "set_model", "model": model})
 
-    async def _control(self, request: dict[str, Any]) -> None:
+    async def get_mcp_status(self) -> dict[str, Any]:
+        return await self._control({"subtype": "mcp_status"})
+
+    async def _control(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self._query is not None
-        await self._query._send_control_request(request)  # noqa: SLF001 - as above
+        send = self._query._send_control_request  # noqa: SLF001 - as above
+        answer: dict[str, Any] = await send(request)
+        return answer
 
 
 class _Query(Query):
@@ -155,17 +167,18 @@ def _refuse(launch: Launch) -> None:
             raise EngineError(f"The engine claude-code can't do {name}: use claude-agent for it")
 
 
-def _options(launch: Launch, *, resume: bool, folder: Path) -> ClaudeCodeOptions:
-    system_prompt, mcp_servers = cli_settings.write_files(launch, folder)
+def _options(
+    launch: Launch, files: LaunchFiles, *, resume: bool, folder: Path
+) -> ClaudeCodeOptions:
     flags = {
-        **cli_settings.extra_flags(launch),
+        **cli_settings.extra_flags(launch, own_prompt=files.system_prompt is not None),
         **_thinking(launch),
         "setting-sources": ",".join(cli_settings.SETTING_SOURCES),
     }
     if not resume:
         flags["session-id"] = launch.session_id
-    if system_prompt is not None:
-        flags["system-prompt-file"] = str(system_prompt)
+    if files.system_prompt is not None:
+        flags["system-prompt-file"] = str(files.system_prompt)
     if launch.effort is not None:
         flags["effort"] = launch.effort
     if agents := cli_settings.subagents(launch):
@@ -173,11 +186,12 @@ def _options(launch: Launch, *, resume: bool, folder: Path) -> ClaudeCodeOptions
         file.write_text(json.dumps(agents))
         flags["agents"] = str(file)
     return ClaudeCodeOptions(
-        env=cli_settings.environment(launch),
+        env=cli_settings.environment(launch, files.folder),
+        settings=str(files.settings),
         include_partial_messages=True,
         resume=launch.session_id if resume else None,
         model=launch.model,
-        mcp_servers=mcp_servers or {},
+        mcp_servers=files.mcp_servers or {},
         permission_mode=cast("Any", cli_settings.permission_flag(launch)),
         allowed_tools=launch.allowed_tools or [],
         disallowed_tools=launch.disallowed_tools or [],

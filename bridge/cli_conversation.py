@@ -7,6 +7,7 @@ import trio
 from msgspec import Raw
 
 from bridge.engine import Emit, EngineDied, EngineError, EngineGone, WriteLog
+from bridge.mcp_watch import McpWatch, Tell
 from bridge.raw_lines import RawLines, TurnLines
 
 # How long we wait, after a write to the CLI has failed, for the reader to find out that it died.
@@ -33,8 +34,10 @@ class CliConversation:
         lines: RawLines,
         write: Callable[[str], Awaitable[None]],
         model: str | None,
+        mcp: McpWatch,
     ) -> None:
         self._client = client
+        self._mcp = mcp
         self._lines = lines
         self._write = write
         self._standing_model = self._model = model
@@ -45,8 +48,9 @@ class CliConversation:
         try:
             turn = await self._lines.begin(emit)
             await self._use_model(model or self._standing_model)
-            await self._ask(prompt, turn)
-            await turn.over.wait()
+            async with self._mcp.during(turn):
+                await self._ask(prompt, turn)
+                await turn.over.wait()
         finally:
             self._lines.finish()
         if self._lines.exit_reason:
@@ -56,6 +60,9 @@ class CliConversation:
 
     def on_end(self, tell: WriteLog) -> None:
         self._lines.on_end = tell
+
+    def on_mcp_status(self, tell: Tell) -> None:
+        self._mcp.tell = tell
 
     async def interrupt(self) -> None:
         """Waits until the CLI has taken the prompt, because it forgets an earlier interrupt."""

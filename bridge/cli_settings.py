@@ -1,6 +1,5 @@
 """Translates a launch into the CLI's settings, as far as that is the same for both SDKs."""
 
-import json
 import os
 import shutil
 from importlib.util import find_spec
@@ -11,9 +10,10 @@ from uuid import UUID
 import trio
 
 from ash.protocol import Branch
+from bridge import shell_prefix
 from bridge.engine import EngineError, Launch
 
-# All of them, because agents bring `.claude/settings.json`, `CLAUDE.md` and `.mcp.json`.
+# All of them, because agents bring `.claude/settings.json`, rules, skills and `.mcp.json`.
 SETTING_SOURCES: tuple[Literal["user", "project", "local"], ...] = ("user", "project", "local")
 
 
@@ -31,9 +31,9 @@ def cli_path() -> str:
     raise EngineError("There is no Claude CLI here: set CLAUDE_CODE_EXECUTABLE to its path")
 
 
-def environment(launch: Launch) -> dict[str, str]:
+def environment(launch: Launch, folder: Path) -> dict[str, str]:
     """The variables that the CLI gets in addition to the bridge's own environment."""
-    env = {"CLAUDE_CODE_SDK_READS_SESSION_STATE": "1"}
+    env = {"CLAUDE_CODE_SDK_READS_SESSION_STATE": "1", **shell_prefix.write(folder)}
     if launch.betas:
         # The `--betas` flag takes only betas that the CLI knows, and the SDKs pass several as one.
         given = os.environ.get("ANTHROPIC_BETAS")
@@ -47,57 +47,18 @@ def permission_flag(launch: Launch) -> str | None:
     return None if mode == "permissionsByAgent" else mode
 
 
-def extra_flags(launch: Launch) -> dict[str, str | None]:
-    """Flags that neither SDK has an option for.
+def extra_flags(launch: Launch, *, own_prompt: bool) -> dict[str, str | None]:
+    """Flags that neither SDK has an option for. `own_prompt`: the system prompt is not the CLI's.
 
     The CLI records the system prompt with the conversation, and on a resume it would use the
     recorded one instead of the one given; the snapshot is off so that the given one counts.
     """
-    flags: dict[str, str | None] = {}
+    flags: dict[str, str | None] = {"include-hook-events": None}
     if launch.initial_agent is not None:
         flags["agent"] = launch.initial_agent
-    if launch.initial_agent is not None or launch.system_prompt is not None:
+    if launch.initial_agent is not None or own_prompt:
         flags["system-prompt-snapshot"] = "off"
     return flags
-
-
-def write_files(launch: Launch, folder: Path) -> tuple[Path | None, Path | None]:
-    """Writes the system prompt and the MCP servers, where given, into files for the CLI.
-
-    As arguments they would be limited to 128 KiB, and other processes could read them.
-    """
-    _trust_workspace()
-    prompt = mcp = None
-    if launch.system_prompt is not None:
-        prompt = folder / "system-prompt.md"
-        prompt.write_text(launch.system_prompt)
-    if launch.mcp_servers:
-        mcp = folder / "mcp.json"
-        servers = {name: _mcp_server(name, value) for name, value in launch.mcp_servers.items()}
-        mcp.write_text(json.dumps({"mcpServers": servers}))
-    return prompt, mcp
-
-
-def _trust_workspace() -> None:
-    """Accepts the CLI's trust dialog for this folder.
-
-    Otherwise the CLI would ignore the permission rules in the agent's settings.
-    """
-    file = Path(os.environ.get("CLAUDE_CONFIG_DIR") or Path.home(), ".claude.json")
-    if not file.exists():
-        trusted = {"hasTrustDialogAccepted": True}
-        file.write_text(json.dumps({"projects": {str(Path.cwd()): trusted}}))
-
-
-def _mcp_server(name: str, server: Any) -> dict[str, Any]:
-    if not isinstance(server, dict) or ("url" in server) == ("command" in server):
-        raise EngineError(f'The MCP server "{name}" needs either a url or a command')
-    if "type" in server:
-        return server
-    if "command" in server:
-        return {"type": "stdio", **server}
-    path = str(server["url"]).partition("?")[0].rstrip("/")
-    return {"type": "sse" if path.endswith("/sse") else "http", **server}
 
 
 def subagents(launch: Launch) -> dict[str, dict[str, Any]]:

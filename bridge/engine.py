@@ -6,7 +6,7 @@ from typing import Protocol
 
 from msgspec import Raw, structs
 
-from ash.protocol import Branch, Open, Query, Resume
+from ash.protocol import Branch, McpServerState, Open, Query, Resume
 from ash.session_options import AT_CREATE, OPTIONS, EngineOptions
 
 Emit = Callable[[bytes | memoryview], Awaitable[None]]
@@ -32,6 +32,7 @@ class Launch(EngineOptions, kw_only=True):
     """
 
     session_id: str
+    preset: bool = False
     fork: list[Branch] | None = None
 
 
@@ -39,7 +40,7 @@ def opened_with(command: Open | Resume) -> Launch:
     """The launch that an `open` or a `resume` asks for."""
     fields = {name: getattr(command, name) for name in EngineOptions.__struct_fields__}
     fork = command.fork if isinstance(command, Resume) else None
-    return Launch(session_id=command.session_id, fork=fork, **fields)
+    return Launch(session_id=command.session_id, preset=command.preset, fork=fork, **fields)
 
 
 def wanted_by(query: Query, standing: Launch) -> Launch:
@@ -68,6 +69,9 @@ class Conversation(Protocol):
 
     def on_end(self, tell: WriteLog) -> None:
         """Calls `tell` with the reason if the engine's process ends while no turn runs."""
+
+    def on_mcp_status(self, tell: Callable[[list[McpServerState]], None]) -> None:
+        """Calls `tell` during a turn: first with all MCP servers, then again if one changes."""
 
     async def interrupt(self) -> None:
         """Asks the running turn to end. Any task may call it, also when no turn runs."""

@@ -24,12 +24,16 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 
 import trio
 
 from ash.protocol import (
     EngineExited,
     Failed,
+    McpServerState,
+    McpStatus,
     Open,
     Opened,
     Query,
@@ -38,6 +42,7 @@ from ash.protocol import (
     encode,
     message_line,
 )
+from bridge import prompt_file
 from bridge.engine import (
     Conversation,
     Emit,
@@ -105,10 +110,11 @@ class EngineWorker:
         self._waiting.append(job)
         self._arrived.unpark()
 
-    def current_or_next_turn(self) -> WorkerJob | None:
-        """The turn that an interrupt means: the running one, or else the first in the queue."""
-        jobs = [self._current, *self._waiting]
-        return next((job for job in jobs if job and isinstance(job.command, Query)), None)
+    def find_turn(self, query_id: str = "") -> WorkerJob | None:
+        """The turn of that query. Without an id the running one, or else the first that waits."""
+        jobs = [job for job in (self._current, *self._waiting) if job is not None]
+        turns = (job for job in jobs if isinstance(job.command, Query))
+        return next((job for job in turns if query_id in ("", job.command.id)), None)
 
     async def run(self) -> None:
         """Runs until cancelled; then it closes the engine and answers every job that is left."""
@@ -179,6 +185,7 @@ class EngineWorker:
         with trio.CancelScope() as self._scope:
             try:
                 engine = await self._loaded()
+                await self._show_prompt(job.launch)
                 async with engine.open(
                     job.launch, resume=self._resume, write_log=self._write_log
                 ) as conversation:
@@ -198,6 +205,12 @@ class EngineWorker:
             self._finish_current("The engine did not stop when it was told to, and was ended")
         return await self._next()
 
+    async def _show_prompt(self, launch: Launch) -> None:
+        """A session's own prompt takes the place of the agent's CLAUDE.md, for any engine."""
+        if launch.system_prompt:
+            put = partial(prompt_file.put, launch.system_prompt, Path.cwd(), self._write_log)
+            await trio.to_thread.run_sync(put)
+
     async def _serve(self, conversation: Conversation, job: WorkerJob) -> WorkerJob:
         """Does jobs until one needs another conversation, and returns that one.
 
@@ -206,6 +219,7 @@ class EngineWorker:
         self._conversation = conversation
         self._resume = True
         conversation.on_end(self._report_exit)
+        conversation.on_mcp_status(self._report_mcp_status)
         launch = job.launch
         while True:
             await self._run_job(job)
@@ -225,6 +239,9 @@ class EngineWorker:
         """Tells the daemon that an idle engine has ended; one that we close is not reported."""
         if self._idle:
             self._outbox.put_now(encode(EngineExited(why)))
+
+    def _report_mcp_status(self, servers: list[McpServerState]) -> None:
+        self._outbox.put_now(encode(McpStatus(servers)))
 
     async def _run_job(self, job: WorkerJob) -> None:
         error = ""

@@ -22,10 +22,11 @@ from typing import Any
 
 import msgspec
 import trio
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from ash.protocol import Lines, LineTooLong, with_whole_characters
 from bridge.engine import Emit, WriteLog
+from bridge.hook_trouble import HOOK_SUBTYPES, hook_trouble
 
 # At most this many bytes written between two turns are kept for the next one. Beyond that we stop
 # reading, and the CLI blocks on its full pipe.
@@ -41,19 +42,38 @@ class MessageHead(Struct):
     subtype: Any = None
     state: Any = None
     sdk_host_only: Any = None
+    mcp_servers: Any = ()
+
+
+class _RawHead(Struct):
+    type: Raw = Raw(b"null")
+    subtype: Raw = Raw(b"null")
+    state: Raw = Raw(b"null")
+    sdk_host_only: Raw = Raw(b"null")
 
 
 _decode = msgspec.json.Decoder(MessageHead).decode
+_decode_raw = msgspec.json.Decoder(_RawHead).decode
 
 
 def read_head(line: bytes | memoryview) -> MessageHead:
     """Raises ValueError if the line is not a JSON object."""
     try:
         return _decode(line)
-    except msgspec.DecodeError:
-        return _decode(with_whole_characters(line))
+    except ValueError:
+        # A field may have half a character, bytes that are no text, or too large a number.
+        head = _decode_raw(with_whole_characters(line))
+        return MessageHead(*(_value(getattr(head, name)) for name in MessageHead.__struct_fields__))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _value(raw: Raw) -> Any:
+    """None if it can't be read."""
+    try:
+        return msgspec.json.decode(raw)
+    except ValueError:
+        return None
 
 
 class TurnLines:
@@ -61,14 +81,15 @@ class TurnLines:
 
     `prompt_sent` is true once the prompt is being written to the CLI, `result_seen` after its
     first `result`. `begun` is set when the CLI has taken the prompt: it forgets an interrupt that
-    comes earlier. `over` is set when no further line belongs to the turn. `fault` says why the
-    turn has failed although the CLI lives.
+    comes earlier. `mcp_servers` is what its `init` says of them. `over` is set when no further
+    line belongs to the turn. `fault` says why the turn has failed although the CLI lives.
     """
 
     def __init__(self, emit: Emit) -> None:
         self.emit = emit
         self.prompt_sent = False
         self.result_seen = False
+        self.mcp_servers: Any = []
         self.begun = trio.Event()
         self.over = trio.Event()
         self.fault = ""
@@ -156,14 +177,16 @@ class RawLines:
     async def _sort(self, line: memoryview) -> dict[str, Any] | None:
         try:
             head = read_head(line)
+            if isinstance(head.type, str) and head.type in _CONTROL:
+                message: dict[str, Any] = json.loads(bytes(line))
+                return message
         except ValueError as error:
             self._report_bad_line(bytes(line), error)
             return None
-        if isinstance(head.type, str) and head.type in _CONTROL:
-            message: dict[str, Any] = json.loads(bytes(line))
-            return message
         if head.subtype == "session_state_changed" and head.type == "system":
             self._update_state(head)
+        if head.subtype in HOOK_SUBTYPES and (trouble := hook_trouble(line)):
+            self._write_log(trouble)
         if head.sdk_host_only is not True:
             await self._pass_on(line)
         if (turn := self._unfinished_turn()) is not None and turn.prompt_sent:
@@ -191,6 +214,7 @@ class RawLines:
         if head.type == "result":
             turn.result_seen = True
         elif head.type == "system" and head.subtype == "init":
+            turn.mcp_servers = head.mcp_servers
             turn.begun.set()
         if turn.result_seen and self._state in (None, "idle"):
             turn.end()

@@ -5,7 +5,7 @@ bridge/script.py says what it answers.
 
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import trio
 from msgspec import Raw
 
 from ash.model_turn import text_block
-from ash.protocol import Branch
+from ash.protocol import Branch, McpServerState
 from bridge import cli_messages as cli
 from bridge.engine import Emit, EngineDied, EngineError, EngineGone, Launch, WriteLog
 from bridge.scripted_turn import ScriptedTurn
@@ -74,6 +74,9 @@ class ScriptedConversation:
 
     def on_end(self, tell: WriteLog) -> None:
         """Does nothing: there is no process that could end by itself."""
+
+    def on_mcp_status(self, tell: Callable[[list[McpServerState]], None]) -> None:
+        """Does nothing: it starts no MCP servers."""
 
     async def interrupt(self) -> None:
         if self._running:

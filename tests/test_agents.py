@@ -235,6 +235,46 @@ async def test_environment_is_kept_and_never_shown(agents, store):
     assert {"TOKEN": "s3cret"} == (await store.agent("default", "a")).env
 
 
+async def test_files_that_were_sent_are_left_out_by_the_same_rules(agents, store):
+    """A client that sends everything gets the same agent as one that reads `.ashignore`."""
+    more = {".git/HEAD": b"x", "a.log": b"x", "b/node_modules/x": b"x", ".ashignore": b"*.log"}
+    agent = await agents.deploy_files("default", "a", sent({**FILES, **more}), PLAIN)
+    deployed = await source(store)
+    assert not await (deployed / ".git").exists()
+    assert not await (deployed / "a.log").exists()
+    assert [".git", "b/node_modules"] == [text.partition(":")[0] for text in agent.warnings]
+
+
+async def test_environment_of_the_request_wins_over_the_env_file(agents, store):
+    """The variables of `.env` are the agent's, and the request's come over them."""
+    files = sent({**FILES, ".env": b"A=file\nB=file"})
+    agent = await agents.deploy_files("default", "a", files, Deployment(env={"B": "asked"}))
+    assert {"A": "***", "B": "***"} == agent.env
+    assert {"A": "file", "B": "asked"} == (await store.agent("default", "a")).env
+    assert not await (await source(store) / ".env").exists()
+
+
+async def test_env_file_replaces_the_environment_before_it(agents, store, folder):
+    """What is gone by that is named, without its value; a deploy without a file keeps all."""
+    before = Deployment(env={"A": "1", "OLD": "s3cret"})
+    await agents.deploy_files("default", "a", sent(FILES), before)
+    (folder / ".env").write_text("A=2")
+    agent = await agents.deploy_path("default", "a", str(folder), PLAIN)
+    assert ".env: the agent's env is now what is in it, without OLD" == agent.warnings[-1]
+    assert {"A": "2"} == (await store.agent("default", "a")).env
+    (folder / ".env").unlink()
+    agent = await agents.deploy_path("default", "a", str(folder), PLAIN)
+    assert [] == agent.warnings
+    assert {"A": "2"} == (await store.agent("default", "a")).env
+
+
+async def test_env_file_that_can_not_be_read_deploys_nothing(agents, data_dir):
+    """A broken line refuses the deploy and leaves nothing."""
+    with pytest.raises(BadRequest, match=r"\.env: line 2"):
+        await agents.deploy_files("default", "a", sent({**FILES, ".env": b"A=1\nB"}), PLAIN)
+    assert [] == copies(data_dir)
+
+
 async def test_agents_are_listed_by_name(agents):
     """A tenant's own agents are listed by name."""
     for tenant, name in (("default", "b"), ("default", "a"), ("them", "c")):

@@ -57,6 +57,20 @@ async def test_initial_key_opens_the_server_after_a_restart(keys, store, tmp_pat
     assert "default" == again.tenant_of(bearer(file.read_text().strip()))
 
 
+async def test_configured_key_replaces_the_initial_one(keys, store, tmp_path):
+    """The initial key opens nothing any more, also when the configured one is gone again."""
+    file = await keys.load(tmp_path, None)
+    initial = file.read_text().strip()
+
+    fresh = ApiKeys(store, SECRET, SystemClock())
+    assert await fresh.load(tmp_path, "configured") is None
+
+    assert "default" == fresh.tenant_of(bearer("configured"))
+    with pytest.raises(Unauthorized):
+        fresh.tenant_of(bearer(initial))
+    assert ([], False) == (await store.keys(), file.exists())
+
+
 async def test_configured_key_opens_the_default_tenant(keys, tmp_path):
     """With a configured key no other is made, and it is not stored."""
     assert await keys.load(tmp_path, "sesame ü") is None

@@ -37,6 +37,8 @@ MESSAGE = st.fixed_dictionaries(
     },
 )
 
+SAYS_NOTHING = "The agent failed, and does not say why"
+
 
 def read(message):
     return events.read(json.dumps(message).encode())
@@ -192,19 +194,77 @@ def test_result_completes_the_turn():
         ({"subtype": "error_max_turns", "is_error": True}, Ending("budget")),
         ({"subtype": "error_max_budget_usd", "is_error": True}, Ending("budget")),
         ({"is_error": True, "result": "API Error: 500"}, Ending("error", "API Error: 500")),
-        ({"is_error": True, "result": None}, Ending("error", "success")),
+        (
+            {
+                "is_error": True,
+                "result": "API Error: 529. If it persists, check your inference"
+                " gateway (127.0.0.1:3128).",
+            },
+            Ending("error", "API Error: 529."),
+        ),
+        ({"is_error": True, "result": None}, Ending("error", SAYS_NOTHING)),
         ({"subtype": "error_during_execution"}, Ending("error", "hi")),
         (
             {"subtype": "error_x", "result": None, "errors": ["a", "", 7, "b"]},
             Ending("error", "a; b"),
         ),
-        ({"subtype": "error_x", "result": {"a": 1}}, Ending("error", "error_x")),
-        ({"subtype": "", "is_error": True, "result": ""}, Ending("error", "unknown error")),
+        (
+            {"subtype": "error_x", "result": {"a": 1}},
+            Ending("error", "The agent failed, and says only: error_x"),
+        ),
+        ({"subtype": "", "is_error": True, "result": ""}, Ending("error", SAYS_NOTHING)),
     ],
 )
 def test_result_gives_the_reason_of_the_end(fields, ending):
-    """A limit is no failure, and the CLI's error text is kept."""
+    """A limit is no failure, and the CLI's error text is kept, without our proxy's address."""
     assert ending == read(result(**fields)).ending
+
+
+@pytest.mark.parametrize(
+    "fields", [{"is_error": True}, {"subtype": "error_max_turns"}, {"subtype": "error_x"}]
+)
+def test_error_is_never_shown_as_an_answer(fields):
+    """What a turn ends with is an answer only if it was completed."""
+    reading = read(result(**fields, result="API Error: 500"))
+    expected = [("turn_complete", {"numTurns": 2, "result": None})]
+    assert expected == shown(reading)
+    assert expected == kept(reading)
+
+
+@pytest.mark.parametrize(
+    "number", ["9" * 5000, "-" + "9" * 5000, "1e999", "[" * 500 + "]" * 500, '"\\ud800"']
+)
+@pytest.mark.parametrize("name", ["result", "num_turns", "errors", "is_error", "x"])
+def test_result_of_any_value_ends_the_turn(name, number):
+    """Whatever an engine puts into a field, its turn has an end, and its message is shown."""
+    raw = f'{{"type":"result","subtype":"success","is_error":true,"{name}":{number}}}'.encode()
+    reading = events.read(raw)
+    assert "error" == reading.ending.reason
+    assert reading.ending.error
+    assert ["turn_complete", "message"] == [frame.event for frame in reading.frames]
+    assert raw == reading.frames[-1].data
+
+
+def test_error_in_place_of_an_answer_is_no_text_in_the_timeline():
+    """The CLI makes a message of an error of the endpoint; the turn's error tells of it."""
+    said = {**assistant({"type": "text", "text": "Invalid API key"}), "error": "authentication"}
+    assert [] == kept(read(said))
+
+
+def test_retry_of_a_model_call_is_read():
+    """The number of the try, of so many, the endpoint's status, and the pause."""
+    said = {"type": "system", "subtype": "api_retry", "error_status": 529, "error": "overloaded"}
+    message = {**said, "attempt": 2, "max_retries": 10, "retry_delay_ms": 1195.4}
+    assert events.Retry(2, 10, 529, 1195) == read(message).retry
+    assert events.Retry() == read({**said, "attempt": "two"}).retry
+    assert read({"type": "system", "subtype": "init"}).retry is None
+
+
+def test_answer_that_broke_off_is_abandoned():
+    """The CLI marks the end of a stream whose deltas will come again."""
+    stop = {"type": "stream_event", "event": {"type": "message_stop"}}
+    assert read({**stop, "abandoned_blocks": {"from_block_index": 0}}).abandoned
+    assert not read(stop).abandoned
 
 
 def test_only_a_result_ends_the_turn():
@@ -219,7 +279,6 @@ def test_only_a_result_ends_the_turn():
         b'{"type":"rate_limit_event","rate_limit_info":{"status":"allowed"}}',
         b'{"type":["assistant"]}',
         b'{"type":"assistant","message":{"content":[7]}}',
-        b'{"type":"result","num_turns":"two"}',
         b'"a text"',
         b"[]",
         b"null",
@@ -296,7 +355,24 @@ def test_frames_of_the_daemon_itself():
         "s", "1"
     )
     assert Frame("error", b'{"error":"oh","code":7}') == events.error("oh", code=7)
-    assert Frame("done", b'{"sessionId":"s","reason":"budget"}') == events.done("s", "budget")
+    assert Frame("done", b'{"sessionId":"s","reason":"lost"}') == events.done("s", "lost")
+    assert {"sessionId": "s", "reason": "budget", "detail": events.BUDGET_WORDS} == json.loads(
+        events.done("s", "budget").data
+    )
+    retry = events.Retry(1, 10, 529, 500)
+    assert {"attempt": 1, "of": 10, "status": 529, "retryInMs": 500, "error": "oh"} == json.loads(
+        events.retry(retry, "oh", discard=False).data
+    )
+    assert json.loads(events.retry(retry, "oh", discard=True).data)["discard"] is True
+
+
+@pytest.mark.parametrize("text", ["a\x85b\u2028c\u2029d\ne", "naïve 漢字 Å …"])
+def test_frames_with_texts_of_the_daemon_are_one_line_for_every_reader(text):
+    """Also for those that take U+0085, U+2028 and U+2029 for the end of a line."""
+    retry = events.Retry(1, 10, 529, 500)
+    for frame in (events.error(text), events.retry(retry, text, discard=False)):
+        assert 1 == len(frame.data.decode().splitlines())
+        assert text == json.loads(frame.data)["error"]
 
 
 def test_sse_frame_has_id_event_and_one_line_of_data():

@@ -213,6 +213,9 @@ def test_cli_engines_read_every_field_of_a_launch(engine):
     """An option that reaches the launch reaches the CLI too, or is refused."""
     # The worker puts the environment into its own; partial messages are always asked for.
     elsewhere = {"extra_env", "include_partial_messages"}
-    sources = [(ROOT / f"bridge/{name}.py").read_text() for name in (engine, "cli_settings")]
+    sources = [
+        (ROOT / f"bridge/{name}.py").read_text()
+        for name in (engine, "cli_settings", "launch_files")
+    ]
     read = {name for source in sources for name in re.findall(r"\blaunch\.(\w+)", source)}
     assert set() == set(Launch.__struct_fields__) - elsewhere - read

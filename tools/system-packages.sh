@@ -1,16 +1,25 @@
 #!/bin/sh
 # Installs the system packages that ash needs, as root on Debian. Otherwise says which are missing.
-# With the argument `test` also what only its tests need: a browser.
+# With the argument `test` also what only its tests need: a browser, and the proxies of
+# docs/proxies.md.
 set -eu
 
+has() { PATH="$PATH:/usr/sbin" command -v "$1" >/dev/null; }
+
 missing=""
-command -v bwrap >/dev/null || missing="$missing bubblewrap"
+has bwrap || missing="$missing bubblewrap"
 # Debian keeps ensurepip, which makes a .venv usable, in a package of its own.
 [ -x .venv/bin/python ] || "${PYTHON:-python3}" -c 'import ensurepip' 2>/dev/null \
   || missing="$missing python3-venv"
 if [ "${1:-}" = test ]; then
-    command -v chromium >/dev/null || command -v google-chrome >/dev/null \
-      || missing="$missing chromium"
+    has chromium || has google-chrome || missing="$missing chromium"
+    has nginx || missing="$missing nginx-light"
+    has haproxy || missing="$missing haproxy"
+    has caddy || missing="$missing caddy"
+    has varnishd || missing="$missing varnish"
+    has apache2 || missing="$missing apache2-bin"
+    has lighttpd || missing="$missing lighttpd"
+    has squid || missing="$missing squid"
 fi
 [ -n "$missing" ] || exit 0
 
@@ -19,11 +28,32 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     case "$missing" in *python3-venv*) exit 1 ;; *) exit 0 ;; esac
 fi
 
+# The tests start the proxies themselves. As services they would take the machine's ports.
+services=""
+if [ -d /run/systemd/system ]; then
+    for package in $missing; do
+        case "$package" in
+            nginx-light) services="$services nginx" ;;
+            varnish) services="$services varnish varnishncsa" ;;
+            haproxy | caddy | lighttpd | squid) services="$services $package" ;;
+        esac
+    done
+fi
+
 echo "Installing$missing …"
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+# shellcheck disable=SC2086  # one word a service or a package
+finish() {
+    rm -f "$log"
+    if [ -n "$services" ]; then
+        systemctl unmask -q $services && systemctl disable -q $services || true
+    fi
+}
+trap finish EXIT
+# shellcheck disable=SC2086
+[ -z "$services" ] || systemctl mask -q $services
 export DEBIAN_FRONTEND=noninteractive
-# shellcheck disable=SC2086  # one word a package
+# shellcheck disable=SC2086
 if ! { apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing; } >"$log" 2>&1
 then
     tail -n 5 "$log" >&2

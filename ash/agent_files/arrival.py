@@ -19,6 +19,8 @@ from ash.workspaces.safe_open import open_folder
 
 PROMPT_FILE = "CLAUDE.md"
 
+_UNREADABLE = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+
 
 class Arrival(Struct):
     """What is to be said about the folder; and the variables of its `.env`, None if it has none."""
@@ -32,20 +34,20 @@ def take_folder(source: Path, copy: Path) -> Arrival:
 
     Raises BadRequest for a link that leads out of the folder, and then leaves nothing.
     """
-    copy.mkdir()
+    _make_folder(copy)
     try:
         return _take(source, copy)
     except BaseException as error:
         remove_tree(copy)
-        if getattr(error, "errno", 0) == errno.ENAMETOOLONG:
-            raise BadRequest("Its folders are nested too deeply") from None
+        if isinstance(error, OSError) and (refusal := _refusal(error, source)):
+            raise refusal from None
         raise
 
 
 def take_sent(files: Sequence[SentFile], copy: Path) -> Arrival:
     """Does the same with the files of an upload."""
     sent = copy.with_name(f"{copy.name}.sent")
-    sent.mkdir()
+    sent.mkdir(mode=0o700)
     try:
         write_sent(files, sent)
         if not (sent / PROMPT_FILE).is_file():
@@ -60,37 +62,41 @@ def _take(source: Path, copy: Path) -> Arrival:
     env = None if found.env is None else read_env(found.env)
     for entry in found.entries:
         _copy(entry, source, copy)
-    # Last and from the inside out: a folder may forbid writing, and its time must stay.
-    for folder in [entry.path for entry in found.entries if entry.kind == "folder"][::-1]:
-        shutil.copystat(source / folder, copy / folder)
-    shutil.copystat(source, copy)
     check_links(copy)
     if not (copy / PROMPT_FILE).is_file():
         raise BadRequest(f"{PROMPT_FILE} is left out, but an agent is told there what it is")
     return Arrival(found.warnings + _make_executable(copy), env)
 
 
+def _make_folder(path: Path) -> None:
+    """Makes a folder, with the same mode whatever the original's and the daemon's umask are."""
+    path.mkdir()
+    path.chmod(0o755)
+
+
 def _copy(entry: Entry, source: Path, copy: Path) -> None:
     original, target = source / entry.path, copy / entry.path
     if entry.kind == "folder":
-        target.mkdir()
+        _make_folder(target)
     elif entry.kind == "link":
         target.symlink_to(entry.target)
     else:
-        _copy_file(original, target, entry.path)
-
-
-def _copy_file(original: Path, target: Path, path: str) -> None:
-    try:
         # Not followed: if the file has become a link, the copy is checked like any link.
         shutil.copy2(original, target, follow_symlinks=False)
-    except OSError as error:
-        if error.filename != str(original):
-            raise
-        raise BadRequest(f'"{spelled(path)}" can\'t be read: {error.strerror}') from None
-    if not target.is_symlink():
-        # Without setuid and setgid: the copy's owner may be root.
-        target.chmod(target.stat().st_mode & 0o777)
+        if not target.is_symlink():
+            # Without setuid and setgid: the copy's owner may be root.
+            target.chmod(target.stat().st_mode & 0o777)
+
+
+def _refusal(error: OSError, source: Path) -> BadRequest | None:
+    """The error for a file of the source that can't be read, or that has just vanished."""
+    if error.errno == errno.ENAMETOOLONG:
+        return BadRequest("Its folders are nested too deeply")
+    path = Path(error.filename or "/")
+    if error.errno in _UNREADABLE and path.is_relative_to(source):
+        name = spelled(str(path.relative_to(source)))
+        return BadRequest(f'"{name}" can\'t be read: {error.strerror}')
+    return None
 
 
 def _make_executable(copy: Path) -> list[str]:

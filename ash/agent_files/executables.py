@@ -11,6 +11,7 @@ import shlex
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,12 @@ from ash.workspaces.files import open_file
 from ash.workspaces.safe_open import open_beneath
 
 _SETTINGS = (".claude/settings.json", ".claude/settings.local.json")
-_MAX_SETTINGS = 1024 * 1024
+
+# Bounds for what a hostile agent may have us read: parsing holds the GIL for some 2 ms, and taking
+# all commands apart takes 0.2 s of a thread. No settings come near.
+_MAX_SETTINGS = 128 * 1024
+_MAX_COMMANDS = 100
+_MAX_COMMAND = 500
 
 # What the kernel can execute: a script that names its interpreter, and a program.
 _PROGRAMS = (b"#!", b"\x7fELF")
@@ -47,19 +53,26 @@ def is_script(path: str) -> bool:
 
 
 def hook_programs(root: int) -> set[str]:
-    """The paths that the commands of hooks name, whether there are such files or not."""
-    return {
+    """The paths of the folder that commands of hooks name, whether there are such files or not."""
+    words = (
         os.path.normpath(_FOLDER.sub("", word, count=1))
         for file in _SETTINGS
-        for command in _commands(_settings(root, file))
-        for word in _words(command)
-    }
+        for command in islice(_commands(_settings(root, file)), _MAX_COMMANDS)
+        for word in _words(command[:_MAX_COMMAND])
+    )
+    # Opening a path does not check these on every kernel.
+    return {path for path in words if not path.startswith(("/", "..")) and "\0" not in path}
+
+
+def can_be_executed(content: bytes) -> bool:
+    """Whether a file with that content is a script or a program."""
+    return content.startswith(_PROGRAMS)
 
 
 def make_executable(root: int, paths: Iterable[str]) -> list[str]:
     """Makes those of the files executable that the kernel can execute; returns which it changed.
 
-    Whoever may read such a file may then execute it.
+    Whoever may read such a file may then execute it. Paths are without `..`.
     """
     return [path for path in paths if _make_executable(root, path)]
 
@@ -67,7 +80,7 @@ def make_executable(root: int, paths: Iterable[str]) -> list[str]:
 def _make_executable(root: int, path: str) -> bool:
     try:
         fd = open_beneath(root, path, os.O_RDONLY)
-    except (OSError, ValueError):
+    except OSError:
         return False
     try:
         found = os.fstat(fd)
@@ -75,7 +88,7 @@ def _make_executable(root: int, path: str) -> bool:
         wanted = mode | (mode & 0o444) >> 2
         if not stat.S_ISREG(found.st_mode) or mode == wanted:
             return False
-        if not os.pread(fd, 4, 0).startswith(_PROGRAMS):
+        if not can_be_executed(os.pread(fd, 4, 0)):
             return False
         os.fchmod(fd, wanted)
     finally:

@@ -6,11 +6,12 @@ from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
 
+from ash.agent_files.executables import can_be_executed
 from ash.errors import BadRequest
 from ash.file_names import spelled, unspelled
 from ash.workspaces.copy_program import MAX_DEPTH
 
-PLAIN = 0o644
+PLAIN, EXECUTABLE = 0o644, 0o755
 
 # Errors of the disk that the caller's paths cause, such as a file where a folder should be.
 _CALLERS_FAULT = {
@@ -24,10 +25,7 @@ _CALLERS_FAULT = {
 
 
 class SentFile(Struct):
-    """A file; a link to `link`; or a folder, if the path ends with a slash.
-
-    A file without a mode is one that everybody may read and nobody may execute.
-    """
+    """A file; a link to `link`; or a folder, if the path ends with a slash."""
 
     path: str
     content: bytes = b""
@@ -38,17 +36,17 @@ class SentFile(Struct):
 def write_sent(files: Iterable[SentFile], folder: Path) -> None:
     """Writes files and links into `folder`, which must be empty.
 
-    Raises BadRequest for a path that leads out. Links are made last, and nothing is made below
-    one, so nothing is written through a link.
+    Raises BadRequest for a path that leads out, and for one below a link: nothing is written
+    through a link.
     """
     wanted = {_relative(file.path): file for file in files}
     links = {path for path, file in wanted.items() if file.link is not None}
-    for path in sorted(wanted, key=links.__contains__):
+    for path, file in wanted.items():
         if not links.isdisjoint(path.parents):
             raise BadRequest(f'files: "{spelled(str(path))}" lies below a link')
         try:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            _write(wanted[path], folder / path)
+            _write(file, folder / path)
         except OSError as error:
             if error.errno not in _CALLERS_FAULT:
                 raise
@@ -67,7 +65,14 @@ def _write(file: SentFile, target: Path) -> None:
         target.mkdir(exist_ok=True)
         return
     target.write_bytes(file.content)
-    target.chmod(PLAIN if file.mode is None else file.mode)
+    target.chmod(_mode(file))
+
+
+def _mode(file: SentFile) -> int:
+    """Its mode; a client that does not tell it would have made a script executable."""
+    if file.mode is not None:
+        return file.mode
+    return EXECUTABLE if can_be_executed(file.content) else PLAIN
 
 
 def _relative(path: str) -> PurePosixPath:

@@ -13,7 +13,7 @@ from ash.agent_files.ignore import IGNORE_FILE, Ignored, IgnoreRules
 from ash.errors import AshError, BadRequest
 from ash.file_names import spelled
 from ash.workspaces.copy_program import MAX_DEPTH
-from ash.workspaces.files import open_file
+from ash.workspaces.files import OpenFile, open_file
 from ash.workspaces.safe_open import open_folder
 
 # Of an `.ashignore` or `.env`; nobody writes a longer one.
@@ -25,7 +25,7 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-_WORKTREE = "a git worktree or submodule has its repository elsewhere, so git does not work inside"
+_WORKTREE = "the repository of a worktree or submodule is elsewhere; git works in a copy of a clone"
 
 
 class Entry(NamedTuple):
@@ -56,7 +56,7 @@ def _ignore_text(root: Path) -> str:
     if not os.path.lexists(root / IGNORE_FILE):
         return ""
     try:
-        return _read(root, IGNORE_FILE).decode("utf-8-sig")
+        return _read(_open(root, IGNORE_FILE), IGNORE_FILE).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise BadRequest(f"{IGNORE_FILE}: it is not UTF-8") from None
 
@@ -66,24 +66,29 @@ def _env(root: Path, walk: "_Walk") -> bytes | None:
     if not os.path.lexists(root / ENV_FILE) or (root / ENV_FILE).is_dir():
         return None
     try:
-        text = _read(root, ENV_FILE)
+        file = _open(root, ENV_FILE)
     except AshError:
         walk.say(f"{ENV_FILE}: not read, it is not a regular file of this folder")
         return None
     if walk.env_left_out:
         walk.say(f"{ENV_FILE}: left out, its variables are the agent's env")
-    return text
+    return _read(file, ENV_FILE)
 
 
-def _read(root: Path, name: str) -> bytes:
-    """The start of a file. Raises AshError, also for a link that leads out of the folder."""
+def _open(root: Path, name: str) -> OpenFile:
+    """A file of the folder. Raises AshError, also for a link that leads out of the folder."""
     folder = open_folder(root)
     try:
-        file = open_file(folder, name)
+        return open_file(folder, name)
     finally:
         os.close(folder)
+
+
+def _read(file: OpenFile, name: str) -> bytes:
     try:
-        return file.read(0, MAX_TEXT)
+        if file.size > MAX_TEXT:
+            raise BadRequest(f"{name}: it has more than {MAX_TEXT // 1024**2} MB")
+        return file.read(0, file.size)
     finally:
         file.close()
 

@@ -105,13 +105,15 @@ def upload_of(root: Path) -> tuple[dict[str, FileToSend], list[str]]:
     files: dict[str, FileToSend] = {}
     if found.env is not None:
         files[ENV_FILE] = FileToSend(found.env)
+    filled = {entry.path.rpartition("/")[0] for entry in found.entries}
     total = 0
     for entry in found.entries:
         path = spelled(entry.path)
         if entry.kind == "link":
             files[path] = FileToSend(link=spelled(entry.target))
         elif entry.kind == "folder":
-            files[f"{path}/"] = FileToSend()
+            if entry.path not in filled:
+                files[f"{path}/"] = FileToSend()
         else:
             files[path] = file = _file(root / entry.path)
             total += len(file.data)

@@ -10,6 +10,7 @@ import trio
 from ash import __version__, config, log
 from ash.cli.options import settings_options
 from ash.cli.output import OneLineCommand
+from ash.config_sources import load_to_start
 from ash.errors import AshError
 
 
@@ -28,8 +29,7 @@ def serve(config_file: Path | None, flags: dict[str, Any]) -> None:
     """
     from ash import daemon  # imports nearly everything, which --help need not wait for
 
-    file = config.find_toml(config_file, os.environ, Path())
-    settings = config.load(file, os.environ, flags)
+    settings = load_to_start(config_file, os.environ, flags)
     log.configure(settings.log_level, settings.log_format)
     for warning in config.unknown_environment(os.environ):
         log.get_logger().warning("config.ignored", text=warning)

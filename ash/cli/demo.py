@@ -24,8 +24,10 @@ from ash.cli.demo_steps import (
     print_times,
     run,
 )
+from ash.cli.output import warn_of_missing_protection
 from ash.client import AshClient
 from ash.client.address import find_server
+from ash.config_sources import CREDENTIALS
 from ash.errors import AshError, ConfigError
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ _END_TIMEOUT = 20.0
 _LOG_LINES = 15
 # A traceback in a line of JSON can fill screens.
 _LOG_WIDTH = 500
+
+_KEYS = [name.upper() for name in CREDENTIALS]
 
 
 @click.command("demo")
@@ -55,7 +59,7 @@ def run_demo(*, real_model: bool, engine: str) -> None:
     """
     if real_model and engine == "scripted":
         raise ConfigError("--real-model needs an engine that speaks to a model, not scripted")
-    if real_model and not os.environ.get("ANTHROPIC_API_KEY"):
+    if real_model and not any(os.environ.get(name) for name in _KEYS):
         raise ConfigError("--real-model needs ANTHROPIC_API_KEY in the environment")
     agent = _agent_folder()
     started = time.monotonic()
@@ -64,6 +68,7 @@ def run_demo(*, real_model: bool, engine: str) -> None:
         _model(real=real_model) as model_env,
         _server(engine, model_env) as client,
     ):
+        warn_of_missing_protection(client.health())
         rows = run(client, agent, FOR_MODEL if real_model else FOR_STUB, started)
     click.echo()
     print_times(rows)
@@ -84,7 +89,8 @@ def _sigterm_as_exit() -> Iterator[None]:
 def _model(*, real: bool) -> Iterator[Mapping[str, str]]:
     """The environment variables that name the server's model endpoint."""
     if real:
-        yield {name: v for name, v in os.environ.items() if name.startswith("ANTHROPIC_")}
+        wanted = ("ANTHROPIC_BASE_URL", "ANTHROPIC_CUSTOM_HEADERS", *_KEYS)
+        yield {name: os.environ[name] for name in wanted if name in os.environ}
         return
     from ash.testing import StubModel  # needed here alone
 
@@ -111,6 +117,8 @@ def _server(engine: str, model_env: Mapping[str, str]) -> Iterator[AshClient]:
         config = Path(folder, "ash.toml")
         config.touch()
         arguments = ["--config", str(config), "--data-dir", str(data), "--engine", engine]
+        # It is to run everywhere, and says what this machine lacks.
+        arguments += ["--isolation", "best-effort", "--limits", "best-effort"]
         try:
             with (
                 _running([*arguments, "--port", "0"], _env(model_env), log) as url,

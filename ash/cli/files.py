@@ -1,5 +1,6 @@
 """The commands `ash session files …`."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import click
 
 from ash.cli.options import as_json, connected
 from ash.cli.output import one_line, print_json, print_table, write_bytes
-from ash.client import AshClient
+from ash.client import AshClient, FileToSend
 from ash.client import sandbox_calls as calls
 
 
@@ -56,7 +57,7 @@ def get_file(client: AshClient, session_id: str, file: str, output: Path | None)
 @connected
 def put_files(client: AshClient, session_id: str, sources: tuple[Path, ...], folder: str) -> None:
     """Copy each FILE of this machine into the session, under its own name."""
-    contents = {source.name: source.read_bytes() for source in sources}
+    contents = {source.name: _to_send(source) for source in sources}
     written = client.write_files(session_id, contents, folder)
     for file in written:
         if file.written:
@@ -65,6 +66,11 @@ def put_files(client: AshClient, session_id: str, sources: tuple[Path, ...], fol
             click.echo(f"error: {one_line(str(file.error))}", err=True)
     if not all(file.written for file in written):
         sys.exit(1)
+
+
+def _to_send(source: Path) -> FileToSend:
+    """The file; it is executable there if it is here, else the server decides."""
+    return FileToSend(source.read_bytes(), executable=os.access(source, os.X_OK) or None)
 
 
 @files.command("rm")

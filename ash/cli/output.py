@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from ash.errors import AshError
+from ash.file_names import as_text
 
 # All control characters but tab and line feed. A terminal would obey those in the output of agents
 # and servers, so they are removed.
@@ -19,7 +20,8 @@ _INTERRUPTED = 130  # 128 + SIGINT, as in a shell
 
 
 def one_line(text: str) -> str:
-    return _CONTROL.sub("", " ".join(text.split()))
+    """The text without line ends and control characters; names of files become printable."""
+    return as_text(_CONTROL.sub("", " ".join(text.split())))
 
 
 def write(text: str, *, err: bool = False) -> None:
@@ -63,6 +65,22 @@ def print_fields(fields: dict[str, Any]) -> None:
 def dim(text: str) -> None:
     """Prints a remark on stderr."""
     click.secho(one_line(text), dim=True, err=True)
+
+
+def warn(text: str) -> None:
+    """Prints a warning on stderr."""
+    click.echo(one_line(f"warning: {text}"), err=True)
+
+
+def missing_protection(health: dict[str, Any]) -> list[str]:
+    """What this server can't do to keep sandboxes apart and within limits, in words."""
+    missing: list[str] = health.get("isolation", {}).get("missing", [])
+    return missing
+
+
+def warn_of_missing_protection(health: dict[str, Any]) -> None:
+    for text in missing_protection(health):
+        warn(text)
 
 
 def _on_terminal(*, err: bool = False) -> bool:

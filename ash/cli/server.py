@@ -11,10 +11,11 @@ import click
 
 from ash.cli import process
 from ash.cli.options import as_json, chosen_target, connected, server_options, settings_options
-from ash.cli.output import print_fields, print_json
+from ash.cli.output import missing_protection, print_fields, print_json, warn_of_missing_protection
 from ash.client import AshApiError, AshClient
-from ash.client.address import DEFAULT_SERVER, KEY_FILE, data_folder
+from ash.client.address import DEFAULT_SERVER, KEY_FILE, data_folder, find_server
 from ash.config import OPTIONS, Settings, find_toml, load
+from ash.config_sources import load_to_start, model_warnings
 from ash.errors import StartError
 
 # How much longer than the grace of turns we wait; the daemon needs at most 5 s more.
@@ -85,15 +86,13 @@ def health(client: AshClient) -> None:
     print_json(client.health())
 
 
-def _local_settings(
-    env: Mapping[str, str], flags: Mapping[str, object], file: Path | None = None
-) -> Settings:
-    """The settings that a daemon started in this folder would have."""
-    return load(find_toml(file, env, Path()), env, flags)
+def _local_settings(env: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
+    """The settings of a daemon that was started in this folder."""
+    return load(find_toml(None, env, Path()), env, flags)
 
 
 def _start_detached(config_file: Path | None, flags: dict[str, str | None]) -> None:
-    settings = _local_settings(os.environ, flags, config_file)
+    settings = load_to_start(config_file, os.environ, flags)
     files = process.DaemonFiles(settings.data_dir)
     if pid := files.running():
         raise StartError(f"ashd is already running from {settings.data_dir} (pid {pid})")
@@ -113,6 +112,8 @@ def _start_detached(config_file: Path | None, flags: dict[str, str | None]) -> N
     except OSError as error:
         raise StartError(f"cannot write to {settings.data_dir}: {error.strerror}") from None
     _print_started(settings, files, started, url)
+    for warning in model_warnings(settings):
+        click.echo(f"warning: {warning}", err=True)
 
 
 def _print_started(
@@ -122,6 +123,8 @@ def _print_started(
     print_fields({"url": url, "pid": started.pid, "key": key, "log": str(files.log)})
     if url.rpartition(":")[2] != DEFAULT_SERVER.rpartition(":")[2]:
         click.echo(f"export ASH_SERVER_URL={url}")
+    with AshClient(target=find_server(url, None, settings.data_dir, {})) as client:
+        warn_of_missing_protection(client.health())
     # Keeps subprocess from warning that nobody waits for it: it should outlive this process.
     started.returncode = 0
 
@@ -131,7 +134,8 @@ def _health(client: AshClient) -> dict[str, Any]:
         said = client.health()
     except AshApiError as error:
         return {"running": False, "error": error.text}
-    return {"running": True, **{k: v for k, v in said.items() if not isinstance(v, dict | list)}}
+    plain = {k: v for k, v in said.items() if not isinstance(v, dict | list)}
+    return {"running": True, **plain, "missing": missing_protection(said)}
 
 
 def _detached_url(files: process.DaemonFiles, pid: int | None) -> str | None:

@@ -12,8 +12,8 @@ from ash.file_names import as_text
 class FileToSend(Struct, frozen=True):
     """A file with its permissions, or a link within the folder to `link`.
 
-    `mode` is octal, as text: `"755"`; `executable=True` is short for that. Without either the
-    server decides.
+    `mode` is octal, as text, such as `"755"`; `executable` is short for `"755"` or `"644"`. Without
+    either the server decides.
     """
 
     content: bytes | str = b""

@@ -10,9 +10,27 @@ class EgressRefused(AshError):
 
 
 class Unreachable(AshError):
-    """The request is allowed, but its host can't be reached or broke off."""
+    """The request is allowed, but its host can't be reached or broke off.
+
+    `again` says whether the client may try again, `cause` what failed, in words that are not for
+    the sandbox, and `timed_out` that it is only a time that has run out.
+    """
 
     status = 502
+
+    def __init__(
+        self, text: str, *, again: bool = True, cause: str = "", timed_out: bool = False
+    ) -> None:
+        super().__init__(text)
+        self.again = again
+        self.cause = cause or text
+        self.timed_out = timed_out
+
+
+class NoKey(AshError):
+    """The model endpoint wants a key, and there is none."""
+
+    status = 401
 
 
 class Malformed(AshError):

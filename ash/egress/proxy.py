@@ -8,9 +8,11 @@ import trio
 
 from ash.egress import model_calls, plain
 from ash.egress.dial import Dialer
-from ash.egress.errors import EgressRefused, Malformed
+from ash.egress.errors import EgressRefused, Malformed, Unreachable
 from ash.egress.headers import Header
 from ash.egress.listener import Bounded, join_streams
+from ash.egress.model_call import ModelCall
+from ash.egress.model_faults import ModelFaults
 from ash.egress.policy import Policy
 from ash.egress.proxy_connection import ProxyConnection, Traffic
 from ash.egress.response import UpstreamResponse, each_chunk
@@ -49,6 +51,7 @@ class Egress:
         self.policy = policy
         self.headers: Sequence[Header] = upstream.headers if headers is None else headers
         self.traffic = Traffic()
+        self.faults = ModelFaults(upstream.patience)
         self._upstream = upstream
         self._log = log_sink
         self._dialer = dialer or Dialer()
@@ -92,7 +95,7 @@ class Egress:
         if request.method == b"CONNECT":
             await self._tunnel(client, request)
         elif request.target.startswith(b"/"):
-            await _until_client_leaves(client, partial(self._call_model, client, request))
+            await self._call_model(client, request)
         else:
             await _until_client_leaves(client, partial(self._forward, client, request))
         return True
@@ -105,8 +108,10 @@ class Egress:
             )
         model_calls.check_model_call(request)
         self.traffic.model_calls += 1
-        async with self._upstream.call(request, client.chunk, self.headers) as answer:
-            await _send_answer(client, answer)
+        # Other calls are side issues: what becomes of a turn is decided by those for a message.
+        faults = self.faults if model_calls.is_message(request) else ModelFaults(0)
+        call = ModelCall(request, self._upstream, self.headers, faults)
+        await _until_client_leaves(client, partial(call.run, client), call.watch)
 
     async def _forward(self, client: ProxyConnection, request: h11.Request) -> None:
         to = plain.destination(request)
@@ -132,7 +137,8 @@ class Egress:
             await trio.sleep(PAUSE_SECONDS)
         if client.answered:
             raise trio.BrokenResourceError(error.text)
-        await client.fail(error.status, error.text)
+        again = not isinstance(error, Unreachable) or error.again
+        await client.fail(error.status, error.text, again=again)
 
 
 async def _send_answer(client: ProxyConnection, answer: UpstreamResponse) -> None:
@@ -142,12 +148,19 @@ async def _send_answer(client: ProxyConnection, answer: UpstreamResponse) -> Non
 
 
 async def _until_client_leaves(
-    client: ProxyConnection, work: Callable[[], Awaitable[None]]
+    client: ProxyConnection,
+    work: Callable[[], Awaitable[None]],
+    *beside: Callable[[], Awaitable[None]],
 ) -> None:
-    """Runs `work`. If the client leaves, cancels it and raises BrokenResourceError."""
+    """Runs `work`, with `beside` until it is done.
+
+    If the client leaves, cancels it and raises BrokenResourceError.
+    """
     left: Exception | None = trio.BrokenResourceError("the client has left")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_when_client_leaves, client, nursery.cancel_scope)
+        for task in beside:
+            nursery.start_soon(task)
         try:
             await work()
             left = None

@@ -110,14 +110,17 @@ class ProxyConnection:
     async def end(self) -> None:
         await self._send(h11.EndOfMessage())
 
-    async def fail(self, status: int, text: str) -> None:
-        """Sends an error as the whole answer, with the same body as all errors of ash."""
+    async def fail(self, status: int, text: str, *, again: bool = True) -> None:
+        """Sends an error as the whole answer, with the same body as all errors of ash.
+
+        Anthropic's SDKs are told whether it makes sense to try again: not if it is the request's
+        own fault, and not without `again`.
+        """
         body = msgspec.json.encode({"error": text, "statusCode": status})
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
-            # Tells Anthropic's SDKs whether it makes sense to try again.
-            (b"x-should-retry", b"true" if status >= 500 else b"false"),
+            (b"x-should-retry", b"true" if status >= 500 and again else b"false"),
         ]
         await self.begin(status, headers)
         await self.send(body)

@@ -1,6 +1,8 @@
 """Sends model calls to the endpoint, over connections that all sandboxes of a daemon share."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import os
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import ip_address
@@ -11,16 +13,19 @@ import h11
 import httpx
 import trio
 
+from ash.egress.credentials import OAUTH_BETA, secrets
 from ash.egress.errors import Unreachable
 from ash.egress.headers import Header, Headers, from_model, length, to_model
-from ash.egress.model_calls import secrets
 from ash.egress.response import Scrub, UpstreamResponse
 from ash.errors import ConfigError
 
 ANTHROPIC = "https://api.anthropic.com"
 
-# Anthropic's SDKs, too, wait 600 s for an answer that does not stream.
-TIMEOUT = httpx.Timeout(connect=15, read=600, write=60, pool=None)
+CONNECT_SECONDS = 15.0
+WRITE_SECONDS = 60.0
+# Anthropic's SDKs, too, wait so long for an answer that does not stream.
+SILENCE_SECONDS = 600.0
+PATIENCE_SECONDS = 120.0
 
 # Connections at a time are bounded for each sandbox, not here. Idle ones are closed before common
 # servers and load balancers close them, which is after 60 s or more.
@@ -33,18 +38,38 @@ CLOSE_SECONDS = 5
 class ModelUpstream:
     """The model endpoint. The daemon makes one and enters it before it opens a sandbox.
 
-    `headers` are the daemon's own credentials, for sandboxes without others. No policy applies to
-    the base URL, because the operator sets it. Calls to it go through the proxy that the daemon's
-    environment names, unless the endpoint is on loopback.
+    `headers` are the daemon's own credentials, for sandboxes without others; the headers in
+    `custom` are for all of them. No policy applies to the base URL, because the operator sets it.
+    Calls to it go through the proxy that the daemon's environment names, unless the endpoint is on
+    loopback.
     """
 
-    def __init__(self, base_url: str | None, headers: Sequence[Header]) -> None:
-        """Raises ConfigError if `base_url` is not a URL."""
+    def __init__(
+        self,
+        base_url: str | None,
+        headers: Sequence[Header],
+        custom: Sequence[Header] = (),
+        *,
+        silence: float = SILENCE_SECONDS,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        """A call ends when the endpoint has sent nothing for `silence` seconds; 0 is never.
+
+        After `patience` seconds of faults no call is tried again; 0 leaves that to the CLI.
+
+        Raises ConfigError if `base_url` is not a URL that calls can be sent to.
+        """
         self.headers: Headers = list(headers)
+        self.custom: Headers = list(custom)
         self._base = _url(base_url or ANTHROPIC)
+        self.patience = patience
+        self.endpoint = str(self._base).rstrip("/")
+        self.is_anthropic = self.endpoint == ANTHROPIC
         self._path = self._base.raw_path.rstrip(b"/")
         self._client = httpx.AsyncClient(
-            timeout=TIMEOUT,
+            timeout=httpx.Timeout(
+                connect=CONNECT_SECONDS, read=silence or None, write=WRITE_SECONDS, pool=None
+            ),
             limits=LIMITS,
             trust_env=not _on_loopback(self._base.host),
             follow_redirects=False,
@@ -83,7 +108,11 @@ class ModelUpstream:
             response = await self._client.send(outgoing, stream=True)
             yield _answer(request, response, Scrub(secrets(headers)))
         except httpx.HTTPError as error:
-            raise Unreachable(_error_text(error, answered=response is not None)) from None
+            raise Unreachable(
+                _error_text(error, answered=response is not None),
+                cause=_cause(error),
+                timed_out=isinstance(error, httpx.TimeoutException),
+            ) from None
         finally:
             if response is not None:
                 with trio.move_on_after(CLOSE_SECONDS, shield=True):
@@ -100,6 +129,7 @@ class ModelUpstream:
         It asks for an uncompressed answer, which can be searched for secrets.
         """
         ours = {name for name, _ in headers}
+        headers = _with_betas_of(request.headers, headers)
         return httpx.Request(
             request.method.decode(),
             self._base.copy_with(raw_path=self._path + request.target),
@@ -112,6 +142,15 @@ class ModelUpstream:
             ],
             stream=_Body(chunk),
         )
+
+
+def _with_betas_of(given: Iterable[Header], headers: Sequence[Header]) -> Headers:
+    """The headers of a call; the beta of a subscription's token is added to the request's own."""
+    own = [value for name, value in given if name.lower() == b"anthropic-beta"]
+    return [
+        (header[0], b",".join([*own, header[1]])) if header == OAUTH_BETA else header
+        for header in headers
+    ]
 
 
 class _Body(httpx.AsyncByteStream):
@@ -138,6 +177,16 @@ def _url(text: str) -> httpx.URL:
         raise ConfigError(
             "anthropic_base_url must not have a user or password in it: set"
             " anthropic_custom_headers to `Authorization: …`"
+        )
+    if url.query or url.fragment or not url.host:
+        raise ConfigError(
+            "anthropic_base_url must be an address such as https://gateway.example.com/path,"
+            " without anything behind ? or #: the path of each call is added to its end"
+        )
+    if url.path.rstrip("/").endswith("/v1"):
+        raise ConfigError(
+            "anthropic_base_url must not end in /v1, which is part of each call's own path:"
+            f" set it to {str(url).rstrip('/').removesuffix('/v1')}"
         )
     return url
 
@@ -172,3 +221,21 @@ def _error_text(error: httpx.HTTPError, *, answered: bool) -> str:
     if answered or isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
         return "The model endpoint broke off"
     return "The model endpoint can't be reached"
+
+
+def _cause(error: BaseException) -> str:
+    """What the system says, as httpx only names the address; it is not for the sandbox."""
+    if isinstance(error, httpx.ConnectTimeout):
+        return f"no connection within {CONNECT_SECONDS:g} s"
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, BaseExceptionGroup):
+            found = found.exceptions[0]
+        if isinstance(found, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted ({found.verify_message})"
+        if isinstance(found, OSError) and found.strerror:
+            # trio's own text repeats the address, and errors of look-ups have negative numbers.
+            number = found.errno or 0
+            return (os.strerror(number) if number > 0 else found.strerror).lower()
+        found = found.__cause__ or found.__context__
+    return ""

@@ -9,6 +9,7 @@ from ash.client.api import Api, Awaiting
 from ash.client.reconnecting import StreamRequest
 from ash.client.request import Request
 from ash.config import Settings
+from ash.config_sources import load_to_start
 from ash.embedded.opening import OpenCore, open_below_script
 from ash.embedded.streams import EmbeddedEventStream
 from ash.embedded.transport import respond
@@ -42,8 +43,8 @@ class Ash(Api, Awaiting):
         Without `config_file` the file is ASH_CONFIG's or `ash.toml`. Raises ConfigError.
         """
         found = cls()
-        file = config.find_toml(Path(config_file) if config_file else None, os.environ, Path())
-        found._settings = config.load(file, os.environ, settings, given_by="Ash()")
+        file = Path(config_file) if config_file else None
+        found._settings = load_to_start(file, os.environ, settings, given_by="Ash()")
         return found
 
     @property

@@ -1,6 +1,7 @@
 """Opens the core below a script, and ends it with the script, however that ends."""
 
 import os
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -8,7 +9,7 @@ import trio
 
 from ash.config import Settings
 from ash.core import Core, open_core
-from ash.data_dir import owned
+from ash.data_dir import absolute, owned
 from ash.errors import AshError, StartError
 
 
@@ -53,7 +54,7 @@ async def open_below_script(settings: Settings) -> AsyncIterator[OpenCore]:
     """
     if not trio.lowlevel.in_trio_run():
         raise StartError("ash runs on trio: start the script with trio.run(main)")
-    with owned(settings.data_dir.absolute(), f"A program that embeds ash (pid {os.getpid()})"):
+    with owned(absolute(settings.data_dir), f"A program that embeds ash (pid {os.getpid()})"):
         async with _in_own_task(settings) as opened:
             yield opened
 
@@ -92,6 +93,8 @@ async def _run_core(
     """Once started it is shielded: it ends when `leaving` is set, and in no other way."""
     with trio.CancelScope() as scope:
         async with open_core(settings, systemd=False) as core:
+            for missing in core.missing:
+                warnings.warn(f"ash: {missing}", RuntimeWarning, stacklevel=1)
             scope.shield = True
             opened = OpenCore(core)
             task_status.started(opened)

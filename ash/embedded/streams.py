@@ -17,7 +17,7 @@ from ash.embedded.transport import TENANT
 from ash.errors import AshError, TooLarge, Unavailable
 from ash.requests.messages import MAX_BODY, message_query, options
 from ash.requests.parsing import encode, whole_number
-from ash.sessions.frame_ring import Lagged
+from ash.sessions.frame_ring import RingBroken
 from ash.sessions.turn import Turn
 from ash.sessions.watch import TurnFrames, Watch
 
@@ -96,7 +96,7 @@ class EmbeddedEventStream:
 
 
 class FrameFeed:
-    """A session's frames from the ring, or from the store for a reader that fell behind it.
+    """A session's frames, also over a ring that broke off.
 
     With a `turn` it begins with the frames of that turn; those of later turns may follow.
     """
@@ -124,7 +124,7 @@ class FrameFeed:
         while True:
             try:
                 return await self._frames.read_frames()
-            except Lagged:
+            except RingBroken:
                 if self._turn is not None and self._turn.broken:
                     text = "What the agent did could not be stored: the session's events say more"
                     raise Unavailable(text) from None

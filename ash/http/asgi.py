@@ -1,13 +1,13 @@
 """Responses in plain ASGI: errors, and streams of events. Nothing in here knows Quart."""
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
-from ash.errors import AshError, TooLarge, UnsupportedMedia
+from ash.errors import AshError, TooLarge, Unauthorized, UnsupportedMedia
 from ash.log import get_logger
 
 log = get_logger()
@@ -29,6 +29,14 @@ EVENT_STREAM = [
 # Well below the 30 to 60 seconds after which proxies drop a silent connection.
 PING_SECONDS = 15
 PING = b": ping\n\n"
+
+# What an app receives when its client sends no more, but may still be reading. ASGI has no such
+# event, and an app that doesn't know it passes over it.
+HALF_CLOSED = "http.half_closed"
+
+# A frame may be megabytes. In parts of this size, a reader that is slow to take it makes the server
+# copy no more of it, and the copying holds up no other session.
+PART_BYTES = 64 * 1024
 
 
 def header(scope: HTTPScope, name: bytes) -> bytes | None:
@@ -57,9 +65,16 @@ def check_encoding(encodings: Iterable[str]) -> None:
 def public_error(error: Exception, scope: HTTPScope) -> AshError:
     """What the client is told. An error that is not meant for it is logged instead."""
     if isinstance(error, AshError):
+        if isinstance(error, Unauthorized):
+            note_refused_key(scope["method"], scope["path"], (scope["client"] or [None])[0])
         return error
     log.error("http.failed", method=scope["method"], path=scope["path"], exc_info=error)
     return AshError(UNEXPECTED)
+
+
+def note_refused_key(method: str, path: str, client: str | None) -> None:
+    """`client` is an address. The key is not logged: it may be one with a typing error."""
+    log.warning("http.key_refused", method=method, path=path, client=client)
 
 
 async def send_error(send: ASGISendCallable, error: AshError) -> None:
@@ -103,7 +118,7 @@ class FrameReader(Protocol):
     async def read(self) -> bytes:
         """Waits for the next frames and returns their bytes; no bytes at the end.
 
-        It may be cancelled. Raises Lagged when the client fell too far behind.
+        It may be cancelled. Raises an error when no more can be read.
         """
         ...
 
@@ -113,27 +128,55 @@ async def send_frames(
 ) -> None:
     """Sends `first` and the frames as they come, until they end or the client leaves.
 
-    Raises Lagged, in a group. The body then has no end, by which the client knows that it has
-    to come back.
+    Raises in a group what the reader raises. The body then has no end, by which the client knows
+    that it has to come back.
     """
     await start_response(send, 200, EVENT_STREAM)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_cancel_on_disconnect, receive, nursery.cancel_scope)
+        silence = _Silence()
+        nursery.start_soon(_heed_client, receive, nursery.cancel_scope, silence)
         if first:
             await send_part(send, first)
-        while chunk := await _next_or_ping(frames):
-            await send_part(send, chunk)
+        while chunk := await _next_or_ping(frames, silence):
+            for start in range(0, len(chunk), PART_BYTES):
+                await send_part(send, chunk[start : start + PART_BYTES])
         await end_response(send)
         nursery.cancel_scope.cancel()
 
 
-async def _next_or_ping(frames: FrameReader) -> bytes:
-    with trio.move_on_after(PING_SECONDS):
+class _Silence:
+    """The time in which no frame comes. A ping ends it, and `end` brings one at once."""
+
+    def __init__(self) -> None:
+        self._scope = trio.CancelScope()
+        self._is_over = False
+
+    def begin(self) -> trio.CancelScope:
+        self._scope = trio.CancelScope(deadline=trio.current_time() + PING_SECONDS)
+        if self._is_over:
+            self._scope.cancel()
+        return self._scope
+
+    def broken(self) -> None:
+        self._is_over = False
+
+    def end(self) -> None:
+        self._is_over = True
+        self._scope.cancel()
+
+
+async def _next_or_ping(frames: FrameReader, silence: _Silence) -> bytes:
+    with silence.begin():
         return await frames.read()
+    silence.broken()
     return PING
 
 
-async def _cancel_on_disconnect(receive: ASGIReceiveCallable, scope: trio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+async def _heed_client(
+    receive: ASGIReceiveCallable, scope: trio.CancelScope, silence: _Silence
+) -> None:
+    """Cancels `scope` when the client leaves. If it may have left, a ping finds out."""
+    while (event := cast("str", (await receive())["type"])) != "http.disconnect":
+        if event == HALF_CLOSED:
+            silence.end()
     scope.cancel()

@@ -89,6 +89,7 @@ def _download(files: SessionFiles, file: OpenFile, path: str, source: FilesLocat
         "Content-Type": _content_type(name),
         "Content-Disposition": _disposition(name),
         "X-Ash-Source": source,
+        "Cache-Control": "no-store",
         # The agent wrote it: a browser must not show it as a page of ours.
         "X-Content-Type-Options": "nosniff",
     }

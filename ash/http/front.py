@@ -32,7 +32,7 @@ from ash.http.asgi import (
 from ash.log import get_logger
 from ash.requests.messages import MAX_BODY, Options, message_query, options
 from ash.requests.parsing import MAX_NUMBER
-from ash.sessions.frame_ring import Lagged
+from ash.sessions.frame_ring import RingBroken
 from ash.sessions.watch import TurnFrames, Watch
 
 log = get_logger()
@@ -93,9 +93,7 @@ class Front:
             await send_error(send, public_error(error, scope))
             return
         try:
-            await send_frames(TurnFrames(turn, ring), receive, send)
-        except* Lagged:
-            log.info("http.reader_cut", session=session_id)
+            await self._send(TurnFrames(turn, ring), session_id, receive, send)
         finally:
             if wanted.on_disconnect == "interrupt" and turn.last_frame is None:
                 await turn.stop("interrupted")
@@ -124,13 +122,24 @@ class Front:
                 # On a 204 an `EventSource` does not reconnect.
                 await send_empty(send, [NO_STORE])
                 return
-            try:
-                await send_frames(watch, receive, send, hello + first)
-            except* Lagged:
-                log.info("http.reader_cut", session=session_id)
-            except* AshError:
-                # The store can't be read. The body has no end, so the client comes back.
-                log.exception("http.stream_failed", session=session_id)
+            await self._send(watch, session_id, receive, send, hello + first)
+
+    async def _send(
+        self,
+        frames: Watch,
+        session_id: str,
+        receive: ASGIReceiveCallable,
+        send: ASGISendCallable,
+        first: bytes = b"",
+    ) -> None:
+        """Sends frames. If that fails the body has no end, by which the client knows it."""
+        try:
+            await send_frames(frames, receive, send, first)
+        except* RingBroken:
+            log.info("http.reader_cut", session=session_id)
+        except* AshError:
+            # The store can't be read.
+            log.exception("http.stream_failed", session=session_id)
 
 
 def _message_options(query: bytes) -> Options:

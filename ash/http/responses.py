@@ -7,8 +7,15 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from ash.errors import AshError
-from ash.http.asgi import JSON_HEADERS, UNEXPECTED, check_encoding, error_body, too_large
+from ash.errors import AshError, Unauthorized
+from ash.http.asgi import (
+    JSON_HEADERS,
+    UNEXPECTED,
+    check_encoding,
+    error_body,
+    note_refused_key,
+    too_large,
+)
 from ash.log import get_logger
 from ash.requests.parsing import decode
 from ash.requests.unknown_fields import ignored
@@ -60,6 +67,8 @@ def add_error_handlers(app: QuartTrio) -> None:
 
 
 async def _ash_error(error: AshError) -> Response:
+    if isinstance(error, Unauthorized):
+        note_refused_key(request.method, request.path, request.remote_addr)
     return _error_response(error.status, error.text, error.headers)
 
 

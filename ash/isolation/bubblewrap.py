@@ -1,13 +1,12 @@
 """Wraps a program in bubblewrap: with namespaces, a root, a host user and a seccomp filter."""
 
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from msgspec.structs import replace
 
-from ash.isolation import launch, uids
+from ash.isolation import code, launch, uids
 from ash.isolation.isolation import GuestPaths, WrappedCommand
 from ash.isolation.root import LIBRARY, Bind, RootFilesystem
 from ash.isolation.uids import Uids
@@ -137,7 +136,7 @@ def _give_folders(paths: HostPaths, uid: int) -> None:
 
 def _launcher(uid: int, root: int, sources: str) -> list[str]:
     """The command of launch.py; -I and -S make Python ignore its environment and site packages."""
-    return [sys.executable, "-I", "-S", launch.__file__, str(uid), str(root), sources, "--"]
+    return [code.PYTHON, "-I", "-S", launch.__file__, str(uid), str(root), sources, "--"]
 
 
 class _Descriptors(list[int]):

@@ -3,9 +3,15 @@
 `import bridge` could find somebody else's module, so the path of `ash` leads to the folder.
 """
 
+import os
+import sys
 from pathlib import Path
 
 import ash
+
+# The interpreter. Started as `../venv/bin/python` it has `..` in its path, which leads nowhere in a
+# sandbox. Links are not followed: the venv is bound at `sys.prefix`, where no link was followed.
+PYTHON = os.path.abspath(sys.executable)  # noqa: PTH100 - Path.resolve would follow links
 
 ASH = Path(ash.__file__).parent
 

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -11,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
 from ash.errors import StartError
-from ash.isolation import root, seccomp
+from ash.isolation import code, root, seccomp
 from ash.isolation.bubblewrap import Bubblewrap
 from ash.isolation.isolation import Bare, Isolation, IsolationLevel
 from ash.isolation.uids import Uids
@@ -26,6 +25,7 @@ PROBE_SECONDS = 10.0
 PROBE = "ash-probe-"
 ABANDONED_SECONDS = 3600.0
 
+NOT_ISOLATED = "agents run as the user of the daemon, with its files and its network"
 NOT_INSTALLED = "bubblewrap is not installed (apt-get install bubblewrap)"
 
 _APPARMOR = (
@@ -64,10 +64,10 @@ def detect(
     Raises StartError if the level is `strict` and anything is missing.
     """
     if level == "none":
-        return Bare()
+        return Bare(missing=(NOT_ISOLATED,))
     program = shutil.which("bwrap")
     if program is None:
-        return _check_level(level, Bare(missing=(NOT_INSTALLED,)))
+        return _bare(level, NOT_INSTALLED)
     _remove_abandoned_probes()
     refusals: list[str] = []
     files = root.make(readable, hidden)
@@ -78,13 +78,20 @@ def detect(
             isolation.missing = (*isolation.missing, *worse)
             return _check_level(level, isolation)
         refusals.append(reason)
-    return _check_level(level, Bare(missing=(refusals[-1],)))
+    return _bare(level, refusals[-1])
+
+
+def _bare(level: IsolationLevel, reason: str) -> Isolation:
+    _check_level(level, Bare(missing=(reason,)))
+    return Bare(missing=(f"{reason}, so {NOT_ISOLATED}",))
 
 
 def _check_level(level: IsolationLevel, isolation: Isolation) -> Isolation:
     if level == "strict" and isolation.missing:
         lacks = "; ".join(isolation.missing)
-        raise StartError(f"isolation is strict, but {lacks}. Or set ASH_ISOLATION=best-effort.")
+        raise StartError(
+            f"isolation is strict, but {lacks}. Or start without it: ASH_ISOLATION=best-effort"
+        )
     return isolation
 
 
@@ -108,7 +115,7 @@ def _remove_abandoned_probes() -> None:
 def _reason_against(isolation: Bubblewrap) -> str | None:
     """Starts a real sandbox, and returns the reason if that fails."""
     # The import also shows whether the sandbox's user can read the interpreter and the bridge.
-    program = [sys.executable, "-P", "-c", "import bridge"]
+    program = [code.PYTHON, "-P", "-c", "import bridge"]
     with TemporaryDirectory(prefix=PROBE) as folder:
         own = Path(folder)
         paths = HostPaths(own / "workspace", own / "home", own / "sockets")

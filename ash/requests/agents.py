@@ -7,7 +7,7 @@ from msgspec import Meta, structs
 
 from ash.agent_files.arrival import PROMPT_FILE
 from ash.agent_files.sent_files import SentFile
-from ash.agents import AgentConfig, Agents, Deployment
+from ash.agents import CLAUDE_CODE, AgentConfig, Agents, Deployment
 from ash.egress import parse as parse_network
 from ash.errors import BadRequest
 from ash.model import Agent, FolderCheck
@@ -112,11 +112,17 @@ def check_config(config: dict[str, Any] | None) -> None:
         if name not in _CONFIG:
             refuse_typo("config", name, _CONFIG)
     try:
-        parse_network(msgspec.convert(config or {}, AgentConfig).network)
+        known = msgspec.convert(config or {}, AgentConfig)
+        parse_network(known.network)
     except msgspec.ValidationError as error:
         raise BadRequest(explain(error, "config")) from None
     except ValueError as error:
         raise BadRequest(f"config.network: {error}") from None
+    if known.system_prompt not in {None, CLAUDE_CODE}:
+        raise BadRequest(
+            f'config.systemPrompt can only be "{CLAUDE_CODE}": a prompt of your own is the'
+            f" {PROMPT_FILE} of the folder, or `systemPrompt` beside `config`"
+        )
 
 
 def unknown_in(config: dict[str, Any] | None) -> list[str]:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from ash.agent_files.sent_files import EXECUTABLE, PLAIN
 from ash.errors import BadRequest
 
 # Octal, as text: the number 755 could mean either base. Its owner must be able to read it.
@@ -12,13 +13,11 @@ Mode = Annotated[
     Meta(pattern=r"^0?[4-7][0-7]{2}\Z", description='three octal digits as text, such as "755"'),
 ]
 
-EXECUTABLE = 0o755
-
 
 def file_mode(path: str, mode: str | None, *, executable: bool | None) -> int | None:
     """The permissions that a file gets; None if the caller leaves them open."""
-    if mode is None:
-        return EXECUTABLE if executable else None
-    if executable is not None:
+    if mode is not None and executable is not None:
         raise BadRequest(f'files: give mode or executable for "{path}", not both')
-    return int(mode, 8)
+    if mode is not None:
+        return int(mode, 8)
+    return {None: None, True: EXECUTABLE, False: PLAIN}[executable]

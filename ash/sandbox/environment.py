@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from ash.egress import CREDENTIALS
 from ash.isolation import GuestPaths
 
 # Turns off the CLI's update of itself and all its traffic that is not to the model.
@@ -18,7 +19,10 @@ _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # These are between daemon and bridge; an agent's env can't set them.
 RESERVED = "ASH_"
 
-API_KEY, BASE_URL = "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"
+# The agent's name, under which git commits.
+AGENT = "ASH_AGENT"
+
+BASE_URL = "ANTHROPIC_BASE_URL"
 
 
 # Debian's pip refuses to install beside the system's packages. These are read-only in a sandbox, so
@@ -35,6 +39,7 @@ def environment(
 ) -> dict[str, str]:
     """`own` is the agent's environment, `given` the daemon's, which takes precedence.
 
+    AGENT in `own` is the daemon's too: `with_name` has put it there.
     What an agent installs is found by all later commands: in the workspace's virtual environment,
     if it makes one, else below HOME.
     """
@@ -49,6 +54,7 @@ def environment(
         **QUIET,
         **own_part(own),
         **given,
+        AGENT: own.get(AGENT, ""),
         "HOME": inside.home,
         # As root inside, which only `isolation = none` is, the CLI asks for this word.
         "IS_SANDBOX": "1",
@@ -56,18 +62,32 @@ def environment(
     }
 
 
+def with_name(own: Mapping[str, str], agent: str) -> dict[str, str]:
+    """An agent's environment, with the name of the agent."""
+    return {**own, AGENT: agent}
+
+
 def own_part(own: Mapping[str, str]) -> dict[str, str]:
     """The variables of an agent's or a session's env that the sandbox gets.
 
-    A key for the model endpoint is not one of them, because the proxy adds it. If the model is
-    elsewhere the sandbox gets the key, because the proxy adds nothing there.
+    A credential for the model endpoint is not one of them, because the proxy adds it. If the model
+    is elsewhere the sandbox gets it, because the proxy adds nothing there.
     """
     kept = {name: value for name, value in own.items() if not name.startswith(RESERVED)}
     if BASE_URL not in own:
-        kept.pop(API_KEY, None)
+        for name in CREDENTIALS:
+            kept.pop(name, None)
     return kept
 
 
-def own_key(own: Mapping[str, str]) -> str | None:
-    """The key that the proxy is to add for this env in place of the daemon's own."""
-    return own.get(API_KEY) if BASE_URL not in own else None
+def own_credentials(agent: Mapping[str, str], session: Mapping[str, str]) -> dict[str, str]:
+    """The credentials that the proxy is to use in place of the daemon's own.
+
+    Those of the session count before those of the agent, whatever their kind.
+    """
+    if BASE_URL in agent or BASE_URL in session:
+        return {}
+    for env in (session, agent):
+        if found := {name: env[name] for name in CREDENTIALS if env.get(name)}:
+            return found
+    return {}

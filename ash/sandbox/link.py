@@ -8,6 +8,7 @@ import msgspec
 import trio
 from msgspec import structs
 
+from ash.egress import ModelFault
 from ash.errors import AshError, EngineFailed
 from ash.protocol import (
     BridgeCommand,
@@ -20,6 +21,7 @@ from ash.protocol import (
     Lines,
     LineTooLong,
     Log,
+    McpStatus,
     Open,
     Opened,
     Ready,
@@ -31,7 +33,7 @@ from ash.protocol import (
 
 CHUNK = 64 * 1024
 
-TurnEvent = EngineMessage | Failed | TurnDone
+TurnEvent = EngineMessage | McpStatus | Failed | TurnDone | ModelFault
 
 
 # What a caller is told whose command the bridge can't answer any more.
@@ -53,6 +55,7 @@ class Link:
         self._ids = count(1)
         self._answers: dict[str, _Answer] = {}
         self._turn: trio.MemorySendChannel[list[TurnEvent]] | None = None
+        self._turn_id = ""
         self._engine_gone = trio.Event()
         self._why_gone = ""
         self.ready = trio.Event()
@@ -91,14 +94,16 @@ class Link:
         return result
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[trio.MemoryReceiveChannel[list[TurnEvent]]]:
-        """Gives the events of a turn, in the batches in which they are received.
+    async def turn(
+        self, query_id: str = ""
+    ) -> AsyncIterator[trio.MemoryReceiveChannel[list[TurnEvent]]]:
+        """Gives the events of a query's turn, in the batches in which they are received.
 
         Enter it before the query is sent. The channel ends when the bridge is gone.
         """
         assert self._turn is None
         send, receive = trio.open_memory_channel[list[TurnEvent]](0)
-        self._turn = send
+        self._turn, self._turn_id = send, query_id
         if self.closed.is_set():
             send.close()
         try:
@@ -133,18 +138,28 @@ class Link:
             match event:
                 case Ready():
                     self.ready.set()
-                case Opened() | ExecResult() | Failed() if event.id:
+                case Opened() | ExecResult() | Failed() if event.id not in ("", self._turn_id):
                     # The caller may have given up meanwhile. It is no event of the turn.
                     if answer := self._answers.get(event.id):
                         answer.give(event)
-                case EngineMessage() | Failed() | TurnDone():
+                case TurnDone() if event.id not in ("", self._turn_id):
+                    pass  # of an earlier turn, which was given up
+                case EngineMessage() | McpStatus() | Failed() | TurnDone():
                     batch.append(event)
                 case EngineExited():
                     self._why_gone = event.error
                     self._engine_gone.set()
                 case Log() | _:
                     pass
-        if batch and self._turn is not None:
+        if batch:
+            await self._give(batch)
+
+    async def tell(self, fault: ModelFault) -> None:
+        """Gives the running turn what the proxy has to say."""
+        await self._give([fault])
+
+    async def _give(self, batch: list[TurnEvent]) -> None:
+        if self._turn is not None:
             # A turn that was given up does not listen any more.
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await self._turn.send(batch)

@@ -8,19 +8,27 @@ from pathlib import Path
 import trio
 
 from ash.config import Settings
-from ash.egress import ModelUpstream, credential_headers
+from ash.config_sources import CREDENTIALS, model_warnings
+from ash.egress import ModelUpstream, credential_headers, custom_headers
 from ash.errors import StartError
 from ash.isolation import detect
 from ash.limits import DiskSweep, ResourceGroups
+from ash.log import get_logger
 from ash.sandbox.process import Spawner
 from ash.sandbox.sandbox_process import Runtime
+
+log = get_logger()
 
 
 async def find_runtime(
     settings: Settings, spawner: Spawner, groups: ResourceGroups, upstream: ModelUpstream
 ) -> Runtime:
     """Raises StartError if the CLI is missing, or isolation that is asked for can't be had."""
-    given: dict[str, str] = {}
+    at_start = min(settings.hook_timeout, settings.engine_start_timeout / 2)
+    given = {
+        "ASH_HOOK_TIMEOUT": f"{settings.hook_timeout:g}",
+        "ASH_START_HOOK_TIMEOUT": f"{at_start:g}",
+    }
     readable: tuple[Path, ...] = ()
     if settings.engine != "scripted":
         cli = _cli(settings)
@@ -28,7 +36,7 @@ async def find_runtime(
         readable = (_program(cli),)
     find = partial(
         detect,
-        settings.effective_isolation,
+        settings.isolation,
         readable,
         hidden=(settings.data_dir.absolute(),),
     )
@@ -44,8 +52,27 @@ async def find_runtime(
 
 
 def model_upstream(settings: Settings) -> ModelUpstream:
-    headers = credential_headers(settings.anthropic_api_key, settings.anthropic_custom_headers)
-    return ModelUpstream(settings.anthropic_base_url, headers)
+    """Raises ConfigError."""
+    for warning in model_warnings(settings):
+        if credentials(settings):
+            log.warning("config.ignored", text=warning)
+        else:
+            log.warning("model.key_missing", text=warning)
+    custom = settings.anthropic_custom_headers
+    headers = credential_headers(credentials(settings), custom)
+    return ModelUpstream(
+        settings.anthropic_base_url,
+        headers,
+        custom_headers(custom),
+        silence=settings.model_silence_timeout,
+        patience=settings.model_retry_timeout,
+    )
+
+
+def credentials(settings: Settings) -> dict[str, str]:
+    """The credentials for the model endpoint that are set, by the names of their variables."""
+    found = {name.upper(): getattr(settings, name) for name in CREDENTIALS}
+    return {name: value for name, value in found.items() if value}
 
 
 def _cli(settings: Settings) -> Path:

@@ -12,14 +12,14 @@ import msgspec
 import trio
 from msgspec import Struct, structs
 
-from ash.egress import Egress, Policy, not_expanded, with_key, with_servers
-from ash.errors import AshError, EngineFailed, Unavailable
+from ash.egress import Egress, Policy, not_expanded, with_own, with_servers
+from ash.errors import AshError, EngineFailed, NotFound, Unavailable
 from ash.folder_check import Surroundings, check_folder, errors
 from ash.limits import Limits
 from ash.log import get_logger
 from ash.model import LogLevel, LogSink
 from ash.sandbox.boot import Boot, EngineLaunch, RestoredFrom
-from ash.sandbox.environment import own_key, own_part
+from ash.sandbox.environment import own_credentials, own_part, with_name
 from ash.sandbox.logs import SessionLogWriter
 from ash.sandbox.sandbox_process import Runtime, SandboxProcess, open_sandbox_process
 from ash.workspaces.disk_errors import disk_refusal
@@ -164,7 +164,7 @@ class Sandbox:
             async with dependencies.open(
                 dependencies.runtime,
                 paths,
-                spec.env,
+                with_name(spec.env, spec.key.agent),
                 limits=spec.limits,
                 egress=self._egress,
                 log=self.log,
@@ -302,13 +302,13 @@ class Sandbox:
 
     def _open_egress(self, settings: EngineLaunch) -> None:
         """Sets the hosts that the proxy lets through, and the key that it adds."""
-        key = own_key({**self.spec.env, **settings.extra_env})
+        own = own_credentials(self.spec.env, settings.extra_env)
         upstream = self._dependencies.runtime.upstream
         env, policy = self._engine_env(settings), self.spec.network
         for servers in (self._deployed_servers, settings.mcp_servers):
             policy = with_servers(policy, servers, env)
         self._egress.policy = policy
-        self._egress.headers = with_key(upstream.headers, key) if key else upstream.headers
+        self._egress.headers = with_own(upstream.custom, own) if own else upstream.headers
 
     async def _log_unreachable(self, settings: EngineLaunch) -> None:
         env = self._engine_env(settings)
@@ -370,6 +370,12 @@ class Sandbox:
         if self.spec.restore and (kept := workspaces.restore(self.id)):
             self.source = self._local
             return kept
+        if not self.spec.source.is_dir():
+            key = self.spec.key
+            raise NotFound(
+                f"The files of this session are gone, and so is version {key.version} of its agent"
+                f' "{key.agent}"'
+            )
         return workspaces.prepare(self.id, self.spec.source)
 
 

@@ -2,15 +2,15 @@
 
 import os
 import socket
-import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 
 import trio
 from msgspec import Struct
 
-from ash.egress import SOCKET_NAME, Egress, ModelUpstream, open_listener
+from ash.egress import SOCKET_NAME, Egress, ModelFaults, ModelUpstream, open_listener
 from ash.isolation import Isolation
+from ash.isolation.code import PYTHON
 from ash.limits import DiskSweep, Limits, ResourceGroup, ResourceGroups
 from ash.model import LogSink
 from ash.protocol import BridgeCommand
@@ -40,9 +40,15 @@ class SandboxProcess:
     """Work in the sandbox runs in `nursery`, which ends with it. `died` is set at its end."""
 
     def __init__(
-        self, link: Link, process: Process, group: ResourceGroup, nursery: trio.Nursery
+        self,
+        link: Link,
+        process: Process,
+        group: ResourceGroup,
+        nursery: trio.Nursery,
+        faults: ModelFaults,
     ) -> None:
         self.link = link
+        self.faults = faults
         self.nursery = nursery
         self.died = link.closed
         self._process = process
@@ -106,6 +112,7 @@ async def open_sandbox_process(
     ):
         ours, theirs = socket.socketpair()
         link = Link(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+        egress.faults.tell = link.tell
         with theirs:
             process = await _start(runtime, acquired, env, group, theirs.fileno())
         try:
@@ -116,7 +123,7 @@ async def open_sandbox_process(
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(link.run)
                         nursery.start_soon(egress.serve, way_out)
-                        sandbox = SandboxProcess(link, process, group, nursery)
+                        sandbox = SandboxProcess(link, process, group, nursery, egress.faults)
                         with _disk_watched(runtime.disk, paths, sandbox, group):
                             yield sandbox
                         nursery.cancel_scope.cancel()
@@ -164,7 +171,7 @@ async def _start(
         "ASH_EGRESS_SOCKET": f"{inside.sockets}/{SOCKET_NAME}",
     }
     # -P: Python must not import a module from the workspace in place of ours.
-    wrapped = runtime.isolation.wrap([sys.executable, "-P", "-m", "bridge"], paths, full)
+    wrapped = runtime.isolation.wrap([PYTHON, "-P", "-m", "bridge"], paths, full)
     try:
         return await runtime.spawner.start(
             [*group.prefix, *wrapped.argv],

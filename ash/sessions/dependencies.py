@@ -4,10 +4,10 @@ from msgspec import Struct
 
 from ash.clock import Clock, now_iso
 from ash.errors import NotFound
-from ash.model import Session, StoredAgent, StoredSession
+from ash.model import StoredAgent, StoredSession
 from ash.pool.pool import Pool
 from ash.sandbox.sandbox import PoolKey
-from ash.sessions.session_spec import ServerRules
+from ash.sessions.session_spec import ServerRules, unknown_agent
 from ash.sessions.snapshots import SessionSnapshots
 from ash.store import Store
 
@@ -39,14 +39,20 @@ class SessionDependencies(Struct, frozen=True, kw_only=True):
             await self.snapshots.adopt(tenant, session_id)
         return await self.known(tenant, session_id)
 
-    async def agent_of(self, session: Session) -> StoredAgent:
-        """Raises NotFound if the agent was deleted, Unavailable if the cloud does not answer."""
-        agent = await self.store.agent(session.tenant_id, session.agent_name)
+    async def agent_of(self, stored: StoredSession) -> StoredAgent:
+        """The version of its agent that the session was made from.
+
+        If that is not known, as for a session of another server, the agent's current version; if
+        there is none either, what goes on without one. Raises Unavailable.
+        """
+        session = stored.session
+        made_from = stored.agent_source
+        agent = await self.store.deployed(made_from) if made_from is not None else None
+        if agent is None:
+            agent = await self.store.agent(session.tenant_id, session.agent_name)
         if agent is None and self.snapshots is not None:
             agent = await self.snapshots.agent(session.tenant_id, session.agent_name)
-        if agent is None:
-            raise NotFound(f'The agent "{session.agent_name}" of this session is gone')
-        return agent
+        return agent or unknown_agent(stored)
 
 
 class StoredSandboxRecords:

@@ -162,7 +162,8 @@ def _write(root: int, folder: str, uploads: Sequence[Upload]) -> list[Written]:
     if refused and len(refused) == len(checked):
         raise refused[0]
     written = [_write_one(root, *pair) for pair in zip(checked, uploads, strict=True)]
-    _make_executable(root, written)
+    without_mode = [upload.mode is None for upload in uploads]
+    _make_executable(root, list(zip(written, without_mode, strict=True)))
     return written
 
 
@@ -192,10 +193,12 @@ def _write_one(root: int, path: str | AshError, upload: Upload) -> Written:
     return Written(shown, written=True, size=size)
 
 
-def _make_executable(root: int, written: Sequence[Written]) -> None:
-    paths = [unspelled(file.path) for file in written if file.written]
+def _make_executable(root: int, written: Sequence[tuple[Written, bool]]) -> None:
+    """Makes scripts without a mode executable, and hooks and scripts of skills in any case."""
     programs = hook_programs(root)
-    make_executable(root, [path for path in paths if is_script(path) or path in programs])
+    paths = [(unspelled(file.path), free) for file, free in written if file.written]
+    wanted = [path for path, free in paths if free or is_script(path) or path in programs]
+    make_executable(root, wanted)
 
 
 def _cancellable(content: Iterable[bytes]) -> Iterator[bytes]:

@@ -4,14 +4,14 @@ One turn publishes, any number of clients follow, and none of them may slow the 
 more memory. So a follower has no queue: it holds the id of the frame that it wants next, and reads
 from the one ring. A frame is turned into bytes once, when it is published, and the ring keeps the
 latest frames up to a bound in bytes. When it is over the bound it drops down to half of it, so that
-the cost of a drop is spread over many frames. A follower whose next frame was dropped is cut. It
-comes back with its cursor and reads what lasts from the store (`watch.py`), which knows every
-complete message by the id of its last frame. This is the reader's side of a log with offsets, as
-brokers have it, with the store as the log's older part.
+the cost of a drop is spread over many frames. A follower whose next frame was dropped reads what
+lasts from the store (`watch.py`), which knows every complete message by the id of its last frame,
+and then comes back to the ring. This is the reader's side of a log with offsets, as brokers have
+it, with the store as the log's older part.
 
 Tried and dropped: a fixed bound. One picture that an agent reads comes in three large frames at
-once, which cut every follower; now the bound grows with the largest frame. Not taken: deltas in the
-store, as they are most of the bytes and the message that follows says the same
+once, which sent every follower to the store; now the bound grows with the largest frame. Not taken:
+deltas in the store, as they are most of the bytes and the message that follows says the same
 (docs/decisions/0011).
 """
 
@@ -23,12 +23,14 @@ from msgspec import Struct
 
 from ash.events import Frame, sse
 
-# How far a slow follower may lag behind before it is cut. All followers share the ring, so this is
-# also all the memory that the frames of a running session take, unless frames are very large.
+# How far a slow follower may lag behind before it misses deltas. All followers share the ring, so
+# this is also all the memory that the frames of a running session take, unless frames are very
+# large.
 RING_BYTES = 8 * 1024 * 1024
 
 # The ring holds at least so many frames as large as its largest one. A picture that an agent reads,
-# or a long answer, comes in three large frames at once, which must not cut a follower.
+# or a long answer, comes in three large frames at once, and no follower should have to ask for them
+# in the store.
 RING_LARGEST = 4
 
 # The size of one write. Larger writes gain nothing and delay other sessions.
@@ -40,10 +42,14 @@ RESERVE = 1 << 20
 
 
 class Lagged(Exception):
-    """The follower's next frame is not in the ring any more; it has to reconnect."""
+    """The follower's next frame is not in the ring any more; what lasts of it is in the store."""
 
 
-class RingEnded(Lagged):
+class RingBroken(Exception):
+    """The frames that follow could not be stored, or are another daemon's. Reconnect for them."""
+
+
+class RingEnded(RingBroken):
     """The follower has had the last frame: this daemon will publish no more."""
 
 
@@ -122,13 +128,13 @@ class FrameRing:
         """Returns the frames from `cursor` on, and the next cursor. Waits until there is one.
 
         It returns as many as fit into one write, at least one, and none from `end` on. Raises
-        Lagged, and RingEnded after the last frame.
+        Lagged, RingBroken, and RingEnded after the last frame.
         """
         while cursor >= self.next_id:
             if self.ended:
                 raise RingEnded
             if self.broken:
-                raise Lagged
+                raise RingBroken
             await self._followers.park()
         earliest = self.earliest
         if cursor < earliest:

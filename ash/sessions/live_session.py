@@ -90,6 +90,7 @@ class LiveSession:
         `boot` returns when the sandbox is booted or has failed to boot. `event` is the lifecycle
         event of the start; None means that the session is resumed. Raises nothing but Cancelled.
         """
+        began = trio.current_time()
         try:
             try:
                 await self._start(boot, settings, event)
@@ -99,8 +100,13 @@ class LiveSession:
             else:
                 self._was_up = True
                 self._started.set()
+                seconds = round(trio.current_time() - began, 3)
+                log.info("session.started", **self.stored.session.names, seconds=seconds)
             self._sandbox_end = await self._sandbox.ended()
             await self._store_end()
+            if self._end is not None and self._end[0] == "fail":
+                why, seconds = self._end[1]["error"], round(trio.current_time() - began, 3)
+                log.warning("session.failed", **self.stored.session.names, why=why, seconds=seconds)
             # Last, because the upload contains the files that were kept and the new status.
             if self._sandbox_end.kept and self._dependencies.snapshots is not None:
                 self._dependencies.snapshots.session_changed(self.stored.session)
@@ -252,6 +258,7 @@ class LiveSession:
         """Gives the sandbox up unless the session is busy. Returns whether it did."""
         if self._sandbox.idle_since is None:
             return False
+        log.info("session.evicted", **self.stored.session.names, why=reason)
         await self.close("pause", "stopped", reason=reason)
         return True
 
@@ -339,7 +346,7 @@ class LiveSession:
 
     async def _run_turn(self, process: AgentProcess, turn: Turn) -> None:
         try:
-            async with process.link.turn() as batches:
+            async with process.link.turn(turn.id) as batches:
                 await turn.run(batches)
         finally:
             self.turn = None

@@ -17,6 +17,8 @@ from ash.sessions.frame_ring import FrameRings
 from ash.sessions.live_session import LiveSession, LiveSessionStatistics
 from ash.sessions.session_sandbox import Work
 
+AGENT_GONE = "the agent was deleted, and with it its env and config: only the model can be reached"
+
 
 class LiveSessionsStatistics(Struct, frozen=True):
     """The sessions that live here, by their ids."""
@@ -147,11 +149,13 @@ class Resumer:
     async def _claim_again(self, stored: StoredSession) -> LiveSession:
         """Starts the session in a new sandbox, with the files that were kept of the last one."""
         dependencies, session = self._dependencies, stored.session
-        agent = await dependencies.agent_of(session)
+        agent = await dependencies.agent_of(stored)
         spec = session_spec.sandbox_spec(
             dependencies.rules, agent, stored.settings.limits, restore=True
         )
         sandbox = await dependencies.pool.claim_again(session.id, spec)
+        if not agent.agent.id:
+            await sandbox.log([("system", AGENT_GONE)])
         mine = await self._take_ownership(session, sandbox)
         if mine is None:
             now = await dependencies.known(session.tenant_id, session.id)

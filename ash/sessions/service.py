@@ -84,13 +84,14 @@ class Sessions:
 
     def keep_warm(self, agent: StoredAgent) -> None:
         """Keeps sandboxes of the agent's latest version booted, as many as its config says."""
-        rules, asked = self._dependencies.rules, agent_config(agent).pre_warm_count
+        rules, config = self._dependencies.rules, agent_config(agent)
         settings = Open(
             session_id="",
             model=agent.agent.model or None,
             permission_mode=rules.permission_mode,
+            preset=config.preset,
         )
-        count = rules.pre_warm if asked is None else asked
+        count = rules.pre_warm if config.pre_warm_count is None else config.pre_warm_count
         self._dependencies.pool.keep_warm(session_spec.sandbox_spec(rules, agent), settings, count)
 
     async def get(self, tenant: str, session_id: str) -> Session:
@@ -167,15 +168,16 @@ class Sessions:
         return await live.exec(command)
 
     async def interrupt(self, tenant: str, session_id: str) -> bool:
-        """Ends the running turn and keeps the session. Returns whether a turn ran.
+        """Ends the running turn and keeps the session. Returns whether it has ended a turn.
 
-        Returns when the turn has ended. Raises NotFound, BadRequest if it is not active.
+        Returns when the turn has ended, which may also complete first. Raises NotFound,
+        BadRequest if it is not active.
         """
         live = await self._active(tenant, session_id)
-        if live.turn is None:
+        if (turn := live.turn) is None:
             return False
-        await live.turn.stop("interrupted")
-        return True
+        await turn.stop("interrupted")
+        return turn.reason == "interrupted"
 
     async def pause(self, tenant: str, session_id: str) -> Session:
         """Stops the running turn; the sandbox stays as long as there is room for it."""

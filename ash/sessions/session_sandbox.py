@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeAlias
 
+from ash.egress import ModelFaults
 from ash.model import LogLevel, LogSink
 from ash.protocol import BridgeCommand
 from ash.sandbox.link import Link
@@ -16,6 +17,11 @@ class AgentProcess(Protocol):
 
     @property
     def link(self) -> Link: ...
+
+    @property
+    def faults(self) -> ModelFaults:
+        """What goes wrong with the model calls of the running turn."""
+        ...
 
     @property
     def dying(self) -> bool:

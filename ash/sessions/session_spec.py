@@ -13,7 +13,7 @@ from ash.egress import Policy
 from ash.egress import cap as cap_network
 from ash.egress import parse as parse_network
 from ash.limits import Limits, cap
-from ash.model import Message, Session, SessionSettings, StoredAgent, StoredSession
+from ash.model import Agent, Message, Session, SessionSettings, StoredAgent, StoredSession
 from ash.protocol import Branch, Open, Query, Resume
 from ash.sandbox.sandbox import PoolKey, SandboxSpec
 from ash.session_options import API_NAMES, OPTIONS, EngineOptions, SessionOptions
@@ -88,11 +88,36 @@ def new_session(
         last_active_at=now,
         model=options.model,
         config=config or None,
+        agent_version=agent.agent.version,
     )
     settings = SessionSettings(**{name: getattr(options, name) for name in PRIVATE})
     settings.permission_mode = settings.permission_mode or mode
-    version = agent.agent.version
-    return StoredSession(session=session, settings=settings, agent_version=version, owner=owner)
+    return StoredSession(
+        session=session,
+        settings=settings,
+        agent_version=agent.agent.version,
+        agent_source=agent.source,
+        owner=owner,
+    )
+
+
+def unknown_agent(stored: StoredSession) -> StoredAgent:
+    """For a session whose agent was deleted, and of which nothing is kept.
+
+    It has its own files. The network policy is gone, so no host but the model is open.
+    """
+    session = stored.session
+    agent = Agent(
+        id="",
+        name=session.agent_name,
+        tenant_id=session.tenant_id,
+        version=stored.agent_version,
+        path="",
+        created_at=session.created_at,
+        updated_at=session.created_at,
+        config={"network": "model-only"},
+    )
+    return StoredAgent(agent=agent, source="/nonexistent")
 
 
 def forked(
@@ -123,7 +148,11 @@ def forked(
     kept = [own, *inherited] if whole or at else []
     settings = structs.replace(parent.settings, fork=msgspec.to_builtins(kept) or None)
     return StoredSession(
-        session=session, settings=settings, agent_version=parent.agent_version, owner=owner
+        session=session,
+        settings=settings,
+        agent_version=parent.agent_version,
+        agent_source=parent.agent_source,
+        owner=owner,
     )
 
 
@@ -164,13 +193,19 @@ def configured(
 
 def opening(agent: StoredAgent, stored: StoredSession) -> Open:
     """The command that begins the session's conversation."""
-    return Open(session_id=stored.session.id, **_engine_options(agent, stored))
+    options = _engine_options(agent, stored)
+    return Open(session_id=stored.session.id, **options, preset=agent_config(agent).preset)
 
 
 def resuming(agent: StoredAgent, stored: StoredSession) -> Resume:
     """The command that continues the conversation on the session's disk."""
     options = _engine_options(agent, stored)
-    return Resume(session_id=stored.session.id, **options, fork=_branches(stored) or None)
+    return Resume(
+        session_id=stored.session.id,
+        **options,
+        preset=agent_config(agent).preset,
+        fork=_branches(stored) or None,
+    )
 
 
 def _branches(stored: StoredSession) -> list[Branch]:

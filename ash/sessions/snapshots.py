@@ -101,20 +101,25 @@ class SessionSnapshots:
         Whether files of the session came. Raises EngineFailed if they are damaged.
         """
         key = spec.key
-        if not await trio.to_thread.run_sync(spec.source.is_dir):
-            await self._bring_agent(key, spec.source)
         limit = spec.limits.disk_mb * MB
-        return spec.restore and await self.bring_session(key.tenant, session_id, limit)
+        came = spec.restore and await self.bring_session(key.tenant, session_id, limit)
+        if not await trio.to_thread.run_sync(spec.source.is_dir):
+            try:
+                await self._bring_agent(key, spec.source)
+            except NotFound:
+                # A session that has its own files goes on without those of its agent.
+                if not (spec.restore and await trio.to_thread.run_sync(self._has, session_id)):
+                    raise
+        return came
 
     async def bring_session(self, tenant: str, session_id: str, limit: int | None = None) -> bool:
         """What was kept of a session, `limit` bytes at most, if nothing of it is on this disk.
 
         Whether files came. Raises EngineFailed if they are damaged.
         """
-        target = self._kept() / session_id
-        live = self._data_dir / SANDBOXES / session_id
-        if await trio.to_thread.run_sync(lambda: target.is_dir() or live.is_dir()):
+        if await trio.to_thread.run_sync(self._has, session_id):
             return False
+        target = self._kept() / session_id
         subject = Subject("sessions", tenant, session_id)
         limit = self._limit if limit is None else limit
         return await self._restored(subject, target, SESSION_TOPS, limit) is not None
@@ -165,6 +170,7 @@ class SessionSnapshots:
         if session.status in {"starting", "active"}:
             session.status = "paused"
         session.runner_id = None
+        session.agent_version = about.agent_version
         stored = StoredSession(
             session=session,
             settings=without_secrets(about.settings)[0],
@@ -239,6 +245,12 @@ class SessionSnapshots:
         )
         return SnapshotSource(
             tops={"files": source}, limit=self._limit, lean=False, about=_raw(about)
+        )
+
+    def _has(self, session_id: str) -> bool:
+        """Whether files of the session are on this disk."""
+        return any(
+            (folder / session_id).is_dir() for folder in (self._kept(), self._data_dir / SANDBOXES)
         )
 
     def _kept(self) -> Path:

@@ -11,14 +11,25 @@ from msgspec import Raw, Struct
 
 from ash import __version__, events
 from ash.clock import Clock, now_iso
+from ash.egress import ModelFault
 from ash.errors import AshError, Conflict, EngineFailed, Unavailable
 from ash.events import Ending, Frame
 from ash.log import get_logger
 from ash.model import StoredSession, TurnReason
-from ash.protocol import BridgeCommand, EngineMessage, Failed, Interrupt, Query, Shutdown, TurnDone
+from ash.protocol import (
+    BridgeCommand,
+    EngineMessage,
+    Failed,
+    Interrupt,
+    McpStatus,
+    Query,
+    Shutdown,
+    TurnDone,
+)
 from ash.sandbox.link import TurnEvent
 from ash.sessions.deadlines import Deadlines
 from ash.sessions.frame_ring import FrameRing
+from ash.sessions.model_retries import ModelRetries
 from ash.sessions.session_sandbox import AgentProcess
 from ash.store import OwnershipLost, Store
 from ash.store.history import NewEvent
@@ -57,7 +68,8 @@ class Turn:
 
     `killed` means that the agent had to be killed because it did not stop, and `broken` that the
     end could not be stored. `lost` says why the sandbox is gone, or None if it is still there.
-    `first_frame` and, once known, `last_frame` are the ids of its frames in the stream.
+    `reason` says how it ended, once that is known. `first_frame` and, once known, `last_frame`
+    are the ids of its frames in the stream.
     """
 
     def __init__(self, context: TurnContext, process: AgentProcess, query: Query) -> None:
@@ -68,14 +80,26 @@ class Turn:
         self.killed = False
         self.broken = False
         self.lost: str | None = None
+        self.reason: TurnReason | None = None
         self._context = context
         self._process = process
         self._query = query
+        query.id = self.id
+        self._sent = trio.Event()
+        self._is_storing_end = False
         self._deadlines = Deadlines()
+        self._retries = ModelRetries(process.faults)
+        self._fault: str | None = None
         self._accepted = trio.Event()
         self._refusal: AshError | None = None
         self._wanted: TurnReason | None = None
         self._ending: Ending | None = None
+        self._hit: str | None = None
+        self._began = trio.current_time()
+
+    @property
+    def context(self) -> TurnContext:
+        return self._context
 
     async def accepted(self) -> None:
         """Returns when the user's message is stored. If it can't be stored, raises why."""
@@ -85,9 +109,10 @@ class Turn:
 
     async def run(self, batches: Batches) -> None:
         """Runs the turn until its end is stored and shown. Raises nothing but Cancelled."""
+        self._process.faults.begin()
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._send, self._query)
+                nursery.start_soon(self._send_query)
                 # Not cancelled: what is stored must be shown, and a turn that begins must end.
                 with trio.CancelScope(shield=True), self._deadlines.writing():
                     begun = await self._begin()
@@ -111,18 +136,34 @@ class Turn:
         after as long again.
         """
         self._wanted = self._wanted or reason
-        for command in (Interrupt(), Shutdown()):
-            with self._deadlines.limit(step):
-                await self._send(command)
-                await self.finished.wait()
-                return
-        self.killed = True
-        self._process.kill()
+        with self._deadlines.limit(step):
+            await self._sent.wait()
+            await self._send(Interrupt(turn=self.id))
+            await self.finished.wait()
+        # An agent that stopped at the last moment keeps its sandbox: its end says so already.
+        if not self._is_storing_end and not self.finished.is_set():
+            await self._kill(step)
         await self.finished.wait()
+
+    async def _kill(self, step: float) -> None:
+        """Ends the sandbox; its bridge may still say how the turn ended."""
+        # Set first: the end of the turn may be stored, and is then true, while the bridge ends.
+        self.killed = True
+        with self._deadlines.limit(step):
+            await self._send(Shutdown())
+            await self.finished.wait()
+        if not self.finished.is_set():
+            self._process.kill()
 
     @property
     def _session_id(self) -> str:
         return self._context.stored.session.id
+
+    async def _send_query(self) -> None:
+        try:
+            await self._send(self._query)
+        finally:
+            self._sent.set()
 
     async def _send(self, command: BridgeCommand) -> None:
         """Ignores a bridge that is gone: the end of its events says so."""
@@ -158,8 +199,9 @@ class Turn:
 
     async def _give_up(self, batches: Batches) -> None:
         """Stops the agent, which has the prompt although it could not be stored; shows nothing."""
-        await self._send(Interrupt())
         with trio.move_on_after(STEP_SECONDS):
+            await self._sent.wait()
+            await self._send(Interrupt(turn=self.id))
             async for batch in batches:
                 if any(isinstance(event, TurnDone) for event in batch):
                     return
@@ -183,12 +225,12 @@ class Turn:
         with trio.move_on_after(timeout) as silence:
             async for batch in batches:
                 # Only the agent's own silence counts, and a write must not be cancelled.
-                silence.deadline = inf
+                deadline, silence.deadline = silence.deadline, inf
                 with trio.CancelScope(shield=True), self._deadlines.writing():
-                    await self._take(batch)
+                    heard = await self._take(batch)
                 if any(isinstance(event, TurnDone) for event in batch):
                     return
-                silence.deadline = trio.current_time() + timeout
+                silence.deadline = trio.current_time() + timeout if heard else deadline
         if silence.cancelled_caught:
             self._process.kill()
             self.lost = f"The agent was silent for {timeout:g} seconds"
@@ -196,29 +238,42 @@ class Turn:
             self.lost = await self._process.exit_reason()
         self._ending = Ending("error", self.lost)
 
-    async def _take(self, batch: Sequence[TurnEvent]) -> None:
-        """Stores the complete messages of the batch, then shows all of its frames in order."""
+    async def _take(self, batch: Sequence[TurnEvent]) -> bool:
+        """Stores the complete messages of the batch, then shows all of its frames in order.
+
+        Returns False if the agent only waits for the model.
+        """
         context = self._context
+        heard = False
         frames: list[Frame] = []
-        messages, timeline = [], []
+        messages: list[tuple[str, int]] = []
+        timeline: list[NewEvent] = []
         for event in batch:
+            if isinstance(event, ModelFault):
+                frames.append(self._retries.waiting(event))
             if isinstance(event, Failed):
-                self._ending = Ending("error", event.error)
+                self._fault = self._fault or event.error
+            if isinstance(event, McpStatus):
+                frames.append(events.mcp_status(event.servers))
+                timeline.append(("mcp_status", bytes(frames[-1].data).decode()))
             if not isinstance(event, EngineMessage):
                 continue
             try:
                 content = str(event.data, "utf-8")
             except UnicodeDecodeError:
-                self._ending = Ending("error", "The agent sent a message that is not UTF-8")
+                self._fault = self._fault or "A message of the agent is lost: it is not UTF-8"
                 continue
             reading = events.read(event.data)
+            heard |= reading.retry is None
+            frames += self._retries.before(reading)
             frames += reading.frames
             timeline += reading.timeline
-            self._ending = reading.ending or self._ending
+            self._ending = self._retries.explained(reading.ending) or self._ending
             if reading.durable:
                 messages.append((content, context.ring.next_id + len(frames) - 1))
+        frames += self._retries.rest()
         reserve = context.ring.reservation()
-        if messages or reserve:
+        if messages or timeline or reserve:
             await context.store.append(
                 self._session_id,
                 self.id,
@@ -230,6 +285,7 @@ class Turn:
             )
             context.ring.reserved = reserve or context.ring.reserved
         context.ring.publish(frames)
+        return heard
 
     async def _end(self) -> None:
         context = self._context
@@ -258,16 +314,35 @@ class Turn:
                 status=status,
             )
 
+        self.reason, self._is_storing_end = ending.reason, True
         # Stored with the session's new status, so that the frame `done` is true when it is shown.
         await context.end(self, write)
         self.last_frame = end_frame
         context.ring.publish(frames)
+        if ending.reason == "error":
+            self._log_error()
+
+    def _log_error(self) -> None:
+        """Logs no text that the agent or the model may have written: the timeline has the error."""
+        fault = self._process.faults.last
+        log.warning(
+            "turn.ended_in_error",
+            **self._context.stored.session.names,
+            turn=self.id,
+            seconds=round(trio.current_time() - self._began, 3),
+            why=self._hit or self.lost,
+            model_status=None if fault is None else fault.status,
+        )
 
     def _verdict(self) -> Ending:
         """A limit that was hit explains the end first, then a stop, unless the turn completed."""
         if hit := self._process.take_limit_report():
+            self._hit = hit
             return Ending("error", hit)
         found = self._ending or Ending("error", "The agent ended its turn without a result")
+        if self._fault is not None:
+            # What was lost is not made good by what came after it.
+            found = Ending("error", self._fault)
         if self._wanted is None or found.reason == "completed":
             return found
         return Ending(self._wanted)

@@ -1,4 +1,4 @@
-"""Reads the frames of a session for one watcher: first from the store, then from the ring."""
+"""Reads the frames of a session for one client: from the ring, or from the store while behind."""
 
 from collections import deque
 from typing import cast
@@ -6,7 +6,7 @@ from typing import cast
 from ash import __version__, events
 from ash.events import Frame, sse
 from ash.model import TurnReason
-from ash.sessions.frame_ring import WRITE_BYTES, FrameRing, RingEnded
+from ash.sessions.frame_ring import WRITE_BYTES, FrameRing, Lagged, RingEnded
 from ash.sessions.turn import Turn
 from ash.store import Store
 from ash.store.frames import StoredFrame
@@ -20,7 +20,8 @@ class Watch:
 
     Frames are missing if their ids lie between the start and the end of a turn and are neither in
     the ring nor in the store: deltas that the ring dropped or that a crash took. Ids between two
-    turns were reserved and skipped, but never shown, so they are not missing.
+    turns were reserved and skipped, but never shown, so they are not missing. A watcher that the
+    ring has overtaken goes on in the store, as often as that happens.
     """
 
     def __init__(
@@ -51,23 +52,47 @@ class Watch:
     async def read_frames(self) -> list[bytes]:
         """Returns the next frames, about as many as fit into one write. Waits until there is one.
 
-        Returns none at the end. Raises Lagged if the watcher had reached the ring and fell behind
-        it. A read that is cancelled loses nothing.
+        Returns none at the end. Raises RingBroken if no more can be read, and what the store
+        raises. A read that is cancelled loses nothing.
         """
-        if not self._live:
-            if self.cursor > self._ring.next_id:
-                self._miss(self._ring.next_id)
-            while not self._written and self.cursor < self._ring.earliest:
-                await self._read_past()
-            if self._written:
-                written, self._written, self._written_size = self._written, [], 0
+        while not self._is_over:
+            if not self._live and (written := await self._catch_up()):
                 return written
+            try:
+                frames, self.cursor = await self._ring.read(self.cursor, self._end)
+            except RingEnded:
+                return []
+            except Lagged:
+                self._live, self._in_turn = False, None
+            else:
+                return frames
+        return []
+
+    @property
+    def _end(self) -> int | None:
+        """The id from which on no frame is read, as far as it is known."""
+        return None
+
+    @property
+    def _is_over(self) -> bool:
+        return self._end is not None and self.cursor >= self._end and not self._written
+
+    def _store_end(self) -> int:
+        """The id up to which the store is read. What lasts of the frames before it is stored."""
+        earliest, end = self._ring.earliest, self._end
+        return earliest if end is None else min(earliest, end)
+
+    async def _catch_up(self) -> list[bytes]:
+        """The next frames that are older than the ring's; none if the ring has the next one."""
+        if self.cursor > self._ring.next_id:
+            self._miss(self._ring.next_id)
+        while not self._written and self.cursor < self._store_end():
+            await self._read_past()
+        written, self._written, self._written_size = self._written, [], 0
+        if not written:
             self._live = True
-        try:
-            frames, self.cursor = await self._ring.read(self.cursor)
-        except RingEnded:
-            return []
-        return frames
+            self._page.clear()
+        return written
 
     async def _read_past(self) -> None:
         """Writes what was before the ring's first frame, up to one write."""
@@ -83,8 +108,8 @@ class Watch:
             self._skip(self._boundary)
 
     async def _turn_page(self) -> None:
-        # Read before the store: what lasts of the frames below it is stored by now.
-        boundary = self._ring.earliest
+        # Read before the store, as the ring may drop more frames meanwhile.
+        boundary = self._store_end()
         found = await self._store.frames_after(
             self._tenant, self._session_id, after=self.cursor - 1, limit=PAGE
         )
@@ -139,23 +164,23 @@ class Watch:
         self._written_size += len(data)
 
 
-class TurnFrames:
+class TurnFrames(Watch):
     """Reads the frames of one turn, up to its `done`."""
 
     def __init__(self, turn: Turn, ring: FrameRing) -> None:
-        self.cursor = turn.first_frame
+        stored, store = turn.context.stored, turn.context.store
+        session = stored.session
+        super().__init__(store, session.tenant_id, session.id, ring, turn.first_frame)
         self._turn = turn
-        self._ring = ring
-
-    async def read(self) -> bytes:
-        """What `read_frames` gives, as it goes over the wire."""
-        return b"".join(await self.read_frames())
 
     async def read_frames(self) -> list[bytes]:
-        """The next frames, about as many as fit into one write; none at the end. Raises Lagged."""
-        last = self._turn.last_frame
-        if last is not None and self.cursor > last:
-            return []
-        end = None if last is None else last + 1
-        frames, self.cursor = await self._ring.read(self.cursor, end)
+        """The next frames; none after the last. Raises RingBroken if that can't be read."""
+        frames = await super().read_frames()
+        if not frames and not self._is_over:
+            raise RingEnded
         return frames
+
+    @property
+    def _end(self) -> int | None:
+        last = self._turn.last_frame
+        return None if last is None else last + 1

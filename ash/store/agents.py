@@ -39,8 +39,31 @@ class AgentRepository(Repository):
             "config": to_json(config),
             "now": now,
         }
-        ((row,),) = await self._driver.write([Statement(AGENTS_SQL["deploy_agent"], params)])
+        (row,), _ = await self._driver.write(
+            [
+                Statement(AGENTS_SQL["deploy_agent"], params),
+                Statement(AGENTS_SQL["keep_deploy"], {"tenant": tenant, "name": name}),
+            ]
+        )
         return _agent(row)
+
+    async def deployed(self, source: str) -> StoredAgent | None:
+        """The version of an agent with its files in `source`, also if it is not current."""
+        return await self._driver.fetch_one(AGENTS_SQL["deploy"], {"source": source}, _agent)
+
+    async def kept_deploys(self, tenant: str, name: str) -> list[StoredAgent]:
+        """The versions of an agent that are current or that a session may need, and no others.
+
+        Others are forgotten. The agent may be deleted.
+        """
+        params = {"tenant": tenant, "name": name}
+        await self._driver.write([Statement(AGENTS_SQL["drop_unused_deploys"], params)])
+        return await self._driver.fetch(AGENTS_SQL["deploys"], params, _agent)
+
+    async def all_kept_deploys(self) -> list[StoredAgent]:
+        """As `kept_deploys`, of all agents; only for the daemon itself, never for a client."""
+        await self._driver.write([Statement(AGENTS_SQL["drop_all_unused_deploys"], {})])
+        return await self._driver.fetch(AGENTS_SQL["all_deploys"], {}, _agent)
 
     async def agent(self, tenant: str, name: str) -> StoredAgent | None:
         params = {"tenant": tenant, "name": name}

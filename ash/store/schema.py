@@ -37,6 +37,13 @@ def load(topic: str) -> Mapping[str, SqlQuery]:
     return MappingProxyType({query.name: query for query in found})
 
 
+def refuse_foreign(connection: sqlite3.Connection) -> None:
+    """Raises StartError for a database of another program, before anything is written into it."""
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+    if names and Migrations.migrations_table not in names:
+        raise StartError("The database was made by another program: choose another data directory")
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Migrates the database to the newest schema. Raises StartError if a newer ash made it."""
     database = Database(connection, recursive_triggers=False, execute_plugins=False)

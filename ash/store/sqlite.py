@@ -25,7 +25,7 @@ from ash.store.driver import (
     StoreClosed,
     Unit,
 )
-from ash.store.schema import SqlQuery, migrate
+from ash.store.schema import SqlQuery, migrate, refuse_foreign
 from ash.store.writer import Outcome, Writer
 
 T = TypeVar("T")
@@ -50,6 +50,7 @@ WAIT_OUT = {
         "The database is mounted read-only, or another's: try again when that is mended"
     ),
 }
+MOVED = "The file of the database was moved or deleted: put it back, or restart ashd"
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -62,6 +63,7 @@ class SqliteDriver:
     def __init__(self, path: Path) -> None:
         """Opens and migrates the database; call it in a thread. Raises StartError."""
         self._writing, (self._loop_reader, *self._idle_readers) = _open(path)
+        self._path, self._inode = path, path.stat().st_ino
         self._reading = trio.CapacityLimiter(READERS)
         self._failures = FailureLog()
         self._writer = Writer(self._commit, self._close)
@@ -112,11 +114,21 @@ class SqliteDriver:
             self._close_idle()
 
     def _commit(self, units: Sequence[Unit]) -> Sequence[Outcome]:
+        if self._has_moved():
+            self._failures.met(moved := Unavailable(MOVED))
+            return [moved for _ in units]
         outcomes = self._outcomes(units)
         if any(isinstance(outcome, list) for outcome in outcomes):
             self._prepare_readers()
             self._failures.wrote()
         return outcomes
+
+    def _has_moved(self) -> bool:
+        """What is written to a file that was renamed or deleted, the next daemon won't find."""
+        try:
+            return os.stat(self._path).st_ino != self._inode  # noqa: PTH116 - twice as fast
+        except FileNotFoundError:
+            return True
 
     def _prepare_readers(self) -> None:
         """Reads once after a commit, so that no reader has to write to the shared memory file.
@@ -244,6 +256,7 @@ def _connect(path: Path, mode: str, timeout: float) -> sqlite3.Connection:
 
 
 def _set_up(connection: sqlite3.Connection) -> None:
+    refuse_foreign(connection)
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise sqlite3.OperationalError("its file system allows no write-ahead log")

@@ -1,6 +1,7 @@
 """One HTTP/1.1 connection to the stub model, with h11 over a trio stream."""
 
 from collections.abc import Iterable
+from math import inf
 
 import h11
 import trio
@@ -33,21 +34,36 @@ class StubConnection:
             body += part.data
         return head, bytes(body)
 
-    async def send(self, status: int, body: bytes) -> None:
-        """Sends a complete response, and tells the client not to retry an error."""
-        headers = [*_JSON, ("content-length", str(len(body))), ("x-should-retry", "false")]
+    async def send(
+        self, status: int, body: bytes, *, again: bool = False, retry_after: int | None = None
+    ) -> None:
+        """Sends a complete response, and tells the client whether to try again after an error."""
+        headers = [*_JSON, ("content-length", str(len(body)))]
+        if not again:
+            headers.append(("x-should-retry", "false"))
+        if retry_after is not None:
+            headers.append(("retry-after", str(retry_after)))
         head = self._http.send(h11.Response(status_code=status, headers=headers))
         data = self._http.send(h11.Data(body)) if self._asked_for_body else b""
         await self._flush(head, data, self._http.send(h11.EndOfMessage()))
 
-    async def stream(self, parts: Iterable[tuple[bytes, float]]) -> None:
-        """Sends an event stream; each part is sent at once, and has a pause to wait after it."""
+    async def stream(self, parts: Iterable[tuple[bytes, float]], *, cut: bool = False) -> None:
+        """Sends an event stream; each part is sent at once, and has a pause to wait after it.
+
+        With `cut` the stream has no end, and BrokenResourceError is raised.
+        """
         head = self._http.send(h11.Response(status_code=200, headers=_EVENTS))
         for part, pause in parts:
             await self._flush(head, self._http.send(h11.Data(part)))
             head = b""
             await self._pause(pause)
+        if cut:
+            raise trio.BrokenResourceError("the rule asked for it")
         await self._flush(head, self._http.send(h11.EndOfMessage()))
+
+    async def hang(self) -> None:
+        """Answers nothing; raises BrokenResourceError when the client leaves."""
+        await self._pause(inf)
 
     async def _event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         while (event := self._http.next_event()) is h11.NEED_DATA:

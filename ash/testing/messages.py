@@ -128,15 +128,26 @@ def tool_output(result: dict[str, Any]) -> str:
     return "\n".join(part.get("text", "") for part in content if part.get("type") == "text")
 
 
+def _event(event: dict[str, Any]) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (event["type"].encode(), _encode(event))
+
+
 def parts(turn: ModelTurn) -> Iterator[tuple[bytes, float]]:
     """The turn's event stream in parts to send, each with the seconds to wait after it."""
     ready = []
     for event, pause in turn.events():
-        ready.append(b"event: %s\ndata: %s\n\n" % (event["type"].encode(), _encode(event)))
+        ready.append(_event(event))
         if pause:
             yield b"".join(ready), pause
             ready.clear()
     yield b"".join(ready), 0.0
+
+
+def half(turn: ModelTurn) -> Iterator[tuple[bytes, float]]:
+    """The turn's event stream up to its last delta, in one part."""
+    ready = [event for event, _ in turn.events()]
+    last = max(at for at, event in enumerate(ready) if event["type"] == "content_block_delta")
+    yield b"".join(_event(event) for event in ready[: last + 1]), 0.0
 
 
 def error_body(code: int, text: str) -> bytes:

@@ -15,7 +15,8 @@ import trio
 from ash import script
 from ash.model_turn import ModelTurn
 from ash.testing.connection import StubConnection
-from ash.testing.messages import Request, error_body, parts, tool_output
+from ash.testing.faults import Cut, Hang
+from ash.testing.messages import Request, error_body, half, parts, tool_output
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 _ROUTES = ("/v1/messages", "/v1/messages/count_tokens")
 
 # A function that decides an answer; None leaves it to the script.
-Rule: TypeAlias = Callable[[Request], script.ScriptAnswer | str | None]
+Rule: TypeAlias = Callable[[Request], script.ScriptAnswer | Cut | Hang | str | None]
+_Decided: TypeAlias = script.Say | script.Use | script.Fail | Cut | Hang
 
 # Kills the CLI from its own Bash tool: the nearest ancestor of the shell that is not a shell.
 _KILL_THE_CLI = """\
@@ -151,16 +153,19 @@ class StubModel:
             await connection.send(200, msgspec.json.encode(count))
 
     async def _answer(self, connection: StubConnection, request: Request) -> None:
-        answer = self._decide(request)
-        if isinstance(answer, script.Fail):
-            await connection.send(answer.code, error_body(answer.code, answer.text))
-            return
-        model = request.body.get("model", "stub")
-        turn = ModelTurn(model, answer, script.tokens(*request.texts))
-        if request.body.get("stream"):
-            await connection.stream(parts(turn))
-        else:
-            await connection.send(200, msgspec.json.encode(turn.whole()))
+        match answer := self._decide(request):
+            case Hang():
+                await connection.hang()
+            case Cut(said):
+                await connection.stream(half(_turn(request, said)), cut=True)
+            case script.Fail(code, text, again, retry_after):
+                body = error_body(code, text)
+                await connection.send(code, body, again=again, retry_after=retry_after)
+            case _ if request.body.get("stream"):
+                await connection.stream(parts(_turn(request, answer)))
+            case _:
+                whole = _turn(request, answer).whole()
+                await connection.send(200, msgspec.json.encode(whole))
 
     def _has_key(self, request: Request) -> bool:
         if self._key is None:
@@ -169,7 +174,7 @@ class StubModel:
         given = request.headers.get("x-api-key", bearer)
         return compare_digest(given.encode(), self._key.encode())
 
-    def _decide(self, request: Request) -> script.Say | script.Use | script.Fail:
+    def _decide(self, request: Request) -> _Decided:
         try:
             ruled = self._rule(request) if self._rule else None
         except Exception as error:  # noqa: BLE001 - the rule's author gets it as the answer
@@ -200,15 +205,18 @@ def _fault(request: Request) -> str | None:
     return None
 
 
+def _turn(request: Request, answer: script.Say | script.Use) -> ModelTurn:
+    model = request.body.get("model", "stub")
+    return ModelTurn(model, answer, script.tokens(*request.texts))
+
+
 def _scripted(request: Request) -> script.ScriptAnswer:
     if result := request.tool_result:
         return script.after_tool(tool_output(result), is_error=bool(result.get("is_error")))
     return script.answer(request.texts)
 
 
-def _feasible(
-    request: Request, answer: script.ScriptAnswer
-) -> script.Say | script.Use | script.Fail:
+def _feasible(request: Request, answer: script.ScriptAnswer | Cut | Hang) -> _Decided:
     """Adapts the answer to the client: its tools, and its working directory."""
     if isinstance(answer, script.Crash):
         answer = script.Use("Bash", {"command": _KILL_THE_CLI})

@@ -1,5 +1,6 @@
 """What of a folder travels does not depend on the way: by path or by upload."""
 
+import errno
 import os
 import socket
 import stat
@@ -23,10 +24,12 @@ def test_files_folders_and_permissions_travel(folder, arrive):
     folder.write("secret", mode=0o600)
     folder.write("setuid", mode=0o4755)
     (folder.root / "empty" / "deep").mkdir(parents=True)
+    (folder.root / "empty").chmod(0o2500)
     copy, arrival = arrive()
     assert ["CLAUDE.md", "empty", "empty/deep", "run.sh", "secret", "setuid"] == paths(copy)
     assert b"\x00\xff" == (copy / "run.sh").read_bytes()
     assert [0o750, 0o600, 0o755] == [mode(copy / name) for name in ("run.sh", "secret", "setuid")]
+    assert [0o755] * 3 == [mode(path) for path in (copy, copy / "empty", copy / "empty" / "deep")]
     assert ([], None) == (arrival.warnings, arrival.env)
 
 
@@ -145,7 +148,7 @@ def test_worktree_is_said_not_to_be_a_repository(folder, arrive, ignore):
     folder.write(".git", "gitdir: /home/me/repo/.git/worktrees/x")
     copy, arrival = arrive()
     (warning,) = arrival.warnings
-    assert warning.startswith(".git: a git worktree")
+    assert warning.startswith(".git: the repository of a worktree")
     assert bool(ignore) == (copy / ".git").exists()
 
 
@@ -179,6 +182,14 @@ def test_env_file_elsewhere_is_not_read(folder, arrive, tmp_path, target):
         arrival.env,
         arrival.warnings,
     )
+
+
+@pytest.mark.parametrize("name", [".env", ".ashignore"])
+def test_file_that_is_too_long_is_not_read_in_part(folder, arrive, name):
+    """Half of the variables or of the patterns would be worse than an error."""
+    folder.write(name, b"# 345678\n" * 120_000)
+    with pytest.raises(BadRequest, match=f"{name}: it has more than 1 MB"):
+        arrive()
 
 
 def test_env_folder_is_not_an_env_file(folder, arrive):
@@ -219,6 +230,19 @@ def test_hook_becomes_executable(folder, arrive):
         ".claude/hooks/guard.sh: made executable, so that Claude can run it",
         ".claude/skills/pdf/scripts/fill.py: made executable, so that Claude can run it",
     ] == arrival.warnings
+
+
+def test_file_that_can_not_be_read_is_named(folder, arrive, tmp_path, monkeypatch):
+    """A file of the source that is closed to the server, or gone, refuses the deploy by name."""
+    folder.write("sub/closed")
+
+    def closed(source, target, **_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(source))
+
+    monkeypatch.setattr("shutil.copy2", closed)
+    with pytest.raises(BadRequest, match=r'"(CLAUDE\.md|sub/closed)" can\'t be read: Permission'):
+        arrive()
+    assert not (tmp_path / "copy").exists()
 
 
 def test_prompt_that_is_left_out_is_refused(folder, arrive):

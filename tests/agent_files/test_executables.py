@@ -2,10 +2,13 @@
 
 import json
 import os
+import stat
 
 import pytest
 
 from ash.agent_files.executables import hook_programs, make_executable
+from ash.agent_files.sent_files import SentFile, write_sent
+from ash.errors import BadRequest
 from ash.workspaces.safe_open import open_folder
 
 
@@ -62,6 +65,13 @@ def test_settings_of_another_shape_name_nothing(folder, root, text):
     assert set() == hook_programs(root)
 
 
+@pytest.mark.parametrize("path", ["../out.sh", "x/../../out.sh", "/etc/x", "..", "a\0b"])
+def test_program_outside_of_the_folder_is_not_a_hook_s(folder, root, path):
+    """A hostile agent names what it likes; no file outside is ever looked at."""
+    folder.write(".claude/settings.json", settings(f"{path} ./in.sh"))
+    assert {"in.sh"} == hook_programs(root)
+
+
 def test_only_what_the_kernel_can_execute_is_made_executable(folder, root):
     """Scripts and programs; no text, no folder, nothing that is missing or leads out."""
     folder.write("script", b"#!/bin/sh")
@@ -69,6 +79,33 @@ def test_only_what_the_kernel_can_execute_is_made_executable(folder, root):
     folder.write("text", b"echo")
     (folder.root / "folder").mkdir()
     folder.link("out", "/etc/passwd")
-    names = ["script", "program", "text", "folder", "out", "missing", "..", "a\0b"]
+    names = ["script", "program", "text", "folder", "out", "missing"]
     assert ["script", "program"] == make_executable(root, names)
     assert not os.access(folder.root / "text", os.X_OK)
+
+
+@pytest.mark.parametrize(
+    ("content", "mode"), [(b"#!/bin/sh", 0o755), (b"\x7fELF\x02", 0o755), (b"echo", 0o644)]
+)
+def test_script_that_was_sent_without_a_mode_is_executable(tmp_path, content, mode):
+    """The client's file had a mode that the client did not send."""
+    write_sent([SentFile("a", content), SentFile("b", content, mode=0o600)], tmp_path)
+    assert [mode, 0o600] == [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in "ab"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        ([SentFile("a", link="/etc"), SentFile("a/b", b"x")], '"a/b" lies below a link'),
+        ([SentFile("a", link="/etc"), SentFile("a/b", link="x")], '"a/b" lies below a link'),
+        ([SentFile("a/b"), SentFile("a", link="x")], '"a/b" lies below a link'),
+        ([SentFile("a", link="x\0y")], "has a NUL"),
+        ([SentFile("a", link="x" * 5000)], "can't be made"),
+        ([SentFile("../a", link="x")], "does not stay"),
+    ],
+)
+def test_link_that_would_be_written_through_is_refused(tmp_path, sent, words):
+    """Nothing is made through a link, in whichever order the files come."""
+    with pytest.raises(BadRequest, match=words):
+        write_sent(sent, tmp_path)
+    assert not os.path.lexists("/etc/b")

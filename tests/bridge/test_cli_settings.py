@@ -7,6 +7,7 @@ import pytest
 
 from bridge import cli_settings
 from bridge.engine import EngineError, Launch
+from bridge.launch_files import write_files
 
 
 @pytest.fixture
@@ -69,15 +70,15 @@ async def test_session_id_is_a_uuid(home, session_id) -> None:
 def test_mcp_server_gets_its_type(home, tmp_path, server, type_) -> None:
     """A server without a type gets one by its other fields; all fields are kept."""
     launch = Launch(session_id="x", mcp_servers={"name": server})
-    file = cli_settings.write_files(launch, tmp_path)[1]
+    file = write_files(launch, tmp_path, print).mcp_servers
     assert '{"mcpServers": {"name": {' in file.read_text()
     assert f'"type": "{type_}"' in file.read_text()
 
 
-def test_betas_are_added_to_those_of_the_environment(monkeypatch) -> None:
+def test_betas_are_added_to_those_of_the_environment(monkeypatch, tmp_path) -> None:
     """A session's betas are added to those of its environment."""
     monkeypatch.setenv("ANTHROPIC_BETAS", "one")
-    env = cli_settings.environment(Launch(session_id="x", betas=["two", "three"]))
+    env = cli_settings.environment(Launch(session_id="x", betas=["two", "three"]), tmp_path)
     assert "one,two,three" == env["ANTHROPIC_BETAS"]
 
 

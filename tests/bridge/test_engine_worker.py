@@ -34,6 +34,9 @@ class FakeEngine:
         self.opened += 1
         yield self
 
+    def on_mcp_status(self, tell):
+        pass
+
     def on_end(self, tell):
         self.tell_gone = tell
 
@@ -210,7 +213,7 @@ async def test_interrupt_is_repeated_until_the_turn_is_over(bench, autojump_cloc
     query = bench.ask(0)
     await wait_all_tasks_blocked()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(bench.worker.stop, bench.worker.current_or_next_turn())
+        nursery.start_soon(bench.worker.stop, bench.worker.find_turn())
         await trio.sleep(2.5)
         assert 3 == bench.engine.interrupts
         bench.engine.gate.set()
@@ -223,7 +226,7 @@ async def test_engine_that_follows_no_interrupt_is_ended(bench, autojump_clock):
     bench.engine.gate = trio.Event()
     query = bench.ask(0)
     await wait_all_tasks_blocked()
-    await bench.worker.stop(bench.worker.current_or_next_turn())
+    await bench.worker.stop(bench.worker.find_turn())
     assert INTERRUPT_SECONDS == trio.current_time()
     words = "The engine did not stop when it was told to, and was ended"
     assert [words, "TurnDone"] == bench.lines.of(query)
@@ -237,7 +240,7 @@ async def test_second_interrupt_of_a_turn_does_nothing(bench, autojump_clock):
     bench.engine.gate = trio.Event()
     bench.ask(0)
     await wait_all_tasks_blocked()
-    job = bench.worker.current_or_next_turn()
+    job = bench.worker.find_turn()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bench.worker.stop, job)
         await wait_all_tasks_blocked()
@@ -273,10 +276,10 @@ async def test_end_of_the_engine_is_told_while_nothing_runs(bench):
 async def test_interrupt_means_the_first_turn_not_what_opens_the_engine(bench):
     """An `open` ahead of it in the queue is no turn."""
     bench.engine.gate = trio.Event()
-    assert bench.worker.current_or_next_turn() is None
+    assert bench.worker.find_turn() is None
     bench.worker.submit(Open(session_id=SESSION, id="open"))
     query = bench.ask(0)
-    assert query is bench.worker.current_or_next_turn().command
+    assert query is bench.worker.find_turn().command
     bench.engine.gate.set()
 
 

@@ -29,8 +29,9 @@ def shared(engine, cli, model, tmp_path_factory):
 
 @pytest.fixture
 def bridge(shared) -> Bridge:
-    """A bridge with a new conversation id; the test opens it."""
+    """A bridge with a new conversation id and no CLAUDE.md; the test opens it."""
     shared.session_id = str(uuid4())
+    Path(f"/proc/{shared.process.pid}/cwd/CLAUDE.md").unlink(missing_ok=True)
     return shared
 
 
@@ -62,12 +63,12 @@ def test_resumed_conversation_is_named(bridge, cli) -> None:
 
 
 def test_agents_own_settings_are_read(bridge, cli, asked, workspace) -> None:
-    """The model sees the CLAUDE.md of the agent's folder."""
-    (workspace / "CLAUDE.md").write_text("Always rhyme.")
+    """The model sees the instructions of the agent's folder."""
+    (workspace / "CLAUDE.local.md").write_text("Always rhyme.")
     try:
         bridge.open().turn("hello")
     finally:
-        (workspace / "CLAUDE.md").unlink()
+        (workspace / "CLAUDE.local.md").unlink()
     assert "user,project,local" == cli.option("--setting-sources")
     assert "Always rhyme." in json.dumps(asked()[0].body)
 
@@ -103,7 +104,7 @@ def test_no_system_prompt_means_the_clis_own(bridge, asked) -> None:
 def test_changed_system_prompt_holds_in_a_resumed_conversation(bridge, asked) -> None:
     """A resumed conversation uses the new system prompt, not the recorded one."""
     for prompt in ("You are one.", "You are two.", None):
-        bridge.resume(bridge.session_id, system_prompt=prompt).turn("hello")
+        bridge.resume(bridge.session_id, system_prompt=prompt, preset=True).turn("hello")
     systems = [_system(request) for request in asked()]
     assert ["You are one.", "You are two."] == systems[:2]
     assert "You are two." not in systems[2]

@@ -153,3 +153,25 @@ async def test_cli_that_died_is_not_quiet(cli) -> None:
     assert cli.lines.quiet
     cli.lines.mark_dead("it died")
     assert not cli.lines.quiet
+
+
+@pytest.mark.parametrize("value", [b"9" * 5000, b'"\xff"', b'"\\ud800"', b"1e999"])
+@pytest.mark.parametrize("field", [b"subtype", b"x"])
+async def test_result_of_any_value_ends_the_turn(cli, field, value) -> None:
+    """Whatever else a result has, it is one, and is passed on as it is."""
+    emitted: list[bytes] = []
+    turn = await cli.begin(emitted)
+    line = b'{"type":"result","%b":%b}' % (field, value)
+    await cli.write(_INIT, line)
+    assert turn.over.is_set()
+    assert [_INIT, line] == emitted
+
+
+@pytest.mark.parametrize("value", [b"9" * 5000, b'"\xff"'])
+async def test_control_message_that_can_not_be_read_costs_the_turn_alone(cli, value) -> None:
+    """It is a fault of the turn; the lines after it are read."""
+    turn = await cli.begin([])
+    await cli.write(b'{"type":"control_response","x":%b}' % value, _RESULT)
+    assert turn.over.is_set()
+    assert "not JSON" in turn.fault
+    assert [] == cli.control

@@ -228,11 +228,11 @@ def test_deploy_folder_name_that_is_no_agent_name(client_ash, folder):
 
 def test_deploy_path_that_the_server_refuses(client_ash, server, folder):
     """If the server refuses the path, the error suggests --upload."""
-    server.sends("POST", "/api/agents", {"error": "path: no such folder", "statusCode": 400}, 400)
+    server.sends("POST", "/api/agents", {"error": "path: no folder", "statusCode": 400}, 400)
 
     result = client_ash("deploy", folder)
 
-    assert result.stderr == "ash: path: no such folder (--upload sends the files instead)\n"
+    assert result.stderr == "ash: path: no folder (--upload sends the files instead)\n"
 
 
 def test_agent_list(client_ash, server):

@@ -100,6 +100,27 @@ def test_put(client_ash, server, clean):
     assert ({"a": b"\x00\xff", "b": b""}, "up") == (sent, server.last_body["targetPath"])
 
 
+def test_put_of_an_executable(client_ash, server, clean):
+    """It is sent as one; of other files the server knows best."""
+    for name, mode in (("run", 0o755), ("text", 0o644)):
+        (clean / name).touch()
+        (clean / name).chmod(mode)
+    server.sends("POST", FILES, {"files": []})
+
+    client_ash("session", "files", "put", "s1", "run", "text")
+
+    assert [True, None] == [file.get("executable") for file in server.last_body["files"]]
+
+
+def test_name_that_is_not_utf_8(client_ash, server):
+    """It is spelled as the server spells it, in the request and on the screen."""
+    server.sends("DELETE", f"{FILES}/caf%EF%BF%BDE9", {"path": "caf\ufffdE9", "deleted": True})
+
+    result = client_ash("session", "files", "rm", "s1", "caf\udce9")
+
+    assert (0, "deleted caf\ufffdE9\n") == (result.exit_code, result.stdout)
+
+
 def test_put_that_fails_for_one(client_ash, server, clean):
     """Files that were not written are reported, and the exit code is 1."""
     (clean / "a").touch()

@@ -29,6 +29,7 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN if how == "stubborn" else lambda *_
 class Health(BaseHTTPRequestHandler):
     def do_GET(self):
         body = json.dumps({"status": "ok", "version": "9", "activeSessions": 3, "pool": {},
+            "isolation": {"missing": ["bubblewrap is not installed"]} if how == "bare" else {},
             "argv": " ".join(sys.argv[1:]), "key": os.environ.get("ASH_API_KEY", "")}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -198,6 +199,16 @@ def test_status(ash, daemon):
     assert (told["status"], told["version"], told["activeSessions"]) == ("ok", "9", "3")
     assert int(told["pid"]) == daemon.running()
     assert told["url"] == daemon.url.read_text().strip()
+
+
+def test_protection_that_is_missing(ash, daemon, monkeypatch):
+    """The start in the background and the status say what the sandboxes lack."""
+    monkeypatch.setenv("FAKE", "bare")
+
+    started, status = ash("start", "--detach"), ash("status")
+
+    assert "warning: bubblewrap is not installed" in started.stderr.splitlines()
+    assert '["bubblewrap is not installed"]' == fields(status)["missing"]
 
 
 def test_status_json(ash, daemon):

@@ -222,6 +222,22 @@ def test_send_tool_call(client_ash, server):
     assert len(result.stderr) < 110
 
 
+def test_send_names_mcp_servers_that_are_not_there(client_ash, server):
+    """A line each on stderr, with the reason; those that are well are not named."""
+    servers = [
+        {"name": "well", "status": "connected"},
+        {"name": "slow", "status": "pending"},
+        {"name": "gone", "status": "failed", "error": "Connection closed"},
+    ]
+    server.streams("s1", ("mcp_status", {"servers": servers}), delta("Done"), DONE)
+
+    result = client_ash("session", "send", "s1", "hi")
+
+    assert "Done\n" == result.stdout
+    said = "MCP server slow is pending\nMCP server gone is failed: Connection closed\n"
+    assert said == result.stderr
+
+
 @pytest.mark.parametrize(
     ("frames", "error"),
     [
@@ -469,11 +485,11 @@ def test_watch_prints_turn_after_turn(client_ash, server, soon):
 def test_watch_names_lost_frames(client_ash, server, soon):
     """Lost frames are named, and the message with lost deltas is printed completely."""
     gap = ("gap", {"requested": 8, "earliest": 12, "latest": 20})
-    frames = [delta("o"), gap, assistant("one"), DONE]
+    frames = [delta("o"), gap, delta("e"), assistant("one"), DONE]
     path = "/api/sessions/s1/stream?after=6"
-    numbered = zip(frames, (7, 11, 12, 13), strict=True)
+    numbered = zip(frames, (7, 11, 12, 13, 14), strict=True)
     server.sends("GET", path, [server.sse(*frame, number) for frame, number in numbered])
-    server.sends("GET", "/api/sessions/s1/stream?after=13", b"", 204)
+    server.sends("GET", "/api/sessions/s1/stream?after=14", b"", 204)
 
     result = client_ash("session", "watch", "s1", "--after", "6")
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ash import AshApiError
+from ash import AshApiError, FileToSend
 from ash.model import Agent, Message, Session
 
 
@@ -47,6 +47,43 @@ async def test_check_of_a_folder(script, data_dir):
 
     assert (False, ".mcp.json", 1) == (found.ok, found.findings[0].path, found.findings[0].line)
     assert [] == await script.call("list_agents")
+
+
+async def test_files_have_permissions_and_links(script, data_dir):
+    """A file is executable, a link stays one, and an odd name arrives as the bytes it is."""
+    files = {
+        "CLAUDE.md": "# A",
+        "run": FileToSend("echo", executable=True),
+        "notes": FileToSend(b"x", mode="600"),
+        "link": FileToSend(link="notes"),
+        "empty/": b"",
+        "caf\udce9": "x",
+    }
+    await script.call("deploy_agent", "a", files=files)
+
+    (copy,) = (data_dir / "agents" / "default" / "a").iterdir()
+    assert [0o755, 0o600] == [(copy / name).stat().st_mode & 0o777 for name in ("run", "notes")]
+    assert "notes" == str((copy / "link").readlink())
+    assert (copy / "empty").is_dir()
+    assert (copy / "caf\udce9").is_file()
+
+
+async def test_odd_names_in_a_session(script, session):
+    """What a list calls it reads and deletes it, and so does the name that Python has for it."""
+    files = {"caf\udce9": FileToSend(b"x", mode="700")}
+    (written,) = await script.call("write_files", session, files)
+    (listed,) = [
+        file.path
+        for file in (await script.call("list_files", session)).files
+        if file.path.startswith("caf")
+    ]
+
+    assert "caf\ufffdE9" == listed == written.path
+    assert b"x" == await script.call("read_file", session, listed)
+    assert b"x" == await script.call("read_file", session, "caf\udce9")
+    await script.call("delete_file", session, listed)
+    with pytest.raises(AshApiError, match="There is no file"):
+        await script.call("read_file", session, listed)
 
 
 async def test_life_of_a_session(script, us):

@@ -37,12 +37,17 @@ def calls(tree):
                 yield node
 
 
-def keys_of(call, tree):
-    """The keys of the dict that a function of the same module returns, for `**function(…)`."""
+def keys_of(given, tree):
+    """The keys of a dict that is passed as `**`.
+
+    It is what a function of the same module returns, or a property of a class of `ash.model`.
+    """
+    if isinstance(given, ast.Attribute):
+        name, tree = given.attr, sources()[ROOT / "ash" / "model.py"]
+    else:
+        name = ast.unparse(given.func)
     (function,) = [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef) and node.name == ast.unparse(call.func)
+        node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == name
     ]
     return {key.value for key in function.body[-1].value.keys}
 

@@ -217,15 +217,20 @@ def test_unknown_environment_names_the_nearest():
         ("localhost.example.com", "strict"),
     ],
 )
-def test_effective_isolation_when_not_set(host, expected):
-    """Whoever listens beyond loopback gets strict isolation unless they say otherwise."""
-    assert expected == Settings(host=host).effective_isolation
+def test_effective_limits_when_not_set(host, expected):
+    """A daemon that listens beyond loopback needs all limits unless its operator says otherwise."""
+    assert expected == Settings(host=host).effective_limits
     assert is_loopback(host) == (expected == "best-effort")
 
 
-def test_effective_isolation_when_set():
+def test_effective_limits_when_set():
     """What was set holds wherever the daemon listens."""
-    assert Settings(host="0.0.0.0", isolation="none").effective_isolation == "none"
+    assert "best-effort" == Settings(host="0.0.0.0", limits="best-effort").effective_limits
+
+
+def test_isolation_when_not_set():
+    """It is strict, wherever the daemon listens."""
+    assert "strict" == Settings().isolation
 
 
 def test_settings_repr():

@@ -1,6 +1,7 @@
 """What an agent's folder says works as it does for the CLI; the model is the stub."""
 
 import base64
+import json
 
 import pytest
 
@@ -35,6 +36,10 @@ FOLDER = {
 }
 
 
+def encoded(text):
+    return base64.b64encode(text.encode()).decode()
+
+
 @pytest.fixture
 async def world(tmp_path):
     """A client of a daemon on the real CLI, with the agent deployed, and the stub model."""
@@ -46,10 +51,7 @@ async def world(tmp_path):
             anthropic_api_key="sk-real",
         )
         async with running(wanted) as daemon:
-            files = [
-                {"path": path, "content": base64.b64encode(text.encode()).decode()}
-                for path, text in FOLDER.items()
-            ]
+            files = [{"path": path, "content": encoded(text)} for path, text in FOLDER.items()]
             await daemon.us.deploy(systemPrompt=None, files=files)
             yield daemon.us, model
 
@@ -76,6 +78,51 @@ async def test_folder_of_an_agent_holds_for_its_sessions(world):
     assert {"mcp__filed__today", "mcp__own__today"} <= set(init["tools"])
     assert "greet" in init["skills"]
     assert "You are terse." in str(model.requests[-1].body)
+
+
+GUARD = """\
+#!/bin/sh
+case $(cat) in *forbidden*) echo "not here" >&2; exit 2;; esac
+"""
+
+GUARDED = {
+    "CLAUDE.md": "You are guarded.",
+    ".env": "GREETING=hello",
+    ".agents/skills/greet/SKILL.md": FOLDER[".claude/skills/greet/SKILL.md"],
+    ".claude/hooks/guard.sh": GUARD,
+    ".claude/settings.json": json.dumps(
+        {
+            "hooks": {
+                "PreToolUse": [
+                    {
+                        "matcher": "Bash",
+                        "hooks": [
+                            {
+                                "type": "command",
+                                "command": "$CLAUDE_PROJECT_DIR/.claude/hooks/guard.sh",
+                            }
+                        ],
+                    }
+                ]
+            }
+        }
+    ),
+}
+
+
+async def test_guard_holds_though_its_permissions_were_lost(world):
+    """A hook that came as JSON stops its tool; linked skills and the `.env` are there too."""
+    us, _ = world
+    files = [{"path": path, "content": encoded(text)} for path, text in GUARDED.items()]
+    files.append({"path": ".claude/skills", "link": "../.agents/skills"})
+    await us.deploy("guarded", systemPrompt=None, files=files)
+    session = await us.create("guarded")
+    frames = await us.say(session, "BASH: echo forbidden")
+    assert "greet" in init_of(frames)["skills"]
+    refused = result_of(frames)
+    assert refused["is_error"]
+    assert "not here" in str(refused["content"])
+    assert "hello" == result_of(await us.say(session, "BASH: echo $GREETING"))["content"]
 
 
 @pytest.mark.parametrize(

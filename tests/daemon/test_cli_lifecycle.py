@@ -61,11 +61,12 @@ async def goes_on(us, model, session):
     assert "WebFetch" not in init["tools"]
     request = [request for request in model.requests if request.text == "ahoy"][-1]
     assert ("claude-other", "sk-session") == (request.body["model"], request.headers["x-api-key"])
-    assert "pirate" in json.dumps(request.body["system"])
+    assert "Speak like a pirate." == request.body["system"][-1]["text"]
+    assert "be kind" not in json.dumps(request.body)
     assert "the word is heron" in request.texts
-    body = {"command": "cat note.txt; echo $TOKEN"}
+    body = {"command": "cat note.txt; echo $TOKEN; cat CLAUDE.md"}
     done = (await us.post(f"/api/sessions/{session}/exec", json=body)).json()
-    assert "kept\nt0ken\n" == done["stdout"]
+    assert "kept\nt0ken\nSpeak like a pirate." == done["stdout"]
 
 
 def named(name):
@@ -128,3 +129,11 @@ async def test_session_goes_on_after_a_restart(data_dir):
         async with daemon(data_dir, model) as us:
             assert "paused" == await us.status(session)
             await goes_on(us, model, session)
+
+
+async def test_fork_goes_on_as_its_parent_would(data_dir):
+    """It has the same files, conversation and settings."""
+    async with StubModel() as model, daemon(data_dir, model) as us:
+        session = await begin(us)
+        made = (await us.post(f"/api/sessions/{session}/fork")).raise_for_status().json()
+        await goes_on(us, model, made["session"]["id"])

@@ -14,6 +14,8 @@ import trio
 
 from ash import daemon as ash_daemon
 from ash.errors import StartError
+from ash.limits.cgroup_versions import V2
+from ash.limits.detect import CgroupSupport
 from tests.support.daemon import KEY, PATIENCE, Client, running, settings
 from tests.support.processes import alive, descendants, until
 
@@ -69,11 +71,33 @@ async def test_missing_cli_is_told(data_dir, tmp_path):
     assert "CLAUDE_CODE_EXECUTABLE" in text
 
 
-async def test_strict_isolation_that_can_not_be_had_is_told(data_dir, tmp_path, monkeypatch):
-    """Who asks for all of it gets nothing less, and is told what is missing."""
+async def test_isolation_that_can_not_be_had_is_told(data_dir, tmp_path, monkeypatch):
+    """Unless somebody asks for less, the daemon does not start, and says what is missing."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    text = await refusal(settings(data_dir, isolation="strict"))
-    assert "bubblewrap" in text
+    text = await refusal(settings(data_dir))
+    assert text.startswith("isolation is strict, but bubblewrap is not installed (apt-get")
+
+
+@pytest.fixture
+def no_cgroups(monkeypatch):
+    lacking = CgroupSupport("rlimits", V2, {}, missing=("CPU is not limited",))
+    monkeypatch.setattr("ash.limits.resource_groups.detect", lambda **_: lacking)
+
+
+@pytest.mark.usefixtures("no_cgroups")
+async def test_limits_that_can_not_be_had_beyond_loopback(data_dir):
+    """A daemon that others can reach does not start without all limits."""
+    text = await refusal(settings(data_dir, host="0.0.0.0"))
+    assert text.startswith("limits are strict, but CPU is not limited. Run ashd as root")
+
+
+@pytest.mark.usefixtures("no_cgroups")
+async def test_limits_that_can_not_be_had_on_loopback(data_dir, capsys):
+    """The daemon starts, and names what is missing in its first line and in its health."""
+    async with running(settings(data_dir)) as daemon:
+        assert "(CPU is not limited)" in capsys.readouterr().out.splitlines()[0]
+        health = (await daemon.us.get("/health")).json()
+        assert ["CPU is not limited"] == health["isolation"]["missing"]
 
 
 async def test_start_line_tells_where_and_how(data_dir, capsys):

@@ -45,7 +45,8 @@ async def proxy(nursery, tmp_path):
             log.extend(lines)
 
         url = f"http://127.0.0.1:{model}{path}"
-        async with ModelUpstream(url, credential_headers(key, custom)) as upstream:
+        headers = credential_headers({"ANTHROPIC_API_KEY": key}, custom)
+        async with ModelUpstream(url, headers) as upstream:
             egress = Egress(parse(network), upstream, sink, dialer=dialer)
             async with open_listener(tmp_path / "run") as listener, trio.open_nursery() as serving:
                 serving.start_soon(egress.serve, listener)

@@ -267,7 +267,7 @@ async def test_new_policy_and_credentials_hold_for_new_requests(proxy, serve):
     async with proxy(model=server.port) as proxied:
         inside = await proxied.inside()
         await inside.ask("GET", "/v1/models")
-        proxied.egress.headers = credential_headers("sk-of-the-session")
+        proxied.egress.headers = credential_headers({"ANTHROPIC_API_KEY": "sk-of-the-session"})
         inside.http.start_next_cycle()
         await inside.ask("GET", "/v1/models")
         proxied.egress.policy = proxied.egress.policy.__class__(model=False)
@@ -284,6 +284,34 @@ def test_base_url_with_a_password_is_refused():
     with pytest.raises(ConfigError) as error:
         ModelUpstream("https://user:hidden@gateway", [])
     assert "hidden" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://gw?a=b", "anything behind ? or #"),
+        ("http://gw/x#y", "anything behind ? or #"),
+        ("http://", "must be an address"),
+        ("https://gw/v1", "set it to https://gw"),
+        ("https://gw/anthropic/v1/", "set it to https://gw/anthropic"),
+    ],
+)
+def test_base_url_that_calls_can_t_be_added_to_is_refused(url, words):
+    """The path of each call is added to the base URL, so nothing may stand where it goes."""
+    with pytest.raises(ConfigError, match=r"^anthropic_base_url must") as error:
+        ModelUpstream(url, [])
+    assert words in str(error.value)
+
+
+async def test_beta_of_a_subscription_s_token_is_added_to_those_of_the_request(proxy, serve):
+    """The CLI's own betas stay, and the token is a bearer."""
+    server = await serve(whole)
+    async with proxy(model=server.port) as proxied:
+        proxied.egress.headers = credential_headers({"CLAUDE_CODE_OAUTH_TOKEN": "a-long-token"})
+        await proxied.ask("POST", "/v1/messages", [("Anthropic-Beta", "mine,other")], b"{}")
+    assert "mine,other,oauth-2025-04-20" == server.headers["anthropic-beta"]
+    assert "Bearer a-long-token" == server.headers["authorization"]
+    assert "x-api-key" not in server.headers
 
 
 async def test_traffic_is_counted(proxy, serve):

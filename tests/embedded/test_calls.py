@@ -2,6 +2,7 @@
 
 import pytest
 
+from ash import FileToSend
 from ash.errors import AshError, BadRequest, Conflict, Gone
 from ash.model import Agent, Session
 from tests.support.embedded import begin, embedded, say
@@ -44,6 +45,24 @@ async def test_folder_can_be_checked_without_a_deploy(ash, tmp_path):
     assert (False, ".mcp.json", 2) == (bad.ok, bad.findings[0].path, bad.findings[0].column)
     assert (True, []) == (good.ok, good.findings)
     assert [] == await ash.list_agents()
+
+
+async def test_files_have_permissions_and_links(ash):
+    """They are as they would come over HTTP."""
+    files = {
+        "CLAUDE.md": "# A",
+        "run": FileToSend("#!/bin/sh\necho $0 $GREETING", mode="700"),
+        "link": FileToSend(link="run"),
+        ".env": "GREETING=hello",
+        "caf\udce9": "x",
+    }
+    await ash.deploy_agent("a", files=files)
+    session = await ash.create_session("a")
+
+    assert "./link hello\n" == (await ash.exec(session.id, "./link")).stdout
+    assert b"x" == await ash.read_file(session.id, "caf\ufffdE9")
+    await ash.write_files(session.id, {"two": FileToSend("echo two", executable=True)})
+    assert "two\n" == (await ash.exec(session.id, "./two")).stdout
 
 
 async def test_files_of_an_agent_are_what_was_given(ash):

@@ -53,6 +53,18 @@ def test_setting_that_does_not_fit_is_told(given, words):
     assert refused.value.text.startswith(words)
 
 
+async def test_isolation_that_is_given_up(data_dir, monkeypatch):
+    """Without bubblewrap it opens only if the script asks for less, and warns."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(StartError, match="bubblewrap is not installed"):
+        async with embedded(data_dir):
+            pass
+    with pytest.warns(RuntimeWarning) as warned:
+        async with embedded(data_dir, isolation="best-effort") as ash:
+            missing = (await ash.health())["isolation"]["missing"]
+    assert [f"ash: {text}" for text in missing] == [str(each.message) for each in warned]
+
+
 async def test_data_directory_has_one_user(data_dir):
     """A daemon or another script is refused, in words that say by whom."""
     who = f"A program that embeds ash (pid {os.getpid()})"

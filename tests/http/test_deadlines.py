@@ -61,6 +61,29 @@ async def test_idle_connection_ends_after_keep_alive(serving, autojump_clock, ap
     assert (end, idle.seconds) == (b"", 600)
 
 
+@pytest.mark.parametrize(
+    ("timeout", "announced"), [(600.0, b"timeout=599"), (2.0, b"timeout=1"), (1.9, None)]
+)
+async def test_time_for_the_next_request_is_announced(serving, autojump_clock, timeout, announced):
+    """A second less than there is, so that no request meets the end of its connection."""
+    server = await serving(plain, limits=ConnectionLimits(keep_alive_timeout=timeout))
+    headers = (await (await server.connect()).ask()).headers
+    assert announced == headers.get(b"keep-alive")
+    assert (announced and b"keep-alive") == headers.get(b"connection")
+
+
+@pytest.mark.parametrize(
+    "head", [b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"]
+)
+async def test_connection_that_ends_announces_only_that(serving, autojump_clock, head):
+    """Its client is told that no further request is served."""
+    client = await (await serving(plain)).connect()
+    await client.send(head)
+    headers = (await client.answer()).headers
+    assert b"close" == headers[b"connection"]
+    assert b"keep-alive" not in headers
+
+
 async def test_connection_that_says_nothing_ends(serving, autojump_clock):
     """A new connection has the time of a head to speak, and ends without a word."""
     client = await (await serving(plain)).connect()

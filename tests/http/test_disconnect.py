@@ -1,8 +1,10 @@
+import pytest
 import trio
 from quart import Response
 from quart_trio import QuartTrio
 
 from ash.http.server.sender import ClientGone
+from ash.http.server.tcp_server import TCPServer
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 START = {"type": "http.response.start", "status": 200, "headers": []}
@@ -94,15 +96,90 @@ async def test_client_that_leaves_after_asking_to_upgrade_is_noticed(serving, au
         await app.told.wait()
 
 
-async def test_client_that_half_closes_counts_as_gone(serving, autojump_clock):
-    """A client that says it will send no more is taken to have left."""
-    app = Streaming()
-    client = await (await serving(app)).connect()
-    await client.send(GET)
-    await app.begun.wait()
+class Answering:
+    """An app that answers each request when it may, and notes what it receives meanwhile."""
+
+    def __init__(self):
+        self.may = trio.Event()
+        self.received = []
+
+    async def __call__(self, scope, receive, send):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._receive, receive)
+            await self.may.wait()
+            await send({**START, "headers": [(b"content-length", b"4")]})
+            await send({**LAST, "body": scope["path"].encode()})
+            nursery.cancel_scope.cancel()
+
+    async def _receive(self, receive):
+        while not self.received or self.received[-1] != "http.disconnect":
+            self.received.append((await receive())["type"])
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+async def test_client_that_half_closes_is_answered(serving, tcp):
+    """A client may send its request, say that it sends no more, and read on: `nc -N` does."""
+    app = Answering()
+    client = await (await serving(app, tcp=tcp)).connect()
+    await client.send(b"POST /one HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
     await client.stream.send_eof()
+    while len(app.received) < 2:
+        await trio.lowlevel.checkpoint()
+    app.may.set()
+    answer = await client.answer("POST")
+    assert (200, b"/one", b"close") == (
+        answer.status,
+        answer.body,
+        answer.headers[b"connection"],
+    )
+    assert b"" == await client.read()
+    assert ["http.request", "http.half_closed"] == app.received
+
+
+async def test_client_that_half_closes_is_answered_all_it_asked(serving, autojump_clock):
+    """One request after the other; only with the last answer comes the end."""
+    app = Answering()
+    client = await (await serving(app)).connect()
+    paths = [b"/one", b"/two", b"/six"]
+    await client.send(b"".join(GET.replace(b"/", path, 1) for path in paths))
+    await client.stream.send_eof()
+    await trio.testing.wait_all_tasks_blocked()
+    app.may.set()
+    answers = [await client.answer() for _ in paths]
+    assert paths == [answer.body for answer in answers]
+    assert [b"keep-alive", b"keep-alive", b"close"] == [
+        answer.headers.get(b"connection") for answer in answers
+    ]
+    assert b"" == await client.read()
+
+
+async def test_client_that_half_closes_in_mid_request_is_gone(serving, autojump_clock):
+    """Nothing runs of a request whose end never comes."""
+    app = Answering()
+    client = await (await serving(app)).connect()
+    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
+    await client.stream.send_eof()
+    assert b"" == await client.read()
+    await trio.testing.wait_all_tasks_blocked()
+    assert ["http.request", "http.disconnect"] == app.received
+
+
+async def test_client_that_leaves_is_noticed_by_what_it_is_sent(serving):
+    """Over TCP it looks like one that half-closes, until it refuses the first byte."""
+    told = trio.Event()
+
+    async def app(scope, receive, send):
+        await send(START)
+        while (event := (await receive())["type"]) != "http.disconnect":
+            if event == "http.half_closed":
+                await send(part(b"ping"))
+        told.set()
+
+    client = await (await serving(app, tcp=True)).connect()
+    await client.send(GET)
+    await client.stream.aclose()
     with trio.fail_after(5):
-        await app.told.wait()
+        await told.wait()
 
 
 async def test_disconnect_comes_after_what_came_of_the_body(serving, autojump_clock):
@@ -163,16 +240,24 @@ async def test_asking_on_after_the_disconnect_leaves_the_loop_to_others(serving,
     assert 0 < asked < 100
 
 
-async def test_socket_is_closed_though_the_app_works_on(serving, autojump_clock):
+async def test_socket_is_closed_though_the_app_works_on(serving, monkeypatch, autojump_clock):
     """An app that pays no heed to the disconnect does not keep a descriptor."""
+    served = []
+    init = TCPServer.__init__
+
+    def note(server, *given):
+        init(server, *given)
+        served.append(given[-1].socket)
 
     async def app(scope, receive, send):
         await trio.sleep_forever()
 
+    monkeypatch.setattr(TCPServer, "__init__", note)
     client = await (await serving(app)).connect()
     await client.send(GET)
-    await client.stream.send_eof()
-    assert await client.read() == b""
+    await client.stream.aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    assert [-1] == [socket.fileno() for socket in served]
 
 
 async def test_app_that_asks_a_client_for_its_body_in_vain_gets_the_disconnect(

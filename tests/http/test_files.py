@@ -210,6 +210,7 @@ async def test_file_has_a_type_by_its_name(api, name, kind):
     answer = await api.raw(f"/{name}")
     assert kind == answer.headers[b"content-type"]
     assert b"nosniff" == answer.headers[b"x-content-type-options"]
+    assert b"no-store" == answer.headers[b"cache-control"]
     assert answer.headers[b"content-disposition"].startswith(b"attachment;")
 
 
@@ -474,19 +475,26 @@ async def test_mode_of_a_written_file(api):
 
 
 async def test_hook_that_is_written_can_be_executed(api):
-    """Hooks, scripts of skills and what a hook's command names; but no text, and no other file."""
+    """Hooks, scripts of skills and what a hook's command names, whatever mode they came with."""
     workspace = await api.create()
     settings = {"hooks": {"Stop": [{"hooks": [{"type": "command", "command": "./check.sh -x"}]}]}}
+    await api.upload((".claude/settings.json", json.dumps(settings).encode()))
     scripts = [".claude/hooks/a.sh", ".claude/skills/pdf/scripts/deep/b.py", "check.sh"]
-    others = [".claude/hooks/README.md", "other.sh"]
-    await api.upload(
-        (".claude/settings.json", json.dumps(settings).encode()),
-        *((path, b"#!/bin/sh\n") for path in scripts),
-        (others[0], b"# Hooks"),
-        (others[1], b"#!/bin/sh\n"),
-    )
-    modes = [stat.S_IMODE((workspace / path).stat().st_mode) for path in scripts + others]
-    assert [0o755] * 3 + [0o644] * 2 == modes
+    paths = [*scripts, "other.sh"]
+    script = encoded(b"#!/bin/sh\n")
+    files = [{"path": path, "content": script, "mode": "644"} for path in paths]
+    await api.ask(method="POST", body=json.dumps({"files": files}).encode())
+    modes = [stat.S_IMODE((workspace / path).stat().st_mode) for path in paths]
+    assert [0o755, 0o755, 0o755, 0o644] == modes
+
+
+async def test_script_that_is_written_without_a_mode_is_executable(api):
+    """What begins with `#!` was executable where it came from; other files are not."""
+    workspace = await api.create()
+    await api.upload(("run.sh", b"#!/bin/sh\n"), ("text", b"echo"), (".claude/hooks/a.md", b"#"))
+    paths = ("run.sh", "text", ".claude/hooks/a.md")
+    modes = [stat.S_IMODE((workspace / path).stat().st_mode) for path in paths]
+    assert [0o755, 0o644, 0o644] == modes
 
 
 async def test_name_that_is_not_utf_8_is_a_file_like_any_other(api):

@@ -1,6 +1,7 @@
 """The message route, spoken to as the server speaks to it."""
 
 import json
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from ash.http.asgi import PING_SECONDS
 from ash.http.cors import Cors
 from ash.http.front import MAX_BODY, Front
 from ash.sessions.frame_ring import RING_BYTES, FrameRing
+from ash.store.frames import StoredFrame
 
 PATH = "/api/sessions/some-session/messages"
 
@@ -27,10 +29,27 @@ class Keys:
         return "us"
 
 
+class Store:
+    """Knows no frame but the end of the turn, once there is one."""
+
+    def __init__(self, turn):
+        self._turn = turn
+
+    async def in_turn(self, tenant, session_id, frame):
+        return True
+
+    async def frames_after(self, tenant, session_id, *, after, limit):
+        last = self._turn.last_frame
+        return [StoredFrame(last, "done", "completed", None)] if last else []
+
+
 class Turn:
     def __init__(self, first_frame):
         self.first_frame = first_frame
         self.last_frame = None
+        session = SimpleNamespace(id="some-session", tenant_id="us")
+        stored = SimpleNamespace(session=session)
+        self.context = SimpleNamespace(stored=stored, store=Store(self))
 
 
 class Sessions:
@@ -212,15 +231,35 @@ async def test_client_that_leaves_ends_the_request(request_, sessions):
     assert sessions.turn.last_frame is None
 
 
-async def test_client_that_falls_behind_is_cut(request_, sessions, caplog):
-    """Its stream breaks off without an end, so that it can tell and come back."""
-    request_.slow = trio.Event()
-    sessions.show(b"1")
+@pytest.mark.parametrize("forgotten", [False, True])
+async def test_client_that_falls_behind_gets_its_done(request_, sessions, forgotten):
+    """It is told what it missed, also when the ring has forgotten the whole turn."""
     request_.begin()
     await wait_all_tasks_blocked()
+    request_.slow = trio.Event()
+    sessions.show(b"1")
+    await wait_all_tasks_blocked()
     sessions.show(*[b"x" * 10_000] * (2 * RING_BYTES // 10_000))
+    sessions.end()
+    last = sessions.turn.last_frame
+    if forgotten:
+        sessions.show(*[b"y" * 10_000] * (2 * RING_BYTES // 10_000))
+    earliest = min(sessions.stream.earliest, last)
     request_.slow.set()
+    await request_.ended.wait()
+    sent = b"".join(request_.chunks)
+    ids = [int(line[4:]) for line in sent.split(b"\n") if line.startswith(b"id: ")]
+    assert [1, earliest - 1, *range(earliest, last + 1)] == ids
+    assert 1 == sent.count(b"event: gap\n") == sent.count(b"event: done\n")
+    assert request_.whole
+
+
+async def test_client_of_a_turn_that_could_not_be_stored_is_cut(request_, sessions, caplog):
+    """Its stream breaks off without an end, so that it can tell and come back."""
+    request_.begin()
+    await wait_all_tasks_blocked()
     with caplog.at_level("INFO", "ash"):
+        sessions.stream.break_off()
         await request_.ended.wait()
     assert not request_.whole
     assert ["http.reader_cut session='some-session'"] == caplog.messages

@@ -40,10 +40,10 @@ async def test_request_is_passed_to_the_app(serving, autojump_clock):
 
 
 async def test_head_of_the_answer_has_a_date_and_no_server(serving, autojump_clock):
-    """The server adds the date to the app's headers, and does not name itself."""
+    """The server adds the date and what it does with the connection, and does not name itself."""
     client = await (await serving(echo)).connect()
     answer = await client.ask()
-    assert set(answer.headers) == {b"content-length", b"date"}
+    assert set(answer.headers) == {b"content-length", b"date", b"connection", b"keep-alive"}
 
 
 async def test_thousand_requests_use_one_connection(serving, autojump_clock):
@@ -271,6 +271,16 @@ REFUSED = [
     (b"\x16\x03\x01\x00", 400, "illegal request line"),
     (b"GET / HTTP/1.1\r\n\r\n", 400, "Missing mandatory Host: header"),
     (POST + b"bad header\r\n\r\n", 400, "illegal header line"),
+    (
+        POST + b"Authorization: Bearer key\r\r\n\r\n",
+        400,
+        "illegal header line, Authorization holds \\r: trim a value that is read from a file",
+    ),
+    (
+        POST + b"X-Key: a\x00'b\r\n\r\n",
+        400,
+        "illegal header line, X-Key holds \\x00: trim a value that is read from a file",
+    ),
     (POST + CHUNKED + b"\r\nzz\r\n", 400, "illegal chunk header"),
     (
         POST + CHUNKED + b"Content-Length: 1\r\n\r\n",

@@ -282,6 +282,24 @@ async def test_ticket_stays_out_of_logs(daemon, session, monkeypatch):
     assert ticket.rpartition(".")[2] not in printed.getvalue()
 
 
+async def test_slow_reader_of_a_message_gets_its_done(us, session, monkeypatch):
+    """It misses deltas, which are named, and no message: as often as the turn overtakes it."""
+    monkeypatch.setattr("ash.sessions.frame_ring.RING_BYTES", 20_000)
+    async with us.sending(session, "BIG: 2048", includePartialMessages=True) as slow:
+        await us.completes(session)
+        answer = await slow.rest()
+    again = await caught_up(us, session)
+    assert {"gap", "message", "done"} <= set(events(answer))
+    assert ("session_start", "done", "completed") == (
+        answer[0].event,
+        answer[-1].event,
+        answer[-1].value["reason"],
+    )
+    assert [frame.id for frame in answer] == sorted({frame.id for frame in answer})
+    kept = [frame for frame in again if frame.event != "gap"]
+    assert kept == [frame for frame in answer if frame in kept]
+
+
 async def test_message_waits_for_the_running_turn(us, session):
     """`?whenBusy=queue`: one turn after the other, each with a stream of its own."""
     answers = []

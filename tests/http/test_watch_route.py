@@ -9,7 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from ash import events
 from ash.http.app import Services
-from ash.http.asgi import PING_SECONDS
+from ash.http.asgi import PART_BYTES, PING_SECONDS
 from ash.http.front import Front
 from ash.sessions.frame_ring import RING_BYTES, FrameRing
 from ash.sessions.watch import Watch
@@ -22,17 +22,28 @@ class Keys:
         return "us"
 
 
+class Store:
+    """Knows no frame. So all that the ring has dropped is missing."""
+
+    async def in_turn(self, tenant, session_id, frame):
+        return True
+
+    async def frames_after(self, tenant, session_id, *, after, limit):
+        return []
+
+
 class Sessions:
     """One session, watched from its first frame; what the test shows is all in the ring."""
 
     def __init__(self):
+        self._store = Store()
         self.stream = FrameRing(1)
         self.asked = []
 
     @asynccontextmanager
     async def watch(self, tenant, session_id, after):
         self.asked.append((tenant, session_id, after))
-        yield Watch(None, tenant, session_id, self.stream, 1)
+        yield Watch(self._store, tenant, session_id, self.stream, 1)
 
     def show(self, *data):
         self.stream.publish([events.Frame("message", text) for text in data])
@@ -55,6 +66,9 @@ class Request:
         scope = {"type": "http", "path": path, "method": "GET", "query_string": query}
         self._nursery.start_soon(self._run, {**scope, "headers": list(headers)})
         await wait_all_tasks_blocked()
+
+    def half_close(self):
+        self._to_app.send_nowait({"type": "http.half_closed"})
 
     def leave(self):
         self._to_app.send_nowait({"type": "http.disconnect"})
@@ -106,18 +120,69 @@ async def test_silence_is_filled_with_pings(request_, sessions, mock_clock):
     assert request_.chunks[3].startswith(b"id: 1\n")
 
 
-async def test_slow_reader_is_cut(request_, sessions):
-    """Its response breaks off without an end, so that it can tell and come back."""
+async def test_client_that_may_have_left_is_pinged_once(request_, sessions, mock_clock):
+    """By the ping the server finds out whether it has; if not, the stream goes on."""
+    await request_.begin()
+    request_.half_close()
+    await wait_all_tasks_blocked()
+    assert [b": ping\n\n"] == request_.chunks[1:]
+    sessions.show(b"1")
+    await wait_all_tasks_blocked()
+    assert request_.chunks[2].startswith(b"id: 1\n")
+    mock_clock.jump(PING_SECONDS + 0.1)
+    await wait_all_tasks_blocked()
+    assert [b": ping\n\n"] == request_.chunks[3:]
+
+
+async def test_client_that_may_have_left_is_pinged_after_what_is_being_sent(request_, sessions):
+    """Not in the middle of a frame."""
+    await request_.begin()
+    request_.slow = trio.Event()
+    sessions.show(b"1")
+    await wait_all_tasks_blocked()
+    request_.half_close()
+    await wait_all_tasks_blocked()
+    request_.slow.set()
+    await wait_all_tasks_blocked()
+    assert [b"id: 1", b": ping"] == [chunk.split(b"\n")[0] for chunk in request_.chunks[1:]]
+
+
+async def test_slow_reader_is_told_what_it_missed(request_, sessions):
+    """Its response goes on behind the gap, and ends as every other one."""
     await request_.begin()
     request_.slow = trio.Event()
     sessions.show(b"1")
     await wait_all_tasks_blocked()
     sessions.show(*[b"x" * 10_000] * (2 * RING_BYTES // 10_000))
     request_.slow.set()
+    sessions.stream.end()
+    await request_.ended.wait()
+    earliest, next_id = sessions.stream.earliest, sessions.stream.next_id
+    sent = b"".join(request_.chunks[1:])
+    ids = [int(line[4:]) for line in sent.split(b"\n") if line.startswith(b"id: ")]
+    assert [1, earliest - 1, *range(earliest, next_id)] == ids
+    assert f'{{"requested":2,"earliest":{earliest},"latest":{next_id - 1}}}'.encode() in sent
+    assert request_.whole
+
+
+async def test_stream_whose_frames_could_not_be_stored_breaks_off(request_, sessions):
+    """Its response has no end, so that the client can tell and come back."""
+    await request_.begin()
     with structlog.testing.capture_logs() as logs:
+        sessions.stream.break_off()
         await request_.ended.wait()
     assert not request_.whole
     assert [("http.reader_cut", "info")] == [(line["event"], line["log_level"]) for line in logs]
+
+
+async def test_large_frame_is_sent_in_parts(request_, sessions):
+    """A reader that takes none of them holds one of them in the server's memory, not the frame."""
+    await request_.begin()
+    sessions.show(b"x" * (5 * PART_BYTES))
+    await wait_all_tasks_blocked()
+    frame = b"id: 1\nevent: message\ndata: " + b"x" * (5 * PART_BYTES) + b"\n\n"
+    assert frame == b"".join(request_.chunks[1:])
+    assert [PART_BYTES] * 5 == [len(chunk) for chunk in request_.chunks[1:-1]]
 
 
 async def test_reader_that_leaves_ends_the_request(request_):

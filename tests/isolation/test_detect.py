@@ -1,6 +1,7 @@
 """Which isolation is chosen on which machine, and how a failure is explained."""
 
 import os
+import subprocess
 import sys
 import tempfile
 from importlib import import_module
@@ -50,10 +51,21 @@ def test_strict_for_a_daemon_that_is_not_root():
     assert "bubblewrap" == python(DETECT.format("strict"))
 
 
+def test_interpreter_with_a_relative_path(tmp_path):
+    """A script started by `../venv/bin/python` is isolated as well as any other."""
+    (tmp_path / "venv").symlink_to(sys.prefix)
+    (tmp_path / "scripts").mkdir()
+    command = ["../venv/bin/python", "-c", DETECT.format("strict")]
+    done = subprocess.run(
+        command, cwd=tmp_path / "scripts", capture_output=True, text=True, check=False
+    )
+    assert "bubblewrap" == done.stdout.strip(), done.stderr
+
+
 def test_none_asks_for_none():
-    """Level `none` gives no isolation and reports nothing missing."""
+    """Level `none` gives no isolation and says what that means."""
     found = detect("none")
-    assert ("none", ()) == (found.name, found.missing)
+    assert ("none", (module.NOT_ISOLATED,)) == (found.name, found.missing)
 
 
 def test_strict_without_bubblewrap_says_how_to_get_it(monkeypatch):
@@ -63,15 +75,16 @@ def test_strict_without_bubblewrap_says_how_to_get_it(monkeypatch):
         detect("strict")
     assert (
         "isolation is strict, but bubblewrap is not installed (apt-get install bubblewrap)."
-        " Or set ASH_ISOLATION=best-effort." == str(error.value)
+        " Or start without it: ASH_ISOLATION=best-effort" == str(error.value)
     )
 
 
 def test_best_effort_without_bubblewrap_says_what_is_missing(monkeypatch):
-    """The daemon starts without isolation, and knows why."""
+    """The daemon starts without isolation, and says why and what that means."""
     monkeypatch.setenv("PATH", "/nowhere")
     found = detect("best-effort")
-    assert ("none", (module.NOT_INSTALLED,)) == (found.name, found.missing)
+    said = f"{module.NOT_INSTALLED}, so {module.NOT_ISOLATED}"
+    assert ("none", (said,)) == (found.name, found.missing)
 
 
 def test_best_effort_with_an_older_bubblewrap(bwrap):
@@ -79,14 +92,15 @@ def test_best_effort_with_an_older_bubblewrap(bwrap):
     bwrap("echo 'bwrap: Unknown option --disable-userns' >&2; exit 1")
     found = detect("best-effort")
     said = "bubblewrap does not work here: bwrap: Unknown option --disable-userns"
-    assert ("none", (said,)) == (found.name, found.missing)
+    assert ("none", (f"{said}, so {module.NOT_ISOLATED}",)) == (found.name, found.missing)
 
 
 def test_best_effort_with_a_bubblewrap_that_hangs(bwrap, monkeypatch):
     """A bubblewrap that hangs is given up in bounded time."""
     monkeypatch.setattr(module, "PROBE_SECONDS", 0.2)
     bwrap("exec /bin/sleep 1000")
-    assert ("bubblewrap does not answer",) == detect("best-effort").missing
+    (missing,) = detect("best-effort").missing
+    assert missing.startswith("bubblewrap does not answer, so ")
 
 
 def test_probe_of_one_that_was_killed_is_removed(tmp_path, monkeypatch):

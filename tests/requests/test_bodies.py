@@ -246,7 +246,7 @@ def test_other_encodings_are_refused(text):
     ("fields", "mode"),
     [
         ({}, None),
-        ({"executable": False}, None),
+        ({"executable": False}, 0o644),
         ({"executable": True}, 0o755),
         ({"mode": "755"}, 0o755),
         ({"mode": "0600"}, 0o600),

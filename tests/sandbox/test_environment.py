@@ -3,7 +3,7 @@
 import pytest
 
 from ash.isolation import GuestPaths
-from ash.sandbox.environment import QUIET, environment, own_part
+from ash.sandbox.environment import QUIET, environment, own_credentials, own_part
 
 INSIDE = GuestPaths("/workspace", "/home/agent", "/opt/ash", "/run/ash", "/opt/ash")
 GIVEN = {"ASH_ENGINE": "scripted", "HTTP_PROXY": "http://127.0.0.1:1"}
@@ -17,7 +17,7 @@ def test_nothing_of_the_daemon_s_gets_in(monkeypatch):
     """What is in a sandbox's environment is named here, and it is all of it."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
     monkeypatch.setenv("PYTHONHASHSEED", "1")
-    named = {"PATH", "LANG", "SHELL", "USER", "HOME", "IS_SANDBOX", "PYTHONPATH"}
+    named = {"PATH", "LANG", "SHELL", "USER", "HOME", "IS_SANDBOX", "PYTHONPATH", "ASH_AGENT"}
     named |= {"NPM_CONFIG_PREFIX", "PIP_BREAK_SYSTEM_PACKAGES"}
     assert named | GIVEN.keys() | QUIET.keys() == made().keys()
 
@@ -46,8 +46,19 @@ def test_what_the_daemon_says_is_not_the_agent_s_to_set(name):
     assert made().get(name) == made({name: "mine"}).get(name)
 
 
-def test_key_of_the_model_stays_outside():
-    """The proxy adds the key; only a model that the proxy doesn't serve needs one inside."""
-    key, elsewhere = {"ANTHROPIC_API_KEY": "k"}, {"ANTHROPIC_BASE_URL": "https://mine"}
+@pytest.mark.parametrize(
+    "name", ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"]
+)
+def test_credential_for_the_model_stays_outside(name):
+    """The proxy adds it; only a model that the proxy doesn't serve needs one inside."""
+    key, elsewhere = {name: "k"}, {"ANTHROPIC_BASE_URL": "https://mine"}
     assert {} == own_part(key)
+    assert key == own_credentials(key, {})
     assert {**key, **elsewhere} == own_part({**key, **elsewhere})
+    assert {} == own_credentials(key, elsewhere)
+
+
+def test_credential_of_the_session_counts_before_the_agent_s():
+    """Also if it is of a kind that would come last."""
+    key, token = {"ANTHROPIC_API_KEY": "k"}, {"CLAUDE_CODE_OAUTH_TOKEN": "t"}
+    assert token == own_credentials(key, token)

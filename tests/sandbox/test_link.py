@@ -252,6 +252,15 @@ async def test_end_of_the_bridge_answers_who_waits(running, nursery):
     assert ["The agent's process ended while it was starting"] == results
 
 
+async def test_events_that_name_a_turn_are_that_turn_s(running):
+    """What came of its query is its own; the late end of an earlier turn does not end it."""
+    link, bridge = running
+    mine = [Failed("no", id="mine"), TurnDone("session", id="mine")]
+    async with link.turn("mine") as batches:
+        await bridge.say(Failed("no", id="old"), TurnDone("session", id="old"), *mine)
+        assert mine == await batches.receive()
+
+
 async def test_sending_to_a_bridge_that_is_gone_is_refused(running):
     """A command to nobody is an error that says so."""
     link, bridge = running

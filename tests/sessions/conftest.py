@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from ash.model import Session, SessionSettings, StoredSession
 from ash.protocol import EngineMessage, Query, TurnDone
-from ash.sessions.frame_ring import FrameRing, Lagged
+from ash.sessions.frame_ring import FrameRing, Lagged, RingBroken
 from ash.sessions.turn import Turn, TurnContext
 from ash.store import open_store
 from tests.support.sandbox import FakeSandboxProcess, serving
@@ -93,7 +93,7 @@ class Scene:
         while turn.last_frame is None or cursor <= turn.last_frame:
             try:
                 (data,), cursor = await self.ring.read(cursor, cursor + 1)
-            except Lagged:
+            except RingBroken:
                 return [*frames, "cut"]
             lines = data.decode().split("\n")
             frames.append((lines[1].removeprefix("event: "), json.loads(lines[2][6:])))

@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from ash.errors import AshError, BadRequest
 from ash.protocol import EngineMessage, Failed, Query, TurnDone
-from ash.sessions.frame_ring import Lagged
+from ash.sessions.frame_ring import RingBroken
 from ash.sessions.session_spec import NewSession
 from tests.support.world import opened
 
@@ -81,6 +81,12 @@ class Ending:
         self.bridge.agent.stubborn = True
         await self.is_interrupted()
 
+    async def stops_when_it_is_shut_down(self):
+        """Interrupts do not reach it, but its bridge obeys."""
+        await trio.sleep(1)
+        self.bridge.agent.interrupted = trio.Event()
+        await self.is_interrupted()
+
     async def makes_way_for_a_message(self):
         query = Query(prompt=Raw(b'"next"'), session_id=self.session_id)
         await self._sessions.send(TENANT, self.session_id, query, "interrupt")
@@ -128,6 +134,7 @@ ENDS = {
     "is_interrupted": ("interrupted", "active"),
     "is_interrupted_and_dies": ("interrupted", "error"),
     "does_not_stop": ("interrupted", "paused"),
+    "stops_when_it_is_shut_down": ("interrupted", "paused"),
     "makes_way_for_a_message": ("interrupted", "active"),
     "makes_way_for_a_fork": ("interrupted", "active"),
     "is_paused": ("stopped", "paused"),
@@ -285,7 +292,7 @@ async def test_end_that_could_not_be_stored_comes_with_its_session(
 
     monkeypatch.setattr(world.store, "end_turn", fail)
     await world.bridges[session_id].say_result()
-    with pytest.raises(Lagged):
+    with pytest.raises(RingBroken):
         await done(turn, ring)
     seen = []
 

@@ -15,6 +15,7 @@ from ash.sessions.frame_ring import (
     WRITE_BYTES,
     FrameRing,
     Lagged,
+    RingBroken,
 )
 
 
@@ -184,7 +185,7 @@ async def test_break_off_cuts_who_waits(nursery):
     async def follow(cursor):
         try:
             await ring.read(cursor)
-        except Lagged:
+        except RingBroken:
             cut.append(cursor)
 
     for cursor in (2, 2):
@@ -194,7 +195,7 @@ async def test_break_off_cuts_who_waits(nursery):
     await wait_all_tasks_blocked()
     assert [2, 2] == cut
     assert ([on_the_wire(1, "shown")], 2) == await ring.read(1)
-    with pytest.raises(Lagged):
+    with pytest.raises(RingBroken):
         await ring.read(2)
 
 

@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from ash.events import Frame
-from ash.sessions.frame_ring import FrameRings, Lagged, RingEnded
+from ash.sessions.frame_ring import FrameRings, RingBroken, RingEnded
 
 FRAME = Frame("message", b"{}")
 
@@ -48,7 +48,7 @@ async def test_stream_that_nobody_holds_is_forgotten(rings):
 async def test_ids_that_the_stream_does_not_know_cut_its_watchers(rings):
     """Another has written under them: what follows has to be read from the store."""
     with rings.to_watch("a", 5) as watched, rings.to_publish("a", 50) as published:
-        with pytest.raises(Lagged):
+        with pytest.raises(RingBroken):
             await watched.read(5)
         assert 50 == published.next_id
 

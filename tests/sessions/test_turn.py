@@ -10,7 +10,15 @@ from trio.testing import wait_all_tasks_blocked
 from ash import __version__
 from ash.errors import Conflict, Unavailable
 from ash.lifecycle import CHANGES
-from ash.protocol import EngineMessage, Failed, Interrupt, Query, Shutdown
+from ash.protocol import (
+    EngineMessage,
+    Failed,
+    Interrupt,
+    McpServerState,
+    McpStatus,
+    Query,
+    Shutdown,
+)
 from ash.sessions.frame_ring import RESERVE
 from ash.sessions.turn import STEP_SECONDS
 
@@ -245,7 +253,10 @@ async def test_agent_that_goes_on_with_a_refused_message_is_killed(scene, mock_c
     [
         ([REFUSED], ("error", "no")),
         ([BUDGET], ("budget",)),
-        ([CUT_SHORT], ("error", "error_during_execution")),
+        (
+            [CUT_SHORT],
+            ("error", "The agent stopped in the middle of its turn, and does not say why"),
+        ),
         ([Failed("the CLI died")], ("error", "the CLI died")),
         ([], ("error", "The agent ended its turn without a result")),
     ],
@@ -339,7 +350,7 @@ async def test_message_that_is_not_text_is_an_error_of_the_turn(scene, text, end
     await scene.sandbox.say(text, EngineMessage(Raw(b'{"type":"assistant","x":"\xff"}')), text, end)
     await turn.finished.wait()
     frames = await scene.shown(turn)
-    assert ("error", "The agent sent a message that is not UTF-8") == ending(frames)
+    assert ("error", "A message of the agent is lost: it is not UTF-8") == ending(frames)
     assert ["session_start", "message", "message", "error", "done"] == events(frames)
     assert not scene.sandbox.killed
 
@@ -439,7 +450,7 @@ async def test_talking_does_not_put_the_end_off(scene, nursery, text, mock_clock
     turn = await scene.accepted()
     nursery.start_soon(turn.stop, "stopped")
     for _ in range(int(2 * STEP_SECONDS / 0.5)):
-        assert not turn.killed
+        assert not scene.sandbox.killed
         gate = scene.store.gates["append"] = trio.Event()
         await scene.sandbox.say(text)
         await wait_all_tasks_blocked()
@@ -448,7 +459,7 @@ async def test_talking_does_not_put_the_end_off(scene, nursery, text, mock_clock
         await scene.ring.read(scene.ring.next_id)
         await wait_all_tasks_blocked()
     await turn.finished.wait()
-    assert turn.killed
+    assert scene.sandbox.killed
 
 
 async def test_stop_does_not_wait_for_an_agent_that_reads_nothing(scene, nursery, mock_clock):
@@ -494,3 +505,20 @@ async def test_cancelled_turn_is_finished(scene):
     broken = ("error", {"error": "The sandbox broke in the middle of the turn"})
     assert [broken, "done"] == [(await scene.shown(turn))[1], (await scene.shown(turn))[-1][0]]
     assert [("error",)] == scene.rows("SELECT reason FROM turns")
+
+
+async def test_state_of_the_mcp_servers_is_shown_and_kept(scene, result, end):
+    """As a frame, in the order in which it came, and in the timeline; not among the messages."""
+    turn = await scene.accepted()
+    servers = [McpServerState("mute", "pending"), McpServerState("gone", "failed", "refused")]
+    await scene.show(McpStatus(servers))
+    await scene.sandbox.say(result, end)
+    data = {
+        "servers": [
+            {"name": "mute", "status": "pending"},
+            {"name": "gone", "status": "failed", "error": "refused"},
+        ]
+    }
+    assert ("mcp_status", data) == (await scene.shown(turn))[1]
+    kept = scene.rows("SELECT data FROM events WHERE type = 'mcp_status'")
+    assert [data] == [json.loads(text) for (text,) in kept]

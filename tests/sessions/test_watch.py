@@ -10,7 +10,7 @@ from msgspec import Raw
 from ash.protocol import EngineMessage
 from ash.sessions import frame_ring as stream_module
 from ash.sessions import watch as watch_module
-from ash.sessions.frame_ring import FrameRing, Lagged
+from ash.sessions.frame_ring import FrameRing
 from ash.sessions.watch import Watch
 from tests.sessions.conftest import SESSION
 
@@ -94,6 +94,16 @@ def gaps(frames):
     """What is missing, as (requested, earliest, latest)."""
     found = [json.loads(block.split(b"data: ")[1]) for _, block in frames if b"event: gap" in block]
     return [tuple(gap.values()) for gap in found]
+
+
+def assert_accounted_for(frames):
+    """Each id between the first frame and the last is that of a frame, or lies in a gap."""
+    named = {number for number, block in frames if b"event: gap" not in block}
+    for requested, earliest, _ in gaps(frames):
+        assert not named & set(range(requested, earliest))
+        named |= set(range(requested, earliest))
+    first = frames[0][0] if b"event: gap" not in frames[0][1] else gaps(frames)[0][0]
+    assert set(range(first, frames[-1][0] + 1)) == named
 
 
 async def test_recent_frames_come_from_the_ring(scene, play, text):
@@ -242,17 +252,26 @@ async def test_read_that_is_cancelled_loses_nothing(scene, play, text):
     assert brake.calls > 8
 
 
-async def test_watcher_that_falls_behind_is_cut(scene, play, text, monkeypatch):
-    """Once it was live, it has to come back for what it missed."""
-    await play([text], open_=True)
+async def test_watcher_that_falls_behind_goes_on_with_what_lasts(scene, play, text, monkeypatch):
+    """The deltas that it missed are named, and then it follows the ring again, time after time."""
     watcher = watch(scene, 0)
-    await watcher.read()
+    await play([text], open_=True)
+    found = split(await watcher.read())
     monkeypatch.setattr(stream_module, "RING_BYTES", 600)
     monkeypatch.setattr(stream_module, "RING_LARGEST", 1)
-    for _ in range(8):
-        await scene.show(text)
-    with pytest.raises(Lagged):
-        await watcher.read()
+    for _ in range(3):
+        for _ in range(4):
+            await scene.show(DELTA, DELTA, text)
+        assert watcher.cursor < scene.ring.earliest
+        while watcher.cursor < scene.ring.next_id:
+            found += split(await watcher.read())
+    ids = [number for number, _ in found]
+    assert sorted(set(ids)) == ids
+    assert [b"event: message"] * 13 == [
+        block.split(b"\n")[1] for _, block in lasting(found) if b'"yes"' in block
+    ]
+    assert gaps(found)
+    assert_accounted_for(found)
 
 
 async def test_end_of_the_session_ends_its_watchers(scene, play, text):

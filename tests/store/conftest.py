@@ -38,7 +38,15 @@ def new_session():
     """A function that makes a session, without storing it."""
     numbers = count(1)
 
-    def make(status="active", tenant="default", created_at=NOW, agent="agent", owner="me"):
+    def make(
+        status="active",
+        tenant="default",
+        created_at=NOW,
+        agent="agent",
+        *,
+        owner="me",
+        agent_source=None,
+    ):
         session_id = f"session-{next(numbers)}"
         session = Session(
             id=session_id,
@@ -48,9 +56,14 @@ def new_session():
             status=status,
             created_at=created_at,
             last_active_at=created_at,
+            agent_version=1,
         )
         return StoredSession(
-            session=session, settings=SessionSettings(), agent_version=1, owner=owner
+            session=session,
+            settings=SessionSettings(),
+            agent_version=1,
+            agent_source=agent_source,
+            owner=owner,
         )
 
     return make

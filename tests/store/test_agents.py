@@ -9,9 +9,9 @@ LATER = "2026-02-01T00:00:00.000Z"
 
 @pytest.fixture
 def deploy(store, now):
-    async def deploy(name="helper", tenant="default", now=now, **given):
+    async def deploy(name="helper", tenant="default", now=now, source="v1", **given):
         return await store.deploy_agent(
-            tenant, name, path="/agents/helper", source="v1", now=now, **given
+            tenant, name, path="/agents/helper", source=source, now=now, **given
         )
 
     return deploy
@@ -105,3 +105,25 @@ async def test_agent_deleted_by_another_tenant(store, deploy):
     deployed = await deploy()
     assert None is await store.delete_agent("other", "helper")
     assert deployed == await store.agent("default", "helper")
+
+
+async def test_version_is_kept_while_a_session_may_need_it(store, deploy, create, end_session):
+    """Of an agent that was deployed again, and of one that was deleted."""
+    first = await deploy(source="/one", env={"TOKEN": "1"})
+    session = await create(agent_source="/one")
+    second = await deploy(source="/two", env={"TOKEN": "2"})
+    assert [first, second] == await store.kept_deploys("default", "helper")
+    await store.delete_agent("default", "helper")
+    assert [first] == await store.all_kept_deploys()
+    assert first == await store.deployed("/one")
+    await end_session(session)
+    assert [] == await store.kept_deploys("default", "helper")
+    assert None is await store.deployed("/one")
+
+
+async def test_versions_of_others_stay(store, deploy):
+    """What is forgotten is that agent's own."""
+    await deploy(tenant="a", source="/a")
+    await deploy("other", source="/other")
+    assert [] == await store.kept_deploys("default", "helper")
+    assert ["/a", "/other"] == [kept.source for kept in await store.all_kept_deploys()]

@@ -15,7 +15,7 @@ SCRIPTS = sorted((STORE / "queries").glob("*.sql"))
 QUERIES = [query for script in SCRIPTS for query in load(script.stem).values()]
 
 # Tables with few rows, which the daemon reads completely.
-WHOLE_TABLES = {"keys", "all_agents"}
+WHOLE_TABLES = {"keys", "all_agents", "all_deploys", "drop_all_unused_deploys"}
 
 
 @pytest.fixture(scope="module")

@@ -118,6 +118,27 @@ async def test_schema_from_the_future(tmp_path):
     assert expected == await refusal(path)
 
 
+async def test_database_of_another_program(tmp_path):
+    """It is refused and stays unchanged."""
+    path = tmp_path / "ash.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE agents (id TEXT)")
+    before = path.read_bytes()
+    expected = "The database was made by another program: choose another data directory"
+    assert expected == await refusal(path)
+    assert before == path.read_bytes()
+
+
+async def test_file_that_is_moved_while_in_use(store, tmp_path, session_id, now):
+    """Writes are refused, since the next daemon won't find them; put back, it works again."""
+    path = tmp_path / "ash.db"
+    path.rename(tmp_path / "backup.db")
+    with pytest.raises(Unavailable, match="was moved or deleted: put it back"):
+        await store.add_event(session_id, "text", None, now)
+    (tmp_path / "backup.db").rename(path)
+    await store.add_event(session_id, "text", None, now)
+
+
 async def test_migrations_applied_once(tmp_path, monkeypatch):
     """New migrations are applied in order, and one that fails leaves no trace."""
     path = tmp_path / "ash.db"

@@ -25,6 +25,8 @@ from ash.protocol import (
     Failed,
     Interrupt,
     Lines,
+    McpServerState,
+    McpStatus,
     Open,
     Opened,
     Query,
@@ -56,6 +58,7 @@ class Turn(Struct):
     raw: list[bytes] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    mcp: list[list[McpServerState]] = field(default_factory=list)
     done: TurnDone | None = None
 
     @property
@@ -163,6 +166,8 @@ class Bridge:
                     turn.raw.append(bytes(data))
                 case Failed(error=error):
                     turn.errors.append(error)
+                case McpStatus(servers=servers):
+                    turn.mcp.append(servers)
                 case EngineExited(error=error):
                     turn.gone.append(error)
                 case TurnDone() as done:

@@ -9,6 +9,7 @@ import trio
 from msgspec import Raw
 from trio.testing import memory_stream_pair
 
+from ash.egress import ModelFaults
 from ash.protocol import (
     EngineExited,
     EngineMessage,
@@ -35,6 +36,8 @@ class Upstream:
     """What the proxy says of the daemon's own credentials."""
 
     headers = ((b"x-api-key", b"the daemon's"),)
+    custom = ()
+    patience = 0.0
 
 
 RUNTIME = Runtime(
@@ -58,6 +61,8 @@ class FakeSandboxProcess:
         ours, self._theirs = memory_stream_pair()
         self.link = Link(ours)
         self.died = self.link.closed
+        self.faults = ModelFaults(0)
+        self.faults.tell = self.link.tell
         self.agent = agent
         self.commands = []
         self.killed = False

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import trio
 
-from ash.testing import Fail, Request, Say, StubModel
+from ash.testing import Cut, Fail, Hang, Request, Say, StubModel
 
 
 @pytest.fixture
@@ -356,6 +356,37 @@ async def test_port_in_use_is_an_oserror(model) -> None:
     with pytest.raises(OSError, match="in use"):
         async with StubModel(port=int(model.url.rpartition(":")[2])):
             pass
+
+
+async def test_rule_may_let_the_client_try_again(client: httpx.AsyncClient) -> None:
+    """An error is final for the CLI, unless the rule says something else."""
+    answers = iter([Fail(529), Fail(529, again=True, retry_after=3)])
+    async with StubModel(answer=lambda _: next(answers)) as model:
+        url = f"{model.url}/v1/messages"
+        final, other = [await client.post(url, json=_body("hello")) for _ in range(2)]
+    assert "false" == final.headers["x-should-retry"]
+    assert "x-should-retry" not in other.headers
+    assert "3" == other.headers["retry-after"]
+
+
+async def test_rule_may_cut_the_stream(client: httpx.AsyncClient) -> None:
+    """The stream ends behind its last delta, and not as HTTP has it."""
+    async with StubModel(answer=lambda _: Cut(Say(("one ", "two")))) as model:
+        body = _body("hello", stream=True)
+        async with client.stream("POST", f"{model.url}/v1/messages", json=body) as response:
+            chunks = response.aiter_raw()
+            assert b'"two"' in await anext(chunks)
+            with pytest.raises(httpx.RemoteProtocolError):
+                await anext(chunks)
+
+
+async def test_rule_may_give_no_answer() -> None:
+    """The request is recorded, and the client waits until it has had enough."""
+    async with StubModel(answer=lambda _: Hang()) as model:
+        with pytest.raises(httpx.ReadTimeout):
+            async with httpx.AsyncClient(timeout=0.2, trust_env=False) as client:
+                await client.post(f"{model.url}/v1/messages", json=_body("hello"))
+        assert ["hello"] == [request.text for request in model.requests]
 
 
 def test_thread_serves_programs_without_trio() -> None:

@@ -32,14 +32,15 @@ _ANSWERABLE = frozenset({h11.IDLE, h11.SEND_RESPONSE})
 # thousands in one read, at 10 µs each.
 _EVENTS_AT_ONCE = 50
 
-# RFC 9112 §2.2: a server ignores empty lines before a request line. They have a bound, because
-# each one keeps an idle connection open for longer.
-_EMPTY_LINES = re.compile(rb"(?:\r?\n){1,8}")
-
 # A server ignores empty lines before a request line (RFC 9112, 2.2). There is a bound, as each of
 # them keeps a connection open that asks for nothing.
 _MAX_EMPTY_LINES = 8
 _EMPTY_LINES = re.compile(rb"(?:\r?\n)*")
+
+# What h11 says of a header that it refuses. It quotes the line as Python writes it.
+_ILLEGAL_HEADER = re.compile(
+    r"illegal header line: bytearray\(b['\"](?P<name>[\w!#$%&*+.^`|~-]+):.*?(?P<bad>\\r|\\x\w\w)"
+)
 
 # Clients don't need the phrase by the standard, but some show it, and some fail without it.
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
@@ -80,6 +81,15 @@ def _line(name: bytes, value: bytes) -> bytes:
     return b"%s: %s\r\n" % (name, value)
 
 
+@lru_cache(maxsize=1)
+def _keep_alive_lines(timeout: float) -> bytes:
+    """A second less than the connection has, so that no client sends while it is being closed."""
+    seconds = int(timeout) - 1
+    if seconds < 1:
+        return b""
+    return b"connection: keep-alive\r\nkeep-alive: timeout=%d\r\n" % seconds
+
+
 class H11Protocol(HypercornH11Protocol):
     """Hypercorn's h11 protocol with changes.
 
@@ -93,6 +103,7 @@ class H11Protocol(HypercornH11Protocol):
         super().__init__(*args, **kwargs)
         self._h11 = cast("h11.Connection", self.connection)
         self._empty_lines = 0
+        self._half_closed = False
         self._head: ResponseHead | None = None
         self._collected: list[bytes] = []
         self.paused = False
@@ -117,6 +128,11 @@ class H11Protocol(HypercornH11Protocol):
         return self._body_incomplete and not self._h11.they_are_waiting_for_100_continue
 
     @property
+    def is_answering(self) -> bool:
+        """Whether a request that has arrived completely is being answered."""
+        return self.stream is not None and not self._body_incomplete
+
+    @property
     def has_unread_input(self) -> bool:
         """Whether the client may be sending bytes that nobody will read."""
         return self.buffered > 0 or self._body_incomplete or self._h11.their_state is h11.ERROR
@@ -133,6 +149,12 @@ class H11Protocol(HypercornH11Protocol):
     async def resume(self) -> None:
         """Parses what arrived while `paused`."""
         await self._handle_events()
+
+    async def half_close(self) -> None:
+        """Notes that the client sends no more, and tells the app that answers its request."""
+        self._half_closed = True
+        if self.is_answering and isinstance(self.stream, HTTPStream):
+            await self.stream.half_close()
 
     async def want_body(self) -> None:
         """Sends "100 Continue" to a client that waits for it: now the app reads the body."""
@@ -241,9 +263,18 @@ class H11Protocol(HypercornH11Protocol):
 
     def _build_head(self, response: Response) -> ResponseHead:
         headers = [*response.headers, *self.config.response_headers("h11")]
-        if self._body_incomplete or self.context.terminated.is_set():
+        is_last = self._half_closed and not self.buffered
+        if is_last or self._body_incomplete or self.context.terminated.is_set():
             headers.append((b"connection", b"close"))
-        return build_head(response.status_code, headers)
+            return build_head(response.status_code, headers)
+        framing, other_lines = build_head(response.status_code, headers)
+        return ResponseHead(framing, other_lines + self._keep_alive())
+
+    def _keep_alive(self) -> bytes:
+        """Says how long the connection stays open, if it does and if the client knows of it."""
+        if self._h11.their_state is not h11.DONE:
+            return b""  # the client has asked for the end, or is one of HTTP/1.0
+        return _keep_alive_lines(self.config.keep_alive_timeout)
 
     def _collect(self, event: h11.Data | h11.EndOfMessage) -> None:
         self._collect_head()
@@ -292,4 +323,9 @@ def _describe(error: h11.RemoteProtocolError) -> str:
     reason = str(error).partition(": bytearray(")[0]
     if error.error_status_hint == 431:
         return "The head of the request is too large."
+    if illegal := _ILLEGAL_HEADER.match(str(error)):
+        # The value may be a key, so it is not shown.
+        reason += (
+            f", {illegal['name']} holds {illegal['bad']}: trim a value that is read from a file"
+        )
     return f"The request is not valid HTTP: {reason}."

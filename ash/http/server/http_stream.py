@@ -20,7 +20,7 @@ from hypercorn.typing import (
 )
 from hypercorn.utils import suppress_body
 
-from ash.http.asgi import JSON_HEADERS, UNEXPECTED, error_body
+from ash.http.asgi import HALF_CLOSED, JSON_HEADERS, UNEXPECTED, error_body
 from ash.http.server.sender import ClientGone
 from ash.log import get_logger
 
@@ -49,6 +49,9 @@ class HTTPStream(HypercornHTTPStream):
             raise ClientGone
         else:
             await self._pass_on(message)
+
+    async def half_close(self) -> None:
+        await self.app_put(cast("ASGIReceiveEvent", {"type": HALF_CLOSED}))
 
     async def _pass_on(self, message: ASGISendEvent) -> None:
         is_body = message["type"] == "http.response.body"
@@ -85,6 +88,8 @@ _ENOUGH = 64 * 1024
 class RequestBody:
     """A request's body on its way to the app, bounded in memory and ended by the disconnect.
 
+    Between the two the app may get HALF_CLOSED, once.
+
     It takes the place of Hypercorn's memory channel, whose `put` of the disconnect blocks for
     ever when the app has ended without reading its body. `want_body` is called when the app asks
     for a body of which nothing has arrived yet.
@@ -96,6 +101,7 @@ class RequestBody:
         self._size = 0
         self._complete = False
         self._handed_over = False
+        self._half_closed = False
         self._gone = False
         self._news = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
@@ -106,6 +112,8 @@ class RequestBody:
             self._parts.append(message["body"])
             self._size += len(message["body"])
             self._complete = not message["more_body"]
+        elif message["type"] == HALF_CLOSED:
+            self._half_closed = True
         else:
             self._gone = True
             self._room.unpark_all()
@@ -114,11 +122,14 @@ class RequestBody:
             await self._room.park()
 
     async def receive(self) -> ASGIReceiveEvent:
-        """All of the body that has arrived, in one event; after the whole body, the disconnect."""
+        """All of the body that has arrived, in one event; after the whole body, what follows."""
         if not self._has_news():
             await self._want_body()
         while not self._has_news():
             await self._news.park()
+        if self._half_closed and self._handed_over and not self._gone:
+            self._half_closed = False
+            return cast("ASGIReceiveEvent", {"type": HALF_CLOSED})
         if self._handed_over or not (self._parts or self._complete):
             # An app that asks again and again must not block the loop.
             await trio.lowlevel.checkpoint()
@@ -126,7 +137,9 @@ class RequestBody:
         return self._take()
 
     def _has_news(self) -> bool:
-        return bool(self._parts) or self._gone or (self._complete and not self._handed_over)
+        if self._handed_over:
+            return self._gone or self._half_closed
+        return bool(self._parts) or self._gone or self._complete
 
     def _take(self) -> ASGIReceiveEvent:
         body = b"".join(self._parts)

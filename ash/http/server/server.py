@@ -81,6 +81,7 @@ def _configure(limits: ConnectionLimits) -> Config:
     config = Config()
     config.include_server_header = False
     config.h11_max_incomplete_size = limits.max_head
+    config.keep_alive_timeout = limits.keep_alive_timeout
     config.errorlog = None
     return config
 

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from math import inf
+from select import epoll
 from typing import cast
 
 import trio
@@ -62,14 +63,23 @@ class ConnectionLimits(Struct, frozen=True, kw_only=True):
 DEFAULT_LIMITS = ConnectionLimits()
 
 
+async def _hung_up(socket: trio.socket.SocketType) -> None:
+    """Returns when the peer has closed both directions, or has reset the connection."""
+    with epoll() as watched:
+        # No events are asked for: these two are always reported.
+        watched.register(socket.fileno(), 0)
+        await trio.lowlevel.wait_readable(watched.fileno())
+
+
 class TCPServer:
     """One client's connection: moves bytes between socket and protocol, and watches the clock.
 
     It takes the place of Hypercorn's `TCPServer`, and owns the socket and the nursery in which
     the app runs once for each request. One task reads all the time, so a client that leaves is
-    noticed at once. That task has one deadline, which depends on what the client has to send
-    next: a head, a body, or another request. To end the connection is to cancel `_reading`; then
-    the reading task closes the socket. Nothing is shielded, so no client can delay cancellation.
+    noticed at once, or at the first byte that is sent to it. That task has one deadline, which
+    depends on what the client has to send next: a head, a body, or another request. To end the
+    connection is to cancel `_reading`; then the reading task closes the socket. Nothing is
+    shielded, so no client can delay cancellation.
     """
 
     def __init__(
@@ -156,6 +166,22 @@ class TCPServer:
                 await self._protocol.resume()
             else:
                 await self._protocol.handle(RawData(data))
+        self._set_deadline(inf)
+        await self._answer_half_closed()
+
+    async def _answer_half_closed(self) -> None:
+        """Answers a client that has sent its requests and closed its half, as `nc -N` does.
+
+        A client that has left looks the same until something is sent to it, which it refuses by a
+        reset. So the app is told, and a stream of events sends a ping at once.
+        """
+        await self._protocol.half_close()
+        while self._protocol.is_answering:
+            with trio.CancelScope() as self._reading_ahead:
+                await _hung_up(self._stream.socket)
+                return
+            if self._protocol.paused:
+                await self._protocol.resume()
 
     async def _receive(self) -> bytes | None:
         """Bytes; none when the client has left; None when a paused protocol may go on."""

@@ -2,11 +2,12 @@
 -- Stores a new session.
 INSERT INTO sessions (
     id, tenant_id, agent_name, agent_version, sandbox_id, status, runner_id, parent_session_id,
-    model, config, settings, owner, generation, next_frame, created_at, last_active_at
+    model, config, settings, owner, generation, next_frame, created_at, last_active_at, agent_source
 )
 VALUES (
     :id, :tenant, :agent_name, :agent_version, :sandbox_id, :status, :runner_id, :parent_session_id,
-    :model, :config, :settings, :owner, :generation, :next_frame, :created_at, :last_active_at
+    :model, :config, :settings, :owner, :generation, :next_frame, :created_at, :last_active_at,
+    :agent_source
 );
 
 -- name: session

@@ -2,7 +2,7 @@
 
 import time
 
-from ash.protocol import Exec, ExecResult
+from ash.protocol import Exec, ExecResult, Interrupt
 from bridge.engine_worker import INTERRUPT_AGAIN_SECONDS
 from tests.support.bridge import Bridge, Turn
 
@@ -54,6 +54,24 @@ def test_interrupt_without_a_turn_changes_nothing(bridge) -> None:
     bridge.interrupt()
     bridge.interrupt()
     assert "tick0 tick1 " == bridge.turn("SLOW: 2 0.2").text
+
+
+def test_interrupt_of_a_turn_that_is_over_says_so(bridge) -> None:
+    """It names its turn, so the one that runs by now goes on."""
+    over = bridge.ask("quick")
+    bridge.finish()
+    bridge.ask("SLOW: 2 0.2")
+    bridge.send(Interrupt(id="late", turn=over))
+    turn = bridge.finish()
+    assert ["There is no turn to interrupt"] == turn.errors
+    assert "tick0 tick1 " == turn.result["result"]
+
+
+def test_interrupt_names_its_turn(bridge) -> None:
+    """The turn that is named is ended, be it the running one."""
+    query = bridge.ask("SLOW: 60 60")
+    bridge.send(Interrupt(turn=query))
+    assert bridge.finish().result["is_error"] is True
 
 
 def test_interrupt_ends_only_the_running_turn(bridge) -> None:

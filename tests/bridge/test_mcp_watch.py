@@ -1,0 +1,117 @@
+"""What is told of MCP servers, and when, without a CLI."""
+
+import json
+
+import pytest
+import trio
+
+from ash.protocol import McpServerState
+from bridge.engine import EngineDied
+from bridge.mcp_watch import McpWatch
+from bridge.raw_lines import TurnLines
+
+WELL = McpServerState("tools", "connected")
+PENDING = McpServerState("tools", "pending")
+FAILED = McpServerState("tools", "failed", "Connection closed")
+
+
+class Cli:
+    """Says what the test sets; `asked` counts the requests, `told` has what was reported."""
+
+    def __init__(self):
+        self.servers = []
+        self.asked = 0
+        self.told = []
+        self.log = []
+        self.watch = McpWatch(self.ask, self.log.append)
+        self.watch.tell = self.told.append
+        self.turn = TurnLines(None)
+
+    async def ask(self):
+        self.asked += 1
+        secret = {"config": {"env": {"TOKEN": "s3cret"}}}
+        servers = [{"name": s.name, "status": s.status, **secret} for s in self.servers]
+        for server, state in zip(servers, self.servers, strict=True):
+            if state.error:
+                server["error"] = state.error
+        return {"mcpServers": servers}
+
+    def begin(self, *servers):
+        """The CLI has written `init`."""
+        self.turn.mcp_servers = [{"name": s.name, "status": s.status} for s in servers]
+        self.turn.begun.set()
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch):
+    async def inline(function):
+        return function()
+
+    # The clock would run ahead of a thread.
+    monkeypatch.setattr(trio.to_thread, "run_sync", inline)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return Cli()
+
+
+async def test_servers_that_are_well_are_told_once(cli, autojump_clock):
+    """From what `init` says: no turn costs a request as long as all is well."""
+    for _ in range(2):
+        cli.turn = TurnLines(None)
+        cli.begin(WELL)
+        async with cli.watch.during(cli.turn):
+            await trio.sleep(10)
+    assert ([[WELL]], 0) == (cli.told, cli.asked)
+
+
+async def test_conversation_without_servers_is_told_of_none(cli, autojump_clock):
+    """A turn that has begun asks for nothing."""
+    cli.begin()
+    async with cli.watch.during(cli.turn):
+        await trio.sleep(10)
+    assert ([], 0) == (cli.told, cli.asked)
+
+
+async def test_server_that_holds_the_turn_is_told_within_a_second(cli, autojump_clock):
+    """And again when it has come, or has failed."""
+    cli.servers = [PENDING]
+    async with cli.watch.during(cli.turn):
+        await trio.sleep(1)
+        assert [[PENDING]] == cli.told
+        await trio.sleep(20)
+        cli.servers = [FAILED]
+        await trio.sleep(2)
+        assert [[PENDING], [FAILED]] == cli.told
+        cli.begin(FAILED)
+        await trio.sleep(60)
+    assert [[PENDING], [FAILED]] == cli.told
+
+
+async def test_error_of_a_server_is_not_told_anew_in_each_turn(cli, autojump_clock):
+    """What `init` leaves out is known from before."""
+    cli.servers = [FAILED]
+    for _ in range(3):
+        cli.turn = TurnLines(None)
+        cli.begin(FAILED)
+        async with cli.watch.during(cli.turn):
+            await trio.sleep(5)
+    assert [[McpServerState("tools", "failed")], [FAILED]] == cli.told
+
+
+async def test_failure_of_the_turn_is_raised_as_it_is(cli):
+    """And a CLI that can't be asked fails no turn."""
+    cli.watch = McpWatch(None, cli.log.append)
+    with pytest.raises(EngineDied, match="gone"):
+        async with cli.watch.during(cli.turn):
+            raise EngineDied("gone")
+
+
+async def test_stderr_of_a_server_is_logged(cli, tmp_path, autojump_clock):
+    """What is new in the CLI's own files, line by line, with the server's name."""
+    folder = tmp_path / ".cache/claude-cli-nodejs/-w/mcp-logs-tools"
+    folder.mkdir(parents=True)
+    entries = [{"debug": "Starting"}, {"error": "Server stderr: oh\ndear\n"}, {"error": "Closed"}]
+    (folder / "1.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries) + '{"er')
+    cli.servers = [FAILED]
+    async with cli.watch.during(cli.turn):
+        await trio.sleep(3)
+    assert [f"MCP server tools: {said}" for said in ("oh", "dear", "Closed")] == cli.log

@@ -21,11 +21,13 @@ from ash.clock import Clock, now_iso
 from ash.data_dir import AGENTS, FOLDERS
 from ash.deploy_check import check, judge, verdict
 from ash.egress import PUBLIC, Policy
+from ash.egress import cap as cap_network
 from ash.egress import parse as parse_network
 from ash.errors import BadRequest, NotFound
 from ash.file_names import spelled, unspelled
 from ash.log import get_logger
-from ash.model import Agent, Finding, FolderCheck, StoredAgent
+from ash.model import Agent, FolderCheck, StoredAgent
+from ash.sandbox.trial import Trial
 from ash.shapes import AskedLimits
 from ash.store import Store
 from ash.workspaces.copy import remove_tree
@@ -85,15 +87,17 @@ class Agents:
         on_delete: Callable[[str, str], None],
         *,
         network: Policy = PUBLIC,
+        trial: Trial | None = None,
     ) -> None:
         """`on_deploy` is called with the new version, `on_delete` with the tenant and name.
 
-        `network` is what this server allows at most.
+        `network` is what this server allows at most; a check tries in `trial` what can start.
         """
         self._store = store
         self._on_deploy = on_deploy
         self._on_delete = on_delete
         self._network = network
+        self._trial = trial
         self._data_dir = data_dir.resolve()
         self._clock = clock
         self._locks: WeakValueDictionary[Path, trio.Lock] = WeakValueDictionary()
@@ -159,7 +163,8 @@ class Agents:
             previous = await self._store.agent(tenant, name)
             try:
                 arrival = await trio.to_thread.run_sync(_fill, copy, fill)
-                found = await self._findings(copy, previous, _env(arrival, settings), settings)
+                kept = self._kept(previous, _env(arrival, settings), settings)
+                found = await check(copy, *kept)
                 warnings = judge(found, force=settings.force, strict=settings.strict)
                 # Shielded: a cancelled write may still be committed, and then the copy must stay.
                 with trio.CancelScope(shield=True):
@@ -204,26 +209,25 @@ class Agents:
         try:
             arrival = await trio.to_thread.run_sync(_fill, copy, fill)
             previous, env = await self._store.agent(tenant, name), _env(arrival, settings)
-            found = await self._findings(copy, previous, env, settings)
+            env, network = self._kept(previous, env, settings)
+            found = await check(copy, env, network, tried=self._trial is not None)
+            if self._trial is not None:
+                found += await self._trial.run(copy, env, network)
             return verdict(found, arrival.warnings, strict=settings.strict)
         finally:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(_take_back, copy)
 
-    async def _findings(
-        self,
-        copy: Path,
-        previous: StoredAgent | None,
-        env: dict[str, str] | None,
-        settings: Deployment,
-    ) -> list[Finding]:
-        """What is wrong with the copy, for an agent that keeps what the deploy does not say."""
+    def _kept(
+        self, previous: StoredAgent | None, env: dict[str, str] | None, settings: Deployment
+    ) -> tuple[dict[str, str], Policy]:
+        """The environment and the network that the agent would have."""
         config = settings.config
         if previous is not None:
             env = previous.env if env is None else env
             config = previous.agent.config or {} if config is None else config
-        network = msgspec.convert(config or {}, AgentConfig).network
-        return await check(copy, env or {}, parse_network(network), self._network)
+        asked = parse_network(msgspec.convert(config or {}, AgentConfig).network)
+        return env or {}, cap_network(asked, self._network)
 
     async def _drop_unused(
         self, tenant: str, name: str, more: AbstractSet[Path] = frozenset()

@@ -26,6 +26,7 @@ from ash.sandbox.process import Spawner
 from ash.sandbox.runtime import find_runtime, model_upstream
 from ash.sandbox.sandbox import SandboxDependencies
 from ash.sandbox.sandbox_process import Runtime
+from ash.sandbox.trial import Trial
 from ash.sessions.dependencies import SessionDependencies, StoredSandboxRecords
 from ash.sessions.files import SessionFiles
 from ash.sessions.service import Sessions
@@ -175,7 +176,13 @@ def _start(
         runtime=runtime,
         pool=pool,
         agents=_agents(
-            store, data_dir, sessions, pool, snapshots, network=dependencies.rules.network
+            store,
+            data_dir,
+            sessions,
+            pool,
+            snapshots,
+            network=dependencies.rules.network,
+            trial=Trial(sandbox_dependencies, dependencies.rules.limits),
         ),
         sessions=sessions,
         files=SessionFiles(store, sandbox_dependencies.workspaces, runtime.disk.look_again),
@@ -193,6 +200,7 @@ def _agents(
     snapshots: SessionSnapshots | None,
     *,
     network: Policy,
+    trial: Trial,
 ) -> Agents:
     """The agents; a deploy or delete also updates warm sandboxes and snapshots."""
 
@@ -206,7 +214,9 @@ def _agents(
         if snapshots is not None:
             snapshots.agent_changed(tenant, name)
 
-    return Agents(store, data_dir, SystemClock(), on_deploy, on_delete, network=network)
+    return Agents(
+        store, data_dir, SystemClock(), on_deploy, on_delete, network=network, trial=trial
+    )
 
 
 def _rules(settings: Settings) -> ServerRules:

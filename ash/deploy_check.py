@@ -6,18 +6,20 @@ from pathlib import Path
 
 import trio
 
-from ash.egress import PUBLIC, Policy, cap, unreachable
+from ash.egress import Policy, unreachable
 from ash.errors import BadRequest
 from ash.folder_check import Surroundings, check_folder, errors
 from ash.model import Finding, FolderCheck
 
 
 async def check(
-    folder: Path, env: Mapping[str, str], network: Policy, server: Policy = PUBLIC
+    folder: Path, env: Mapping[str, str], network: Policy, *, tried: bool = False
 ) -> list[Finding]:
-    """The findings in an agent's folder. `network` is what the agent asks for."""
-    policy = cap(network, server)
-    around = Surroundings(env=env, unreachable=partial(unreachable, policy=policy))
+    """The findings in the folder of an agent with this environment and network.
+
+    `tried`: its MCP servers will be started, so what they might lack is not guessed.
+    """
+    around = Surroundings(env=env, tried=tried, unreachable=partial(unreachable, policy=network))
     return await trio.to_thread.run_sync(check_folder, folder, around)
 
 

@@ -5,6 +5,9 @@ from ash.client.file_to_send import FileToSend, to_send
 from ash.client.request import HEALTH, Request, given
 from ash.model import Agent, FolderCheck
 
+# Seconds. A check runs the folder's scripts and tries its MCP servers.
+TRIAL = 700.0
+
 
 def health() -> Request[dict[str, Any]]:
     """The state of the server and of its sandboxes; needs no key."""
@@ -65,6 +68,7 @@ def check_agent(
         body=given(name=name, path=path, env=env, config=config, strict=strict),
         files=None if files is None else to_send(files),
         result=FolderCheck,
+        patience=TRIAL,
     )
 
 

@@ -6,6 +6,7 @@ itself. The check only reads files. It starts nothing and looks nothing up.
 
 from ash.folder_check.check import check_folder
 from ash.folder_check.finding import errors
+from ash.folder_check.mcp import read_servers, report_servers
 from ash.folder_check.surroundings import Surroundings
 
-__all__ = ["Surroundings", "check_folder", "errors"]
+__all__ = ["Surroundings", "check_folder", "errors", "read_servers", "report_servers"]

@@ -34,6 +34,10 @@ class FileReport:
         column = at - self._text.rfind("\n", 0, at)
         self._report.add(severity, self.path, message, line=line, column=column)
 
+    def to(self, report: Report) -> "FileReport":
+        """The same text, for another report."""
+        return FileReport(report, self.path, self._text)
+
     def error(self, at: int, message: str) -> None:
         self.add("error", at, message)
 

@@ -44,6 +44,15 @@ class Node(Struct):
         """A member of an object; None if there is none, or if this is no object."""
         return self.value.get(name) if isinstance(self.value, dict) else None
 
+    def plain(self) -> Any:
+        """The value without places."""
+        match self.value:
+            case dict():
+                return {name: member.plain() for name, member in self.value.items()}
+            case list():
+                return [item.plain() for item in self.value]
+        return self.value
+
     @property
     def items(self) -> "list[Node]":
         """The elements of an array; none if this is no array."""

@@ -1,5 +1,9 @@
 """Checks `.mcp.json`: which of its servers the CLI would skip, or could not start or reach."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from ash.expansion import expand, missing
 from ash.folder_check.commands import CommandChecker
 from ash.folder_check.finding import FileReport, Report
@@ -7,6 +11,7 @@ from ash.folder_check.folder import Folder
 from ash.folder_check.json_file import read_object
 from ash.folder_check.json_tree import Node
 from ash.folder_check.surroundings import Surroundings
+from ash.model import Finding
 
 FILE = ".mcp.json"
 
@@ -26,6 +31,37 @@ def check_mcp(folder: Folder, around: Surroundings, report: Report) -> None:
     checker = _Servers(folder, around, about)
     for name, server in servers.members.items():
         checker.check(name, server)
+
+
+def read_servers(root: Path) -> dict[str, Any]:
+    """The servers that the CLI would use, as plain values. Blocks."""
+    found = read_object(Folder(root), FILE, Report(), lost=_LOST)
+    servers = found[0].get("mcpServers") if found else None
+    plain = servers.plain() if servers else None
+    if not isinstance(plain, dict):
+        return {}
+    return {name: server for name, server in plain.items() if _usable(server)}
+
+
+def _usable(server: Any) -> bool:
+    return isinstance(server, dict) and (
+        isinstance(server.get("command"), str)
+        or (server.get("type") in _REMOTE and isinstance(server.get("url"), str))
+    )
+
+
+def report_servers(root: Path, failed: Mapping[str, str]) -> list[Finding]:
+    """A warning for each server that failed when it was tried, at its place. Blocks."""
+    report = Report()
+    found = read_object(Folder(root), FILE, Report(), lost=_LOST)
+    servers = found[0].get("mcpServers") if found else None
+    if found is None or servers is None:
+        return []
+    about = found[1].to(report)
+    for name, why in failed.items():
+        if name in servers.keys:
+            about.warning(servers.keys[name], f'the MCP server "{name}" was tried: {why}')
+    return report.findings
 
 
 class _Servers:
@@ -71,6 +107,8 @@ class _Servers:
             return
         self._check_variables(name, [command, *given])
         words = [expand(node.value, self._around.env) for node in (command, *given)]
+        if self._around.tried:
+            return
         if fault := self._commands.program(words[0], words[1:]):
             self._about.warning(command.at, f'the MCP server "{name}" can\'t start: {fault.text}')
 

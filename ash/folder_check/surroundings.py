@@ -22,11 +22,13 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     """What a folder will find around it in its sandbox, as far as that is known before a start.
 
     `env` is the agent's environment. `programs` are the host's folders with programs that a
-    sandbox shows at the same path. `unreachable` says why a URL can't be reached, None if it can.
+    sandbox shows at the same path. `tried`: its MCP servers are started as well, which says more
+    than their files do. `unreachable` says why a URL can't be reached, None if it can.
     """
 
     env: Mapping[str, str] = field(default_factory=dict)
     programs: Sequence[str] = SYSTEM_PATH
+    tried: bool = False
     unreachable: Callable[[str], str | None] = _everything
 
     def has_program(self, name: str) -> bool:

@@ -2,6 +2,8 @@ import json
 
 import pytest
 
+from ash.folder_check import read_servers, report_servers
+
 MCP = ".mcp.json"
 
 
@@ -42,6 +44,22 @@ def test_server_that_the_cli_skips_is_an_error(check, server, why):
     [said] = check(servers(crm=server))
     assert said.partition(": ")[2].startswith(f'the CLI skips the MCP server "crm": {why}')
     assert said.startswith(f"error {MCP}:1:")
+
+
+def test_servers_that_are_tried_are_not_guessed_about(check):
+    """What the trial says is certain."""
+    assert [] == check(servers(a={"command": "nosuch"}), tried=True)
+
+
+def test_servers_that_the_cli_would_use_are_read_and_reported_at_their_place(check, tmp_path):
+    """For the trial: the others are errors already."""
+    good = {"command": "sh", "args": ["x"]}
+    check(servers(bad={"url": "https://x.org"}, good=good))
+    assert {"good": good} == read_servers(tmp_path)
+    [finding] = report_servers(tmp_path, {"good": "it ended", "other": "no such server"})
+    assert 'warning .mcp.json:1:50: the MCP server "good" was tried: it ended' == (
+        f"{finding.severity} {finding}"
+    )
 
 
 def test_server_that_cannot_start_or_be_reached_is_a_warning(check):

@@ -1,23 +1,32 @@
 """Variables in the settings of MCP servers, expanded as the CLI does."""
 
-import re
-from collections.abc import Mapping
-
-# `${NAME}`, or `${NAME:-what counts if NAME is not set}`.
-_VARIABLE = re.compile(r"\$\{([^}]+)\}")
+from collections.abc import Iterator, Mapping
 
 
 def expand(text: str, env: Mapping[str, str]) -> str:
     """The text with its variables replaced; one without a value or a default stays as it is."""
-
-    def value(match: re.Match[str]) -> str:
-        name, has_default, default = match[1].partition(":-")
-        return env.get(name, default if has_default else match[0])
-
-    return _VARIABLE.sub(value, text)
+    parts: list[str] = []
+    at = 0
+    for start, end in _variables(text):
+        name, has_default, default = text[start + 2 : end - 1].partition(":-")
+        parts += [text[at:start], env.get(name, default if has_default else text[start:end])]
+        at = end
+    return "".join([*parts, text[at:]])
 
 
 def missing(text: str, env: Mapping[str, str]) -> list[str]:
     """The names of the variables that have neither a value nor a default."""
-    names = (match[1] for match in _VARIABLE.finditer(text))
-    return [name for name in dict.fromkeys(names) if ":-" not in name and name not in env]
+    names = dict.fromkeys(text[start + 2 : end - 1] for start, end in _variables(text))
+    return [name for name in names if ":-" not in name and name not in env]
+
+
+def _variables(text: str) -> Iterator[tuple[int, int]]:
+    """Where each `${NAME}` and `${NAME:-default}` begins and ends.
+
+    Not a regular expression: with many `${` and no end it would look for that again and again.
+    """
+    at = 0
+    while (start := text.find("${", at)) >= 0 and (end := text.find("}", start)) >= 0:
+        if end > start + 2:
+            yield start, end + 1
+        at = end + 1

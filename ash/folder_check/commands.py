@@ -24,6 +24,8 @@ _SHELL_WORDS = (
 )
 _BUILTINS = frozenset(_SHELL_WORDS.split())
 _SEPARATORS = frozenset(";&|<>()")
+# A longer command is a program of its own, and slow to take apart.
+_LONG = 10_000
 _SHEBANG_BYTES = 256
 _SCRIPT_BYTES = 256 * 1024
 
@@ -43,6 +45,8 @@ class CommandChecker:
 
     def in_shell(self, command: str) -> Fault | None:
         """Looks at the first program of a command line for a shell; the rest is not read."""
+        if len(command) > _LONG:
+            return None
         try:
             lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
             lexer.whitespace_split = True

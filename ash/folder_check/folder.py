@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ash.folder_check.finding import Report
 
-# The CLI leaves out larger instructions, and nobody writes larger settings.
+# The CLI leaves out larger instructions.
 MAX_BYTES = 4 * 1024 * 1024
 
 # What a file that is not UTF-8 begins with, if it says what it is.
@@ -22,8 +22,11 @@ class Folder:
 
     def resolve(self, path: str) -> Path | None:
         """The file or folder at that relative path; None if there is none inside."""
-        real = Path(os.path.realpath(self._root / path))
-        return real if real.is_relative_to(self._root) and real.exists() else None
+        try:
+            real = Path(os.path.realpath(self._root / path))
+            return real if real.is_relative_to(self._root) and real.exists() else None
+        except (OSError, ValueError):  # no file can have that name
+            return None
 
     def has(self, path: str) -> bool:
         return self.resolve(path) is not None
@@ -52,14 +55,14 @@ class Folder:
         except OSError:
             return None
 
-    def text(self, path: str, report: Report) -> str | None:
+    def text(self, path: str, report: Report, most: int = MAX_BYTES) -> str | None:
         """The text of a file; None if it is missing, or if it can't be used and is reported."""
-        data = self.head(path, MAX_BYTES + 1)
+        data = self.head(path, most + 1)
         if data is None:
             return None
-        if len(data) > MAX_BYTES:
-            limit = MAX_BYTES // 1024 // 1024
-            report.add("error", path, f"larger than {limit} MB; the CLI would leave it out")
+        if len(data) > most:
+            then = "the CLI would leave it out" if most == MAX_BYTES else "it can't be checked"
+            report.add("error", path, f"larger than {most // 1024 // 1024} MB; {then}")
             return None
         if encoding := _OTHER_ENCODINGS.get(data[:2]):
             report.add("error", path, f"this is {encoding}; save it as UTF-8")

@@ -2,6 +2,8 @@ from ash.folder_check.finding import FileReport, Report
 from ash.folder_check.folder import Folder
 from ash.folder_check.json_tree import JsonFault, Node, parse
 
+# Nobody writes larger settings, and reading them takes a second.
+_MAX_BYTES = 1024 * 1024
 _MARK = "\ufeff"
 
 
@@ -12,7 +14,7 @@ def read_object(
 
     `lost` says what the CLI would do without if it can't read the file.
     """
-    text = folder.text(path, report)
+    text = folder.text(path, report, _MAX_BYTES)
     if text is None:
         return None
     if text.startswith(_MARK):

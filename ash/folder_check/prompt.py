@@ -5,6 +5,7 @@ import re
 
 from ash.folder_check.finding import FileReport, Report
 from ash.folder_check.folder import Folder
+from ash.folder_check.prose import prose
 
 PROMPT_FILE = "CLAUDE.md"
 _OTHERS = (".claude/CLAUDE.md", "CLAUDE.local.md")
@@ -12,12 +13,6 @@ _OTHERS = (".claude/CLAUDE.md", "CLAUDE.local.md")
 # How many files deep imports go.
 _MAX_DEPTH = 4
 
-# Imports do not count in code or comments.
-_NOT_PROSE = re.compile(
-    r"<!--.*?-->|^[ \t>]*(?P<fence>`{3,}|~{3,}).*?(?:^[ \t>]*(?P=fence)[^\n]*$|\Z)"
-    r"|(?<!`)(?P<ticks>`+)(?!`)(?:(?!\n\s*\n).)+?(?<!`)(?P=ticks)(?!`)",
-    re.DOTALL | re.MULTILINE,
-)
 _IMPORT = re.compile(r"(?:^|(?<=\s))@((?:[^\s\\]|\\ )+)")
 _PATH = re.compile(r"\./|~/|/.|[a-zA-Z0-9._-]")
 # A name that is not a file's is more likely a person's: `@alice`.
@@ -43,10 +38,11 @@ class _Imports:
         if text is None:
             return
         about = FileReport(self._report, path, text)
-        prose = _NOT_PROSE.sub(lambda match: re.sub(r"\S", " ", match[0]), text)
-        for match in _IMPORT.finditer(prose):
+        names: set[str] = set()
+        for match in _IMPORT.finditer(prose(text)):
             name = match[1].partition("#")[0].replace("\\ ", " ")
-            if _PATH.match(name):
+            if _PATH.match(name) and name not in names:
+                names.add(name)
                 self._check(path, name, match.start(), depth, about)
 
     def _check(self, importer: str, name: str, at: int, depth: int, about: FileReport) -> None:

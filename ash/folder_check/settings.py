@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from ash.folder_check.finding import FileReport, Report
+from ash.folder_check.finding import MOST, FileReport, Report
 from ash.folder_check.folder import Folder
 from ash.folder_check.hooks import HookChecker
 from ash.folder_check.json_file import read_object
@@ -57,9 +57,8 @@ def _check_choice(name: str, value: Node, choices: tuple[str, ...], about: FileR
 
 def _check_names(node: Node, about: FileReport, known: list[str]) -> None:
     """The CLI ignores names that it does not know; one that looks mistyped is worth a word."""
-    for name, at in node.keys.items():
-        if name in known:
-            continue
+    unknown = [each for each in node.keys.items() if each[0] not in known]
+    for name, at in unknown[:MOST]:
         if close := meant(name, known):
             guard = close in {"permissions", "hooks", "deny", "ask"}
             about.add(

@@ -1,5 +1,5 @@
+import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from msgspec import Struct, field
 
@@ -35,5 +35,10 @@ class Surroundings(Struct, frozen=True, kw_only=True):
         """Whether a command of that name, or a program at that absolute path, is there."""
         if name.startswith("/"):
             # Other absolute paths may be made by install.sh, or belong to the sandbox itself.
-            return not name.startswith(tuple(self.programs)) or Path(name).exists()
-        return any(Path(folder, name).exists() for folder in self.programs)
+            return not name.startswith(tuple(self.programs)) or _exists(name)
+        return any(_exists(f"{folder}/{name}") for folder in self.programs)
+
+
+def _exists(path: str) -> bool:
+    # Unlike Path.exists it takes any text, also one that is no path.
+    return os.path.exists(path)  # noqa: PTH110

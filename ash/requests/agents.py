@@ -1,4 +1,5 @@
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Annotated, Any
 
 import msgspec
@@ -14,7 +15,7 @@ from ash.model import Agent, FolderCheck
 from ash.requests.base64_text import decoded, in_pieces
 from ash.requests.file_modes import Mode, file_mode
 from ash.requests.parsing import explain
-from ash.requests.unknown_fields import refuse_typo
+from ash.requests.unknown_fields import MOST_UNKNOWN, refuse_typo
 from ash.shapes import Body, Env
 
 _CONFIG = frozenset(each.encode_name for each in structs.fields(AgentConfig))
@@ -108,9 +109,8 @@ def _sent(files: list[File], contents: Mapping[str, bytes]) -> list[SentFile]:
 
 def check_config(config: dict[str, Any] | None) -> None:
     """Raises BadRequest if the daemon can't read its own settings in an agent's config."""
-    for name in config or {}:
-        if name not in _CONFIG:
-            refuse_typo("config", name, _CONFIG)
+    for name in _strangers(config):
+        refuse_typo("config", name, _CONFIG)
     try:
         known = msgspec.convert(config or {}, AgentConfig)
         parse_network(known.network)
@@ -127,5 +127,11 @@ def check_config(config: dict[str, Any] | None) -> None:
 
 def unknown_in(config: dict[str, Any] | None) -> list[str]:
     """A warning for each field that is kept, but that the daemon does not use."""
-    names = (name for name in config or {} if name not in _CONFIG)
-    return [f"config.{name}: this field is kept, but the server does not use it" for name in names]
+    return [
+        f"config.{name}: this field is kept, but the server does not use it"
+        for name in _strangers(config)
+    ]
+
+
+def _strangers(config: dict[str, Any] | None) -> Iterable[str]:
+    return islice((name for name in config or {} if name not in _CONFIG), MOST_UNKNOWN)

@@ -10,7 +10,7 @@ from ash.requests.agents import DeployAgent, check_config, unknown_in
 from ash.requests.messages import SendMessage, message_query
 from ash.requests.parsing import decode
 from ash.requests.sessions import ConfigureSession, CreateSession, RunCommand
-from ash.requests.unknown_fields import ignored
+from ash.requests.unknown_fields import MOST_UNKNOWN, ignored
 
 SERVER = {"command": "x"}
 
@@ -75,6 +75,14 @@ def test_config_of_an_agent_keeps_what_is_its_owner_s():
     assert [] == unknown_in(None)
     with pytest.raises(BadRequest, match='config: unknown field "prewarmcount"; did you mean "pre'):
         check_config({"prewarmcount": 3})
+
+
+def test_many_unknown_fields_cost_no_more_than_a_few():
+    """The loop has no time to compare each with all that are known."""
+    body = {"agent": "a", **{f"unknown{number}": 1 for number in range(50_000)}}
+    data = json.dumps(body).encode()
+    decode(data, msgspec.json.Decoder(CreateSession))
+    assert MOST_UNKNOWN == len(ignored(data, CreateSession)) == len(unknown_in(body))
 
 
 def test_large_message_is_not_read_twice():

@@ -9,8 +9,11 @@ from ash.folder_check.surroundings import Surroundings
 from ash.model import Severity
 from ash.typos import meant
 
-# The CLI lets the tool run if a hook of these can't. If one has a wrong shape, it drops the file.
+# If a hook of these has a wrong shape, the CLI drops the file.
 GUARDS = frozenset(("PreToolUse", "PermissionRequest"))
+
+# If a hook of these can't run, it refuses.
+_REFUSING = GUARDS | {"UserPromptSubmit"}
 
 # What each type of hook needs, and the type of that.
 _NEEDS = {
@@ -90,8 +93,12 @@ class HookChecker:
         )
         if fault is None:
             return
-        severity: Severity = "error" if event in GUARDS and fault.certain else "warning"
-        then = "the tool would run all the same" if event in GUARDS else "it would do nothing"
+        severity: Severity = "error" if event in _REFUSING and fault.certain else "warning"
+        then = "it would do nothing"
+        if event in _REFUSING:
+            # The bridge's runner of hooks stands between a shell and its command, nowhere else.
+            refuses = "all that it guards would be refused"
+            then = refuses if args is None else "what it guards would go on without it"
         self._about.add(severity, command.at, f"this {event} hook can't run: {fault.text}; {then}")
 
     def _fault(self, event: str, node: Node, text: str) -> None:

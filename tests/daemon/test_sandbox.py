@@ -4,6 +4,7 @@ import base64
 import io
 import os
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -161,3 +162,32 @@ async def test_install_sh_installs_with_pip_and_later_commands_find_it(us, insta
     )
     session = await us.create()
     assert [f"{folder}/hello-ash", "hi"] == await run(us, session, "which hello-ash; hello-ash")
+
+
+TUNNEL = Path(__file__).parents[2] / "examples" / "tunnel.py"
+
+
+async def test_tunnel_of_the_examples_leads_to_a_database(data_dir, nursery):
+    """For programs that know no proxy: startup.sh opens a port that leads to a listed host."""
+
+    async def answer(stream):
+        await stream.send_all(b"you said " + await stream.receive_some())
+        await stream.aclose()
+
+    listeners = await nursery.start(partial(trio.serve_tcp, answer, 0, host="127.0.0.1"))
+    there = f"127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+    contents = {
+        "CLAUDE.md": b"be kind",
+        "tunnel.py": TUNNEL.read_bytes(),
+        "startup.sh": f"python3 tunnel.py 5432 {there} &\n".encode(),
+    }
+    files = [
+        {"path": path, "content": base64.b64encode(content).decode()}
+        for path, content in contents.items()
+    ]
+    ask = "exec 3<>/dev/tcp/127.0.0.1/5432 && printf select >&3 && cat <&3; echo"
+    async with running(settings(data_dir, network=["*", there])) as daemon:
+        await daemon.us.deploy(systemPrompt=None, files=files, config={"network": [there]})
+        session = await daemon.us.create()
+        waiting = f"until (: </dev/tcp/127.0.0.1/5432) 2>/dev/null; do sleep 0.1; done; {ask}"
+        assert ["you said select"] == await run(daemon.us, session, waiting)

@@ -120,7 +120,7 @@ def hooks(event, *commands):
     return json.dumps({"hooks": {event: [{"hooks": given}]}})
 
 
-THEN = "the tool would run all the same"
+THEN = "all that it guards would be refused"
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ THEN = "the tool would run all the same"
     ],
 )
 def test_guard_that_cannot_run_is_an_error(check, command, why):
-    """The CLI would run the tool that the hook is to guard."""
+    """The agent could do nothing that it guards."""
     files = {
         "plain.sh": "exit 2\n",
         "crlf.sh": "#!/bin/sh\r\nexit 2\r\n",
@@ -170,6 +170,14 @@ def test_guard_that_cannot_run_is_an_error(check, command, why):
 def test_guard_that_can_run_or_may_is_not_mentioned(check, command):
     """Nothing is said of what can't be known before the start."""
     assert [] == check({SETTINGS: hooks("PreToolUse", command), "run.sh": "#!/bin/sh\n"})
+
+
+def test_guard_without_a_shell_that_cannot_run_guards_nothing(check):
+    """The CLI starts it by itself, and goes on if it can't."""
+    hook = {"type": "command", "command": "nosuch", "args": ["x"]}
+    [said] = check({SETTINGS: json.dumps({"hooks": {"PreToolUse": [{"hooks": [hook]}]}})})
+    assert said.startswith(f"error {SETTINGS}:1:")
+    assert said.endswith("in a sandbox; what it guards would go on without it")
 
 
 def test_what_install_sh_may_bring_is_a_warning(check):

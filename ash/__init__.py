@@ -7,14 +7,15 @@ its start delays the first answer.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ash.client import AshApiError, AshClient, AsyncAshClient, FileToSend
+    from ash.client import AnswerText, AshApiError, AshClient, AsyncAshClient, FileToSend
     from ash.embedded import Ash
 
-__all__ = ["Ash", "AshApiError", "AshClient", "AsyncAshClient", "FileToSend"]
+__all__ = ["AnswerText", "Ash", "AshApiError", "AshClient", "AsyncAshClient", "FileToSend"]
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "AnswerText": "ash.client",
     "Ash": "ash.embedded",
     "AshApiError": "ash.client",
     "AshClient": "ash.client",

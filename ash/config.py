@@ -5,17 +5,16 @@ Parsing, the flags of `ashd`, `ash.toml.example` and docs/configuration.md are m
 `tools/reference.py` writes the last two.
 """
 
-import tomllib
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
 
 from ash.addresses import is_loopback
-from ash.config_rules import bare_type, rule_of
+from ash.config_rules import rule_of
+from ash.config_values import Option, checked, from_text, nearest, read_toml
 from ash.errors import ConfigError
 from ash.shapes import CpuPercent, DiskMb, Key, MaxProcesses, MemoryMb
 
@@ -273,26 +272,6 @@ class Settings(Struct, frozen=True, kw_only=True):
         return f"Settings({', '.join(shown)})"
 
 
-class Option(Struct, frozen=True):
-    """One row of the table. `field` is also the key in ash.toml; `rule` says what is allowed."""
-
-    field: str
-    env: str
-    type: Any
-    default: Any
-    help: str
-    rule: str
-    secret: bool
-
-    @property
-    def flag(self) -> str:
-        return "--" + self.field.replace("_", "-")
-
-    @property
-    def is_list(self) -> bool:
-        return get_origin(bare_type(self.type)) is tuple
-
-
 def find_toml(flag: Path | None, env: Mapping[str, str], folder: Path) -> Path | None:
     """The file to load: from `--config`, from ASH_CONFIG, or `ash.toml` in the folder."""
     if flag is not None:
@@ -318,18 +297,18 @@ def load(
     """
     values: dict[str, Any] = {}
     if toml_path is not None:
-        written = _read_toml(toml_path)
+        written = read_toml(toml_path)
         _refuse_unknown(written, str(toml_path))
-        values |= {k: _checked(_BY_FIELD[k], v, str(toml_path)) for k, v in written.items()}
+        values |= {k: checked(_BY_FIELD[k], v, str(toml_path)) for k, v in written.items()}
     for option in OPTIONS:
         if text := env.get(option.env):
-            values[option.field] = _checked(option, _from_text(option, text), option.env)
+            values[option.field] = checked(option, from_text(option, text), option.env)
     given = {key: value for key, value in flags.items() if value is not None}
     _refuse_unknown(given, given_by or "flags")
     for key, value in given.items():
         option = _BY_FIELD[key]
-        typed = _from_text(option, value) if isinstance(value, str) else value
-        values[key] = _checked(option, typed, given_by or option.flag)
+        typed = from_text(option, value) if isinstance(value, str) else value
+        values[key] = checked(option, typed, given_by or option.flag)
     return Settings(**values)
 
 
@@ -341,60 +320,13 @@ def unknown_environment(env: Mapping[str, str]) -> list[str]:
     # These two are not settings of the daemon, but of the client and for finding the file.
     known = {o.env for o in OPTIONS} | {"ASH_SERVER_URL", "ASH_CONFIG"}
     strangers = sorted(name for name in env if name.startswith("ASH_") and name not in known)
-    return [f"{name} is not a setting of ash{_nearest(name, known)}" for name in strangers]
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    return [f"{name} is not a setting of ash{nearest(name, known)}" for name in strangers]
 
 
 def _refuse_unknown(keys: Mapping[str, Any], source: str) -> None:
     for key in keys:
         if key not in _BY_FIELD:
-            raise ConfigError(f"unknown key {key!r} in {source}{_nearest(key, _BY_FIELD)}")
-
-
-def _nearest(name: str, known: Mapping[str, Any] | set[str]) -> str:
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _from_text(option: Option, text: str) -> Any:
-    """Converts the text of a variable or flag to the option's type, if it fits."""
-    if option.is_list:
-        return [part.strip() for part in text.split(",") if part.strip()]
-    # Only these types, because the lax mode would also read the text "null" as None.
-    if (bare := bare_type(option.type)) not in {int, float, bool}:
-        return text
-    try:
-        return msgspec.convert(text, bare, strict=False)
-    except msgspec.ValidationError:
-        return text
-
-
-def _checked(option: Option, value: Any, source: str) -> Any:
-    plain = str(value) if isinstance(value, Path) else value
-    if option.secret and isinstance(plain, str):
-        plain = plain.strip()  # a file of a secret store often ends in a line feed
-    try:
-        typed = msgspec.convert(plain, option.type, dec_hook=_to_path)
-    except msgspec.ValidationError:
-        typed = None
-    if typed is None:
-        got = "" if option.secret else f", not {plain!r}"
-        raise ConfigError(f"{option.field} (from {source}) must be {option.rule}{got}")
-    return typed
-
-
-def _to_path(kind: type, value: Any) -> Any:
-    if kind is Path and isinstance(value, str) and value:
-        return Path(value).expanduser()
-    raise msgspec.ValidationError
+            raise ConfigError(f"unknown key {key!r} in {source}{nearest(key, _BY_FIELD)}")
 
 
 def _options() -> tuple[Option, ...]:

@@ -4,15 +4,14 @@ The message itself is passed on unchanged. Values taken out of it stay `msgspec.
 that the CLI wrote.
 """
 
-import re
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
+from ash.failure_words import failure_text, text_of
 from ash.model import EventType, TurnReason
-from ash.protocol import McpServerState, with_whole_characters
+from ash.protocol import McpServerState, Recovered, is_uuid, with_whole_characters
 
 NULL = Raw(b"null")
 _encode = msgspec.json.encode
@@ -45,13 +44,15 @@ class Reading(Struct):
     """What follows from one SDK message. `frames` are in the order to send, the message last.
 
     A message that is not `durable` (a delta) is not stored, because the complete one follows.
-    `abandoned` means that the deltas since the last complete message will come again.
+    `conversation` is the id of the conversation, from the message that begins a turn. `abandoned`
+    means that the deltas since the last complete message will come again.
     """
 
     frames: list[Frame]
     timeline: list[tuple[EventType, str]]
     durable: bool
     ending: Ending | None = None
+    conversation: str | None = None
     retry: Retry | None = None
     abandoned: bool = False
 
@@ -85,6 +86,7 @@ class _Body(Struct):
 class _Head(Struct):
     type: str = ""
     subtype: str = ""
+    session_id: Any = None
     event: _StreamEvent | None = None
     message: _Body | None = None
     tool_use_result: Raw | UnsetType = UNSET
@@ -125,20 +127,6 @@ _decode_unusual = msgspec.json.Decoder(_Unusual).decode
 _decode_output = msgspec.json.Decoder(_ToolOutput).decode
 _decode_retry = msgspec.json.Decoder(_Retry).decode
 
-_decode_text = msgspec.json.Decoder(str).decode
-
-_GATEWAY = re.compile(r" If it persists, check your inference gateway \([^)]*\)\.")
-
-# What a failure is called that comes without any text.
-_FAILURES = {
-    "": "The agent failed, and does not say why",
-    "success": "The agent failed, and does not say why",
-    "error_during_execution": "The agent stopped in the middle of its turn, and does not say why",
-    "error_max_structured_output_retries": (
-        "The agent's answers did not fit outputFormat, however often it tried"
-    ),
-}
-
 # Results that say that a limit of the request was reached, which is not a failure.
 BUDGET_WORDS = "The turn has reached its limit, which is maxTurns or maxBudgetUsd"
 _BUDGETS = {"error_max_turns", "error_max_budget_usd"}
@@ -172,21 +160,13 @@ def _unusual_head_of(raw: bytes | memoryview) -> _Head:
         head = _decode_unusual(with_whole_characters(raw))
     except (msgspec.DecodeError, RecursionError):
         return _Head()
-    if _text(head.type) != "result":
+    if text_of(head.type) != "result":
         return _Head()
     failed = head.is_error != Raw(b"false")
-    return _Head("result", _text(head.subtype), is_error=failed, result=head.result)
+    return _Head("result", text_of(head.subtype), is_error=failed, result=head.result)
 
 
-def _text(raw: Raw) -> str:
-    """The text that the JSON is; empty if it is something else."""
-    try:
-        return _decode_text(raw)
-    except (msgspec.DecodeError, RecursionError):
-        return ""
-
-
-def _object(**values: Raw | bool | None) -> bytes:
+def _object(**values: Any) -> bytes:
     """A JSON object of the values that are not None, each with its original bytes."""
     return _encode({name: value for name, value in values.items() if value is not None})
 
@@ -253,7 +233,11 @@ def _tool_output(result: Raw | UnsetType) -> dict[str, str]:
 
 
 def _read_system(head: _Head, reading: Reading) -> None:
-    if head.subtype == "init" and head.mcp_servers:
+    if head.subtype != "init":
+        return
+    if is_uuid(head.session_id):
+        reading.conversation = head.session_id
+    if head.mcp_servers:
         data = _encode({"servers": head.mcp_servers}).decode()
         reading.timeline.append(("mcp_status", data))
 
@@ -270,17 +254,8 @@ def _ending(head: _Head) -> Ending:
     if head.subtype in _BUDGETS:
         return Ending("budget")
     if head.is_error or head.subtype.startswith("error"):
-        return Ending("error", _error_text(head))
+        return Ending("error", failure_text(head.subtype, head.errors, head.result))
     return Ending("completed")
-
-
-def _error_text(head: _Head) -> str:
-    """The CLI's own text: in `errors` if the CLI failed, in `result` if the API did."""
-    if texts := [text for text in head.errors if isinstance(text, str) and text]:
-        return "; ".join(texts)
-    # The address is that of our own proxy inside the sandbox.
-    text = _GATEWAY.sub("", _text(head.result))
-    return text or _FAILURES.get(head.subtype) or f"The agent failed, and says only: {head.subtype}"
 
 
 def _retry(raw: bytes | memoryview) -> Retry | None:
@@ -340,6 +315,11 @@ def retry(retry: Retry, error: str, *, discard: bool) -> Frame:
     return Frame("retry", _one_line({**data, "discard": True} if discard else data))
 
 
+def recovered(what: Recovered) -> Frame:
+    """Tells that something was broken, and what that has cost the agent's memory, if anything."""
+    return Frame("recovered", _object(memory=what.memory, warning=what.text))
+
+
 def done(session_id: str, reason: TurnReason) -> Frame:
     """In words where the reason alone does not say what happened."""
     detail = {"detail": BUDGET_WORDS} if reason == "budget" else {}
@@ -351,9 +331,9 @@ def gap(requested: int, earliest: int, latest: int) -> Frame:
     return Frame("gap", _encode({"requested": requested, "earliest": earliest, "latest": latest}))
 
 
-def lifecycle(action: str, **more: str | Sequence[str]) -> str:
-    """The data of a `lifecycle` event of the timeline."""
-    return _encode({"action": action, **more}).decode()
+def lifecycle(action: str, **more: Any) -> str:
+    """The data of a `lifecycle` event of the timeline, without values that are None."""
+    return _object(action=action, **more).decode()
 
 
 def sse(frame_id: int, frame: Frame) -> bytes:

@@ -107,6 +107,8 @@ class StoredAgent(Struct, kw_only=True):
 
 
 class Session(Struct, kw_only=True, rename="camel"):
+    """`memory` and `warnings` are in the answer of a resume that found something broken."""
+
     id: str
     tenant_id: str
     agent_name: str
@@ -119,6 +121,8 @@ class Session(Struct, kw_only=True, rename="camel"):
     model: str | None = None
     config: dict[str, Any] | None = None
     agent_version: int | None = None
+    memory: Literal["lost", "partial"] | UnsetType = UNSET
+    warnings: list[str] | UnsetType = UNSET
 
     @property
     def names(self) -> dict[str, str]:
@@ -141,7 +145,8 @@ class StoredSession(Struct, kw_only=True):
 
     It was made from the version of its agent whose files are in `agent_source`, None if that is
     not known. `owner` may write while `generation` is that of the row. Frame ids from `next_frame`
-    on have not been given out yet.
+    on have not been given out yet. `conversation` is the id of the engine's conversation, None
+    before its first turn.
     """
 
     session: Session
@@ -151,6 +156,7 @@ class StoredSession(Struct, kw_only=True):
     agent_source: str | None = None
     generation: int = 1
     next_frame: int = 1
+    conversation: str | None = None
 
 
 class Message(Struct, kw_only=True, rename="camel"):

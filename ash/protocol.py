@@ -5,7 +5,8 @@ ignores fields that it does not know.
 """
 
 import re
-from typing import TypeAlias
+from typing import Literal, TypeAlias
+from uuid import UUID
 
 import msgspec
 from msgspec import Raw, Struct, field
@@ -38,24 +39,25 @@ class Open(_WithOptions, tag_field="cmd", tag="open"):
 class Branch(Struct, kw_only=True, rename="camel", omit_defaults=True):
     """A conversation that another one continues.
 
-    The new one takes over its messages up to the one with the uuid `at`, which are `prompts`
-    prompts and the answers to them. None takes over all.
+    The new one takes over its messages up to the one with the uuid `at`. None takes over all.
     """
 
     session_id: str
     at: str | None = None
-    prompts: int | None = None
 
 
 class Resume(_WithOptions, tag_field="cmd", tag="resume"):
     """Boots the engine on an existing conversation. Answer: `opened`.
 
-    If the conversation does not exist yet, it begins as a copy of the first one in `fork` that
-    does. `preset` is that of `Open`.
+    `conversation` is its id; None means the session's own. `last` is the uuid of the last message
+    of the agent that is known of it. If the conversation does not exist yet, it begins as a copy
+    of the first one in `fork` that does. `preset` is that of `Open`.
     """
 
     session_id: str
     id: str = ""
+    conversation: str | None = None
+    last: str | None = None
     preset: bool = False
     fork: list[Branch] | None = None
 
@@ -98,7 +100,14 @@ class Shutdown(Struct, rename="camel", tag_field="cmd", tag="shutdown"):
     id: str = ""
 
 
-BridgeCommand: TypeAlias = Open | Resume | Query | Interrupt | Exec | Shutdown
+class History(Struct, kw_only=True, rename="camel", tag_field="cmd", tag="history"):
+    """Answers `history_wanted`: the SDK messages that are stored of the conversation, in order."""
+
+    messages: list[Raw]
+    id: str = ""
+
+
+BridgeCommand: TypeAlias = Open | Resume | Query | Interrupt | Exec | Shutdown | History
 
 
 class Ready(Struct, rename="camel", tag_field="ev", tag="ready"):
@@ -149,6 +158,22 @@ class EngineExited(Struct, rename="camel", tag_field="ev", tag="gone"):
     error: str
 
 
+class HistoryWanted(Struct, rename="camel", tag_field="ev", tag="history_wanted"):
+    """The conversation's transcript can't be used. Answer: `history`."""
+
+    id: str = ""
+
+
+class Recovered(Struct, rename="camel", tag_field="ev", tag="recovered", omit_defaults=True):
+    """Something was broken, and the engine goes on without it; `text` says what.
+
+    `memory` says what that has cost the conversation, if anything.
+    """
+
+    text: str
+    memory: Literal["lost", "partial"] | None = None
+
+
 class ExecResult(Struct, kw_only=True, rename="camel", tag_field="ev", tag="exec_result"):
     exit_code: int
     stdout: str
@@ -167,7 +192,17 @@ class Log(Struct, rename="camel", tag_field="ev", tag="log"):
 
 
 BridgeEvent: TypeAlias = (
-    Ready | Opened | EngineMessage | McpStatus | Failed | TurnDone | EngineExited | ExecResult | Log
+    Ready
+    | Opened
+    | EngineMessage
+    | McpStatus
+    | Failed
+    | TurnDone
+    | EngineExited
+    | HistoryWanted
+    | Recovered
+    | ExecResult
+    | Log
 )
 
 _command_decoder: msgspec.json.Decoder[BridgeCommand] = msgspec.json.Decoder(BridgeCommand)
@@ -182,6 +217,14 @@ _PAIR = rb"\\u[dD][89abAB]\w\w" + _LOW
 _HALF = re.compile(
     rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!%b)|[c-fC-F][0-9a-fA-F]{2}(?<!%b))" % (_LOW, _PAIR)
 )
+
+
+def is_uuid(value: object) -> bool:
+    """Whether it is a UUID in its usual form, which is safe as a file's name."""
+    try:
+        return isinstance(value, str) and str(UUID(value)) == value
+    except ValueError:
+        return False
 
 
 def decode_command(line: bytes | memoryview) -> BridgeCommand:

@@ -13,7 +13,6 @@ import trio
 from claude_agent_sdk import AgentDefinition, ClaudeAgentOptions, ClaudeSDKClient
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
-from ash.protocol import Branch
 from bridge import cli_settings
 from bridge.cli_conversation import CliConversation
 from bridge.cli_process import CliLog, end, read_control_messages
@@ -33,19 +32,17 @@ class ClaudeAgent:
     async def open(
         self, launch: Launch, *, resume: bool, write_log: WriteLog
     ) -> AsyncIterator[Conversation]:
-        resume = await cli_settings.can_resume(launch.session_id) and resume
-        source = await cli_settings.fork_source(launch)
         with TemporaryDirectory(prefix="ash-") as folder:
             lines, log = RawLines(write_log), CliLog(write_log)
             write = partial(write_files, launch, Path(folder), write_log)
             files = await trio.to_thread.run_sync(write)
-            options = _options(launch, files, resume=resume, source=source, log=log)
+            options = _options(launch, files, resume=resume, log=log)
             transport = _Transport(options, lines, log)
             client = ClaudeSDKClient(options, transport)
             try:
                 await _connect(client, lines)
                 mcp = McpWatch(client.get_mcp_status, write_log)
-                yield CliConversation(client, lines, transport.write, launch.model, mcp)
+                yield CliConversation(client, lines, transport.write, launch, mcp)
             finally:
                 await client.disconnect()
 
@@ -81,7 +78,7 @@ class _Transport(SubprocessCLITransport):
 
 
 def _options(
-    launch: Launch, files: LaunchFiles, *, resume: bool, source: Branch | None, log: CliLog
+    launch: Launch, files: LaunchFiles, *, resume: bool, log: CliLog
 ) -> ClaudeAgentOptions:
     schema = cli_settings.output_schema(launch)
     return ClaudeAgentOptions(
@@ -92,9 +89,7 @@ def _options(
         setting_sources=list(cli_settings.SETTING_SOURCES),
         settings=str(files.settings),
         session_id=None if resume else launch.session_id,
-        resume=launch.session_id if resume else source.session_id if source else None,
-        fork_session=source is not None,
-        resume_session_at=source.at if source else None,
+        resume=launch.session_id if resume else None,
         model=launch.model,
         # None would mean an empty prompt; the preset is the CLI's own.
         system_prompt=(

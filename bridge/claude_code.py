@@ -43,7 +43,6 @@ class ClaudeCode:
         self, launch: Launch, *, resume: bool, write_log: WriteLog
     ) -> AsyncIterator[Conversation]:
         _refuse(launch)
-        resume = await cli_settings.can_resume(launch.session_id) and resume
         with TemporaryDirectory(prefix="ash-") as folder:
             lines, log = RawLines(write_log), CliLog(write_log)
             write = partial(write_files, launch, Path(folder), write_log)
@@ -54,7 +53,7 @@ class ClaudeCode:
             try:
                 await _connect(client, lines)
                 mcp = McpWatch(client.get_mcp_status, write_log)
-                yield CliConversation(client, lines, transport.write, launch.model, mcp)
+                yield CliConversation(client, lines, transport.write, launch, mcp)
             finally:
                 await client.disconnect()
                 await transport.close()
@@ -160,7 +159,6 @@ def _refuse(launch: Launch) -> None:
     asked = {
         "maxBudgetUsd": launch.max_budget_usd,
         "outputFormat": launch.output_format,
-        "the fork of a session": launch.fork,
     }
     for name, value in asked.items():
         if value is not None:

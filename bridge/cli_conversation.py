@@ -6,7 +6,7 @@ from typing import Protocol
 import trio
 from msgspec import Raw
 
-from bridge.engine import Emit, EngineDied, EngineError, EngineGone, WriteLog
+from bridge.engine import Emit, EngineDied, EngineError, EngineGone, Launch, WriteLog
 from bridge.mcp_watch import McpWatch, Tell
 from bridge.raw_lines import RawLines, TurnLines
 
@@ -33,14 +33,19 @@ class CliConversation:
         client: SdkClient,
         lines: RawLines,
         write: Callable[[str], Awaitable[None]],
-        model: str | None,
+        launch: Launch,
         mcp: McpWatch,
     ) -> None:
         self._client = client
         self._mcp = mcp
         self._lines = lines
         self._write = write
-        self._standing_model = self._model = model
+        self._launch = launch
+        self._standing_model = self._model = launch.model
+
+    @property
+    def session_id(self) -> str:
+        return self._lines.session_id or self._launch.session_id
 
     async def turn(self, prompt: Raw, model: str | None, emit: Emit) -> None:
         if self._lines.exit_reason:

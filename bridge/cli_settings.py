@@ -5,11 +5,7 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
-from uuid import UUID
 
-import trio
-
-from ash.protocol import Branch
 from bridge import shell_prefix
 from bridge.engine import EngineError, Launch
 
@@ -96,37 +92,3 @@ def output_schema(launch: Launch) -> dict[str, Any] | None:
     if asked.get("type") == "json_schema" and isinstance(schema, dict):
         return schema
     raise EngineError('outputFormat must be {"type": "json_schema", "schema": {…}}')
-
-
-async def fork_source(launch: Launch) -> Branch | None:
-    """The conversation on disk that a fork begins from; None if it has already begun."""
-    if await can_resume(launch.session_id):
-        return None
-    for branch in launch.fork or []:
-        if await can_resume(branch.session_id):
-            return branch
-    return None
-
-
-async def can_resume(session_id: str) -> bool:
-    """Whether that conversation is on disk. Raises EngineError if the id is not a UUID."""
-    try:
-        UUID(session_id)
-    except ValueError:
-        raise EngineError(f"The session id must be a UUID, not {session_id!r}") from None
-    return await trio.to_thread.run_sync(_has_conversation, session_id)
-
-
-def _has_conversation(session_id: str) -> bool:
-    """Whether a transcript with a user's message exists; one without is renamed.
-
-    A CLI that was killed in its first milliseconds leaves such a file, which it can neither resume
-    nor overwrite.
-    """
-    home = os.environ.get("CLAUDE_CONFIG_DIR") or Path.home() / ".claude"
-    for transcript in Path(home, "projects").glob(f"*/{session_id}.jsonl"):
-        with transcript.open("rb") as lines:
-            if any(b'"type":"user"' in line for line in lines):
-                return True
-        transcript.rename(transcript.with_suffix(".cut"))
-    return False

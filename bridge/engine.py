@@ -28,10 +28,12 @@ class EngineGone(EngineDied):
 class Launch(EngineOptions, kw_only=True):
     """Everything that an engine is started with. When any of it changes, it is started anew.
 
-    The options of a turn are here because the CLI takes them as flags.
+    The options of a turn are here because the CLI takes them as flags. `session_id` is the
+    conversation's; `last` and `fork` are explained in `ash.protocol.Resume`.
     """
 
     session_id: str
+    last: str | None = None
     preset: bool = False
     fork: list[Branch] | None = None
 
@@ -39,8 +41,15 @@ class Launch(EngineOptions, kw_only=True):
 def opened_with(command: Open | Resume) -> Launch:
     """The launch that an `open` or a `resume` asks for."""
     fields = {name: getattr(command, name) for name in EngineOptions.__struct_fields__}
-    fork = command.fork if isinstance(command, Resume) else None
-    return Launch(session_id=command.session_id, preset=command.preset, fork=fork, **fields)
+    if isinstance(command, Open):
+        return Launch(session_id=command.session_id, preset=command.preset, **fields)
+    return Launch(
+        session_id=command.conversation or command.session_id,
+        preset=command.preset,
+        last=command.last,
+        fork=command.fork,
+        **fields,
+    )
 
 
 def wanted_by(query: Query, standing: Launch) -> Launch:
@@ -58,7 +67,13 @@ def wanted_by(query: Query, standing: Launch) -> Launch:
 
 
 class Conversation(Protocol):
-    """A booted engine. Only the task that opened it calls `turn`, one turn at a time."""
+    """A booted engine. Only the task that opened it calls `turn`, one turn at a time.
+
+    `session_id` is the conversation's id, which `/clear` changes.
+    """
+
+    @property
+    def session_id(self) -> str: ...
 
     async def turn(self, prompt: Raw, model: str | None, emit: Emit) -> None:
         """Runs one prompt and emits its raw messages in order, up to its `result`.
@@ -85,8 +100,8 @@ class Engine(Protocol):
     ) -> AbstractAsyncContextManager[Conversation]:
         """Boots the engine; leaving the context ends its processes, in bounded time.
 
-        `resume` continues the conversation `launch.session_id` from disk. If it is not there,
-        because it ended before the CLI wrote it, a new one begins under that id. `write_log` is
+        `resume` continues the conversation `launch.session_id` from disk, where it has to be;
+        otherwise one begins under that id. `write_log` is
         called with lines for the session's log. Raises EngineError if the engine does not boot
         or can't do what `launch` asks.
         """

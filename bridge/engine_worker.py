@@ -28,6 +28,7 @@ from functools import partial
 from pathlib import Path
 
 import trio
+from msgspec import structs
 
 from ash.protocol import (
     EngineExited,
@@ -55,6 +56,7 @@ from bridge.engine import (
     opened_with,
     wanted_by,
 )
+from bridge.memory import Memory
 from bridge.outbox import Outbox
 from bridge.raw_lines import read_head
 
@@ -88,8 +90,11 @@ class EngineWorker:
     `load` imports the engine, which may take a second.
     """
 
-    def __init__(self, load: Callable[[], Engine], outbox: Outbox, write_log: WriteLog) -> None:
+    def __init__(
+        self, load: Callable[[], Engine], outbox: Outbox, write_log: WriteLog, memory: Memory
+    ) -> None:
         self._load = load
+        self._memory = memory
         self._outbox = outbox
         self._write_log = write_log
         self._engine: Engine | None = None
@@ -185,9 +190,10 @@ class EngineWorker:
         with trio.CancelScope() as self._scope:
             try:
                 engine = await self._loaded()
+                resume = await self._memory.prepare(job.launch, resume=self._resume)
                 await self._show_prompt(job.launch)
                 async with engine.open(
-                    job.launch, resume=self._resume, write_log=self._write_log
+                    job.launch, resume=resume, write_log=self._write_log
                 ) as conversation:
                     return await self._serve(conversation, job)
             except EngineError as error:
@@ -222,11 +228,23 @@ class EngineWorker:
         conversation.on_mcp_status(self._report_mcp_status)
         launch = job.launch
         while True:
-            await self._run_job(job)
+            try:
+                await self._run_job(job)
+            finally:
+                launch = self._follow(conversation, launch)
             job = await self._next_when_idle()
             # The CLI counts its budget over the life of the process, so each query gets a new one.
             if job.launch != launch or launch.max_budget_usd is not None:
                 return job
+
+    def _follow(self, conversation: Conversation, launch: Launch) -> Launch:
+        """The launch that would open the conversation anew: `/clear` has given it another id."""
+        if conversation.session_id == launch.session_id:
+            return launch
+        moved = {"session_id": conversation.session_id, "last": None, "fork": None}
+        if self._standing is not None:
+            self._standing = structs.replace(self._standing, **moved)
+        return structs.replace(launch, **moved)
 
     async def _next_when_idle(self) -> WorkerJob:
         self._idle = True

@@ -50,24 +50,30 @@ def _written(file: Path, text: str) -> Path:
 
 
 def _system_prompt(launch: Launch, write_log: WriteLog) -> SystemPrompt | None:
-    """None means the CLI's own, or that of the subagent that leads, and CLAUDE.md as a memory."""
+    """None means the CLI's own, or that of the subagent that leads, and CLAUDE.md as a memory.
+
+    A subagent that leads is named in the settings, too: `--system-prompt` would win over it.
+    """
     if launch.system_prompt:
         prompt = prompt_file.read(Path.cwd(), launch.system_prompt)
-    elif launch.preset or launch.initial_agent or _leading_agent():
+    elif launch.preset or launch.initial_agent or _in_settings("agent"):
         return None
     else:
         prompt = prompt_file.read(Path.cwd())
-    for sentence in prompt.left_out if prompt else []:
-        write_log(f"{prompt_file.PROMPT_FILE}: {sentence}")
+    if prompt:
+        for sentence in prompt.left_out:
+            write_log(f"{prompt_file.PROMPT_FILE}: {sentence}")
+        if _in_settings("outputStyle"):
+            write_log("outputStyle has no effect: it is for Claude Code's own system prompt")
     return prompt
 
 
-def _leading_agent() -> bool:
-    """Whether the settings name a subagent to lead: its prompt is the system prompt then."""
+def _in_settings(name: str) -> bool:
+    """Whether one of the settings files says something under that name."""
     of_project = map(Path(".claude").joinpath, _PROJECT_SETTINGS)
     for file in (_config_folder() / "settings.json", *of_project):
         with suppress(OSError, ValueError, RecursionError, AttributeError):
-            if json.loads(file.read_bytes()).get("agent"):
+            if file.is_file() and json.loads(file.read_bytes()).get(name):
                 return True
     return False
 

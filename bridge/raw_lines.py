@@ -24,7 +24,7 @@ import msgspec
 import trio
 from msgspec import Raw, Struct
 
-from ash.protocol import Lines, LineTooLong, with_whole_characters
+from ash.protocol import Lines, LineTooLong, is_uuid, with_whole_characters
 from bridge.engine import Emit, WriteLog
 from bridge.hook_trouble import HOOK_SUBTYPES, hook_trouble
 
@@ -41,6 +41,7 @@ class MessageHead(Struct):
     type: Any = None
     subtype: Any = None
     state: Any = None
+    session_id: Any = None
     sdk_host_only: Any = None
     mcp_servers: Any = ()
 
@@ -49,6 +50,7 @@ class _RawHead(Struct):
     type: Raw = Raw(b"null")
     subtype: Raw = Raw(b"null")
     state: Raw = Raw(b"null")
+    session_id: Raw = Raw(b"null")
     sdk_host_only: Raw = Raw(b"null")
 
 
@@ -63,7 +65,8 @@ def read_head(line: bytes | memoryview) -> MessageHead:
     except ValueError:
         # A field may have half a character, bytes that are no text, or too large a number.
         head = _decode_raw(with_whole_characters(line))
-        return MessageHead(*(_value(getattr(head, name)) for name in MessageHead.__struct_fields__))
+        names = _RawHead.__struct_fields__
+        return MessageHead(**{name: _value(getattr(head, name)) for name in names})
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -120,6 +123,8 @@ class RawLines:
         self._abandoned = False
         self.exit_reason = ""
         self.on_end: WriteLog | None = None
+        # The conversation's id as the CLI last reported it; `/clear` changes it.
+        self.session_id: str | None = None
 
     @property
     def quiet(self) -> bool:
@@ -183,8 +188,8 @@ class RawLines:
         except ValueError as error:
             self._report_bad_line(bytes(line), error)
             return None
-        if head.subtype == "session_state_changed" and head.type == "system":
-            self._update_state(head)
+        if head.type == "system":
+            self._read_system(head)
         if head.subtype in HOOK_SUBTYPES and (trouble := hook_trouble(line)):
             self._write_log(trouble)
         if head.sdk_host_only is not True:
@@ -202,6 +207,12 @@ class RawLines:
         if self.turn is not None and line.lstrip().startswith(b"{"):
             self.turn.fault = f"The engine wrote a line that is not JSON ({error}): {text}"
         self._write_log(text)
+
+    def _read_system(self, head: MessageHead) -> None:
+        if head.subtype == "session_state_changed":
+            self._update_state(head)
+        elif head.subtype == "init" and is_uuid(head.session_id):
+            self.session_id = head.session_id
 
     def _update_state(self, head: MessageHead) -> None:
         self._state = head.state

@@ -3,20 +3,20 @@
 bridge/script.py says what it answers.
 """
 
-import os
-import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import trio
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from ash.model_turn import text_block
-from ash.protocol import Branch, McpServerState
+from ash.protocol import McpServerState
 from bridge import cli_messages as cli
+from bridge import transcripts
 from bridge.engine import Emit, EngineDied, EngineError, EngineGone, Launch, WriteLog
 from bridge.scripted_turn import ScriptedTurn
 
@@ -34,8 +34,6 @@ class Scripted:
         exists = await trio.to_thread.run_sync(transcript.exists)
         if exists and not resume:
             raise EngineError(f"Session ID {launch.session_id} is already in use.")
-        if not exists and launch.fork is not None:
-            await trio.to_thread.run_sync(transcript.branch_off, launch.fork)
         texts = await trio.to_thread.run_sync(transcript.texts)
         yield ScriptedConversation(launch, transcript, texts)
 
@@ -52,17 +50,25 @@ class ScriptedConversation:
         self._running: ScriptedTurn | None = None
         self._dead = False
 
+    @property
+    def session_id(self) -> str:
+        return self._launch.session_id
+
     async def turn(self, prompt: Raw, model: str | None, emit: Emit) -> None:
         """Plays one turn."""
         if self._dead:
             raise EngineGone("the engine's process is gone")
         model = model or self._launch.model or _MODEL
-        texts = [*self._texts, *_texts(msgspec.json.decode(prompt))]
+        said = _texts(msgspec.json.decode(prompt))
+        if said == ["/clear"]:
+            await self._clear(model, emit)
+            return
+        texts = [*self._texts, *said]
         turn = self._running = ScriptedTurn(self._launch, model, texts, self._total, emit)
         try:
             ending = await turn.play()
             # Stored before the result is sent, so whoever has seen the result can rely on it.
-            await trio.to_thread.run_sync(self._transcript.append, prompt)
+            await trio.to_thread.run_sync(self._transcript.append, prompt, turn.answer)
             self._texts = texts
             await turn.end(ending, self._number)
         except EngineDied:
@@ -71,6 +77,14 @@ class ScriptedConversation:
         finally:
             self._running = None
             self._number += 1
+
+    async def _clear(self, model: str, emit: Emit) -> None:
+        """Goes on without a memory, under another id, as the CLI does."""
+        old, new = self._launch.session_id, str(uuid4())
+        self._launch = structs.replace(self._launch, session_id=new)
+        self._transcript, self._texts = Transcript(new), []
+        await ScriptedTurn(self._launch, model, [], self._total, emit).clear(old, self._number)
+        self._number += 1
 
     def on_end(self, tell: WriteLog) -> None:
         """Does nothing: there is no process that could end by itself."""
@@ -88,46 +102,31 @@ class Transcript:
 
     def __init__(self, session_id: str) -> None:
         self._session_id = session_id
-        self._folder = _projects() / re.sub(r"[^a-zA-Z0-9]", "-", os.path.realpath("."))
 
     def exists(self) -> bool:
         return self.path().exists()
 
     def texts(self) -> list[str]:
-        """All texts of the user, whichever folder the conversation took place in."""
+        """All texts of the user; the lines of an agent's messages have none."""
         if not self.exists():
             return []
-        lines = self.path().read_bytes().splitlines()
-        prompts = (msgspec.json.decode(line)["message"]["content"] for line in lines)
+        lines = map(msgspec.json.decode, self.path().read_bytes().splitlines())
+        prompts = (line["message"]["content"] for line in lines if line["type"] == "user")
         return [text for prompt in prompts for text in _texts(prompt)]
 
-    def branch_off(self, branches: list[Branch]) -> None:
-        """Begins as a copy of the first of those conversations that exists."""
-        for branch in branches:
-            other = Transcript(branch.session_id)
-            if other.exists():
-                lines = other.path().read_bytes().splitlines(keepends=True)
-                path = self.path()
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(b"".join(lines[: branch.prompts]))
-                return
-
-    def append(self, prompt: Raw) -> None:
+    def append(self, prompt: Raw, answer: str) -> None:
+        """Adds a prompt and the uuid of the agent's last message, by which a fork finds it."""
         message = {"role": "user", "content": prompt}
-        head = {"type": "user", "sessionId": self._session_id, "timestamp": cli.now()}
+        head = {"sessionId": self._session_id, "timestamp": cli.now()}
+        asked = {"type": "user", **head, "uuid": str(uuid4()), "message": message}
+        answered = {"type": "assistant", **head, "uuid": answer, "message": {}}
         path = self.path()
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
-            file.write(msgspec.json.encode({**head, "message": message}) + b"\n")
+            file.write(b"".join(msgspec.json.encode(line) + b"\n" for line in (asked, answered)))
 
     def path(self) -> Path:
-        name = f"{self._session_id}.jsonl"
-        return next(_projects().glob(f"*/{name}"), self._folder / name)
-
-
-def _projects() -> Path:
-    config = os.environ.get("CLAUDE_CONFIG_DIR")
-    return (Path(config) if config else Path.home() / ".claude") / "projects"
+        return transcripts.path_for(self._session_id)
 
 
 def _texts(prompt: str | list[dict[str, Any]]) -> list[str]:

@@ -57,6 +57,8 @@ class ScriptedTurn:
         self, launch: Launch, model: str, texts: list[str], total: cli.Usage, emit: Emit
     ) -> None:
         self.interrupt = InterruptFlag()
+        # The uuid of the agent's last message.
+        self.answer = str(uuid4())
         self._launch = launch
         self._model = model
         self._texts = texts
@@ -81,6 +83,14 @@ class ScriptedTurn:
         if isinstance(answer, script.Use):
             return await self._use(answer)
         return await self._say(answer)
+
+    async def clear(self, old: str, number: int) -> None:
+        """Sends what the CLI does for `/clear`; the launch has the new conversation's id."""
+        reset = {"type": "conversation_reset", "new_conversation_id": str(uuid4())}
+        await self._send({**reset, "trigger": "clear"}, session_id=old)
+        await self._send(cli.init(self._launch, str(self._cwd), self._model))
+        self._turns = 0
+        await self.end(cli.completed("", self._milliseconds()), number)
 
     async def end(self, ending: cli.TurnEnding, number: int) -> None:
         """Sends the result of the conversation's turn with that number."""
@@ -214,6 +224,8 @@ class ScriptedTurn:
         self._turns += 1
         await self._send(cli.user(block, **extra))
 
-    async def _send(self, message: dict[str, Any]) -> None:
-        identity = {"session_id": self._launch.session_id, "uuid": str(uuid4())}
+    async def _send(self, message: dict[str, Any], session_id: str | None = None) -> None:
+        identity = {"session_id": session_id or self._launch.session_id, "uuid": str(uuid4())}
+        if message["type"] == "assistant":
+            self.answer = identity["uuid"]
         await self._emit(msgspec.json.encode({**message, **identity}))

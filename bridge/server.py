@@ -14,6 +14,7 @@ from ash.protocol import (
     BridgeCommand,
     Exec,
     Failed,
+    History,
     Interrupt,
     Lines,
     LineTooLong,
@@ -26,6 +27,7 @@ from ash.protocol import (
 from bridge import forward, git_identity
 from bridge.engine import Engine
 from bridge.engine_worker import EngineWorker
+from bridge.memory import Memory
 from bridge.outbox import Outbox
 from bridge.shell import run_shell
 
@@ -45,7 +47,9 @@ class Server:
     def __init__(self, stream: trio.SocketStream, engine: str) -> None:
         self._stream = stream
         self._outbox = Outbox()
-        self._worker = EngineWorker(partial(load_engine, engine), self._outbox, _write_log)
+        self._memory = Memory(self._outbox, _write_log)
+        load = partial(load_engine, engine)
+        self._worker = EngineWorker(load, self._outbox, _write_log, self._memory)
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -109,6 +113,8 @@ class Server:
                 self._interrupt(command)
             case Exec():
                 self._work.start_soon(self._exec, command)
+            case History():
+                self._memory.take(command)
             case Shutdown():
                 self._end()
             case _:

@@ -11,7 +11,8 @@ import click
 from ash.cli.output import dim
 from ash.client import AshClient
 from ash.client.address import DEFAULT_SERVER, ServerAddress, find_server
-from ash.config import OPTIONS, Option
+from ash.config import OPTIONS
+from ash.config_values import Option
 
 AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
 

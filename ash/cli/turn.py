@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from ash.cli.output import dim, one_line, write
+from ash.cli.output import dim, one_line, warn, write
 from ash.client import Event
 
 # A tool call is cut to this length, so that it takes about one line of a terminal.
@@ -114,6 +114,9 @@ class TextPrinter:
             case "mcp_status":
                 self._end_line()
                 _print_missing_servers(data["servers"])
+            case "recovered":
+                self._end_line()
+                warn(str(data.get("warning")))
             case "tool_use":
                 self._end_line()
                 call = f"{data.get('name')} {json.dumps(data.get('input'), ensure_ascii=False)}"

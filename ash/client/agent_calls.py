@@ -3,6 +3,7 @@ from typing import Any
 
 from ash.client.file_to_send import FileToSend, to_send
 from ash.client.request import HEALTH, Request, given
+from ash.file_names import as_text
 from ash.model import Agent, FolderCheck
 
 # Seconds. A check runs the folder's scripts and tries its MCP servers.
@@ -38,7 +39,7 @@ def deploy_agent(
         path=("agents",),
         body=given(
             name=name,
-            path=path,
+            path=None if path is None else as_text(path),
             systemPrompt=system_prompt,
             env=env,
             config=config,
@@ -65,7 +66,13 @@ def check_agent(
     return Request(
         method="POST",
         path=("agents", "check"),
-        body=given(name=name, path=path, env=env, config=config, strict=strict),
+        body=given(
+            name=name,
+            path=None if path is None else as_text(path),
+            env=env,
+            config=config,
+            strict=strict,
+        ),
         files=None if files is None else to_send(files),
         result=FolderCheck,
         patience=TRIAL,

@@ -1,12 +1,13 @@
 """The daemon's end of the socket to a bridge."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from itertools import count
+from typing import TypeAlias
 
 import msgspec
 import trio
-from msgspec import structs
+from msgspec import Raw, structs
 
 from ash.egress import ModelFault
 from ash.errors import AshError, EngineFailed
@@ -18,6 +19,8 @@ from ash.protocol import (
     Exec,
     ExecResult,
     Failed,
+    History,
+    HistoryWanted,
     Lines,
     LineTooLong,
     Log,
@@ -25,6 +28,7 @@ from ash.protocol import (
     Open,
     Opened,
     Ready,
+    Recovered,
     Resume,
     TurnDone,
     decode_event,
@@ -33,7 +37,14 @@ from ash.protocol import (
 
 CHUNK = 64 * 1024
 
-TurnEvent = EngineMessage | McpStatus | Failed | TurnDone | ModelFault
+TurnEvent = EngineMessage | McpStatus | Failed | TurnDone | ModelFault | Recovered
+Remember: TypeAlias = Callable[[], Awaitable[list[Raw]]]
+
+# What a bridge may ask for and tell, as it may be in the agent's hands: its memory a few times, and
+# things that were broken in few and short words.
+MAX_HISTORIES = 10
+MAX_RECOVERED = 10
+MAX_TEXT = 500
 
 
 # What a caller is told whose command the bridge can't answer any more.
@@ -46,7 +57,8 @@ class Link:
 
     `run` is the only reader; it runs in the sandbox's nursery. At most one turn at a time takes
     the events `message`, `error` and `done`. Events that were received together are given to it
-    together. While the turn is busy nothing more is read, so the bridge has to wait.
+    together. While the turn is busy nothing more is read, so the bridge has to wait. `remember`
+    gives what is stored of the session's conversation.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
@@ -58,6 +70,9 @@ class Link:
         self._turn_id = ""
         self._engine_gone = trio.Event()
         self._why_gone = ""
+        self._histories = 0
+        self._recovered: list[Recovered] = []
+        self.remember: Remember | None = None
         self.ready = trio.Event()
         self.closed = trio.Event()
 
@@ -119,6 +134,23 @@ class Link:
         self._engine_gone = trio.Event()
         return self._why_gone
 
+    def note_mended(self, texts: Iterable[str]) -> None:
+        """What the daemon itself has mended is told together with what the bridge does."""
+        self._recovered += map(Recovered, texts)
+
+    def take_recovered(self) -> list[Recovered]:
+        """What the bridge has mended since the last call, while no turn ran."""
+        recovered, self._recovered = self._recovered, []
+        return recovered
+
+    async def _send_history(self, wanted: HistoryWanted) -> None:
+        self._histories += 1
+        messages: list[Raw] = []
+        if self.remember is not None and self._histories <= MAX_HISTORIES:
+            messages = await self.remember()
+        with suppress(EngineFailed):
+            await self.send(History(messages=messages, id=wanted.id))
+
     def next_id(self) -> str:
         return str(next(self._ids))
 
@@ -136,22 +168,20 @@ class Link:
         batch: list[TurnEvent] = []
         for event in events:
             match event:
-                case Ready():
-                    self.ready.set()
-                case Opened() | ExecResult() | Failed() if event.id not in ("", self._turn_id):
-                    # The caller may have given up meanwhile. It is no event of the turn.
-                    if answer := self._answers.get(event.id):
-                        answer.give(event)
+                case Failed() if event.id not in ("", self._turn_id):
+                    self._answer(event)
                 case TurnDone() if event.id not in ("", self._turn_id):
                     pass  # of an earlier turn, which was given up
                 case EngineMessage() | McpStatus() | Failed() | TurnDone():
                     batch.append(event)
-                case EngineExited():
-                    self._why_gone = event.error
-                    self._engine_gone.set()
-                case Log() | _:
-                    pass
-        if batch:
+                case Recovered():
+                    batch.append(Recovered(event.text[:MAX_TEXT], event.memory))
+                case _:
+                    await self._take(event)
+        if self._turn is None:
+            told = [event for event in batch if isinstance(event, Recovered)]
+            self._recovered = [*self._recovered, *told][:MAX_RECOVERED]
+        elif batch:
             await self._give(batch)
 
     async def tell(self, fault: ModelFault) -> None:
@@ -163,6 +193,26 @@ class Link:
             # A turn that was given up does not listen any more.
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await self._turn.send(batch)
+
+    async def _take(self, event: BridgeEvent) -> None:
+        """Takes an event that is no turn's."""
+        match event:
+            case Ready():
+                self.ready.set()
+            case Opened() | ExecResult() if event.id:
+                self._answer(event)
+            case EngineExited():
+                self._why_gone = event.error
+                self._engine_gone.set()
+            case HistoryWanted():
+                await self._send_history(event)
+            case Log() | _:
+                pass
+
+    def _answer(self, event: Opened | ExecResult | Failed) -> None:
+        """The caller may have given up meanwhile."""
+        if answer := self._answers.get(event.id):
+            answer.give(event)
 
     def _close(self) -> None:
         self.closed.set()

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 import trio
-from msgspec import Struct, structs
+from msgspec import Raw, Struct, structs
 
 from ash.egress import Egress, Policy, not_expanded, with_own, with_servers
 from ash.errors import AshError, EngineFailed, NotFound, Unavailable
@@ -20,9 +20,11 @@ from ash.log import get_logger
 from ash.model import LogLevel, LogSink
 from ash.sandbox.boot import Boot, EngineLaunch, RestoredFrom
 from ash.sandbox.environment import own_credentials, own_part, with_name
+from ash.sandbox.link import Remember
 from ash.sandbox.logs import SessionLogWriter
 from ash.sandbox.sandbox_process import Runtime, SandboxProcess, open_sandbox_process
 from ash.workspaces.disk_errors import disk_refusal
+from ash.workspaces.mend import mend
 from ash.workspaces.workspaces import HostPaths, Workspaces
 
 log = get_logger()
@@ -139,6 +141,8 @@ class Sandbox:
         self.faults: list[str] = []
         self._egress = Egress(spec.network, dependencies.runtime.upstream, self.log)
         self._journal: SessionLogWriter | None = None
+        self._remember: Remember | None = None
+        self._mended: list[str] = []
         self._early: deque[tuple[LogLevel, str]] = deque(maxlen=EARLY_LINES)
 
     async def fetch(self) -> None:
@@ -169,6 +173,9 @@ class Sandbox:
                 egress=self._egress,
                 log=self.log,
             ) as process:
+                process.link.remember = self._remembered
+                process.link.note_mended(self._mended)
+                await self.log([("system", text) for text in self._mended])
                 await self._run_engine(process, paths, self._with_own_id(settings))
         except* Exception as group:  # noqa: BLE001 - one sandbox must not take the others along
             self.fail(_first(group))
@@ -214,11 +221,15 @@ class Sandbox:
         """Gives it up if its session can do without; whether it did."""
         return self._evict is not None and await self._evict()
 
-    async def attach(self, sink: LogSink) -> None:
+    async def attach(self, sink: LogSink, remember: Remember | None = None) -> None:
         """Sends the log to `sink` from now on, beginning with the lines that were kept."""
+        self._remember = remember
         early, self._early = list(self._early), deque()
         self._journal = SessionLogWriter(sink, self.id)
         await self._journal.write(early)
+
+    async def _remembered(self) -> list[Raw]:
+        return [] if self._remember is None else await self._remember()
 
     async def log(self, lines: Sequence[tuple[LogLevel, str]]) -> None:
         """Raises nothing but Cancelled: see `SessionLogWriter`."""
@@ -369,6 +380,7 @@ class Sandbox:
         workspaces = self._dependencies.workspaces
         if self.spec.restore and (kept := workspaces.restore(self.id)):
             self.source = self._local
+            self._mended = mend(kept)
             return kept
         if not self.spec.source.is_dir():
             key = self.spec.key

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Literal, TypeAlias
 
 import trio
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from ash import events
 from ash.clock import now_iso
@@ -20,6 +20,8 @@ from ash.sandbox.link import ShellCommand
 from ash.sandbox.sandbox import EngineLaunch, SandboxEnd
 from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.frame_ring import FrameRing
+from ash.sessions.recovered import Recoveries
+from ash.sessions.remembered import history
 from ash.sessions.session_row import SessionRow
 from ash.sessions.session_sandbox import AgentProcess, SessionSandbox, Work
 from ash.sessions.turn import STEP_SECONDS, Turn, TurnContext, WriteEnd
@@ -65,6 +67,7 @@ class LiveSession:
     ) -> None:
         self.ring = ring
         self.turn: Turn | None = None
+        self.recoveries = Recoveries()
         self.gone = trio.Event()
         self._dependencies = dependencies
         self._sandbox = sandbox
@@ -145,6 +148,7 @@ class LiveSession:
             dependencies.clock,
             dependencies.silence_timeout,
             self._end_turn,
+            self.recoveries.take(),
         )
         self.turn = turn = Turn(context, process, query)
         self._sandbox.start(partial(self._run_turn, process, turn), is_turn=True)
@@ -185,6 +189,12 @@ class LiveSession:
                 await turn.finished.wait()
                 await trio.lowlevel.checkpoint()
             yield
+
+    async def settled(self) -> None:
+        """Returns at once, unless the sandbox has just died: then when the status says so."""
+        dies = self._was_up and self._sandbox.process is None
+        if dies and self._end is None and self.turn is None:
+            await self._decided.wait()
 
     async def pause(self) -> None:
         """Stops the turn that runs and keeps the sandbox.
@@ -279,11 +289,14 @@ class LiveSession:
 
     async def _start(self, boot: Work, settings: EngineLaunch, event: str | None) -> None:
         """Raises AshError, and what the store raises."""
-        await self._sandbox.attach(self.log)
+        await self._sandbox.attach(self.log, self._remembered)
         await boot()
         await self._sandbox.bind(settings)
+        if (process := self._sandbox.process) is not None:
+            self.recoveries.add(process.link.take_recovered())
         if event is None:
-            event = events.lifecycle("resumed", path="cold", source=self._sandbox.source)
+            found = self.recoveries.summary()
+            event = events.lifecycle("resumed", path="cold", source=self._sandbox.source, **found)
             self._dependencies.pool.resumed("cold", self._sandbox.source)
         elif faults := self._sandbox.faults:
             event = events.lifecycle("created", warnings=faults)
@@ -291,6 +304,14 @@ class LiveSession:
         if self.stored.session.status != "active":
             raise self._overtaken()
         self._sandbox.activate(self.evict)
+
+    async def _remembered(self) -> list[Raw]:
+        """Raises nothing but Cancelled: a store that fails must not end the sandbox."""
+        try:
+            return await history(self._dependencies.store, self.stored.session.id)
+        except Exception:
+            log.exception("session.history_failed", session=self.stored.session.id)
+            return []
 
     async def _end_turn(self, turn: Turn, write: WriteEnd) -> None:
         """Stores the end of the turn in one unit with the session's status that follows from it.

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from functools import partial
 
 import trio
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from ash.clock import now_iso
 from ash.lifecycle import CHANGES, Action, refusal
@@ -15,6 +15,7 @@ from ash.sessions import session_spec
 from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.frame_ring import FrameRings
 from ash.sessions.live_session import LiveSession, LiveSessionStatistics
+from ash.sessions.remembered import last_stored
 from ash.sessions.session_sandbox import Work
 
 AGENT_GONE = "the agent was deleted, and with it its env and config: only the model can be reached"
@@ -132,9 +133,9 @@ class Resumer:
                     raise refusal("resume", stored.session.status)
                 live = await self._resume_cold(stored)
                 await live.started()
-                return live.stored.session
+                return _with_recoveries(live)
             elif await live.resume():
-                return live.stored.session
+                return _with_recoveries(live)
             else:
                 await live.ended()
 
@@ -153,6 +154,7 @@ class Resumer:
         spec = session_spec.sandbox_spec(
             dependencies.rules, agent, stored.settings.limits, restore=True
         )
+        last = await last_stored(dependencies.store, session.id)
         sandbox = await dependencies.pool.claim_again(session.id, spec)
         if not agent.agent.id:
             await sandbox.log([("system", AGENT_GONE)])
@@ -160,7 +162,8 @@ class Resumer:
         if mine is None:
             now = await dependencies.known(session.tenant_id, session.id)
             raise refusal("resume", now.session.status)
-        return self._live_sessions.bring_up(mine, sandbox, session_spec.resuming(agent, mine))
+        settings = session_spec.resuming(agent, mine, last.uuid)
+        return self._live_sessions.bring_up(mine, sandbox, settings)
 
     async def _take_ownership(self, session: Session, sandbox: Sandbox) -> StoredSession | None:
         """Takes the session over, with a new generation.
@@ -181,3 +184,8 @@ class Resumer:
             if mine is None:
                 self._dependencies.pool.release(sandbox)
         return mine
+
+
+def _with_recoveries(live: LiveSession) -> Session:
+    """The session, with what had to be mended since its last turn."""
+    return structs.replace(live.stored.session, **live.recoveries.summary())

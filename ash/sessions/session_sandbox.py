@@ -6,7 +6,7 @@ from typing import Protocol, TypeAlias
 from ash.egress import ModelFaults
 from ash.model import LogLevel, LogSink
 from ash.protocol import BridgeCommand
-from ash.sandbox.link import Link
+from ash.sandbox.link import Link, Remember
 from ash.sandbox.sandbox import EngineLaunch, RestoredFrom, SandboxEnd
 
 Work: TypeAlias = Callable[[], Awaitable[None]]
@@ -64,8 +64,11 @@ class SessionSandbox(Protocol):
         """Those that its agent was deployed with, by force; none if it was not."""
         ...
 
-    async def attach(self, sink: LogSink) -> None:
-        """From now on its log goes to `sink`, beginning with what was logged before."""
+    async def attach(self, sink: LogSink, remember: Remember | None = None) -> None:
+        """From now on its log goes to `sink`, beginning with what was logged before.
+
+        `remember` gives what is stored of the session's conversation.
+        """
         ...
 
     async def bind(self, settings: EngineLaunch) -> None:

@@ -14,9 +14,10 @@ from ash.egress import cap as cap_network
 from ash.egress import parse as parse_network
 from ash.limits import Limits, cap
 from ash.model import Agent, Message, Session, SessionSettings, StoredAgent, StoredSession
-from ash.protocol import Branch, Open, Query, Resume
+from ash.protocol import Branch, Open, Query, Resume, is_uuid
 from ash.sandbox.sandbox import PoolKey, SandboxSpec
 from ash.session_options import API_NAMES, OPTIONS, EngineOptions, SessionOptions
+from ash.sessions.remembered import Said, last_said
 from ash.shapes import AskedLimits
 
 # The options that a session's config shows, by their API names. The model stands beside it.
@@ -127,15 +128,6 @@ def forked(
 
     If these are not the `whole` conversation, the engine is told the last message to take over.
     """
-    at = None if whole else _last_uuid(taken)
-    prompts = None if whole else sum(message.role == "user" for message in taken)
-    own = Branch(session_id=parent.session.id, at=at, prompts=prompts)
-    # A parent that is a fork and was never resumed has no conversation of its own yet: the new
-    # session then continues the one that the parent would have continued.
-    inherited = [
-        branch if whole else structs.replace(branch, at=at, prompts=prompts)
-        for branch in _branches(parent)
-    ]
     session = structs.replace(
         parent.session,
         id=(fork_id := str(uuid4())),
@@ -145,8 +137,8 @@ def forked(
         created_at=now,
         last_active_at=now,
     )
-    kept = [own, *inherited] if whole or at else []
-    settings = structs.replace(parent.settings, fork=msgspec.to_builtins(kept) or None)
+    branches = _branches_after(parent, last_said(reversed(taken)), whole=whole)
+    settings = structs.replace(parent.settings, fork=msgspec.to_builtins(branches) or None)
     return StoredSession(
         session=session,
         settings=settings,
@@ -156,29 +148,22 @@ def forked(
     )
 
 
-class _Said(Struct):
-    type: str = ""
-    uuid: str | None = None
+def _branches_after(parent: StoredSession, said: Said, *, whole: bool) -> list[Branch]:
+    """The conversations that may hold what the fork takes over, the likeliest first.
 
-
-_said = msgspec.json.Decoder(_Said).decode
-
-
-def _last_uuid(messages: Sequence[Message]) -> str | None:
-    """The uuid of the agent's last message: the CLI can continue after it."""
-    for message in reversed(messages):
-        if message.role == "assistant" and (uuid := _uuid(message.content)):
-            return uuid
-    return None
-
-
-def _uuid(content: str) -> str | None:
-    """The uuid of an `assistant` message. Other content, which may be any JSON, has none."""
-    try:
-        said = _said(content)
-    except msgspec.ValidationError:
-        return None
-    return said.uuid if said.type == "assistant" else None
+    The message itself names its conversation: after a `/clear` it may be an earlier one of the
+    parent's, or that of a session of which the parent is a fork.
+    """
+    if said.cleared or not (whole or said.uuid):
+        return []
+    at = None if whole else said.uuid
+    own = parent.conversation or parent.session.id
+    named = dict.fromkeys(filter(None, (said.conversation, own)))
+    branches = [Branch(session_id=conversation, at=at) for conversation in named]
+    if parent.conversation is None:
+        # It never had a turn of its own, so it has the conversation that it was to go on from.
+        branches += [structs.replace(branch, at=at or branch.at) for branch in _branches(parent)]
+    return branches
 
 
 def configured(
@@ -197,14 +182,20 @@ def opening(agent: StoredAgent, stored: StoredSession) -> Open:
     return Open(session_id=stored.session.id, **options, preset=agent_config(agent).preset)
 
 
-def resuming(agent: StoredAgent, stored: StoredSession) -> Resume:
-    """The command that continues the conversation on the session's disk."""
+def resuming(agent: StoredAgent, stored: StoredSession, last: str | None = None) -> Resume:
+    """The command that continues the conversation on the session's disk.
+
+    `last` is the uuid of the last message that is stored of it.
+    """
+    began = is_uuid(stored.conversation)
     options = _engine_options(agent, stored)
     return Resume(
         session_id=stored.session.id,
         **options,
         preset=agent_config(agent).preset,
-        fork=_branches(stored) or None,
+        conversation=stored.conversation if began else None,
+        last=last,
+        fork=None if began else _branches(stored) or None,
     )
 
 

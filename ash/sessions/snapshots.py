@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import msgspec
 import trio
@@ -22,6 +22,7 @@ from ash.errors import EngineFailed, NotFound, StartError, Unavailable
 from ash.limits.amounts import MB
 from ash.log import get_logger
 from ash.model import Agent, Session, SessionSettings, StoredAgent, StoredSession
+from ash.protocol import is_uuid
 from ash.sandbox.sandbox import PoolKey, SandboxSpec
 from ash.session_options import without_secrets
 from ash.store import Store
@@ -46,6 +47,7 @@ class SessionAbout(Struct, kw_only=True, rename="camel"):
     generation: int
     next_frame: int
     left_out: list[str]
+    conversation: str | None = None
 
 
 class AgentAbout(Struct, kw_only=True, rename="camel"):
@@ -129,7 +131,7 @@ class SessionSnapshots:
 
         Another tenant's is none. It can be resumed then, if it had not ended.
         """
-        if not _is_id(session_id):
+        if not is_uuid(session_id):
             return None
         async with self._adopting:
             if (known := await self._store.session_by_id(session_id)) is not None:
@@ -178,6 +180,7 @@ class SessionSnapshots:
             owner=self._owner,
             generation=about.generation + 1,
             next_frame=about.next_frame,
+            conversation=about.conversation,
         )
         more = {"leftOut": ", ".join(about.left_out)} if about.left_out else {}
         await self._store.create_session(
@@ -231,6 +234,7 @@ class SessionSnapshots:
             generation=stored.generation,
             next_frame=stored.next_frame,
             left_out=left_out,
+            conversation=stored.conversation,
         )
         kept = self._kept() / stored.session.id
         tops = {name: kept / name for name in SESSION_TOPS}
@@ -272,13 +276,6 @@ def _unreachable(error: StoreFailed) -> Unavailable:
 
 def _raw(about: Struct) -> Raw:
     return Raw(msgspec.json.encode(about))
-
-
-def _is_id(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False
 
 
 def _folders(parent: Path) -> list[str]:

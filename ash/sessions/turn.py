@@ -23,6 +23,7 @@ from ash.protocol import (
     Interrupt,
     McpStatus,
     Query,
+    Recovered,
     Shutdown,
     TurnDone,
 )
@@ -32,7 +33,7 @@ from ash.sessions.frame_ring import FrameRing
 from ash.sessions.model_retries import ModelRetries
 from ash.sessions.session_sandbox import AgentProcess
 from ash.store import OwnershipLost, Store
-from ash.store.history import NewEvent
+from ash.store.history import NewEvent, NewMessage
 from ash.store.sessions import StatusChange
 
 log = get_logger()
@@ -52,7 +53,8 @@ class TurnContext(Struct):
     """What a turn works with. All of it exists longer than the turn.
 
     `end` stores the end of a turn. It is given a function that writes the end, and calls it with
-    the change of the session's status, which only the session knows.
+    the change of the session's status, which only the session knows. `recovered` is what was mended
+    since the last turn: the stream has not told of it yet.
     """
 
     stored: StoredSession
@@ -61,6 +63,7 @@ class TurnContext(Struct):
     clock: Clock
     silence_timeout: float
     end: Callable[["Turn", WriteEnd], Awaitable[None]]
+    recovered: Sequence[Recovered] = ()
 
 
 class Turn:
@@ -193,7 +196,8 @@ class Turn:
             self._refusal = Unavailable("The message could not be stored")
         else:
             context.ring.reserved = reserve
-            context.ring.publish([events.session_start(self._session_id, __version__)])
+            start = events.session_start(self._session_id, __version__)
+            context.ring.publish([start, *map(events.recovered, context.recovered)])
         self._accepted.set()
         return self._refusal is None
 
@@ -246,13 +250,17 @@ class Turn:
         context = self._context
         heard = False
         frames: list[Frame] = []
-        messages: list[tuple[str, int]] = []
+        messages: list[NewMessage] = []
         timeline: list[NewEvent] = []
+        conversation: str | None = None
         for event in batch:
             if isinstance(event, ModelFault):
                 frames.append(self._retries.waiting(event))
             if isinstance(event, Failed):
                 self._fault = self._fault or event.error
+            if isinstance(event, Recovered):
+                frames.append(events.recovered(event))
+                timeline.append(("lifecycle", _mended(event)))
             if isinstance(event, McpStatus):
                 frames.append(events.mcp_status(event.servers))
                 timeline.append(("mcp_status", bytes(frames[-1].data).decode()))
@@ -269,6 +277,7 @@ class Turn:
             frames += reading.frames
             timeline += reading.timeline
             self._ending = self._retries.explained(reading.ending) or self._ending
+            conversation = reading.conversation or conversation
             if reading.durable:
                 messages.append((content, context.ring.next_id + len(frames) - 1))
         frames += self._retries.rest()
@@ -281,6 +290,7 @@ class Turn:
                 messages=messages,
                 events=timeline,
                 next_frame=reserve,
+                conversation=conversation,
                 now=now_iso(context.clock),
             )
             context.ring.reserved = reserve or context.ring.reserved
@@ -346,6 +356,10 @@ class Turn:
         if self._wanted is None or found.reason == "completed":
             return found
         return Ending(self._wanted)
+
+
+def _mended(what: Recovered) -> str:
+    return events.lifecycle("recovered", memory=what.memory, warnings=[what.text])
 
 
 def _user_content(prompt: Raw) -> str:

@@ -90,13 +90,14 @@ class HistoryRepository(Repository):
         messages: Iterable[NewMessage] = (),
         events: Iterable[NewEvent] = (),
         next_frame: int | None = None,
+        conversation: str | None = None,
         now: str,
     ) -> None:
-        """Stores the agent's messages and events.
+        """Stores the agent's messages and events, and the conversation's id if one is given.
 
         Raises OwnershipLost if the session has another generation.
         """
-        unit = [_advance(session_id, generation, next_frame, now)]
+        unit = [_advance(session_id, generation, next_frame, now, conversation)]
         for content, frame in messages:
             unit.append(
                 _add_message(session_id, turn_id, "assistant", content, frame=frame, now=now)
@@ -159,6 +160,11 @@ class HistoryRepository(Repository):
         params = {"tenant": tenant, "session_id": session_id, "after": after, "limit": limit}
         return await self._driver.fetch(HISTORY_SQL["messages"], params, _message)
 
+    async def latest_messages(self, session_id: str, *, before: int, limit: int) -> list[Message]:
+        """The messages before that sequence, newest first."""
+        params = {"session_id": session_id, "before": before, "limit": limit}
+        return await self._driver.fetch(HISTORY_SQL["latest_messages"], params, _message)
+
     async def finished_up_to(self, session_id: str) -> int:
         """The sequence of the last message of a finished turn, or 0."""
         params = {"session_id": session_id}
@@ -190,9 +196,19 @@ class HistoryRepository(Repository):
 
 
 def _advance(
-    session_id: str, generation: int | None, next_frame: int | None, now: str
+    session_id: str,
+    generation: int | None,
+    next_frame: int | None,
+    now: str,
+    conversation: str | None = None,
 ) -> Statement:
-    params = {"id": session_id, "generation": generation, "next_frame": next_frame, "now": now}
+    params = {
+        "id": session_id,
+        "generation": generation,
+        "next_frame": next_frame,
+        "conversation": conversation,
+        "now": now,
+    }
     return Statement(SESSIONS["advance_session"], params, expect=1)
 
 

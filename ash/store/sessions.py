@@ -174,6 +174,7 @@ def _params(stored: StoredSession) -> dict[str, object]:
         "owner": stored.owner,
         "generation": stored.generation,
         "next_frame": stored.next_frame,
+        "conversation": stored.conversation,
         "created_at": session.created_at,
         "last_active_at": session.last_active_at,
     }
@@ -188,6 +189,7 @@ def stored_session(row: Row) -> StoredSession:
         owner=row["owner"],
         generation=row["generation"],
         next_frame=row["next_frame"],
+        conversation=row["conversation"],
     )
 
 

@@ -204,7 +204,9 @@ def _made_whole(root: Path) -> Iterator[Path]:
 
 
 def _copy_parts(source: Path, target: Path) -> None:
-    parts = [str(source / name) for name in ("workspace", "home")]
+    # A link in the place of one is not followed. The fork's resume says that it is not there.
+    named = (source / name for name in ("workspace", "home"))
+    parts = [str(part) for part in named if part.is_dir() and not part.is_symlink()]
     copy = [sys.executable, "-I", "-S", copy_program.__file__, str(target), *parts]
     done = subprocess.run(copy, capture_output=True, text=True, check=False)
     if done.returncode:

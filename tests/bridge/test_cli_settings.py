@@ -1,12 +1,11 @@
 """How a launch becomes settings of the CLI that no command line or request shows."""
 
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from bridge import cli_settings
-from bridge.engine import EngineError, Launch
+from bridge.engine import Launch
 from bridge.launch_files import write_files
 
 
@@ -15,46 +14,6 @@ def home(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("CLAUDE_CONFIG_DIR", raising=False)
     return tmp_path
-
-
-def _transcript(config: Path, session_id: str, *lines: str) -> Path:
-    file = config / "projects" / "-some-where" / f"{session_id}.jsonl"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(f"{line}\n" for line in lines))
-    return file
-
-
-async def test_conversation_on_disk_can_be_resumed(home) -> None:
-    """A conversation is found in whichever folder it was held."""
-    session_id = str(uuid4())
-    _transcript(home / ".claude", session_id, '{"type":"queue-operation"}', '{"type":"user"}')
-    assert await cli_settings.can_resume(session_id)
-    assert not await cli_settings.can_resume(str(uuid4()))
-
-
-async def test_conversation_is_looked_for_where_the_cli_keeps_it(home, monkeypatch) -> None:
-    """CLAUDE_CONFIG_DIR replaces the folder in the home directory."""
-    session_id = str(uuid4())
-    _transcript(home / "elsewhere", session_id, '{"type":"user"}')
-    assert not await cli_settings.can_resume(session_id)
-    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(home / "elsewhere"))
-    assert await cli_settings.can_resume(session_id)
-
-
-async def test_transcript_without_a_word_of_the_user_is_set_aside(home) -> None:
-    """A transcript without a user's message is renamed: the CLI could not use it."""
-    session_id = str(uuid4())
-    file = _transcript(home / ".claude", session_id, '{"type":"queue-operation"}')
-    assert not await cli_settings.can_resume(session_id)
-    assert not file.exists()
-    assert '{"type":"queue-operation"}\n' == file.with_suffix(".cut").read_text()
-
-
-@pytest.mark.parametrize("session_id", ["", "*", "../x", "not-a-uuid"])
-async def test_session_id_is_a_uuid(home, session_id) -> None:
-    """A session id that is no UUID is refused, because it becomes part of a path."""
-    with pytest.raises(EngineError, match="must be a UUID"):
-        await cli_settings.can_resume(session_id)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ class FakeEngine:
 
     def __init__(self):
         self.opened = self.interrupts = 0
+        self.session_id = SESSION
         self.prompts = []
         self.failures = {}
         self.says = []
@@ -54,6 +55,12 @@ class FakeEngine:
             raise failure
 
 
+class Memory:
+    async def prepare(self, launch, *, resume):
+        await trio.lowlevel.checkpoint()
+        return resume
+
+
 class Lines:
     """As an outbox that nobody empties."""
 
@@ -78,7 +85,7 @@ class Bench:
     def __init__(self, nursery):
         self.engine = FakeEngine()
         self.lines = Lines()
-        self.worker = EngineWorker(lambda: self.engine, self.lines, print)
+        self.worker = EngineWorker(lambda: self.engine, self.lines, print, Memory())
         self.scope = trio.CancelScope()
         self.ended = trio.Event()
         nursery.start_soon(self._run)

@@ -15,7 +15,7 @@ async def test_worker_that_is_cancelled_does_not_wait_for_the_import():
         trio.from_thread.run_sync(begun.set)
         ended.append(go_on.wait(1))
 
-    worker = EngineWorker(load, None, None)
+    worker = EngineWorker(load, None, None, None)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(worker.run)

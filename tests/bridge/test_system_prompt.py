@@ -144,6 +144,16 @@ def test_claude_codes_own_prompt_can_be_had(bridge, folder, asked):
     assert "of a folder above" not in messages
 
 
+def test_conversation_that_began_with_claude_codes_prompt_gets_claude_md(bridge, folder, asked):
+    """As a session of an older ash. What was said stays in it, the old memory too."""
+    bridge.open(preset=True)
+    asked()
+    bridge.resume(bridge.session_id)
+    system, messages = asked()
+    assert PROMPT == system
+    assert 1 == messages.count("You are ROOT.")
+
+
 @pytest.mark.parametrize("by", ["session", "settings"])
 def test_subagent_that_leads_brings_its_own_prompt(bridge, folder, asked, by):
     """CLAUDE.md is a memory then, as with `claude --agent`."""
@@ -169,10 +179,12 @@ def test_prompt_is_read_when_the_engine_starts(bridge, folder, asked):
     assert "ROOT" not in messages
 
 
-def test_import_that_is_lost_is_in_the_log(bridge, folder):
-    """The session's log names it."""
+def test_what_has_no_effect_is_in_the_log(bridge, folder):
+    """An import that is lost, and a style of Claude Code's own prompt."""
     (folder / "CLAUDE.md").write_text("See @../CLAUDE.md")
+    (folder / ".claude" / "settings.json").write_text('{"outputStyle": "Explanatory"}')
     bridge.open()
+    assert "outputStyle has no effect" in bridge.log
     assert "CLAUDE.md: @../CLAUDE.md is left out: it is outside of the agent's" in bridge.log
 
 

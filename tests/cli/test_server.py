@@ -76,6 +76,21 @@ def test_start_detached(ash, daemon):
     assert daemon.log.stat().st_mode & 0o777 == 0o600
 
 
+def test_start_detached_without_a_key_for_the_model(ash, daemon):
+    """The warning would otherwise be in the log alone, which nobody reads before the first turn."""
+    assert "warning: no key for the model endpoint is set" in ash("start", "--detach").stderr
+
+
+def test_start_refuses_a_found_file_that_says_where_a_key_goes(ash, monkeypatch):
+    """In one sentence; nothing is started."""
+    Path("ash.toml").write_text('anthropic_base_url = "https://elsewhere.example"\n')
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-mine")
+    for how in ([], ["--detach"]):
+        result = ash("start", *how)
+        assert (1, "") == (result.exit_code, result.stdout)
+        assert result.stderr.startswith("ash: ./ash.toml would have anthropic_api_key")
+
+
 def test_start_detached_flags(ash, daemon):
     """Flags are passed on; a secret goes through the environment, which `ps` does not show."""
     ash("start", "--detach", "--port", "0", "--api-key", "topsecret")

@@ -12,7 +12,7 @@ from ash.client.reconnecting import ATTEMPTS, SILENCE
 from tests.support.daemon import KEY
 
 PAGE = (Path(__file__).parents[2] / "docs" / "client.md").read_text(encoding="utf-8")
-SYNC, ON_TRIO, ERRORS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+SYNC, SHOWN, ON_TRIO, ERRORS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 ON_ASYNCIO = ON_TRIO.replace("trio  # or ", "").replace("trio.run(main)", "asyncio.run(main())")
 
 
@@ -20,6 +20,7 @@ ON_ASYNCIO = ON_TRIO.replace("trio  # or ", "").replace("trio.run(main)", "async
     ("example", "expected"),
     [
         (SYNC, "echo: Hello!"),
+        (SHOWN, "echo: \necho: Hello!\n"),
         (ON_TRIO, " session_start\n"),
         (
             ON_TRIO.replace("trio  # or asyncio", "asyncio").replace(
@@ -29,7 +30,7 @@ ON_ASYNCIO = ON_TRIO.replace("trio  # or ", "").replace("trio.run(main)", "async
         ),
         (ERRORS, '404 There is no agent "nobody"'),
     ],
-    ids=["sync", "trio", "asyncio", "errors"],
+    ids=["sync", "shown", "trio", "asyncio", "errors"],
 )
 async def test_example(daemon, us, example, expected):
     """It runs as it stands, and prints what it says."""

@@ -4,14 +4,12 @@ import json
 import os
 import signal
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
 from ash.testing import StubModel
+from tests.support.conversations import kill_the_cli, named
 from tests.support.daemon import running, settings
-from tests.support.processes import descendants
-from tests.support.waiting import until
 
 pytestmark = pytest.mark.cli
 
@@ -69,15 +67,6 @@ async def goes_on(us, model, session):
     assert "kept\nt0ken\nSpeak like a pirate." == done["stdout"]
 
 
-def named(name):
-    """Our processes of that name."""
-    return [
-        pid
-        for pid in descendants(os.getpid())
-        if Path(f"/proc/{pid}/comm").read_text().strip() == name
-    ]
-
-
 async def pause(us, session):
     await change(us, session, "pause")
 
@@ -85,24 +74,6 @@ async def pause(us, session):
 async def stop(us, session):
     await change(us, session, "stop")
     assert [] == named("claude")
-
-
-async def kill_the_cli(us, session):
-    """And wait until that is noticed: a message that comes sooner fails."""
-    known = await news(us, session)
-    for pid in named("claude"):
-        os.kill(pid, signal.SIGKILL)
-
-    async def there_are_news():
-        return await news(us, session) != known
-
-    await until(there_are_news)
-
-
-async def news(us, session):
-    """What the daemon itself has put into the session's log."""
-    logs = (await us.get(f"/api/sessions/{session}/logs")).json()["logs"]
-    return [line["text"] for line in logs if line["level"] == "system"]
 
 
 async def kill_the_sandbox(us, session):

@@ -1,11 +1,15 @@
 """Which system prompt a session has, on every way to a sandbox."""
 
 import json
+import os
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from ash.testing import StubModel
 from tests.support.daemon import running, settings
+from tests.support.processes import descendants
 from tests.support.waiting import until
 
 
@@ -25,6 +29,16 @@ async def warmed(us):
         return (await us.get("/health")).json()["pool"]["warm"]
 
     await until(one_is_warm)
+
+
+def clis():
+    """The processes of the CLI."""
+    found = set()
+    for pid in descendants(os.getpid()):
+        with suppress(OSError):  # it has just ended
+            if Path(f"/proc/{pid}/comm").read_text().strip() == "claude":
+                found.add(pid)
+    return found
 
 
 @pytest.fixture(params=["warm", "cold"])
@@ -84,8 +98,11 @@ async def test_model_gets_the_prompt_on_warm_sandboxes(data_dir, preset):
             await us.deploy(config=config)
             for own in (None, "Be brief."):
                 await warmed(us)
+                booted = clis()
                 session = await us.create(**({"systemPrompt": own} if own else {}))
                 await us.say(session, "hello")
+                # It is opened anew only for a prompt that it was not booted with.
+                assert (own is None) == (booted <= clis())
                 body = [each.body for each in model.requests if each.body.get("stream")][-1]
                 system = body["system"][-1]["text"]
                 if preset and not own:

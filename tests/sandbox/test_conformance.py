@@ -67,7 +67,9 @@ class Bench:
             limits=LIMITS,
             network=PUBLIC,
         )
-        sandbox = Sandbox("the-id", spec, self._dependencies, Counter())
+        sandbox = Sandbox(
+            "5a4db0c5-0000-4000-8000-000000000000", spec, self._dependencies, Counter()
+        )
         sandbox.claimed = True
         return sandbox
 
@@ -112,7 +114,9 @@ class Turn:
         self.process = sandbox.process
         self.events = []
         self.begun, self.ended = trio.Event(), trio.Event()
-        self._query = Query(prompt=Raw(b'"%b"' % prompt.encode()), session_id="the-id")
+        self._query = Query(
+            prompt=Raw(b'"%b"' % prompt.encode()), session_id="5a4db0c5-0000-4000-8000-000000000000"
+        )
         sandbox.start(self._run, is_turn=True)
 
     async def _run(self):

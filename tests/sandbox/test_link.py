@@ -10,19 +10,22 @@ from ash.protocol import (
     EngineExited,
     EngineMessage,
     Failed,
+    History,
+    HistoryWanted,
     Interrupt,
     Lines,
     Log,
     Open,
     Opened,
     Ready,
+    Recovered,
     Resume,
     TurnDone,
     decode_command,
     encode,
     message_line,
 )
-from ash.sandbox.link import CHUNK, Link
+from ash.sandbox.link import CHUNK, MAX_HISTORIES, MAX_RECOVERED, MAX_TEXT, Link
 
 
 class Bridge:
@@ -303,3 +306,50 @@ async def test_end_of_an_idle_engine_is_no_turn_s(running):
     async with link.turn() as batches:
         await bridge.say(EngineExited("oh"), message("mine"))
         assert [message("mine")] == await batches.receive()
+
+
+async def test_history_is_sent_a_few_times(running):
+    """A bridge in the agent's hands can't make the daemon read for ever."""
+    link, bridge = running
+    asked = []
+
+    async def remember():
+        await trio.lowlevel.checkpoint()
+        asked.append(1)
+        return [Raw(b'{"type":"user"}')]
+
+    link.remember = remember
+    for number in range(MAX_HISTORIES + 1):
+        await bridge.say(HistoryWanted(str(number)))
+        expected = [Raw(b'{"type":"user"}')] if number < MAX_HISTORIES else []
+        assert History(messages=expected, id=str(number)) == await bridge.hear()
+    assert MAX_HISTORIES == len(asked)
+
+
+async def test_history_of_a_sandbox_without_a_session_is_empty(running):
+    """The bridge is answered, so it does not wait."""
+    _, bridge = running
+    await bridge.say(HistoryWanted("1"))
+    assert History(messages=[], id="1") == await bridge.hear()
+
+
+async def test_what_was_mended_is_kept_until_it_is_taken(running):
+    """What the daemon mended comes first; the bridge's are few and short, whatever it sends."""
+    link, bridge = running
+    link.note_mended(["by us"])
+    await bridge.say(*[Recovered("x" * 2 * MAX_TEXT, "partial")] * 2 * MAX_RECOVERED, Ready())
+    await link.ready.wait()
+    await wait_all_tasks_blocked()
+    ours, *theirs = link.take_recovered()
+    assert Recovered("by us") == ours
+    assert [Recovered("x" * MAX_TEXT, "partial")] * (MAX_RECOVERED - 1) == theirs
+    assert [] == link.take_recovered()
+
+
+async def test_what_is_mended_in_a_turn_is_the_turn_s(running):
+    """It comes in order with the turn's messages."""
+    link, bridge = running
+    async with link.turn() as batches:
+        await bridge.say(Recovered("it", "lost"), message("a"))
+        assert [Recovered("it", "lost"), message("a")] == await batches.receive()
+    assert [] == link.take_recovered()

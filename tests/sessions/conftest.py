@@ -54,6 +54,7 @@ class Scene:
         self.ring = FrameRing(stored.next_frame)
         self.sandbox = FakeSandboxProcess()
         self.silence_timeout = 0.0
+        self.recovered = []
         self._path = path
         self.nursery = nursery
 
@@ -62,7 +63,13 @@ class Scene:
         self.sandbox = FakeSandboxProcess()
         query = Query(prompt=Raw(prompt), session_id=SESSION)
         context = TurnContext(
-            self.stored, self.ring, self.store, FixedClock(), self.silence_timeout, self.end
+            self.stored,
+            self.ring,
+            self.store,
+            FixedClock(),
+            self.silence_timeout,
+            self.end,
+            self.recovered,
         )
         turn = Turn(context, self.sandbox, query)
         self.nursery.start_soon(self._run, turn, self.sandbox)

@@ -228,4 +228,4 @@ async def test_fork_of_a_session_whose_agent_sent_anything(world, autojump_clock
     await say(world, session_id)
     fork = await world.sessions.fork(TENANT, session_id, upto)
     stored = await world.store.session_by_id(fork.id)
-    assert [{"sessionId": session_id, "at": "u", "prompts": 1}] == stored.settings.fork
+    assert [{"sessionId": session_id, "at": "u"}] == stored.settings.fork

@@ -1,8 +1,9 @@
 """What a session is made of, from what was asked and what is stored."""
 
 import pytest
-from msgspec import Raw
+from msgspec import Raw, structs
 
+from ash.agents import agent_config
 from ash.model import Agent, StoredAgent
 from ash.protocol import Query
 from ash.session_options import SessionOptions
@@ -64,6 +65,22 @@ def test_engine_is_opened_with_the_session_s_model_or_the_agent_s(asked, model):
     session = stored(model=asked)
     assert model == session_spec.opening(AGENT, session).model
     assert model == session_spec.resuming(AGENT, session).model
+
+
+def test_session_of_an_unknown_agent_reaches_only_the_model():
+    """Its agent's policy is gone with the agent: it may have been a closed one."""
+    agent = session_spec.unknown_agent(stored())
+    assert ("a", "t", 3) == (agent.agent.name, agent.agent.tenant_id, agent.agent.version)
+    assert "model-only" == agent_config(agent).network
+
+
+@pytest.mark.parametrize("preset", [False, True])
+def test_engine_is_told_whose_system_prompt_it_has(preset):
+    """Claude Code's own, if the agent's config asks for it."""
+    config = {"systemPrompt": "claude-code"} if preset else {}
+    agent = structs.replace(AGENT, agent=structs.replace(AGENT.agent, config=config))
+    assert preset == session_spec.opening(agent, stored()).preset
+    assert preset == session_spec.resuming(agent, stored()).preset
 
 
 def test_engine_is_told_nothing_of_the_limits():

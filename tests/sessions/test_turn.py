@@ -17,6 +17,7 @@ from ash.protocol import (
     McpServerState,
     McpStatus,
     Query,
+    Recovered,
     Shutdown,
 )
 from ash.sessions.frame_ring import RESERVE
@@ -505,6 +506,42 @@ async def test_cancelled_turn_is_finished(scene):
     broken = ("error", {"error": "The sandbox broke in the middle of the turn"})
     assert [broken, "done"] == [(await scene.shown(turn))[1], (await scene.shown(turn))[-1][0]]
     assert [("error",)] == scene.rows("SELECT reason FROM turns")
+
+
+async def test_turn_tells_what_was_mended(scene, text, result, end):
+    """Before its start, right behind `session_start`; and in its midst, with a timeline event."""
+    scene.recovered = [Recovered("before", "partial")]
+    turn = await scene.accepted()
+    await scene.sandbox.say(Recovered("meanwhile"))
+    await scene.sandbox.say(text, result, end)
+    await turn.finished.wait()
+    _, first, second, *_ = await scene.shown(turn)
+    assert ("recovered", {"memory": "partial", "warning": "before"}) == first
+    assert ("recovered", {"warning": "meanwhile"}) == second
+    (event, *_) = scene.rows("SELECT type, data FROM events ORDER BY sequence")
+    assert ("lifecycle", {"action": "recovered", "warnings": ["meanwhile"]}) == (
+        event[0],
+        json.loads(event[1]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ('"4f7f6bd5-4fd1-4a0c-9a4e-0f9c1d4be000"', "4f7f6bd5-4fd1-4a0c-9a4e-0f9c1d4be000"),
+        ('"../../other"', None),
+        ('"4F7F6BD5-4FD1-4A0C-9A4E-0F9C1D4BE000"', None),
+        ("5", None),
+        ("null", None),
+    ],
+)
+async def test_turn_keeps_the_id_of_the_conversation(scene, result, end, said, kept):
+    """As the message that begins the turn has it, if it has the form of one."""
+    init = f'{{"type":"system","subtype":"init","session_id":{said}}}'
+    turn = await scene.accepted()
+    await scene.sandbox.say(EngineMessage(Raw(init.encode())), result, end)
+    await turn.finished.wait()
+    assert [(kept,)] == scene.rows("SELECT conversation FROM sessions")
 
 
 async def test_state_of_the_mcp_servers_is_shown_and_kept(scene, result, end):

@@ -23,6 +23,8 @@ from ash.protocol import (
     EngineExited,
     EngineMessage,
     Failed,
+    History,
+    HistoryWanted,
     Interrupt,
     Lines,
     McpServerState,
@@ -31,6 +33,7 @@ from ash.protocol import (
     Opened,
     Query,
     Ready,
+    Recovered,
     Resume,
     TurnDone,
     decode_event,
@@ -100,6 +103,9 @@ class Bridge:
         self._lines = Lines()
         self._events: list[BridgeEvent] = []
         self._ids = 0
+        # What is stored of the conversation; and what the bridge said that it mended.
+        self.history: list[Raw] = []
+        self.recovered: list[Recovered] = []
 
     @property
     def log(self) -> str:
@@ -123,8 +129,19 @@ class Bridge:
             chunk = self._link.recv(1024 * 1024)
             if not chunk:
                 raise EOFError(self.log)
-            self._events += [decode_event(line) for line in self._lines.feed(chunk)]
+            self._events += filter(self._is_news, map(decode_event, self._lines.feed(chunk)))
         return self._events.pop(0)
+
+    def _is_news(self, event: BridgeEvent) -> bool:
+        """Answers what the bridge asks itself, and keeps what it says of its memory."""
+        match event:
+            case HistoryWanted():
+                self.send(History(messages=self.history))
+            case Recovered():
+                self.recovered.append(event)
+            case _:
+                return True
+        return False
 
     def wait_ready(self) -> "Bridge":
         assert isinstance(self.receive(), Ready)

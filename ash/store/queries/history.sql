@@ -58,6 +58,15 @@ WHERE
 ORDER BY messages.sequence
 LIMIT :limit;
 
+-- name: latest_messages
+-- A session's messages before a sequence number, newest first; only for the daemon itself.
+SELECT messages.*, sessions.tenant_id
+FROM messages
+INNER JOIN sessions ON sessions.id = messages.session_id
+WHERE sessions.id = :session_id AND messages.sequence < :before
+ORDER BY messages.sequence DESC
+LIMIT :limit;
+
 -- name: events
 -- A session's timeline events after a sequence number, oldest first, of one type if given.
 SELECT events.*, sessions.tenant_id

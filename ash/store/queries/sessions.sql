@@ -2,12 +2,14 @@
 -- Stores a new session.
 INSERT INTO sessions (
     id, tenant_id, agent_name, agent_version, sandbox_id, status, runner_id, parent_session_id,
-    model, config, settings, owner, generation, next_frame, created_at, last_active_at, agent_source
+    model, config, settings, owner, generation, next_frame, conversation,
+    created_at, last_active_at, agent_source, number
 )
 VALUES (
     :id, :tenant, :agent_name, :agent_version, :sandbox_id, :status, :runner_id, :parent_session_id,
-    :model, :config, :settings, :owner, :generation, :next_frame, :created_at, :last_active_at,
-    :agent_source
+    :model, :config, :settings, :owner, :generation, :next_frame, :conversation,
+    :created_at, :last_active_at,
+    :agent_source, (SELECT coalesce(max(number), 0) + 1 FROM sessions)
 );
 
 -- name: session
@@ -25,7 +27,7 @@ WHERE
     tenant_id = :tenant
     AND (CAST(:agent AS TEXT) IS NULL OR agent_name = :agent)
     AND (CAST(:status AS TEXT) IS NULL OR status = :status)
-ORDER BY created_at DESC, id DESC
+ORDER BY number DESC
 LIMIT :limit OFFSET :offset;
 
 -- name: count_sessions
@@ -52,6 +54,7 @@ RETURNING *;
 -- Updates a session's activity; locks its row, so that sequence numbers are given out one by one.
 UPDATE sessions SET
     last_active_at = :now,
+    conversation = coalesce(:conversation, conversation),
     next_frame = CASE WHEN :next_frame > next_frame THEN :next_frame ELSE next_frame END
 WHERE
     id = :id

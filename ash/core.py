@@ -223,6 +223,7 @@ def _rules(settings: Settings) -> ServerRules:
     return ServerRules(
         permission_mode=settings.permission_mode,
         idle_timeout=settings.idle_timeout_ms / 1000,
+        background_limit=settings.background_timeout_ms / 1000,
         auto_resume=settings.auto_resume,
         pre_warm=settings.pre_warm_count,
         limits=Limits(

@@ -17,6 +17,8 @@ Role = Literal["user", "assistant"]
 LogLevel = Literal["stdout", "stderr", "system"]
 LogSink = Callable[[Sequence[tuple[LogLevel, str]]], Awaitable[None]]
 TurnReason = Literal["completed", "interrupted", "stopped", "error", "shutdown", "lost", "budget"]
+# What has begun a turn, if no message has: a task in the background that has ended.
+TurnOrigin = Literal["task"]
 EventType = Literal[
     "text",
     "tool_start",

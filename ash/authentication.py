@@ -67,13 +67,14 @@ class ApiKeys:
     def tenant_of(self, authorization: bytes | None) -> str:
         """The tenant for an Authorization header. Raises Unauthorized."""
         if authorization is None:
-            raise Unauthorized("An API key is missing: send the header Authorization: Bearer <key>")
+            text = "Missing Authorization header: send Authorization: Bearer <key>"
+            raise Unauthorized(text)
         scheme, _, key = authorization.strip().partition(b" ")
         if scheme.lower() != b"bearer" or not key.strip():
             raise Unauthorized("The Authorization header must be: Bearer <key>")
         tenant = self._tenants.get(self._digest(key.strip()))
         if tenant is None:
-            raise Unauthorized("This API key is not known")
+            raise Unauthorized("Invalid API key: this server does not know it")
         return tenant
 
     async def _add_initial(self, file: Path) -> None:

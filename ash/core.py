@@ -87,7 +87,7 @@ class Core(Struct, frozen=True):
             "activeSessions": stats.waiting + stats.running,
             "activeSandboxes": stats.total - stats.cold,
             "remoteRunners": 0,
-            "uptime": round(trio.current_time() - self.opened_at, 3),
+            "uptime": int(trio.current_time() - self.opened_at),
             "pool": stats,
             "engine": runtime.engine,
             "isolation": {

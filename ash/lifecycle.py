@@ -41,6 +41,19 @@ def refusal(action: str, status: SessionStatus) -> AshError:
     return BadRequest(f'Cannot {action} session with status "{status}"')
 
 
+_RESUME = "resume it (POST …/resume, `ash session resume`), or send a message with ?resume=auto"
+
+# What to do about a session that is not active.
+_CURES: dict[SessionStatus, str] = {
+    "starting": "wait until it is active",
+    "paused": _RESUME,
+    "stopped": _RESUME,
+    "error": f"its log says why (GET …/logs); {_RESUME}",
+    "ended": "create another one",
+}
+
+
 def not_active(status: SessionStatus) -> BadRequest:
     """The error for a request that needs an active session."""
-    return BadRequest(f"Session is {status}")
+    cure = _CURES.get(status)
+    return BadRequest(f"Session is {status}: {cure}" if cure else f"Session is {status}")

@@ -63,10 +63,12 @@ class McpWatch:
                 return
             self._report(servers)
             await self._logs.pass_on()
-            if turn.begun.is_set() and not any(s.status == "pending" for s in servers):
-                return
+            # The CLI writes these files a moment after it has seen the fault.
             with trio.move_on_after(_NEXT_LOOK_SECONDS):
                 await turn.over.wait()
+            if turn.begun.is_set() and not any(s.status == "pending" for s in servers):
+                await self._logs.pass_on()
+                return
 
     def _report(self, servers: list[McpServerState]) -> None:
         if servers != self._known and self.tell is not None:

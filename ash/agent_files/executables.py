@@ -19,7 +19,7 @@ from ash.errors import AshError
 from ash.workspaces.files import open_file
 from ash.workspaces.safe_open import open_beneath
 
-_SETTINGS = (".claude/settings.json", ".claude/settings.local.json")
+SETTINGS = (".claude/settings.json", ".claude/settings.local.json")
 
 # Bounds for what a hostile agent may have us read: parsing holds the GIL for some 2 ms, and taking
 # all commands apart takes 0.2 s of a thread. No settings come near.
@@ -56,7 +56,7 @@ def hook_programs(root: int) -> set[str]:
     """The paths of the folder that commands of hooks name, whether there are such files or not."""
     words = (
         os.path.normpath(_FOLDER.sub("", word, count=1))
-        for file in _SETTINGS
+        for file in SETTINGS
         for command in islice(_commands(_settings(root, file)), _MAX_COMMANDS)
         for word in _words(command[:_MAX_COMMAND])
     )

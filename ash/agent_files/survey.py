@@ -49,7 +49,18 @@ def survey(root: Path) -> Survey:
     walk = _Walk(root, IgnoreRules(_ignore_text(root)))
     entries = list(walk.entries("", 0))
     env = _env(root, walk)
-    return Survey(entries, walk.warnings(), env)
+    return Survey(entries, walk.warnings() + list(_cut_off(root, entries)), env)
+
+
+def _cut_off(root: Path, entries: list[Entry]) -> Iterator[str]:
+    """Says which links will lead nowhere, because what they lead to stays behind."""
+    kept = {".", *(entry.path for entry in entries)}
+    for entry in entries:
+        end = Path(os.path.realpath(root / entry.path))
+        if entry.kind == "link" and end.is_relative_to(root) and end.exists():
+            path = str(end.relative_to(root))
+            if path not in kept:
+                yield f"{spelled(entry.path)}: leads nowhere, {spelled(path)} is left out"
 
 
 def _ignore_text(root: Path) -> str:

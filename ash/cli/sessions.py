@@ -57,7 +57,11 @@ def create(client: AshClient, *, agent: str, as_json: bool, **options: Any) -> N
     type=click.Choice(["refuse", "queue", "interrupt"]),
     help="What to do about a turn that runs: give up, wait for its end, end it. [refuse]",
 )
-@click.option("--resume", is_flag=True, help="Resume the session first, if it is not active.")
+@click.option(
+    "--resume/--no-resume",
+    default=True,
+    help="Whether to resume a session that is paused, stopped or in error.  [resume]",
+)
 @click.option(
     "--on-disconnect",
     type=click.Choice(["continue", "interrupt"]),
@@ -84,8 +88,7 @@ def send(
     content = sys.stdin.read() if text == "-" else text
     if not content.strip():
         raise BadRequest("there is no text to send")
-    if resume:
-        options["resume"] = "auto"
+    options["resume"] = "auto" if resume else "no"
     if on_disconnect:
         options["on_disconnect"] = on_disconnect
     turn = client.send_message(session_id, content, include_partial_messages=True, **options)
@@ -94,7 +97,7 @@ def send(
             well = print_frames(frames) if as_json else TextPrinter().print(frames)
     except KeyboardInterrupt:
         becomes = "is interrupted" if on_disconnect == "interrupt" else "goes on"
-        dim(f"left the stream; the turn {becomes}: ash session get {session_id}")
+        dim(f"left the stream; the turn {becomes}: ash session watch {session_id}")
         raise
     if not well:
         sys.exit(1)

@@ -43,7 +43,7 @@ def list_sessions(
     limit: int | None = None,
     offset: int | None = None,
 ) -> Request[list[Session]]:
-    """Newest first; 100 if no limit is given."""
+    """Newest first; 1000 if no limit is given."""
     params = given(agent=agent, status=status, limit=limit, offset=offset)
     return Request(
         method="GET", path=("sessions",), params=params, result=list[Session], under="sessions"

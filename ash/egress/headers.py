@@ -19,6 +19,18 @@ _HOP_BY_HOP = {
     b"upgrade",
 }
 
+# Put beside those to a host, and to a client, that change to WebSocket.
+UPGRADE = [(b"connection", b"upgrade"), (b"upgrade", b"websocket")]
+
+# What RFC 9209 calls the faults for which the proxy answers itself.
+_PROXY_ERRORS = {
+    400: "http_request_error",
+    401: "proxy_configuration_error",
+    403: "http_request_denied",
+    502: "destination_unavailable",
+}
+_MAX_IN_HEAD = 500
+
 # The headers that the Messages API and the CLI's own book-keeping need. It is an allow-list,
 # because gateways obey many headers that change a request's path, method or sender; with such a
 # header an agent could use the real key for something other than model calls.
@@ -61,11 +73,35 @@ def from_model(headers: Iterable[Header]) -> Headers:
     return [(name, value) for name, value in end_to_end(headers) if name != b"set-cookie"]
 
 
-def to_host(headers: Iterable[Header], host: bytes) -> Headers:
+def to_host(headers: Headers, host: bytes) -> Headers:
     """The headers of a plain request to `host`; none of them shows that there is a proxy."""
     own = {b"host", b"expect", b"content-length"}
     kept = [(name, value) for name, value in end_to_end(headers) if name not in own]
-    return [(b"host", host), *kept, (b"connection", b"close")]
+    last = UPGRADE if wants_websocket(headers) else [(b"connection", b"close")]
+    return [(b"host", host), *kept, *last]
+
+
+def wants_websocket(headers: Iterable[Header]) -> bool:
+    """Whether the client asks to change to WebSocket; no other protocol is passed on."""
+    given = {name.lower(): value.strip().lower() for name, value in headers}
+    words = [word.strip() for word in given.get(b"connection", b"").split(b",")]
+    return given.get(b"upgrade") == b"websocket" and b"upgrade" in words
+
+
+def proxy_status(status: int, text: str) -> bytes:
+    """The header by which a proxy says that it answers itself, and why (RFC 9209)."""
+    kind = _PROXY_ERRORS.get(status, "proxy_internal_error")
+    details = _printable(text).replace("\\", "\\\\").replace('"', '\\"')
+    return f'ash; error={kind}; details="{details}"'.encode()
+
+
+def reason_phrase(text: str) -> bytes:
+    return _printable(text).encode()
+
+
+def _printable(text: str) -> str:
+    """What may stand in a head; a text of many lines can't forge another header."""
+    return "".join(char if " " <= char <= "~" else " " for char in text)[:_MAX_IN_HEAD]
 
 
 def length(headers: Iterable[Header]) -> Headers:

@@ -16,6 +16,9 @@ from ash.egress.response import UpstreamResponse
 # A host that accepts or sends nothing for so long is given up.
 STALL_SECONDS = 300
 
+# The status by which a host accepts another protocol.
+SWITCHING = 101
+
 _ABSOLUTE = re.compile(rb"http://([^/?#@]+)(/[^#]*)?", re.IGNORECASE)
 
 
@@ -74,15 +77,22 @@ class ForwardedRequest:
         self, request: h11.Request, to: Destination, chunk: Callable[[], Awaitable[bytes | None]]
     ) -> UpstreamResponse:
         """Sends the request. `chunk` gives the next part of its body, None at its end."""
-        headers = [*to_host(request.headers, to.written), *length(request.headers)]
+        headers = [*to_host(list(request.headers), to.written), *length(request.headers)]
         await self._send(h11.Request(method=request.method, target=to.path, headers=headers))
         while (data := await chunk()) is not None:
             await self._send(h11.Data(data))
         await self._send(h11.EndOfMessage())
-        while not isinstance(head := await self._event(), h11.Response):
-            if not isinstance(head, h11.InformationalResponse):
-                raise Unreachable("The host broke off")
+        head = await self._event()
+        while isinstance(head, h11.InformationalResponse) and head.status_code != SWITCHING:
+            head = await self._event()
+        if not isinstance(head, h11.Response | h11.InformationalResponse):
+            raise Unreachable("The host broke off")
         return UpstreamResponse(head.status_code, end_to_end(head.headers), self._chunks())
+
+    @property
+    def early(self) -> bytes:
+        """What the host has sent behind its answer, in the protocol that it has changed to."""
+        return bytes(self._http.trailing_data[0])
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         while isinstance(event := await self._event(), h11.Data):

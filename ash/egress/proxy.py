@@ -9,7 +9,7 @@ import trio
 from ash.egress import model_calls, plain
 from ash.egress.dial import Dialer
 from ash.egress.errors import EgressRefused, Malformed, Unreachable
-from ash.egress.headers import Header
+from ash.egress.headers import UPGRADE, Header, wants_websocket
 from ash.egress.listener import Bounded, join_streams
 from ash.egress.model_call import ModelCall
 from ash.egress.model_faults import ModelFaults
@@ -96,6 +96,8 @@ class Egress:
             await self._tunnel(client, request)
         elif request.target.startswith(b"/"):
             await self._call_model(client, request)
+        elif request.method == b"GET" and wants_websocket(request.headers):
+            await self._upgrade(client, request)
         else:
             await _until_client_leaves(client, partial(self._forward, client, request))
         return True
@@ -120,6 +122,21 @@ class Egress:
             await _send_answer(
                 client, await plain.ForwardedRequest(host).ask(request, to, client.chunk)
             )
+
+    async def _upgrade(self, client: ProxyConnection, request: h11.Request) -> None:
+        """Carries a WebSocket, if the host accepts it; else its answer."""
+        to = plain.destination(request)
+        async with await self._dialer.open(self.policy, to.host, to.port) as host:
+            self.traffic.hosts += 1
+            forwarded = plain.ForwardedRequest(host)
+            answer = await forwarded.ask(request, to, client.chunk)
+            if answer.status != plain.SWITCHING:
+                await _send_answer(client, answer)
+                return
+            inner, early = await client.upgrade([*answer.headers, *UPGRADE])
+            await inner.send_all(forwarded.early)
+            await host.send_all(early)
+            await join_streams(inner, host, self.traffic)
 
     async def _tunnel(self, client: ProxyConnection, request: h11.Request) -> None:
         to = plain.destination(request)

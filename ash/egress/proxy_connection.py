@@ -6,7 +6,7 @@ import trio
 from msgspec import Struct
 
 from ash.egress.errors import Malformed
-from ash.egress.headers import Headers
+from ash.egress.headers import Headers, proxy_status, reason_phrase
 
 CHUNK = 64 * 1024
 
@@ -98,9 +98,9 @@ class ProxyConnection:
         """Whether it is too late for another answer to this request."""
         return self._http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}
 
-    async def begin(self, status: int, headers: Headers) -> None:
+    async def begin(self, status: int, headers: Headers, reason: bytes = b"") -> None:
         """Sends the head of the answer."""
-        await self._send(h11.Response(status_code=status, headers=headers))
+        await self._send(h11.Response(status_code=status, headers=headers, reason=reason))
 
     async def send(self, chunk: bytes) -> None:
         if self._wants_body:
@@ -113,16 +113,18 @@ class ProxyConnection:
     async def fail(self, status: int, text: str, *, again: bool = True) -> None:
         """Sends an error as the whole answer, with the same body as all errors of ash.
 
-        Anthropic's SDKs are told whether it makes sense to try again: not if it is the request's
-        own fault, and not without `again`.
+        Programs that ask for a tunnel don't show the body. pip, wget and Go show the reason
+        phrase, `curl -v` all headers. Anthropic's SDKs are told whether it makes sense to try
+        again: not if it is the request's own fault, and not without `again`.
         """
         body = msgspec.json.encode({"error": text, "statusCode": status})
         headers = [
+            (b"proxy-status", proxy_status(status, text)),
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
             (b"x-should-retry", b"true" if status >= 500 and again else b"false"),
         ]
-        await self.begin(status, headers)
+        await self.begin(status, headers, reason_phrase(text))
         await self.send(body)
         await self.end()
 
@@ -131,6 +133,11 @@ class ProxyConnection:
         await self._send(
             h11.Response(status_code=200, headers=[], reason=b"Connection established")
         )
+        return self._stream, self._http.trailing_data[0]
+
+    async def upgrade(self, headers: Headers) -> tuple[trio.SocketStream, bytes]:
+        """Passes on that the host changes the protocol; returns the same as `switch`."""
+        await self._send(h11.InformationalResponse(status_code=101, headers=headers))
         return self._stream, self._http.trailing_data[0]
 
     async def linger(self) -> None:

@@ -15,9 +15,10 @@ from ash.http.asgi import header, send_empty
 
 _PREFLIGHT = [
     (b"access-control-allow-methods", b"GET, POST, PATCH, DELETE, OPTIONS"),
-    (b"access-control-allow-headers", b"Authorization, Content-Type, Last-Event-ID"),
     (b"access-control-max-age", b"86400"),
 ]
+# What the routes read.
+_READ = b"Authorization, Content-Type, Last-Event-ID"
 _EXPOSED = (
     b"access-control-expose-headers",
     b"Retry-After, X-Ash-Source, Content-Disposition, Location",
@@ -49,8 +50,7 @@ class Cors:
             await send(event)
 
         if scope["method"] == "OPTIONS" and header(scope, b"access-control-request-method"):
-            allowed = [pair for pair in headers if pair is not _EXPOSED]
-            await send_empty(send, [*allowed, *_PREFLIGHT])
+            await send_empty(send, _preflight(scope, headers))
             return
         await self._app(scope, receive, send_with_cors)
 
@@ -61,3 +61,13 @@ class Cors:
         if origin is None or origin not in self._origins:
             return [(b"vary", b"Origin")]
         return [(b"access-control-allow-origin", origin), (b"vary", b"Origin"), _EXPOSED]
+
+
+def _preflight(scope: HTTPScope, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Allows the headers that the page asks for. Tracing adds some, which no route reads.
+
+    A browser whose origin is not allowed takes that for a no, whatever else stands there.
+    """
+    allowed = [pair for pair in headers if pair is not _EXPOSED]
+    asked = header(scope, b"access-control-request-headers") or _READ
+    return [*allowed, *_PREFLIGHT, (b"access-control-allow-headers", asked)]

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, get_args, overload
 import msgspec
 
 from ash.errors import BadRequest
-from ash.model import EventType, SessionStatus
+from ash.model import SessionStatus
 from ash.protocol import with_whole_characters
 
 T = TypeVar("T")
@@ -64,9 +64,9 @@ Get = Callable[[str], Any]
 def session_page(get: Get) -> dict[str, Any]:
     """The arguments of `Sessions.find`. Like all functions below it raises BadRequest."""
     return {
-        "agent": get("agent"),
+        "agent": get("agent") or None,
         "status": choice(get, "status", get_args(SessionStatus)),
-        "limit": whole_number(get, "limit", 100, least=1, most=1000),
+        "limit": whole_number(get, "limit", 1000, least=1, most=1000),
         "offset": whole_number(get, "offset", 0),
     }
 
@@ -78,11 +78,12 @@ def message_page(get: Get) -> dict[str, int]:
 
 
 def event_page(get: Get) -> dict[str, Any]:
-    """The arguments of `Sessions.events`."""
+    """The arguments of `Sessions.events`. There are no events of a type that is not known."""
+    kind = get("type")
     return {
         "after": whole_number(get, "after", 0),
         "limit": whole_number(get, "limit", 200, least=1, most=1000),
-        "kind": choice(get, "type", get_args(EventType)),
+        "kind": str(kind) if kind else None,
     }
 
 

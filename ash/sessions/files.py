@@ -8,7 +8,12 @@ from typing import TypeVar
 import trio
 from msgspec import UNSET, Struct, UnsetType
 
-from ash.agent_files.executables import hook_programs, is_script, make_executable
+from ash.agent_files.executables import (
+    SETTINGS,
+    hook_programs,
+    is_script,
+    make_executable,
+)
 from ash.errors import AshError, BadRequest, Conflict, NotFound, TooLarge
 from ash.file_names import spelled, unspelled
 from ash.store import Store
@@ -198,6 +203,8 @@ def _make_executable(root: int, written: Sequence[tuple[Written, bool]]) -> None
     programs = hook_programs(root)
     paths = [(unspelled(file.path), free) for file, free in written if file.written]
     wanted = [path for path, free in paths if free or is_script(path) or path in programs]
+    if any(path in SETTINGS for path, _ in paths):
+        wanted += programs
     make_executable(root, wanted)
 
 

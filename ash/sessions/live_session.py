@@ -190,6 +190,12 @@ class LiveSession:
                 await trio.lowlevel.checkpoint()
             yield
 
+    async def settled(self) -> None:
+        """Returns at once, unless the sandbox has just died: then when the status says so."""
+        dies = self._was_up and self._sandbox.process is None
+        if dies and self._end is None and self.turn is None:
+            await self._decided.wait()
+
     async def pause(self) -> None:
         """Stops the turn that runs and keeps the sandbox.
 

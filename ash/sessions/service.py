@@ -95,6 +95,8 @@ class Sessions:
         self._dependencies.pool.keep_warm(session_spec.sandbox_spec(rules, agent), settings, count)
 
     async def get(self, tenant: str, session_id: str) -> Session:
+        if live := self._live_sessions.get(session_id):
+            await live.settled()
         return (await self._dependencies.known(tenant, session_id)).session
 
     async def find(
@@ -290,6 +292,8 @@ class Sessions:
 
     async def _active(self, tenant: str, session_id: str) -> LiveSession:
         live = self._live_sessions.get(session_id)
+        if live is not None:
+            await live.settled()
         if live is None or live.stored.session.tenant_id != tenant:
             raise not_active((await self.get(tenant, session_id)).status)
         if live.stored.session.status != "active":

@@ -83,6 +83,18 @@ def test_link_that_leads_out_and_stays_behind_does_not_matter(folder, arrive):
     assert [".ashignore", "CLAUDE.md"] == paths(copy)
 
 
+def test_link_to_what_stays_behind_is_named(folder, arrive):
+    """It leads nowhere in the copy, where before it led somewhere."""
+    folder.write("node_modules/x/index.js")
+    folder.link("index.js", "node_modules/x/index.js")
+    folder.link("top", ".")
+    folder.link("was.never", "there")
+    copy, arrival = arrive()
+    assert not (copy / "index.js").exists()
+    assert "index.js: leads nowhere, node_modules/x/index.js is left out" == arrival.warnings[-1]
+    assert 2 == len(arrival.warnings)
+
+
 def test_what_is_left_out_by_default_is_named(folder, arrive):
     """One line for each kind, with how to keep it."""
     for name in (".git", ".venv", "node_modules", "a/__pycache__", "b/__pycache__"):

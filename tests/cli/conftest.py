@@ -30,7 +30,9 @@ class Served:
 
     def streams(self, session, *frames):
         self.sends(
-            "POST", f"/api/sessions/{session}/messages", [self.sse(*frame) for frame in frames]
+            "POST",
+            f"/api/sessions/{session}/messages?resume=auto",
+            [self.sse(*frame) for frame in frames],
         )
 
     @staticmethod

@@ -300,7 +300,7 @@ def test_send_comes_back(client_ash, server, soon):
     """A reconnect is reported once on stderr, and nothing is printed twice."""
     frames = [server.sse(*delta("one "), 7), b"id: 8\nevent: text_delta\ndata: {"]
     rest = [server.sse(*frame, 8 + n) for n, frame in enumerate([delta("two"), DONE])]
-    server.sends("POST", "/api/sessions/s1/messages", frames)
+    server.sends("POST", "/api/sessions/s1/messages?resume=auto", frames)
     server.sends("GET", "/api/sessions/s1/stream?after=7", rest)
 
     result = client_ash("session", "send", "s1", "hi")
@@ -314,9 +314,11 @@ def test_send_comes_back(client_ash, server, soon):
 @pytest.mark.parametrize(
     ("options", "query"),
     [
-        (("--when-busy", "queue"), "whenBusy=queue"),
+        (("--when-busy", "queue"), "whenBusy=queue&resume=auto"),
+        ((), "resume=auto"),
         (("--resume",), "resume=auto"),
-        (("--on-disconnect", "interrupt"), "onDisconnect=interrupt"),
+        (("--no-resume",), "resume=no"),
+        (("--on-disconnect", "interrupt"), "resume=auto&onDisconnect=interrupt"),
     ],
 )
 def test_send_options_of_the_request(client_ash, server, options, query):
@@ -338,7 +340,7 @@ def test_send_json(client_ash, server):
     """--json prints each frame on a line, its data unchanged."""
     raw = '{"type":"assistant",  "message":{"content":[]}, "n":1.0}'
     frames = [server.sse("message", raw, "7"), b": ping\n\n", server.sse(*DONE)]
-    server.sends("POST", "/api/sessions/s1/messages", frames)
+    server.sends("POST", "/api/sessions/s1/messages?resume=auto", frames)
 
     lines = client_ash("session", "send", "s1", "hi", "--json").stdout.splitlines()
 
@@ -359,7 +361,7 @@ def test_send_json_turn_that_fails(client_ash, server):
 def test_send_refused(client_ash, server):
     """A refused message is one line of error."""
     body = {"error": "Session is paused", "statusCode": 400}
-    server.sends("POST", "/api/sessions/s1/messages", body, 400)
+    server.sends("POST", "/api/sessions/s1/messages?resume=auto", body, 400)
 
     result = client_ash("session", "send", "s1", "hi")
 
@@ -378,13 +380,15 @@ def test_send_interrupted_by_the_user(client_ash, server, monkeypatch):
     result = client_ash("session", "send", "s1", "hi")
 
     assert result.exit_code == 130
-    assert "the turn goes on: ash session get s1" in result.stderr
-    assert [request[:2] for request in server.asked] == [("POST", "/api/sessions/s1/messages")]
+    assert "the turn goes on: ash session watch s1" in result.stderr
+    assert [request[:2] for request in server.asked] == [
+        ("POST", "/api/sessions/s1/messages?resume=auto")
+    ]
 
 
 def test_send_interrupted_by_the_user_with_its_turn(client_ash, server, monkeypatch):
     """With --on-disconnect interrupt, Ctrl-C says that the turn is interrupted."""
-    path = "/api/sessions/s1/messages?onDisconnect=interrupt"
+    path = "/api/sessions/s1/messages?resume=auto&onDisconnect=interrupt"
     server.sends("POST", path, [server.sse(*delta("one"))])
 
     def interrupted(text):
@@ -394,7 +398,7 @@ def test_send_interrupted_by_the_user_with_its_turn(client_ash, server, monkeypa
 
     result = client_ash("session", "send", "s1", "hi", "--on-disconnect", "interrupt")
 
-    assert "the turn is interrupted: ash session get s1" in result.stderr
+    assert "the turn is interrupted: ash session watch s1" in result.stderr
 
 
 def test_send_to_a_terminal(client_ash, server, monkeypatch):

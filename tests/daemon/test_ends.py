@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from ash.lifecycle import not_active
 from ash.sessions.turn import Turn
 from tests.support.daemon import running, settings
 from tests.support.processes import alive, descendants
@@ -94,7 +95,7 @@ async def test_message_after_done_is_refused_with_the_status(us, ended, way):
     """Not sent to a sandbox that is on its way out."""
     session, status = await ended(way)
     answer = await us.post(f"/api/sessions/{session}/messages", json={"content": "hi"})
-    assert (400, f"Session is {status}") == (answer.status_code, answer.json()["error"])
+    assert (400, not_active(status).text) == (answer.status_code, answer.json()["error"])
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way != "ended"])

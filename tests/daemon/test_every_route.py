@@ -11,9 +11,9 @@ async def test_routes_need_a_key(daemon):
     """Without a key that is known every route is a 401 that says what is missing."""
     for method, path in [route for route in ROUTES if route[1].startswith(API)]:
         for header, words in [
-            (None, "An API key is missing"),
+            (None, "Missing Authorization header"),
             ("Basic eA==", "must be: Bearer <key>"),
-            ("Bearer wrong", "not known"),
+            ("Bearer wrong", "Invalid API key"),
         ]:
             headers = {"Authorization": header} if header else {}
             response = await daemon.nobody.request(method, path, headers=headers)
@@ -39,6 +39,7 @@ async def test_health_needs_no_key(daemon):
     } <= health.keys()
     assert {"total", "warm", "running", "maxCapacity", "preWarmHits"} <= health["pool"].keys()
     assert "bubblewrap" in health["isolation"]["name"]
+    assert isinstance(health["uptime"], int)
 
 
 async def test_health_counts_what_lives(daemon, session):

@@ -85,7 +85,8 @@ async def test_ended_session_keeps_its_history(us, session):
         assert (200, "ended") == (response.status_code, response.json()["session"]["status"])
     assert "user" == (await us.history(session))[0]["role"]
     said = await us.post(f"/api/sessions/{session}/messages", json={"content": "again"})
-    assert (400, "Session is ended") == (said.status_code, said.json()["error"])
+    words = "Session is ended: create another one"
+    assert (400, words) == (said.status_code, said.json()["error"])
     actions = [each["data"] for each in await us.history(session, "events")]
     assert '{"action":"created"}' in actions
     assert '{"action":"ended"}' in actions

@@ -84,6 +84,14 @@ async def test_program_without_a_network_reaches_hosts_by_its_proxy_variables(pr
     assert told.startswith('403 {"error":"other.example:80 is not a host that may be reached.')
 
 
+async def test_program_that_is_refused_a_tunnel_shows_why(proxy, run):
+    """pip and others show their user the reason phrase, and nothing else of the answer."""
+    async with proxy("model-only") as proxied:
+        told = await run(proxied, sys.executable, "-c", PYTHON_GET, "https://other.example/")
+    assert "Tunnel connection failed: 403 other.example:443 is not a host that may be" in told
+    assert 'add "other.example:443" to network in the agent\'s config' in told
+
+
 async def test_program_without_a_network_reaches_nothing_else(proxy, serve, run):
     """Without the proxy variables nothing can be reached."""
     server = await serve(whole)

@@ -153,6 +153,18 @@ async def test_tunnel_that_is_refused_says_why(proxy):
         assert [("system", "network: " + words.replace("\\", ""))] == proxied.log
 
 
+async def test_refusal_of_a_tunnel_says_why_in_its_head(proxy):
+    """Programs show the reason phrase or the headers; hardly one shows the body."""
+    async with proxy(["pypi.org"]) as proxied:
+        ask = b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n"
+        first, second = (await proxied.raw(ask, end=True)).split(b"\r\n")[:2]
+    words = b"example.com:443 is not a host that may be reached. To allow it, add "
+    end = b"example.com:443%b to network in the agent's config."
+    assert b'HTTP/1.1 403 %b"%b' % (words, end % b'"') == first
+    details = b'%b\\"%b' % (words, end % b'\\"')
+    assert b'proxy-status: ash; error=http_request_denied; details="%b"' % details == second
+
+
 async def test_connection_after_a_refusal_is_of_use(proxy, listen):
     """A client may send another request on the same connection."""
     port = await listen(echo)

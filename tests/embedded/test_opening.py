@@ -38,6 +38,16 @@ def test_settings_from_a_file(tmp_path, monkeypatch):
     assert 2 == Ash.from_environment("other.toml").settings.max_warm
 
 
+def test_found_file_does_not_decide_where_a_key_goes(tmp_path, monkeypatch):
+    """As with `ashd`: the file may be somebody else's, unless the script names it."""
+    monkeypatch.chdir(tmp_path)
+    Path("ash.toml").write_text('anthropic_base_url = "https://elsewhere.example"')
+    with pytest.raises(ConfigError, match="anthropic_api_key"):
+        Ash.from_environment(anthropic_api_key="k")
+    named = Ash.from_environment("ash.toml", anthropic_api_key="k").settings
+    assert "https://elsewhere.example" == named.anthropic_base_url
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

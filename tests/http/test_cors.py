@@ -66,6 +66,19 @@ async def test_preflight_is_answered_without_a_key():
     assert "access-control-expose-headers" not in headers
 
 
+async def test_preflight_allows_the_headers_that_the_page_asks_for():
+    """A page may send what its tracing adds, as well as what the routes read."""
+    asked = "authorization, traceparent, x-request-id"
+    _, headers, _ = await ask(
+        SOME,
+        "OPTIONS",
+        origin=SOME[0],
+        access_control_request_method="POST",
+        access_control_request_headers=asked,
+    )
+    assert asked == headers["access-control-allow-headers"]
+
+
 async def test_preflight_of_another_origin_allows_nothing():
     """A browser reads that as a no."""
     _, headers, _ = await ask(

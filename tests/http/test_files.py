@@ -487,6 +487,10 @@ async def test_hook_that_is_written_can_be_executed(api):
     modes = [stat.S_IMODE((workspace / path).stat().st_mode) for path in paths]
     assert [0o755, 0o755, 0o755, 0o644] == modes
 
+    later = {"hooks": {"Stop": [{"hooks": [{"type": "command", "command": "./other.sh"}]}]}}
+    await api.upload((".claude/settings.local.json", json.dumps(later).encode()))
+    assert 0o755 == stat.S_IMODE((workspace / "other.sh").stat().st_mode)
+
 
 async def test_script_that_is_written_without_a_mode_is_executable(api):
     """What begins with `#!` was executable where it came from; other files are not."""

@@ -32,6 +32,12 @@ def test_value_that_is_nested_too_deeply_is_refused():
     assert b'{"a":[[[]]]}' == encode({"a": nested(2)})
 
 
+def test_empty_filter_is_none():
+    """Forms send a field that nobody has filled in."""
+    empty = {"agent": "", "type": ""}.get
+    assert (None, None) == (session_page(empty)["agent"], event_page(empty)["kind"])
+
+
 @pytest.mark.parametrize(
     ("page", "name", "least", "most"),
     [
@@ -58,7 +64,7 @@ def test_number_of_a_page_has_a_least_and_a_most(page, name, least, most):
 @pytest.mark.parametrize(
     ("page", "expected"),
     [
-        (session_page, {"agent": None, "status": None, "limit": 100, "offset": 0}),
+        (session_page, {"agent": None, "status": None, "limit": 1000, "offset": 0}),
         (message_page, {"after": 0, "limit": 100}),
         (event_page, {"after": 0, "limit": 200, "kind": None}),
         (log_page, {"after": -1}),

@@ -9,6 +9,7 @@ import msgspec
 from ash.errors import BadRequest
 from ash.model import SessionStatus
 from ash.protocol import with_whole_characters
+from ash.requests.loose_values import read_loosely
 from ash.requests.unknown_fields import refuse_typos
 
 T = TypeVar("T")
@@ -31,6 +32,8 @@ def decode(body: bytes | bytearray, shape: msgspec.json.Decoder[T], *, typos: bo
         if typos:
             refuse_typos(body, shape.type)
     except msgspec.ValidationError as error:
+        if (loose := read_loosely(body, error)) is not None:
+            return decode(loose, shape, typos=typos)
         raise BadRequest(explain(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         mended = with_whole_characters(bytes(body))

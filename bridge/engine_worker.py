@@ -218,7 +218,8 @@ class EngineWorker:
                     return await self._serve(conversation, job)
             except EngineError as error:
                 current = self._current
-                if isinstance(error, EngineGone) and current and not current.retried:
+                again = isinstance(error, EngineGone) or self._is_refused(job.launch, error)
+                if again and current and not current.retried:
                     current.retried = True
                     return current
                 self._finish_current(str(error))
@@ -231,6 +232,10 @@ class EngineWorker:
         if self._scope.cancelled_caught:
             self._finish_current("The engine did not stop when it was told to, and was ended")
         return await self._next()
+
+    def _is_refused(self, launch: Launch, error: EngineError) -> bool:
+        """Whether the engine did not open because of the transcript that it found."""
+        return self._conversation is None and self._memory.refused(launch, str(error))
 
     async def _show_prompt(self, launch: Launch) -> None:
         """A session's own prompt takes the place of the agent's CLAUDE.md, for any engine."""

@@ -15,6 +15,8 @@ from bridge.transcripts import FoundTranscript
 
 # How long the daemon may take to send what it has stored.
 HISTORY_SECONDS = 10.0
+# What the CLI says of a transcript in which it finds nothing, be the lines valid JSON.
+_REFUSAL = "No conversation found"
 
 
 class Memory:
@@ -25,6 +27,7 @@ class Memory:
         self._write_log = write_log
         self._came = trio.Event()
         self._history: list[Raw] = []
+        self._refused = ""
 
     def take(self, history: History) -> None:
         """The daemon's answer."""
@@ -45,9 +48,19 @@ class Memory:
         except OSError as error:
             raise EngineError(f"The agent's home can't be used: {_in_words(error)}") from error
 
+    def refused(self, launch: Launch, why: str) -> bool:
+        """Whether the CLI has ended because of the transcript; `prepare` then makes a new one."""
+        if _REFUSAL not in why:
+            return False
+        self._refused = launch.session_id
+        return True
+
     async def _prepare(self, launch: Launch, *, resume: bool) -> bool:
         session_id, last = launch.session_id, launch.last
         found = await trio.to_thread.run_sync(transcripts.look_at, session_id, last)
+        if self._refused == session_id:
+            self._refused = ""
+            found = FoundTranscript(found.path, fault="is not accepted by the CLI")
         if found.complete:
             await self._mend_end(found, known=last is not None)
             return resume

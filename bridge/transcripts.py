@@ -38,22 +38,28 @@ class FoundTranscript(Struct):
     cut: int | None = None
 
 
+class _Message(Struct):
+    content: Raw = Raw(b"null")
+
+
 class _Line(Struct):
     """The fields that we look at; `Any`, because any value may be there."""
 
     type: Any = None
     uuid: Any = None
     parent: Any = field(name="parentUuid", default=None)
-    message: Raw | UnsetType = UNSET
+    message: Raw = Raw(b"null")
 
     @property
     def speaks(self) -> bool:
-        return (
-            self.type in ("user", "assistant")
-            and isinstance(self.uuid, str)
-            and self.message is not UNSET
-            and memoryview(self.message)[0] == ord("{")
-        )
+        """Whether it is a message that an engine can read."""
+        if self.type not in ("user", "assistant") or not isinstance(self.uuid, str):
+            return False
+        try:
+            content = _decode_message(self.message).content
+        except msgspec.DecodeError:
+            return False
+        return memoryview(content)[0] in b'"['
 
 
 class _Stored(Struct):
@@ -66,6 +72,7 @@ class _Stored(Struct):
 
 
 _decode = msgspec.json.Decoder(_Line).decode
+_decode_message = msgspec.json.Decoder(_Message).decode
 _encode = msgspec.json.encode
 
 

@@ -49,6 +49,7 @@ def test_promised_fields_are_null_when_empty():
         "parentSessionId": None,
         "model": None,
         "config": None,
+        "agentVersion": None,
     } == shown
 
 

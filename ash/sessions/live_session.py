@@ -285,6 +285,8 @@ class LiveSession:
             found = self.recoveries.summary()
             event = events.lifecycle("resumed", path="cold", source=self._sandbox.source, **found)
             self._dependencies.pool.resumed("cold", self._sandbox.source)
+        elif faults := self._sandbox.faults:
+            event = events.lifecycle("created", warnings=faults)
         await self._row.change("activate", event)
         if self.stored.session.status != "active":
             raise self._overtaken()

@@ -267,7 +267,10 @@ class Turn:
                 silence.deadline = trio.current_time() + timeout if heard else deadline
         if silence.cancelled_caught:
             self._process.kill()
-            self.lost = f"The agent was silent for {timeout:g} seconds"
+            self.lost = (
+                f"The agent was silent for {timeout:g} seconds (turn_silence_timeout),"
+                " so its sandbox was ended; resume the session to go on"
+            )
         else:
             self.lost = await self._process.exit_reason()
         self._ending = Ending("error", self.lost)

@@ -34,6 +34,7 @@ class FakeEngine:
         self.session_id = SESSION
         self.prompts = []
         self.failures = {}
+        self.refusals = []
         self.says = []
         self.gate = trio.Event()
         self.gate.set()
@@ -42,6 +43,8 @@ class FakeEngine:
     async def open(self, launch, *, resume, write_log):
         await trio.lowlevel.checkpoint()
         self.opened += 1
+        if self.refusals:
+            raise EngineDied(self.refusals.pop())
         yield self
 
     def on_mcp_status(self, tell):
@@ -83,6 +86,9 @@ class Memory:
     async def prepare(self, launch, *, resume):
         await trio.lowlevel.checkpoint()
         return resume
+
+    def refused(self, launch, why):
+        return why == "refused"
 
 
 class Lines:
@@ -223,6 +229,23 @@ async def test_turn_that_found_no_engine_is_tried_once_more(bench):
     bench.engine.failures[0] = EngineGone("it was gone")
     assert ["TurnDone"] == await bench.answered(0)
     assert [0, 0] == bench.engine.prompts
+
+
+@pytest.mark.parametrize(
+    ("refusals", "answers"),
+    [(["refused"], ["TurnDone"]), (["refused"] * 2, ["refused", "TurnDone"])],
+)
+async def test_engine_that_refuses_the_transcript_is_started_once_more(bench, refusals, answers):
+    """By then there is another transcript."""
+    bench.engine.refusals = refusals
+    assert (answers, 2) == (await bench.answered(0), bench.engine.opened)
+
+
+async def test_turn_that_ends_in_the_words_of_a_refusal_is_not_tried_again(bench):
+    """The engine was open: what it did may be half done."""
+    bench.engine.failures[0] = EngineDied("refused")
+    assert ["refused", "TurnDone"] == await bench.answered(0)
+    assert [0] == bench.engine.prompts
 
 
 async def test_turn_that_finds_no_engine_twice_has_failed(bench):

@@ -106,6 +106,7 @@ async def test_session_id_is_a_uuid(session_id):
         (b"", "is empty"),
         (os.urandom(2000), "holds no message that can be read"),
         (b'{"type":"user"}\n[]\n5\n', "holds no message that can be read"),
+        (GOOD.replace(b'"hi"', b"5"), "holds no message that can be read"),
         (
             line("user", "u1") + b"\xff\n" + line("assistant", "a1"),
             "has lines that can't be read",
@@ -131,6 +132,20 @@ async def test_broken_transcript_is_restored_from_what_is_stored(data, fault):
     assert ("hello", None) == (prompt["message"]["content"], prompt["parentUuid"])
     assert (STORED[1]["uuid"], prompt["uuid"]) == (answer["uuid"], answer["parentUuid"])
     assert transcripts.look_at(SESSION, STORED[1]["uuid"]).complete
+
+
+async def test_transcript_that_the_cli_refuses_is_restored():
+    """Its lines may be valid JSON all the same. Another failure of the CLI changes nothing."""
+    daemon, path = Daemon(*STORED), keep(GOOD)
+    launch = Launch(session_id=SESSION)
+    assert not daemon.memory.refused(launch, "The engine died (SIGKILL)")
+    assert await daemon.prepare(last="a1")
+    assert (GOOD, []) == (path.read_bytes(), daemon.recovered)
+    assert daemon.memory.refused(launch, "It last said: No conversation found with session ID")
+    assert await daemon.prepare(last="a1")
+    assert "transcript is not accepted by the CLI" in daemon.recovered[0][1]
+    assert await daemon.prepare()
+    assert 1 == len(daemon.recovered)
 
 
 async def test_transcript_that_is_gone_and_not_stored_is_lost():

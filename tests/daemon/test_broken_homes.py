@@ -166,6 +166,17 @@ async def test_home_that_breaks_while_the_sandbox_lives(cli):
 
 
 @pytest.mark.cli
+async def test_transcript_that_the_cli_does_not_take(cli):
+    """It ends at once, though each line is valid JSON; the conversation is restored."""
+    session = await cli.create()
+    await says(cli, session, "one")
+    wrong = """sed -i 's/"timestamp":"[^"]*"/"timestamp":{}/'"""
+    await breaks(cli, session, f"{wrong} {TRANSCRIPT}")
+    assert "is not accepted by the CLI" in (await resumed(cli, session))["warnings"][0]
+    assert "one" == (await says_and_knows(cli, session))[0]
+
+
+@pytest.mark.cli
 async def test_transcript_that_is_removed_in_a_turn(cli):
     """The CLI writes on into a new file, which lacks the beginning."""
     session = await cli.create()

@@ -17,12 +17,12 @@ from ash.protocol import Exec, ExecResult, OwnTurn, Query
 from ash.sandbox.link import Batches, ShellCommand
 from ash.sandbox.sandbox import EngineLaunch, SandboxEnd
 from ash.sessions.dependencies import SessionDependencies
-from ash.sessions.entry import Entry
 from ash.sessions.frame_ring import FrameRing
 from ash.sessions.outcomes import NOT_STORED, Outcome, has_no_sandbox, outcome_of
 from ash.sessions.own_work import OwnWork
 from ash.sessions.recovered import Recoveries
 from ash.sessions.remembered import history
+from ash.sessions.session_entry import SessionEntry
 from ash.sessions.session_row import SessionRow
 from ash.sessions.session_sandbox import AgentProcess, SessionSandbox, Work
 from ash.sessions.turn import STEP_SECONDS, Turn, TurnContext, WriteEnd
@@ -66,7 +66,7 @@ class LiveSession:
         self._sandbox = sandbox
         self._own_work = OwnWork(sandbox, dependencies.rules.background_limit)
         self._pausing = 0
-        self.entry = Entry(lambda: self.turn)
+        self.entry = SessionEntry(lambda: self.turn)
         self._row = SessionRow(dependencies.store, dependencies.clock, stored)
         self._started = trio.Event()
         self._was_up = False

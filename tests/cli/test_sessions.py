@@ -220,8 +220,9 @@ def test_send_without_deltas(client_ash, server):
 
 
 def test_send_subagent(client_ash, server):
-    """Messages of subagents are not printed."""
-    server.streams("s1", assistant("inner", parent="t1"), assistant("outer"), DONE)
+    """Messages and deltas of subagents are not printed."""
+    inner = ("text_delta", {"delta": "inner", "parentToolUseId": "t1"})
+    server.streams("s1", inner, assistant("inner", parent="t1"), assistant("outer"), DONE)
 
     assert client_ash("session", "send", "s1", "hi").stdout == "outer\n"
 

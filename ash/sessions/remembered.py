@@ -32,6 +32,9 @@ class Said(Struct, frozen=True):
     cleared: bool = False
 
 
+NOTHING = Said()
+
+
 class _Body(Struct):
     model: Any = None
 

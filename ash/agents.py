@@ -19,10 +19,15 @@ from ash.agent_files.env_file import ENV_FILE
 from ash.agent_files.sent_files import SentFile
 from ash.clock import Clock, now_iso
 from ash.data_dir import AGENTS, FOLDERS
+from ash.deploy_check import check, judge, verdict
+from ash.egress import PUBLIC, Policy
+from ash.egress import cap as cap_network
+from ash.egress import parse as parse_network
 from ash.errors import BadRequest, NotFound
 from ash.file_names import spelled, unspelled
 from ash.log import get_logger
-from ash.model import Agent, StoredAgent
+from ash.model import Agent, FolderCheck, StoredAgent
+from ash.sandbox.trial import Trial
 from ash.shapes import AskedLimits
 from ash.store import Store
 from ash.workspaces.copy import remove_tree
@@ -49,10 +54,15 @@ class AgentConfig(Struct, kw_only=True, rename="camel", omit_defaults=True):
 
 
 class Deployment(Struct, kw_only=True):
-    """The settings of a deploy; None leaves a setting as it was."""
+    """The settings of a deploy; None leaves a setting as it was.
+
+    A folder with errors is refused, unless by `force`; with `strict` warnings count as errors.
+    """
 
     env: dict[str, str] | None = None
     config: dict[str, Any] | None = None
+    force: bool = False
+    strict: bool = False
 
 
 def agent_config(stored: StoredAgent) -> AgentConfig:
@@ -75,11 +85,19 @@ class Agents:
         clock: Clock,
         on_deploy: Callable[[StoredAgent], None],
         on_delete: Callable[[str, str], None],
+        *,
+        network: Policy = PUBLIC,
+        trial: Trial | None = None,
     ) -> None:
-        """`on_deploy` is called with the new version, `on_delete` with the tenant and name."""
+        """`on_deploy` is called with the new version, `on_delete` with the tenant and name.
+
+        `network` is what this server allows at most; a check tries in `trial` what can start.
+        """
         self._store = store
         self._on_deploy = on_deploy
         self._on_delete = on_delete
+        self._network = network
+        self._trial = trial
         self._data_dir = data_dir.resolve()
         self._clock = clock
         self._locks: WeakValueDictionary[Path, trio.Lock] = WeakValueDictionary()
@@ -95,6 +113,19 @@ class Agents:
     ) -> Agent:
         """Deploys files. Raises BadRequest for a path that leads out."""
         return await self._deploy(tenant, name, None, partial(take_sent, files), settings)
+
+    async def check_path(
+        self, tenant: str, name: str, path: str, settings: Deployment
+    ) -> FolderCheck:
+        """What `deploy_path` would say; nothing is deployed."""
+        source = await trio.to_thread.run_sync(self._resolve, path)
+        return await self._check(tenant, name, partial(take_folder, source), settings)
+
+    async def check_files(
+        self, tenant: str, name: str, files: Sequence[SentFile], settings: Deployment
+    ) -> FolderCheck:
+        """What `deploy_files` would say; nothing is deployed."""
+        return await self._check(tenant, name, partial(take_sent, files), settings)
 
     async def get(self, tenant: str, name: str) -> Agent:
         stored = await self._store.agent(tenant, name)
@@ -132,6 +163,9 @@ class Agents:
             previous = await self._store.agent(tenant, name)
             try:
                 arrival = await trio.to_thread.run_sync(_fill, copy, fill)
+                kept = self._kept(previous, _env(arrival, settings), settings)
+                found = await check(copy, *kept)
+                warnings = judge(found, force=settings.force, strict=settings.strict)
                 # Shielded: a cancelled write may still be committed, and then the copy must stay.
                 with trio.CancelScope(shield=True):
                     stored = await self._store.deploy_agent(
@@ -148,7 +182,7 @@ class Agents:
                     await trio.to_thread.run_sync(_take_back, copy)
                 raise
             self._on_deploy(stored)
-            warnings = arrival.warnings
+            warnings = arrival.warnings + warnings
             if previous and settings.env is None:
                 warnings += _lost(previous.env, stored.env)
             # The previous copy stays: a session that is being created may still copy from it.
@@ -162,6 +196,38 @@ class Agents:
             seconds=round(trio.current_time() - began, 3),
         )
         return msgspec.structs.replace(stored.agent, warnings=warnings)
+
+    async def _check(
+        self,
+        tenant: str,
+        name: str,
+        fill: Callable[[Path], Arrival],
+        settings: Deployment,
+    ) -> FolderCheck:
+        # No agent has this name, so no deploy removes the copy.
+        copy = self._folder(tenant, f"{name}.check") / str(uuid4())
+        try:
+            arrival = await trio.to_thread.run_sync(_fill, copy, fill)
+            previous, env = await self._store.agent(tenant, name), _env(arrival, settings)
+            env, network = self._kept(previous, env, settings)
+            found = await check(copy, env, network, tried=self._trial is not None)
+            if self._trial is not None:
+                found += await self._trial.run(copy, env, network)
+            return verdict(found, arrival.warnings, strict=settings.strict)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(_take_back, copy)
+
+    def _kept(
+        self, previous: StoredAgent | None, env: dict[str, str] | None, settings: Deployment
+    ) -> tuple[dict[str, str], Policy]:
+        """The environment and the network that the agent would have."""
+        config = settings.config
+        if previous is not None:
+            env = previous.env if env is None else env
+            config = previous.agent.config or {} if config is None else config
+        asked = parse_network(msgspec.convert(config or {}, AgentConfig).network)
+        return env or {}, cap_network(asked, self._network)
 
     async def _drop_unused(
         self, tenant: str, name: str, more: AbstractSet[Path] = frozenset()

@@ -142,6 +142,15 @@ class Settings(Struct, frozen=True, kw_only=True):
             "A session without a turn for so long is paused, its sandbox ended; 0 = never.",
         ),
     ] = 1_800_000
+    background_timeout_ms: Annotated[
+        int,
+        Meta(ge=0),
+        Doc(
+            "ASH_BACKGROUND_TIMEOUT_MS",
+            "How long after the last message or command what an agent runs in the background keeps"
+            " its session from being idle.",
+        ),
+    ] = 3_600_000
     auto_resume: Annotated[
         bool,
         Doc(

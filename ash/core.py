@@ -26,6 +26,7 @@ from ash.sandbox.process import Spawner
 from ash.sandbox.runtime import find_runtime, model_upstream
 from ash.sandbox.sandbox import SandboxDependencies
 from ash.sandbox.sandbox_process import Runtime
+from ash.sandbox.trial import Trial
 from ash.sessions.dependencies import SessionDependencies, StoredSandboxRecords
 from ash.sessions.files import SessionFiles
 from ash.sessions.service import Sessions
@@ -174,7 +175,15 @@ def _start(
         store=store,
         runtime=runtime,
         pool=pool,
-        agents=_agents(store, data_dir, sessions, pool, snapshots),
+        agents=_agents(
+            store,
+            data_dir,
+            sessions,
+            pool,
+            snapshots,
+            network=dependencies.rules.network,
+            trial=Trial(sandbox_dependencies, dependencies.rules.limits),
+        ),
         sessions=sessions,
         files=SessionFiles(store, sandbox_dependencies.workspaces, runtime.disk.look_again),
         snapshots=snapshots,
@@ -184,7 +193,14 @@ def _start(
 
 
 def _agents(
-    store: Store, data_dir: Path, sessions: Sessions, pool: Pool, snapshots: SessionSnapshots | None
+    store: Store,
+    data_dir: Path,
+    sessions: Sessions,
+    pool: Pool,
+    snapshots: SessionSnapshots | None,
+    *,
+    network: Policy,
+    trial: Trial,
 ) -> Agents:
     """The agents; a deploy or delete also updates warm sandboxes and snapshots."""
 
@@ -198,13 +214,16 @@ def _agents(
         if snapshots is not None:
             snapshots.agent_changed(tenant, name)
 
-    return Agents(store, data_dir, SystemClock(), on_deploy, on_delete)
+    return Agents(
+        store, data_dir, SystemClock(), on_deploy, on_delete, network=network, trial=trial
+    )
 
 
 def _rules(settings: Settings) -> ServerRules:
     return ServerRules(
         permission_mode=settings.permission_mode,
         idle_timeout=settings.idle_timeout_ms / 1000,
+        background_limit=settings.background_timeout_ms / 1000,
         auto_resume=settings.auto_resume,
         pre_warm=settings.pre_warm_count,
         limits=Limits(

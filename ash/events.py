@@ -10,8 +10,14 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from ash.failure_words import failure_text, text_of
-from ash.model import EventType, TurnReason
-from ash.protocol import McpServerState, Recovered, is_uuid, with_whole_characters
+from ash.model import EventType, TurnOrigin, TurnReason
+from ash.protocol import (
+    McpServerState,
+    Recovered,
+    is_uuid,
+    subagents_run,
+    with_whole_characters,
+)
 
 NULL = Raw(b"null")
 _encode = msgspec.json.encode
@@ -25,10 +31,14 @@ class Frame(Struct, frozen=True):
 
 
 class Ending(Struct, frozen=True):
-    """How a `result` message ends its turn. `error` is None unless reason is `error`."""
+    """How a `result` message ends its turn. `error` is None unless reason is `error`.
+
+    After an `interim` one the turn goes on, as subagents have still to report.
+    """
 
     reason: TurnReason
     error: str | None = None
+    interim: bool = False
 
 
 class Retry(Struct, frozen=True):
@@ -89,11 +99,13 @@ class _Head(Struct):
     session_id: Any = None
     event: _StreamEvent | None = None
     message: _Body | None = None
+    parent_tool_use_id: Raw = NULL
     tool_use_result: Raw | UnsetType = UNSET
     num_turns: int = 0
     result: Raw = NULL
     is_error: bool = False
     errors: list[Any] = field(default_factory=list)
+    subagent_stats: Raw = NULL
     mcp_servers: list[Any] = field(default_factory=list)
     # Of an assistant's message that the CLI made of an error of the model endpoint.
     error: Raw = NULL
@@ -171,16 +183,22 @@ def _object(**values: Any) -> bytes:
     return _encode({name: value for name, value in values.items() if value is not None})
 
 
+def _parent(head: _Head) -> Raw | None:
+    """The id of the call that started the subagent whose message this is."""
+    return None if head.parent_tool_use_id == NULL else head.parent_tool_use_id
+
+
 def _read_stream_event(head: _Head, reading: Reading) -> None:
     reading.durable = False
     reading.abandoned = head.abandoned_blocks != NULL
     delta = head.event.delta if head.event else None
     if delta is None:
         return
+    more = {"parentToolUseId": _parent(head)}
     if delta.text is not UNSET:
-        reading.frames.append(Frame("text_delta", _object(delta=delta.text)))
+        reading.frames.append(Frame("text_delta", _object(delta=delta.text, **more)))
     if delta.thinking is not UNSET:
-        reading.frames.append(Frame("thinking_delta", _object(delta=delta.thinking)))
+        reading.frames.append(Frame("thinking_delta", _object(delta=delta.thinking, **more)))
 
 
 def _blocks(head: _Head) -> list[_Block]:
@@ -189,33 +207,37 @@ def _blocks(head: _Head) -> list[_Block]:
 
 
 def _read_assistant(head: _Head, reading: Reading) -> None:
+    parent = _parent(head)
     for block in _blocks(head):
         match block.type:
             case "text" if head.error == NULL:
-                reading.timeline.append(("text", _object(text=block.text).decode()))
+                data = _object(text=block.text, parentToolUseId=parent).decode()
+                reading.timeline.append(("text", data))
             case "thinking":
-                data = _object(thinking=block.thinking).decode()
+                data = _object(thinking=block.thinking, parentToolUseId=parent).decode()
                 reading.timeline.append(("reasoning", data))
             case "tool_use":
-                call = _object(id=block.id, name=block.name, input=block.input)
+                more = {"input": block.input, "parentToolUseId": parent}
+                call = _object(id=block.id, name=block.name, **more)
                 reading.frames.append(Frame("tool_use", call))
-                start = _object(toolName=block.name, toolId=block.id, input=block.input)
+                start = _object(toolName=block.name, toolId=block.id, **more)
                 reading.timeline.append(("tool_start", start.decode()))
 
 
 def _read_user(head: _Head, reading: Reading) -> None:
+    parent = _parent(head)
     for block in _blocks(head):
         if block.type != "tool_result":
             continue
-        frame = _object(
-            tool_use_id=block.tool_use_id, content=block.content, is_error=block.is_error
-        )
+        more = {"content": block.content, "is_error": block.is_error, "parentToolUseId": parent}
+        frame = _object(tool_use_id=block.tool_use_id, **more)
         reading.frames.append(Frame("tool_result", frame))
         row = {
             "toolId": block.tool_use_id,
             **_tool_output(head.tool_use_result),
             "content": block.content,
             **({} if block.is_error is None else {"isError": block.is_error}),
+            **({} if parent is None else {"parentToolUseId": parent}),
         }
         reading.timeline.append(("tool_result", _encode(row).decode()))
 
@@ -244,6 +266,9 @@ def _read_system(head: _Head, reading: Reading) -> None:
 
 def _read_result(head: _Head, reading: Reading) -> None:
     reading.ending = _ending(head)
+    if subagents_run(head.subagent_stats):
+        reading.ending = Ending("completed", interim=True)
+        return
     answer = head.result if reading.ending.reason == "completed" else NULL
     data = _encode({"numTurns": head.num_turns, "result": answer})
     reading.frames.append(Frame("turn_complete", data))
@@ -291,8 +316,10 @@ def _one_line(values: dict[str, Any]) -> bytes:
     return data
 
 
-def session_start(session_id: str, version: str) -> Frame:
-    return Frame("session_start", _encode({"sessionId": session_id, "version": version}))
+def session_start(session_id: str, version: str, origin: TurnOrigin | None = None) -> Frame:
+    more = {} if origin is None else {"origin": origin}
+    data = {"sessionId": session_id, "version": version, **more}
+    return Frame("session_start", _encode(data))
 
 
 def mcp_status(servers: list[McpServerState]) -> Frame:

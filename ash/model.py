@@ -17,6 +17,8 @@ Role = Literal["user", "assistant"]
 LogLevel = Literal["stdout", "stderr", "system"]
 LogSink = Callable[[Sequence[tuple[LogLevel, str]]], Awaitable[None]]
 TurnReason = Literal["completed", "interrupted", "stopped", "error", "shutdown", "lost", "budget"]
+# What has begun a turn, if no message has: a task in the background that has ended.
+TurnOrigin = Literal["task"]
 EventType = Literal[
     "text",
     "tool_start",
@@ -58,6 +60,44 @@ class Agent(Struct, kw_only=True, rename="camel", omit_defaults=True):
     config: dict[str, Any] | UnsetType = UNSET
     env: dict[str, str] | UnsetType = UNSET
     warnings: list[str] = field(default_factory=list)
+
+
+Severity = Literal["error", "warning"]
+
+
+class Finding(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """One fault of an agent's folder. `line` and `column` begin at 1.
+
+    An `error` means that the agent would run without something that it relies on, such as a guard.
+    """
+
+    severity: Severity
+    path: str
+    line: int | None = None
+    column: int | None = None
+    message: str
+
+    @classmethod
+    def of_warning(cls, text: str) -> "Finding":
+        """The warning of a deploy, which has the form `path: what and why`."""
+        path, _, message = text.partition(": ")
+        return cls(severity="warning", path=path, message=message)
+
+    def __str__(self) -> str:
+        place = "" if self.line is None else f":{self.line}:{self.column}"
+        return f"{self.path}{place}: {self.message}"
+
+
+class FolderCheck(Struct, frozen=True):
+    """The answer of a check that deploys nothing. `ok`: a deploy would accept the folder."""
+
+    ok: bool
+    findings: list[Finding]
+
+    def with_warnings(self, warnings: Sequence[str], *, strict: bool) -> "FolderCheck":
+        """With what else a deploy says, each of the form `path: what and why`."""
+        findings = dict.fromkeys([*self.findings, *map(Finding.of_warning, warnings)])
+        return FolderCheck(self.ok and not (strict and findings), list(findings))
 
 
 class StoredAgent(Struct, kw_only=True):

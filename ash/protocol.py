@@ -5,7 +5,7 @@ ignores fields that it does not know.
 """
 
 import re
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -70,11 +70,16 @@ class Query(_WithOptions, kw_only=True, tag_field="cmd", tag="query"):
     `prompt` is a JSON string or a list of content blocks. An option that only turns have holds
     for this turn alone. Any other that is None stays as the conversation was opened with, and
     those of the session's creation are not read.
+
+    With `yields` the first answer is `taken`, when the engine has taken the prompt. If the engine
+    has begun a turn by itself before that, the only answer is `refused`, and the prompt has no
+    effect.
     """
 
     prompt: Raw
     session_id: str
     id: str = ""
+    yields: bool = False
 
 
 class Interrupt(Struct, rename="camel", tag_field="cmd", tag="interrupt"):
@@ -140,6 +145,34 @@ class TurnDone(Struct, rename="camel", tag_field="ev", tag="done"):
     id: str = ""
 
 
+class PromptTaken(Struct, rename="camel", tag_field="ev", tag="taken"):
+    """The engine has taken the prompt of the query `id`, which `yields`."""
+
+    id: str = ""
+
+
+class PromptRefused(Struct, rename="camel", tag_field="ev", tag="refused"):
+    """The engine has begun a turn by itself, so the query `id`, which `yields`, is not done."""
+
+    id: str = ""
+
+
+class OwnTurn(Struct, rename="camel", tag_field="ev", tag="own_turn"):
+    """The engine has begun a turn by itself: a task in the background has ended.
+
+    Messages and a `done` with the same id follow, before those of any query.
+    """
+
+    session_id: str
+    id: str = ""
+
+
+class BackgroundTasks(Struct, rename="camel", tag_field="ev", tag="tasks"):
+    """Commands and agents that now run in the background, as the engine describes them."""
+
+    tasks: list[str]
+
+
 class McpServerState(Struct, frozen=True, omit_defaults=True):
     """`status` is the CLI's word: connected, pending, failed, needs-auth or disabled."""
 
@@ -196,6 +229,10 @@ class Log(Struct, rename="camel", tag_field="ev", tag="log"):
 BridgeEvent: TypeAlias = (
     Ready
     | Opened
+    | PromptTaken
+    | PromptRefused
+    | OwnTurn
+    | BackgroundTasks
     | EngineMessage
     | McpStatus
     | Failed
@@ -244,6 +281,26 @@ def decode_event(line: bytes | memoryview) -> BridgeEvent:
         if isinstance(event, EngineMessage) and event.data == Raw(with_whole_characters(untouched)):
             return EngineMessage(Raw(untouched))
         return event
+
+
+class _Subagents(Struct):
+    spawned: int = 0
+    completed: int = 0
+    failed: int = 0
+    killed: dict[str, int] = field(default_factory=dict)
+
+
+def subagents_run(stats: Any) -> bool:
+    """Whether subagents work in the background, by the `subagent_stats` of a `result`.
+
+    The CLI counts them from its start on. It goes on with the turn until they have reported.
+    """
+    try:
+        given = msgspec.json.decode(stats) if isinstance(stats, Raw) else stats
+        counts = msgspec.convert(given, _Subagents)
+    except ValueError:
+        return False
+    return counts.spawned > counts.completed + counts.failed + sum(counts.killed.values())
 
 
 def with_whole_characters(data: bytes | memoryview) -> bytes:

@@ -7,7 +7,7 @@ real CLI. docs/testing.md lists the commands.
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -34,7 +34,7 @@ class Use(Struct, frozen=True):
     """A call of one of the engine's tools. Its paths are relative to the working directory."""
 
     tool: str
-    input: dict[str, str]
+    input: dict[str, Any]
 
 
 class Fail(Struct, frozen=True):
@@ -68,15 +68,17 @@ def answer(texts: Sequence[str]) -> ScriptAnswer:
         return Crash()
     if last.strip() == "RECALL":
         return say(msgspec.json.encode(texts).decode())
-    for pattern, ask in _COMMANDS:
-        if match := pattern.fullmatch(last):
-            return ask(*match.groups())
-    return say(f"echo: {last}")
+    return _command(last) or say(f"echo: {last}")
 
 
 def after_tool(output: str, *, is_error: bool | None = False) -> Say:
     """The text that ends a turn in which a tool was used."""
     return say(f"{'failed' if is_error else 'done'}: {output}")
+
+
+def after_task(description: str) -> ScriptAnswer:
+    """The answer to the report that a command in the background has ended."""
+    return _command(description) or say(f"finished: {description}")
 
 
 def say(text: str) -> Say:
@@ -115,6 +117,19 @@ def big(kib: int) -> Say:
     return Say(tuple("".join(lines[at : at + step]) for at in range(0, len(lines), step)))
 
 
+def _command(text: str) -> ScriptAnswer | None:
+    for pattern, ask in _COMMANDS:
+        if match := pattern.fullmatch(text):
+            return ask(*match.groups())
+    return None
+
+
+def _background(command: str, after: str | None) -> ScriptAnswer:
+    """`after` is what the engine does when the command has ended: its description asks for it."""
+    call = {"command": command, "run_in_background": True}
+    return Use("Bash", {**call, "description": after} if after else call)
+
+
 def _bash(command: str) -> ScriptAnswer:
     return Use("Bash", {"command": command})
 
@@ -149,6 +164,7 @@ def _fail(code: str) -> ScriptAnswer:
 
 
 _COMMANDS: tuple[tuple[re.Pattern[str], Callable[..., ScriptAnswer]], ...] = (
+    (re.compile(r"BACKGROUND:\s*(\S[^\n]*)(?:\n(.*))?", re.DOTALL), _background),
     (re.compile(r"BASH:\s*(\S.*)", re.DOTALL), _bash),
     (re.compile(r"WRITE:\s*(\S+)(?:\s(.*))?", re.DOTALL), _write),
     (re.compile(rf"SLOW:\s*{_COUNT}(?:\s+(\d{{1,5}}(?:\.\d+)?))?\s*", re.ASCII), _slow),

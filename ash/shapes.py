@@ -34,7 +34,7 @@ def one_of(*words: str) -> Meta:
 
 
 class Body(Struct, rename="camel", kw_only=True):
-    """A JSON object of the API. Fields that it does not name are ignored."""
+    """A JSON object of the API. Fields that it does not name are ignored, but for typos."""
 
 
 class McpServer(Body, omit_defaults=True):

@@ -38,7 +38,7 @@ class ClaudeAgent:
             files = await trio.to_thread.run_sync(write)
             options = _options(launch, files, resume=resume, log=log)
             transport = _Transport(options, lines, log)
-            client = ClaudeSDKClient(options, transport)
+            client = _Client(options, transport)
             try:
                 await _connect(client, lines)
                 mcp = McpWatch(client.get_mcp_status, write_log)
@@ -54,6 +54,15 @@ async def _connect(client: ClaudeSDKClient, lines: RawLines) -> None:
         if lines.exit_reason:
             raise EngineDied(lines.exit_reason) from error
         raise EngineError(f"The engine does not start: {error}") from error
+
+
+class _Client(ClaudeSDKClient):
+    async def withdraw(self, uuid: str) -> bool:
+        query = self._query
+        assert query is not None
+        request = {"subtype": "cancel_async_message", "message_uuid": uuid}
+        answer = await query._send_control_request(request)  # noqa: SLF001 - no other way in
+        return answer.get("cancelled") is True
 
 
 class _Transport(SubprocessCLITransport):

@@ -94,6 +94,10 @@ class _Client(ClaudeSDKClient):
     async def get_mcp_status(self) -> dict[str, Any]:
         return await self._control({"subtype": "mcp_status"})
 
+    async def withdraw(self, uuid: str) -> bool:
+        request = {"subtype": "cancel_async_message", "message_uuid": uuid}
+        return (await self._control(request)).get("cancelled") is True
+
     async def _control(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self._query is not None
         send = self._query._send_control_request  # noqa: SLF001 - as above

@@ -17,6 +17,10 @@ class EngineError(Exception):
     """A turn failed, or a conversation did not open; it may be opened again."""
 
 
+class EngineBusy(EngineError):
+    """The engine has begun a turn by itself, so it did not take the prompt."""
+
+
 class EngineDied(EngineError):
     """The engine's process has ended."""
 
@@ -69,7 +73,7 @@ def wanted_by(query: Query, standing: Launch) -> Launch:
 
 
 class Conversation(Protocol):
-    """A booted engine. Only the task that opened it calls `turn`, one turn at a time.
+    """A booted engine. Only the task that opened it runs turns, one at a time.
 
     `session_id` is the conversation's id, which `/clear` changes.
     """
@@ -77,11 +81,31 @@ class Conversation(Protocol):
     @property
     def session_id(self) -> str: ...
 
-    async def turn(self, prompt: Raw, model: str | None, emit: Emit) -> None:
+    async def turn(
+        self,
+        prompt: Raw,
+        model: str | None,
+        emit: Emit,
+        taken: Callable[[], None] | None = None,
+    ) -> None:
         """Runs one prompt and emits its raw messages in order, up to its `result`.
 
-        `model` is for this turn alone; None means the launch's model. Raises EngineError, or
-        EngineDied if the conversation can run no further turn.
+        `model` is for this turn alone; None means the launch's model. `taken` is called before
+        the first message. With it, EngineBusy is raised if the engine has begun a turn by itself;
+        the prompt then has no effect. Raises EngineError, or EngineDied if the conversation can
+        run no further turn.
+        """
+
+    async def own_turn(self, emit: Emit) -> None:
+        """Emits the messages of a turn that the engine has begun by itself, up to its end.
+
+        Raises EngineDied.
+        """
+
+    def on_own_work(self, own_turn: Callable[[], None], tasks: Callable[[list[str]], None]) -> None:
+        """Calls `own_turn` for each turn that the engine begins by itself.
+
+        Calls `tasks` with what runs in the background whenever that changes.
         """
 
     def on_end(self, tell: WriteLog) -> None:

@@ -13,6 +13,9 @@ closed and opened anew in three cases:
   budget serves one query;
 - its process has died. If it died before the turn began, the turn is tried once more.
 
+The engine may begin a turn by itself while it is idle. That is done as a job, too, and comes before
+the queries that wait. A query that `yields` is refused while such a turn runs.
+
 An interrupt is repeated until the turn ends, because the CLI forgets one that comes at the wrong
 moment. If the turn does not end in time, the conversation is cancelled, which ends its process;
 the next job resumes from disk. docs/decisions/0004-engines.md has the observations behind this.
@@ -25,18 +28,23 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import trio
 from msgspec import structs
 
 from ash.protocol import (
+    BackgroundTasks,
     EngineExited,
     Failed,
     McpServerState,
     McpStatus,
     Open,
     Opened,
+    OwnTurn,
+    PromptRefused,
+    PromptTaken,
     Query,
     Resume,
     TurnDone,
@@ -48,6 +56,7 @@ from bridge.engine import (
     Conversation,
     Emit,
     Engine,
+    EngineBusy,
     EngineDied,
     EngineError,
     EngineGone,
@@ -70,12 +79,12 @@ MAX_QUEUED = 16
 
 
 class WorkerJob:
-    """A command for the engine, from its arrival to its last answer.
+    """A command for the engine, or a turn of its own, from its arrival to its last answer.
 
     `started` is set when its prompt goes to the conversation, `finished` after its last answer.
     """
 
-    def __init__(self, command: Open | Resume | Query, launch: Launch) -> None:
+    def __init__(self, command: Open | Resume | Query | OwnTurn, launch: Launch) -> None:
         self.command = command
         self.launch = launch
         self.started = trio.Event()
@@ -105,6 +114,10 @@ class EngineWorker:
         self._resume = True
         self._conversation: Conversation | None = None
         self._idle = False
+        self._own_turns = 0
+        self._ids = count(1)
+        self._tasks: list[str] = []
+        self._partial = False
         self._scope = trio.CancelScope()
 
     def submit(self, command: Open | Resume | Query) -> None:
@@ -112,14 +125,21 @@ class EngineWorker:
         if len(self._waiting) >= MAX_QUEUED:
             self._finish(job, f"There are {MAX_QUEUED} requests waiting already")
             return
+        if isinstance(command, Query) and command.yields and self._in_own_turn:
+            self._refuse(job)
+            return
         self._waiting.append(job)
         self._arrived.unpark()
 
-    def find_turn(self, query_id: str = "") -> WorkerJob | None:
-        """The turn of that query. Without an id the running one, or else the first that waits."""
+    @property
+    def _in_own_turn(self) -> bool:
+        return self._current is not None and isinstance(self._current.command, OwnTurn)
+
+    def find_turn(self, turn_id: str = "") -> WorkerJob | None:
+        """The turn with that id. Without an id the running one, or else the first that waits."""
         jobs = [job for job in (self._current, *self._waiting) if job is not None]
-        turns = (job for job in jobs if isinstance(job.command, Query))
-        return next((job for job in turns if query_id in ("", job.command.id)), None)
+        turns = (job for job in jobs if isinstance(job.command, Query | OwnTurn))
+        return next((job for job in turns if turn_id in ("", job.command.id)), None)
 
     async def run(self) -> None:
         """Runs until cancelled; then it closes the engine and answers every job that is left."""
@@ -208,6 +228,7 @@ class EngineWorker:
                 self._finish_current(f"The engine failed: {error!r}")
             finally:
                 self._conversation = None
+                self._lose_own_work()
         if self._scope.cancelled_caught:
             self._finish_current("The engine did not stop when it was told to, and was ended")
         return await self._next()
@@ -230,6 +251,7 @@ class EngineWorker:
         self._conversation = conversation
         self._resume = True
         conversation.on_end(self._report_exit)
+        conversation.on_own_work(self._wake, self._report_tasks)
         conversation.on_mcp_status(self._report_mcp_status)
         launch = job.launch
         while True:
@@ -237,7 +259,7 @@ class EngineWorker:
                 await self._run_job(job)
             finally:
                 launch = self._follow(conversation, launch)
-            job = await self._next_when_idle()
+            job = await self._next_when_idle(conversation)
             # The CLI counts its budget over the life of the process, so each query gets a new one.
             if job.launch != launch or launch.max_budget_usd is not None:
                 return job
@@ -251,12 +273,46 @@ class EngineWorker:
             self._standing = structs.replace(self._standing, **moved)
         return structs.replace(launch, **moved)
 
-    async def _next_when_idle(self) -> WorkerJob:
-        self._idle = True
-        try:
-            return await self._next()
-        finally:
-            self._idle = False
+    async def _next_when_idle(self, conversation: Conversation) -> WorkerJob:
+        while True:
+            self._idle = True
+            try:
+                while not self._waiting and not self._own_turns:
+                    await self._arrived.park()
+            finally:
+                self._idle = False
+            if not self._own_turns:
+                return await self._next()
+            await self._run_own_turn(conversation)
+
+    async def _run_own_turn(self, conversation: Conversation) -> None:
+        assert self._standing is not None
+        self._own_turns -= 1
+        command = OwnTurn(self._standing.session_id, id=f"own-{next(self._ids)}")
+        job = self._current = WorkerJob(command, self._standing)
+        job.started.set()
+        for waiting in list(self._waiting):
+            if isinstance(waiting.command, Query) and waiting.command.yields:
+                self._waiting.remove(waiting)
+                self._refuse(waiting)
+        self._outbox.put_now(encode(command))
+        await conversation.own_turn(self._emit(partial=self._partial))
+        self._finish(job)
+
+    def _wake(self) -> None:
+        self._own_turns += 1
+        self._arrived.unpark()
+
+    def _report_tasks(self, tasks: list[str]) -> None:
+        self._tasks = tasks
+        self._outbox.put_now(encode(BackgroundTasks(tasks)))
+
+    def _lose_own_work(self) -> None:
+        """What ran in the background has ended with the engine's process."""
+        self._own_turns = 0
+        if self._tasks:
+            self._write_log(f"Ended with the engine, in the background: {'; '.join(self._tasks)}")
+            self._report_tasks([])
 
     def _report_exit(self, why: str) -> None:
         """Tells the daemon that an idle engine has ended; one that we close is not reported."""
@@ -272,20 +328,34 @@ class EngineWorker:
             assert self._conversation is not None
             query = job.command
             job.started.set()
+            self._partial = bool(query.include_partial_messages)
+            taken = partial(self._take, query) if query.yields else None
+            emit = self._emit(partial=self._partial)
             try:
-                await self._conversation.turn(query.prompt, query.model, self._emit(query))
+                await self._conversation.turn(query.prompt, query.model, emit, taken)
             except EngineDied:
                 raise
+            except EngineBusy:
+                self._refuse(job)
+                return
             except EngineError as failure:
                 error = str(failure)
         self._finish(job, error)
 
-    def _emit(self, query: Query) -> Emit:
+    def _emit(self, *, partial: bool) -> Emit:
         async def emit(raw: bytes | memoryview) -> None:
-            if query.include_partial_messages or read_head(raw).type != "stream_event":
+            if partial or read_head(raw).type != "stream_event":
                 await self._outbox.put(message_line(raw))
 
         return emit
+
+    def _take(self, query: Query) -> None:
+        self._outbox.put_now(encode(PromptTaken(id=query.id)))
+
+    def _refuse(self, job: WorkerJob) -> None:
+        """Answers a query that yields to a turn of the engine's own."""
+        self._outbox.put_now(encode(PromptRefused(id=job.command.id)))
+        self._close(job)
 
     def _finish_current(self, error: str) -> None:
         if self._current is not None:
@@ -296,10 +366,13 @@ class EngineWorker:
         command = job.command
         if error:
             self._outbox.put_now(encode(Failed(error, id=command.id)))
-        if isinstance(command, Query):
+        if isinstance(command, Query | OwnTurn):
             self._outbox.put_now(encode(TurnDone(command.session_id, id=command.id)))
         elif not error:
             self._outbox.put_now(encode(Opened(id=command.id)))
+        self._close(job)
+
+    def _close(self, job: WorkerJob) -> None:
         if job is self._current:
             self._current = None
         job.finished.set()

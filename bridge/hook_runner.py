@@ -4,26 +4,19 @@ A hook may guard: if it exits with 2, a tool does not run. The CLI runs the tool
 the guard hangs, can't be executed or is killed. Here such a guard counts as a refusal, in words
 that name it. Any other hook that hangs is ended. No hook's output is longer than MAX_OUTPUT.
 
-A program of its own, without the imports of the bridge, because each hook waits for its start:
+A program of its own, because each hook waits for its start: it imports only what Python has
+loaded anyway, which takes 20 ms instead of 90.
     hook_runner.py SECONDS SECONDS_AT_START PREFIX COMMAND
 """
 
-import json
 import os
+import select
 import signal
-import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
-from typing import IO, Any
 
 # What the CLI makes one frame of, twice over. Hooks that are meant to be read print far less.
 MAX_OUTPUT = 256 * 1024
-# The CLI gives up at the hook's own timeout, and lets the tool run. So we are done before that.
-_MARGIN_SECONDS = 0.5
 # How long to wait, after a hook has ended, for output that its own children hold open.
 _REST_SECONDS = 0.5
 _CHUNK = 64 * 1024
@@ -39,83 +32,137 @@ GUARDED = {
 # These hold the start of a session.
 _AT_START = ("SessionStart", "Setup")
 
+_SETTINGS = ("settings.local.json", "settings.json")
+_EVENT = b'"hook_event_name":"'
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-class Output:
-    """Copies what a hook prints, as it comes; drops what is too much."""
 
-    def __init__(self, source: IO[bytes], target: int) -> None:
+class Hook:
+    """A hook's process and its pipes, until it has ended."""
+
+    def __init__(self, words: list[str], given: bytes) -> None:
+        self.code: int | None = None
         self.too_long = False
-        self.begin = b""
-        self._source = source
-        self._target = target
-        self._thread = threading.Thread(target=self._copy, daemon=True)
-        self._thread.start()
+        self.is_async = False
+        self._given = given
+        self._left = {1: MAX_OUTPUT, 2: MAX_OUTPUT}
+        stdin, self._stdin = os.pipe()
+        stdout, stderr = os.pipe(), os.pipe()
+        self._outputs = {stdout[0]: 1, stderr[0]: 2}
+        self._ended, wake = os.pipe()
+        os.set_blocking(self._stdin, False)
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        ends = [(stdin, 0), (stdout[1], 1), (stderr[1], 2)]
+        self._pid = os.posix_spawn(
+            words[0],
+            words,
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, ours, theirs) for ours, theirs in ends],
+            setsid=True,
+            setsigdef=[signal.SIGPIPE],
+        )
+        for ours, _ in ends:
+            os.close(ours)
+        for number in _ENDING:
+            signal.signal(number, self._end_with)
+        self._poll = select.poll()
+        self._poll.register(self._stdin, select.POLLOUT)
+        for fd in (self._ended, *self._outputs):
+            self._poll.register(fd, select.POLLIN)
 
-    def wait(self) -> None:
-        self._thread.join(_REST_SECONDS)
+    def run(self, seconds: float | None) -> bool:
+        """Carries its input and output until it ends; False if it takes too long."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while self.code is None or self._outputs:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+            events = self._poll.poll(left)
+            if not events:
+                return self.code is not None
+            for fd, _ in events:
+                self._serve(fd)
+            if self.is_async and self.code is None:
+                deadline = None
+            if self._ended in [fd for fd, _ in events] and self.code is not None:
+                deadline = time.monotonic() + _REST_SECONDS
+        return True
 
-    def _copy(self) -> None:
-        left = MAX_OUTPUT
-        while chunk := os.read(self._source.fileno(), _CHUNK):
-            self.begin = self.begin or chunk
-            self.too_long |= len(chunk) > left
-            chunk = chunk[:left]
-            left -= len(chunk)
-            while chunk:
-                chunk = chunk[os.write(self._target, chunk) :]
+    def kill(self) -> None:
+        try:
+            os.killpg(self._pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+    def _serve(self, fd: int) -> None:
+        if fd == self._stdin:
+            self._feed()
+        elif fd == self._ended:
+            os.read(fd, _CHUNK)
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            self.code = os.waitstatus_to_exitcode(status) if pid else None
+        else:
+            self._copy(fd)
+
+    def _feed(self) -> None:
+        try:
+            self._given = self._given[os.write(self._stdin, self._given[:_CHUNK]) :]
+        except OSError:
+            self._given = b""  # it does not read what it is given
+        if not self._given:
+            self._poll.unregister(self._stdin)
+            os.close(self._stdin)
+
+    def _copy(self, fd: int) -> None:
+        """Copies what it prints, as it comes; drops what is too much."""
+        chunk, target = os.read(fd, _CHUNK), self._outputs[fd]
+        if not chunk:
+            self._poll.unregister(fd)
+            os.close(fd)
+            del self._outputs[fd]
+            return
+        if target == 1 and self._left[1] == MAX_OUTPUT:
+            # A hook may say in its output that nobody is to wait for it.
+            self.is_async = chunk.replace(b" ", b"").startswith(b'{"async":true')
+        self.too_long |= len(chunk) > self._left[target]
+        chunk = chunk[: self._left[target]]
+        self._left[target] -= len(chunk)
+        while chunk:
+            chunk = chunk[os.write(target, chunk) :]
+
+    def _end_with(self, number: int, _: object) -> None:
+        self.kill()
+        os._exit(128 + number)
 
 
 def main(seconds: float, seconds_at_start: float, prefix: str, command: str) -> int:
     given = sys.stdin.buffer.read()
     event = _event(given)
-    own = next(_own_settings(event, command), {})
+    own = _own_settings(event, command)
     limit = _limit(own, seconds)
     if event in _AT_START:
-        limit = min(limit, seconds_at_start)
+        limit = min(limit or seconds_at_start, seconds_at_start)
     shell = os.environ.get("SHELL", "/bin/bash") if own.get("shell") == "bash" else "/bin/sh"
-    words = [prefix, command] if prefix else [shell, "-c", command]
     try:
-        fault, code = _run(words, given, limit, is_async=_is_async(own))
+        fault, code = _run([prefix, command] if prefix else [shell, "-c", command], given, limit)
     except OSError as error:
         fault, code = f"can't be run: {error}", 1
     if not fault:
         return code
     follows = GUARDED.get(event)
     end = f", so {follows}" if follows else ""
-    print(f'The {event} hook "{command[:200]}" {fault}{end}.', file=sys.stderr, flush=True)  # noqa: T201
+    print(f'The {event} hook "{command[:200]}" {fault}{end}.', file=sys.stderr, flush=True)
     return _REFUSED if follows else code or 1
 
 
-def _run(words: list[str], given: bytes, limit: float, *, is_async: bool) -> tuple[str, int]:
+def _run(words: list[str], given: bytes, limit: float | None) -> tuple[str, int]:
     """What was wrong with the hook, in words, if anything; and its exit code."""
-    hook = subprocess.Popen(
-        words,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    assert hook.stdin is not None
-    assert hook.stdout is not None
-    assert hook.stderr is not None
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda number, _: _end_with(hook, number))
-    threading.Thread(target=_feed, args=(hook.stdin, given), daemon=True).start()
-    outputs = out, _ = Output(hook.stdout, 1), Output(hook.stderr, 2)
-    deadline = time.monotonic() + limit
-    while True:
-        try:
-            code = hook.wait(None if is_async else max(0.0, deadline - time.monotonic()))
-            break
-        except subprocess.TimeoutExpired:
-            # A hook may also say in its output that nobody is to wait for it.
-            if is_async := out.begin.replace(b" ", b"").startswith(b'{"async":true'):
-                continue
-            _kill(hook)
-            return f"did not end within {limit:g} seconds", 0
-    for output in outputs:
-        output.wait()
-    if any(output.too_long for output in outputs):
+    hook = Hook(words, given)
+    if not hook.run(limit):
+        hook.kill()
+        return f"did not end within {limit:g} seconds", 0
+    code = hook.code or 0
+    if hook.too_long:
         return f"printed more than {MAX_OUTPUT // 1024} KiB", code
     if code < 0:
         return f"was killed by signal {-code}", 128 - code
@@ -124,60 +171,79 @@ def _run(words: list[str], given: bytes, limit: float, *, is_async: bool) -> tup
     return "", code
 
 
-def _feed(stdin: IO[bytes], given: bytes) -> None:
-    # A hook need not read what it is given.
-    with suppress(OSError), stdin:
-        stdin.write(given)
-
-
-def _kill(hook: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(hook.pid, signal.SIGKILL)
-
-
-def _end_with(hook: subprocess.Popen[bytes], number: int) -> None:
-    _kill(hook)
-    os._exit(128 + number)
-
-
 def _event(given: bytes) -> str:
-    try:
-        return str(json.loads(given)["hook_event_name"])
-    except (ValueError, KeyError, TypeError):
-        return ""
+    """The event's name. A tool's input may hold others: then the one that guards counts."""
+    rests = given.replace(b'": "', b'":"').split(_EVENT)[1:]
+    names = [rest.partition(b'"')[0].decode(errors="replace") for rest in rests]
+    return next((name for name in names if name in GUARDED), names[0] if names else "")
 
 
-def _limit(own: dict[str, Any], seconds: float) -> float:
-    """The hook's own timeout, if it has one: whoever wrote it has thought about it."""
+def _limit(own: dict[str, object], seconds: float) -> float | None:
+    """The hook's own timeout, if it has one: whoever wrote it has thought about it.
+
+    The CLI gives up at that time, and lets the tool run. So we are done before. None means that
+    nobody waits for the hook.
+    """
+    if own.get("async") is True or own.get("asyncRewake") is True:
+        return None
     timeout = own.get("timeout")
     if not isinstance(timeout, int | float) or timeout <= 0:
         return seconds
-    return max(timeout - _MARGIN_SECONDS, timeout / 2)
+    return max(timeout - 0.5, timeout / 2)
 
 
-def _is_async(own: dict[str, Any]) -> bool:
-    return own.get("async") is True or own.get("asyncRewake") is True
+def _own_settings(event: str, command: str) -> dict[str, object]:
+    """What settings, plugins, skills and subagents say of the hook; empty if nothing."""
+    project = os.path.join(os.environ.get("CLAUDE_PROJECT_DIR", "."), ".claude")
+    home = os.environ.get("CLAUDE_CONFIG_DIR") or os.path.expanduser("~/.claude")
+    files = [os.path.join(folder, name) for folder in (project, home) for name in _SETTINGS]
+    if plugin := os.environ.get("CLAUDE_PLUGIN_ROOT"):
+        files.append(os.path.join(plugin, "hooks", "hooks.json"))
+    for file in files:
+        if found := _in_settings(_read(file), event, command):
+            return found
+    for kind in ("agents", "skills", "commands"):
+        for folder, _, names in os.walk(os.path.join(project, kind)):
+            for name in names:
+                is_markdown = name.endswith(".md")
+                if is_markdown and (found := _in_frontmatter(_read(f"{folder}/{name}"), command)):
+                    return found
+    return {}
 
 
-def _own_settings(event: str, command: str) -> Iterator[dict[str, Any]]:
-    """What the agent's settings say of hooks with that command."""
-    project = os.environ.get("CLAUDE_PROJECT_DIR", ".")
-    home = os.environ.get("CLAUDE_CONFIG_DIR") or Path.home() / ".claude"
-    local = Path(project, ".claude")
-    for file in (
-        local / "settings.local.json",
-        local / "settings.json",
-        Path(home, "settings.json"),
-    ):
-        try:
-            for matcher in json.loads(file.read_bytes())["hooks"][event]:
-                for hook in matcher["hooks"]:
-                    if hook.get("command", "").replace("${CLAUDE_PROJECT_DIR}", project) == (
-                        command.replace("${CLAUDE_PROJECT_DIR}", project)
-                    ):
-                        yield hook
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue
+def _read(file: str) -> bytes:
+    """Empty if it is not there, or says nothing that we look for: then it need not be parsed."""
+    try:
+        with open(file, "rb") as opened:
+            content = opened.read()
+    except OSError:
+        return b""
+    return content if any(word in content for word in (b"timeout", b"async", b"shell")) else b""
+
+
+def _in_settings(content: bytes, event: str, command: str) -> dict[str, object]:
+    if not content:
+        return {}
+    import json
+
+    try:
+        for matcher in json.loads(content)["hooks"][event]:
+            for hook in matcher["hooks"]:
+                if os.path.expandvars(hook.get("command", "")) == os.path.expandvars(command):
+                    found: dict[str, object] = hook
+                    return found
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    return {}
+
+
+def _in_frontmatter(content: bytes, command: str) -> dict[str, object]:
+    """It is YAML, of which we need one number: the shortest timeout of the hooks there."""
+    head = content.decode(errors="replace").partition("---")[2].partition("---")[0]
+    lines = [line.strip().removeprefix("- ") for line in head.splitlines()]
+    numbers = [line.partition(":")[2].strip() for line in lines if line.startswith("timeout:")]
+    timeouts = [float(number) for number in numbers if number.replace(".", "", 1).isdigit()]
+    return {"timeout": min(timeouts)} if command in head and timeouts else {}
 
 
 if __name__ == "__main__":

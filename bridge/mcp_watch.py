@@ -16,7 +16,7 @@ from msgspec import structs
 from ash.protocol import McpServerState
 from bridge.engine import WriteLog
 from bridge.mcp_logs import McpLogs
-from bridge.raw_lines import TurnLines
+from bridge.turn_lines import TurnLines
 
 Tell = Callable[[list[McpServerState]], None]
 

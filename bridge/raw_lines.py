@@ -6,31 +6,33 @@ stdout here. Only a line's head (`type`, `subtype`, `state`) is decoded. Control
 parsed and given to the SDK, which speaks the control protocol with the CLI; every other line is
 handed, unchanged, to the turn that is running.
 
-The CLI also writes between turns: when a command in the background has ended, it begins a turn by
-itself. Those lines are kept, up to a limit, and open the next turn.
+The CLI also begins turns by itself, when a command in the background has ended. Each of them begins
+with an `init` that no prompt of ours has asked for. Such a turn is kept, up to a limit, until
+somebody claims it. Lines that come between two turns open the next one.
+
+Each prompt is sent with a uuid. The CLI says when it takes that prompt (`command_lifecycle`), so an
+`init` before that is of a turn of its own. A CLI that does not say so takes each prompt at once.
 
 A `result` alone does not end a turn, because an agent in the background may report later and the
 model then answers the report. The turn ends when the CLI has written a `result` and says that it
-is idle. A CLI that never reports its state ends the turn with its first `result`.
+is idle, or begins another turn though no agent has still to report. A CLI that never reports its
+state ends the turn with its first `result`.
 docs/decisions/0004-engines.md has the observations behind this.
 """
 
 import json
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import Any
 
 import msgspec
 import trio
 from msgspec import Raw, Struct
 
-from ash.protocol import Lines, LineTooLong, is_uuid, with_whole_characters
-from bridge.engine import Emit, WriteLog
+from ash.protocol import Lines, LineTooLong, is_uuid, subagents_run, with_whole_characters
+from bridge.engine import WriteLog
 from bridge.hook_trouble import HOOK_SUBTYPES, hook_trouble
-
-# At most this many bytes written between two turns are kept for the next one. Beyond that we stop
-# reading, and the CLI blocks on its full pipe.
-MAX_BETWEEN_TURNS = 8 * 1024 * 1024
+from bridge.turn_lines import TurnLines, described
 
 _CONTROL = {"control_request", "control_response", "control_cancel_request"}
 
@@ -43,7 +45,10 @@ class MessageHead(Struct):
     state: Any = None
     session_id: Any = None
     sdk_host_only: Any = None
+    command_uuid: Any = None
+    tasks: Any = None
     mcp_servers: Any = ()
+    subagent_stats: Any = None
 
 
 class _RawHead(Struct):
@@ -52,6 +57,10 @@ class _RawHead(Struct):
     state: Raw = Raw(b"null")
     session_id: Raw = Raw(b"null")
     sdk_host_only: Raw = Raw(b"null")
+    command_uuid: Raw = Raw(b"null")
+    tasks: Raw = Raw(b"null")
+    mcp_servers: Raw = Raw(b"[]")
+    subagent_stats: Raw = Raw(b"null")
 
 
 _decode = msgspec.json.Decoder(MessageHead).decode
@@ -79,93 +88,100 @@ def _value(raw: Raw) -> Any:
         return None
 
 
-class TurnLines:
-    """The progress of one turn, as seen in the CLI's lines.
-
-    `prompt_sent` is true once the prompt is being written to the CLI, `result_seen` after its
-    first `result`. `begun` is set when the CLI has taken the prompt: it forgets an interrupt that
-    comes earlier. `mcp_servers` is what its `init` says of them. `over` is set when no further
-    line belongs to the turn. `fault` says why the turn has failed although the CLI lives.
-    """
-
-    def __init__(self, emit: Emit) -> None:
-        self.emit = emit
-        self.prompt_sent = False
-        self.result_seen = False
-        self.mcp_servers: Any = []
-        self.begun = trio.Event()
-        self.over = trio.Event()
-        self.fault = ""
-
-    def end(self) -> None:
-        self.begun.set()
-        self.over.set()
-
-
 class RawLines:
     """Sorts the lines of one CLI process.
 
-    `turn` is the running turn. `exit_reason` is empty while the CLI may still write, and then says
-    why it no longer does; `on_end` is called with it if that happens while no turn runs.
+    `exit_reason` is empty while the CLI may still write, and then says why it no longer does;
+    `on_end` is called with it if that happens while no turn is claimed. `on_own_turn` is called
+    when the CLI has begun a turn by itself, `on_tasks` when the `tasks` in the background change.
     """
 
     def __init__(self, write_log: WriteLog) -> None:
         self._write_log = write_log
-        self.turn: TurnLines | None = None
-        self._between: deque[bytes] = deque()
-        self._between_size = 0
-        self._released = trio.Event()
+        # Gets the lines: the running turn, or what collects for the next one.
+        self._now = TurnLines()
+        self._own: deque[TurnLines] = deque()
+        self._overtaken: TurnLines | None = None
+        self._claimed = False
+        self._names_prompts = False
         # The state that the CLI last reported; None if it never reports one.
         self._state: Any = None
         self._idle = trio.Event()
         self._idle.set()
         # A turn was abandoned after its prompt was sent, so the CLI may still be working on it.
         self._abandoned = False
+        self.tasks: list[str] = []
         self.exit_reason = ""
         self.on_end: WriteLog | None = None
+        self.on_own_turn: Callable[[], None] | None = None
+        self.on_tasks: Callable[[list[str]], None] | None = None
         # The conversation's id as the CLI last reported it; `/clear` changes it.
         self.session_id: str | None = None
 
     @property
     def quiet(self) -> bool:
-        """True if the CLI lives and runs no turn, neither one of ours nor one of its own."""
+        """True if the CLI lives and does nothing: no turn, and no task in the background."""
         return (
             not self.exit_reason
             and not self._abandoned
-            and self.turn is None
+            and not self._now.is_turn
+            and not self._own
+            and not self.tasks
             and self._idle.is_set()
         )
 
-    async def begin(self, emit: Emit) -> TurnLines:
-        """Starts a turn, which gets all lines from now on, until `finish`.
+    def begin(self, uuid: str, *, yields: bool = False) -> TurnLines:
+        """Starts the turn of the prompt with that uuid; it gets all lines from now on.
 
-        Lines that came since the last turn are emitted first. If the CLI runs a turn of its own,
-        `begin` waits for its end: the CLI would answer a prompt sent meanwhile together with it.
+        If the CLI has begun a turn of its own, one that `yields` is overtaken by it. Any other
+        gets the lines of both.
         """
-        turn = self.turn = TurnLines(emit)
-        self._released.set()
-        while self._between:
-            line = self._between.popleft()
-            self._between_size -= len(line)
-            await emit(line)
-        await self._idle.wait()
+        turn = self._now
+        if turn.is_own and yields:
+            turn = TurnLines()
+            turn.overtaken = True
+            turn.decided.set()
+        elif turn.is_own:
+            self._own.remove(turn)
+            turn.become_ours()
+        if not turn.overtaken:
+            self._now = turn
+        turn.uuid, turn.yields = uuid, yields
+        self._claimed = True
         return turn
 
-    def finish(self) -> None:
+    def begin_own(self) -> TurnLines:
+        """The oldest turn that the CLI has begun by itself and that nobody has claimed."""
+        self._claimed = True
+        return self._own.popleft()
+
+    async def idle(self) -> None:
+        """Returns when the CLI works on no turn; it would answer two prompts together."""
+        await self._idle.wait()
+
+    def send(self, turn: TurnLines) -> None:
+        """The prompt is being written to the CLI."""
+        turn.prompt_sent = True
+        if not self._names_prompts:
+            turn.take()
+
+    def finish(self, turn: TurnLines) -> None:
         """Ends the turn on our side, even if the CLI has not: it gets no further lines."""
-        if self.turn is not None and not self.turn.over.is_set():
-            self._abandoned = self.turn.prompt_sent
-            self.turn.end()
-        self.turn = None
-        self._released = trio.Event()
+        if not turn.over.is_set():
+            self._abandoned = turn.prompt_sent
+        self._claimed = False
+        self._overtaken = None
+        self._end(turn)
 
     def mark_dead(self, why: str) -> None:
         """Records that no further line will come. The first reason given is kept."""
         is_first, self.exit_reason = not self.exit_reason, self.exit_reason or why
         self._idle.set()
-        if self.turn is not None:
-            self.turn.end()
-        elif is_first and self.on_end is not None:
+        if self._now.is_turn:
+            self._end(self._now)
+        if self._overtaken is not None:
+            self._overtaken.end()
+        if is_first and not self._claimed and self.on_end is not None:
             self.on_end(why)
 
     async def control_messages(self, stdout: AsyncIterable[bytes]) -> AsyncIterator[dict[str, Any]]:
@@ -188,14 +204,17 @@ class RawLines:
         except ValueError as error:
             self._report_bad_line(bytes(line), error)
             return None
+        if head.type == "command_lifecycle":
+            self._follow_prompt(head)
+            return None
         if head.type == "system":
             self._read_system(head)
         if head.subtype in HOOK_SUBTYPES and (trouble := hook_trouble(line)):
             self._write_log(trouble)
+        turn = self._now
         if head.sdk_host_only is not True:
-            await self._pass_on(line)
-        if (turn := self._unfinished_turn()) is not None and turn.prompt_sent:
-            self._update_turn(turn, head)
+            await turn.put(line)
+        self._update(turn, head)
         return None
 
     def _report_bad_line(self, line: bytes, error: Exception) -> None:
@@ -204,15 +223,22 @@ class RawLines:
         Some builds of the CLI print plain text on stdout, which does no harm.
         """
         text = line[:200].decode(errors="replace")
-        if self.turn is not None and line.lstrip().startswith(b"{"):
-            self.turn.fault = f"The engine wrote a line that is not JSON ({error}): {text}"
+        if self._now.is_turn and line.lstrip().startswith(b"{"):
+            self._now.fault = f"The engine wrote a line that is not JSON ({error}): {text}"
         self._write_log(text)
 
     def _read_system(self, head: MessageHead) -> None:
-        if head.subtype == "session_state_changed":
-            self._update_state(head)
-        elif head.subtype == "init" and is_uuid(head.session_id):
-            self.session_id = head.session_id
+        match head.subtype:
+            case "session_state_changed":
+                self._update_state(head)
+            case "init":
+                if is_uuid(head.session_id):
+                    self.session_id = head.session_id
+                self._begin_what_it_belongs_to()
+            case "background_tasks_changed":
+                self.tasks = described(head.tasks)
+                if self.on_tasks is not None:
+                    self.on_tasks(self.tasks)
 
     def _update_state(self, head: MessageHead) -> None:
         self._state = head.state
@@ -221,26 +247,53 @@ class RawLines:
         elif self._idle.is_set():
             self._idle = trio.Event()
 
-    def _update_turn(self, turn: TurnLines, head: MessageHead) -> None:
+    def _begin_what_it_belongs_to(self) -> None:
+        """Finds out whose `init` this is: of the turn that waits for it, or of one of the CLI's."""
+        if self._now.answered:
+            self._end(self._now)
+        if not self._now.is_turn:
+            self._now.begin_own()
+        elif self._now.yields and not self._now.taken:
+            self._overtaken, self._now = self._now, self._now.overtake()
+        else:
+            return
+        self._own.append(self._now)
+        if self.on_own_turn is not None:
+            self.on_own_turn()
+
+    def _follow_prompt(self, head: MessageHead) -> None:
+        """Reads what the CLI says of a prompt: it is queued, and later taken or dropped."""
+        self._names_prompts = True
+        turn = next(
+            (t for t in (self._now, self._overtaken) if t and t.uuid == head.command_uuid), None
+        )
+        if turn is None or head.state == "queued":
+            return
+        if turn is self._overtaken:
+            self._overtaken = None
+            if head.state != "started":
+                return
+            # It was too late to withdraw the prompt.
+            self._end(self._now)
+            self._now = turn
+        turn.take()
+        if head.state == "cancelled":
+            turn.see_result(last=True)
+
+    def _update(self, turn: TurnLines, head: MessageHead) -> None:
+        if not turn.taken:
+            return
+        is_idle = self._state == "idle"
         if head.type == "result":
-            turn.result_seen = True
+            turn.see_result(last=not subagents_run(head.subagent_stats))
         elif head.type == "system" and head.subtype == "init":
             turn.mcp_servers = head.mcp_servers
+            turn.mcp_servers = head.mcp_servers
             turn.begun.set()
-        if turn.result_seen and self._state in (None, "idle"):
-            turn.end()
+        if (turn.result_seen and (is_idle or self._state is None)) or (turn.is_own and is_idle):
+            self._end(turn)
 
-    async def _pass_on(self, line: memoryview) -> None:
-        while self._between_size > MAX_BETWEEN_TURNS and self._unfinished_turn() is None:
-            await self._released.wait()
-        turn = self._unfinished_turn()
-        if turn is None or self._between:
-            # A copy, because the view would keep the whole chunk alive.
-            self._between.append(bytes(line))
-            self._between_size += len(line)
-        else:
-            await turn.emit(line)
-
-    def _unfinished_turn(self) -> TurnLines | None:
-        """The running turn, unless it is over: one chunk may hold lines that follow its end."""
-        return None if self.turn is None or self.turn.over.is_set() else self.turn
+    def _end(self, turn: TurnLines) -> None:
+        turn.end()
+        if turn is self._now:
+            self._now = TurnLines()

@@ -3,8 +3,8 @@
 bridge/script.py says what it answers.
 """
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,7 +17,8 @@ from ash.model_turn import text_block
 from ash.protocol import McpServerState
 from bridge import cli_messages as cli
 from bridge import transcripts
-from bridge.engine import Emit, EngineDied, EngineError, EngineGone, Launch, WriteLog
+from bridge.engine import Emit, EngineBusy, EngineDied, EngineError, EngineGone, Launch, WriteLog
+from bridge.scripted_background import ScriptedBackground
 from bridge.scripted_turn import ScriptedTurn
 
 _MODEL = "scripted"
@@ -35,16 +36,31 @@ class Scripted:
         if exists and not resume:
             raise EngineError(f"Session ID {launch.session_id} is already in use.")
         texts = await trio.to_thread.run_sync(transcript.texts)
-        yield ScriptedConversation(launch, transcript, texts)
+        async with trio.open_nursery() as nursery:
+            tasks, failure = ScriptedBackground(nursery), None
+            try:
+                yield ScriptedConversation(launch, transcript, texts, tasks)
+            except Exception as error:  # noqa: BLE001 - raised below, not in a group
+                failure = error
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
 
 class ScriptedConversation:
     """Runs in the bridge's own process; after a scripted crash it refuses further turns."""
 
-    def __init__(self, launch: Launch, transcript: "Transcript", texts: list[str]) -> None:
+    def __init__(
+        self,
+        launch: Launch,
+        transcript: "Transcript",
+        texts: list[str],
+        tasks: ScriptedBackground,
+    ) -> None:
         self._launch = launch
         self._transcript = transcript
         self._texts = texts
+        self._tasks = tasks
         self._total = cli.Usage()
         self._number = 0
         self._running: ScriptedTurn | None = None
@@ -54,23 +70,49 @@ class ScriptedConversation:
     def session_id(self) -> str:
         return self._launch.session_id
 
-    async def turn(self, prompt: Raw, model: str | None, emit: Emit) -> None:
+    async def turn(
+        self,
+        prompt: Raw,
+        model: str | None,
+        emit: Emit,
+        taken: Callable[[], None] | None = None,
+    ) -> None:
         """Plays one turn."""
         if self._dead:
             raise EngineGone("the engine's process is gone")
-        model = model or self._launch.model or _MODEL
+        if taken is not None:
+            if self._tasks.ended:
+                raise EngineBusy("a command in the background has ended")
+            taken()
         said = _texts(msgspec.json.decode(prompt))
         if said == ["/clear"]:
             await self._clear(model, emit)
             return
         texts = [*self._texts, *said]
-        turn = self._running = ScriptedTurn(self._launch, model, texts, self._total, emit)
-        try:
+        with self._playing(texts, model, emit) as turn:
             ending = await turn.play()
             # Stored before the result is sent, so whoever has seen the result can rely on it.
             await trio.to_thread.run_sync(self._transcript.append, prompt, turn.answer)
             self._texts = texts
             await turn.end(ending, self._number)
+
+    async def own_turn(self, emit: Emit) -> None:
+        """Plays the turn that answers the end of a command in the background."""
+        with self._playing(self._texts, None, emit) as turn:
+            ending = await turn.play_own(self._tasks.ended.popleft())
+            await trio.to_thread.run_sync(self._transcript.append, None, turn.answer)
+            await turn.end(ending, self._number, origin={"kind": "task-notification"})
+
+    def on_own_work(self, own_turn: Callable[[], None], tasks: Callable[[list[str]], None]) -> None:
+        self._tasks.on_own_turn, self._tasks.on_tasks = own_turn, tasks
+
+    @contextmanager
+    def _playing(self, texts: list[str], model: str | None, emit: Emit) -> Iterator[ScriptedTurn]:
+        model = model or self._launch.model or _MODEL
+        turn = ScriptedTurn(self._launch, model, texts, self._total, emit, tasks=self._tasks)
+        self._running = turn
+        try:
+            yield turn
         except EngineDied:
             self._dead = True
             raise
@@ -78,13 +120,13 @@ class ScriptedConversation:
             self._running = None
             self._number += 1
 
-    async def _clear(self, model: str, emit: Emit) -> None:
+    async def _clear(self, model: str | None, emit: Emit) -> None:
         """Goes on without a memory, under another id, as the CLI does."""
         old, new = self._launch.session_id, str(uuid4())
         self._launch = structs.replace(self._launch, session_id=new)
         self._transcript, self._texts = Transcript(new), []
-        await ScriptedTurn(self._launch, model, [], self._total, emit).clear(old, self._number)
-        self._number += 1
+        with self._playing([], model, emit) as turn:
+            await turn.clear(old, self._number)
 
     def on_end(self, tell: WriteLog) -> None:
         """Does nothing: there is no process that could end by itself."""
@@ -114,16 +156,18 @@ class Transcript:
         prompts = (line["message"]["content"] for line in lines if line["type"] == "user")
         return [text for prompt in prompts for text in _texts(prompt)]
 
-    def append(self, prompt: Raw, answer: str) -> None:
+    def append(self, prompt: Raw | None, answer: str) -> None:
         """Adds a prompt and the uuid of the agent's last message, by which a fork finds it."""
-        message = {"role": "user", "content": prompt}
         head = {"sessionId": self._session_id, "timestamp": cli.now()}
-        asked = {"type": "user", **head, "uuid": str(uuid4()), "message": message}
-        answered = {"type": "assistant", **head, "uuid": answer, "message": {}}
+        lines: list[dict[str, Any]] = []
+        if prompt is not None:
+            message = {"role": "user", "content": prompt}
+            lines.append({"type": "user", **head, "uuid": str(uuid4()), "message": message})
+        lines.append({"type": "assistant", **head, "uuid": answer, "message": {}})
         path = self.path()
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
-            file.write(b"".join(msgspec.json.encode(line) + b"\n" for line in (asked, answered)))
+            file.write(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
 
     def path(self) -> Path:
         return transcripts.path_for(self._session_id)

@@ -13,8 +13,10 @@ import trio
 from ash import script
 from ash.model_turn import ModelTurn, text_block
 from bridge import cli_messages as cli
+from bridge import scripted_background as background
 from bridge import scripted_tools
 from bridge.engine import Emit, EngineDied, Launch
+from bridge.scripted_background import ScriptedBackground, ScriptedTask
 from bridge.scripted_tools import ToolOutcome
 
 T = TypeVar("T")
@@ -54,7 +56,14 @@ class ScriptedTurn:
     """Plays one turn. `texts` are all texts of the user, `total` the tokens used before it."""
 
     def __init__(
-        self, launch: Launch, model: str, texts: list[str], total: cli.Usage, emit: Emit
+        self,
+        launch: Launch,
+        model: str,
+        texts: list[str],
+        total: cli.Usage,
+        emit: Emit,
+        *,
+        tasks: ScriptedBackground,
     ) -> None:
         self.interrupt = InterruptFlag()
         # The uuid of the agent's last message.
@@ -64,6 +73,7 @@ class ScriptedTurn:
         self._texts = texts
         self._total = total
         self._emit = emit
+        self._tasks = tasks
         self._cwd = Path.cwd()
         self._spent = cli.Usage()
         self._turns = 1
@@ -71,11 +81,20 @@ class ScriptedTurn:
 
     async def play(self) -> cli.TurnEnding:
         """Sends all messages but the result. Raises EngineDied where the script says so."""
+        return await self._answer(script.answer(self._texts))
+
+    async def play_own(self, task: ScriptedTask) -> cli.TurnEnding:
+        """As `play`, but the turn answers the end of a task in the background."""
+        await self._send(background.ended(task))
+        await self._send(self._tasks.listing())
+        return await self._answer(script.after_task(task.description))
+
+    async def _answer(self, wanted: script.ScriptAnswer) -> cli.TurnEnding:
         await self._send(cli.init(self._launch, str(self._cwd), self._model))
         await self._send(cli.status())
         if broke := self._out_of_budget(None):
             return broke
-        answer = self._allowed(script.answer(self._texts))
+        answer = self._allowed(wanted)
         if isinstance(answer, script.Fail):
             return await self._fail(answer)
         if isinstance(answer, script.Crash):
@@ -92,19 +111,18 @@ class ScriptedTurn:
         self._turns = 0
         await self.end(cli.completed("", self._milliseconds()), number)
 
-    async def end(self, ending: cli.TurnEnding, number: int) -> None:
+    async def end(self, ending: cli.TurnEnding, number: int, **more: Any) -> None:
         """Sends the result of the conversation's turn with that number."""
-        await self._send(
-            cli.result(
-                ending,
-                model=self._model,
-                number=number,
-                turns=self._turns,
-                spent=self._spent,
-                total=self._total,
-                ms=self._milliseconds(),
-            )
+        result = cli.result(
+            ending,
+            model=self._model,
+            number=number,
+            turns=self._turns,
+            spent=self._spent,
+            total=self._total,
+            ms=self._milliseconds(),
         )
+        await self._send({**result, **more})
 
     def _allowed(self, answer: script.ScriptAnswer) -> script.ScriptAnswer:
         refused = self._launch.disallowed_tools or ()
@@ -145,7 +163,7 @@ class ScriptedTurn:
             return broke
         identity = turn.blocks[0]["id"]
         try:
-            outcome = await self.interrupt.wait(partial(self._run, call))
+            outcome = await self.interrupt.wait(partial(self._run, call, identity))
         except Interrupted:
             await self._stop_tool(identity)
             return cli.interrupted("aborted_tools", "tool_use")
@@ -155,11 +173,19 @@ class ScriptedTurn:
         await self._send(cli.status())
         return await self._say(script.after_tool(outcome.content, is_error=outcome.is_error))
 
-    async def _run(self, call: script.Use) -> ToolOutcome:
+    async def _run(self, call: script.Use, identity: str) -> ToolOutcome:
+        if call.input.get("run_in_background"):
+            return await self._run_in_background(call, identity)
         if call.tool == "Bash":
             return await scripted_tools.bash(call.input["command"])
         path, text = call.input["file_path"], call.input["content"]
         return await scripted_tools.write(path, text, workspace=self._cwd)
+
+    async def _run_in_background(self, call: script.Use, identity: str) -> ToolOutcome:
+        task = self._tasks.start(call, identity)
+        await self._send(self._tasks.listing())
+        await self._send(background.started(task))
+        return background.outcome(task)
 
     async def _stop_tool(self, identity: str) -> None:
         await self._send_user(

@@ -1,7 +1,8 @@
 """Writes the program through which the CLI runs commands: hooks get a runner of ours.
 
 The CLI puts CLAUDE_CODE_SHELL_PREFIX before each shell command: of hooks, of its Bash tool, and of
-MCP servers. Only hooks have both CLAUDE_PID and CLAUDE_PROJECT_DIR in their environment.
+MCP servers. Only hooks have both CLAUDE_PID and CLAUDE_PROJECT_DIR in their environment, unless a
+hook starts another CLI: the Bash tool of that one is told by AI_AGENT.
 """
 
 import os
@@ -16,6 +17,7 @@ HOOK_TIMEOUT, START_HOOK_TIMEOUT = "ASH_HOOK_TIMEOUT", "ASH_START_HOOK_TIMEOUT"
 
 _SCRIPT = """\
 #!/bin/sh
+case $AI_AGENT in *_agent) exec {shell} "$1" ;; esac
 if [ -n "$CLAUDE_PID" ] && [ -n "$CLAUDE_PROJECT_DIR" ]; then
   exec {runner} "$1"
 fi

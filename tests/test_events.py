@@ -34,6 +34,8 @@ MESSAGE = st.fixed_dictionaries(
         "is_error": JSON,
         "errors": JSON,
         "mcp_servers": JSON,
+        "parent_tool_use_id": JSON,
+        "subagent_stats": st.dictionaries(st.sampled_from(["spawned", "killed"]), JSON) | JSON,
     },
 )
 
@@ -186,6 +188,54 @@ def test_result_completes_the_turn():
     assert [("turn_complete", {"numTurns": 2, "result": "hi"})] == shown(reading)
     assert [("turn_complete", {"numTurns": 2, "result": "hi"})] == kept(reading)
     assert Ending("completed") == reading.ending
+
+
+def subagents(**counts):
+    killed = {"parent": 0, "user": 0, "system": 0, **counts.pop("killed", {})}
+    return {"spawned": 1, "completed": 0, "failed": 0, "killed": killed, **counts}
+
+
+def test_result_before_the_report_of_a_subagent_does_not_complete_the_turn():
+    """While subagents work in the background a result is shown as a message only."""
+    reading = read(result(subagent_stats=subagents()))
+    assert ["message"] == [frame.event for frame in reading.frames]
+    assert ([], Ending("completed", interim=True)) == (kept(reading), reading.ending)
+
+
+@pytest.mark.parametrize(
+    "stats",
+    [
+        subagents(completed=1),
+        subagents(failed=1),
+        subagents(killed={"user": 1}),
+        {},
+        None,
+        "odd",
+        {"spawned": "many"},
+    ],
+)
+def test_result_completes_the_turn_when_no_subagent_works_any_more(stats):
+    """Subagents that have completed, failed or been killed are waited for no longer."""
+    reading = read(result(subagent_stats=stats))
+    assert ["turn_complete", "message"] == [frame.event for frame in reading.frames]
+    assert Ending("completed") == reading.ending
+
+
+def test_what_a_subagent_does_names_the_call_that_started_it():
+    """Deltas, tool calls, their results and the timeline's events carry `parentToolUseId`."""
+    use = {"type": "tool_use", "id": "t2", "name": "Bash", "input": {}}
+    told = {"type": "tool_result", "tool_use_id": "t2", "content": "ok"}
+    messages = [
+        delta(text="x"),
+        delta(thinking="x"),
+        assistant(use, {"type": "text", "text": "x"}, {"type": "thinking", "thinking": "x"}),
+        {"type": "user", "message": {"role": "user", "content": [told]}},
+    ]
+    for message in messages:
+        reading = read({**message, "parent_tool_use_id": "t1"})
+        data = [value for _, value in [*shown(reading), *kept(reading)]]
+        assert {"t1"} == {value["parentToolUseId"] for value in data}
+        assert "parentToolUseId" not in str(shown(read(message)) + kept(read(message)))
 
 
 @pytest.mark.parametrize(

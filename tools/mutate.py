@@ -45,6 +45,7 @@ MODULES = (
     "ash/store/sqlite.py",
     "ash/http/server/*.py",
     "ash/egress/policy.py",
+    "ash/agent_files/*.py",
     "ash/workspaces/safe_open.py",
     "ash/workspaces/files.py",
     "ash/requests/*.py",
@@ -55,6 +56,7 @@ MODULES = (
 # Tests that belong to modules which they do not import by name.
 ALSO = {
     "ash/protocol.py": ("tests/test_protocol.py", "tests/sandbox/test_link.py"),
+    "ash/agent_files/": ("tests/agent_files",),
     "ash/sessions/": ("tests/sessions",),
     "ash/pool/": ("tests/pool", "tests/sessions/test_lifecycle.py"),
     "ash/store/": ("tests/store",),

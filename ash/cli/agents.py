@@ -9,6 +9,7 @@ import click
 from ash.agent_files.env_file import ENV_FILE
 from ash.agent_files.ignore import IGNORE_FILE
 from ash.agent_files.survey import survey
+from ash.cli.folder_check import print_check
 from ash.cli.options import as_json, connected
 from ash.cli.output import one_line, print_fields, print_json, print_table
 from ash.client import AshApiError, AshClient, FileToSend
@@ -27,27 +28,46 @@ _MOST_BYTES = 50_000_000 * 3 // 4 - 100_000
 @click.argument("folder", metavar="PATH", type=click.Path(path_type=Path))
 @click.option("--name", help="The agent's name; the folder's if not given.")
 @click.option("--upload", is_flag=True, help="Send the files, also to a server on this machine.")
+@click.option("--check", is_flag=True, help="Only say what is wrong with the folder.")
+@click.option("--strict", is_flag=True, help="Count warnings as errors.")
+@click.option("--force", is_flag=True, help="Deploy a folder that has errors.")
 @as_json
 @connected
 def deploy(
-    client: AshClient, *, folder: Path, name: str | None, upload: bool, as_json: bool
+    client: AshClient,
+    *,
+    folder: Path,
+    name: str | None,
+    upload: bool,
+    check: bool,
+    strict: bool,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Make an agent of the folder at PATH, which holds a CLAUDE.md.
 
     A server on this machine reads the folder itself; others get the files. What .ashignore
     names stays behind either way, and so do .git, .venv, node_modules, __pycache__ and .env*
     unless it says otherwise. A .env at the top becomes the agent's environment.
+    A folder with errors is not deployed, such as settings that are not JSON.
     """
     root = folder.resolve()
     if not (root / "CLAUDE.md").is_file():
         raise BadRequest(f"{folder} is not an agent: there is no CLAUDE.md in it")
     name = _name(root, name)
+    by_path = client.target.is_local and not upload
+    what: dict[str, Any] = {"path": spelled(str(root))}
     said: list[str] = []
-    if upload or not client.target.is_local:
+    if not by_path:
         files, said = upload_of(root)
-        answer = client.ask_json(calls.deploy_agent(name, files=files))
-    else:
-        answer = _deploy_path(client, calls.deploy_agent(name, path=spelled(str(root))))
+        what = {"files": files}
+    if check:
+        asked = calls.check_agent(name, strict=strict or None, **what)
+        found = client.ask(asked).with_warnings(said, strict=strict)
+        print_check(found, as_json=as_json)
+        raise SystemExit(not found.ok)
+    request = calls.deploy_agent(name, force=force or None, strict=strict or None, **what)
+    answer = _deploy_path(client, request) if by_path else client.ask_json(request)
     agent = answer["agent"]
     # Of what was sent the server may say the same again.
     warnings = list(dict.fromkeys([*said, *answer.get("warnings", [])]))

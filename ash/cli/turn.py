@@ -91,7 +91,7 @@ class TextPrinter:
 
     def _show(self, event: str, data: Any) -> None:
         match event:
-            case "text_delta" if not self._missed:
+            case "text_delta" if not (self._missed or data.get("parentToolUseId")):
                 self._streamed = True
                 self._say(data["delta"])
             case "message" if data.get("type") == "assistant" and data.get("error"):

@@ -77,6 +77,7 @@ class Api:
     health = Call(agent_calls.health)
 
     deploy_agent = Call(agent_calls.deploy_agent)
+    check_agent = Call(agent_calls.check_agent)
     list_agents = Call(agent_calls.list_agents)
     get_agent = Call(agent_calls.get_agent)
     delete_agent = Call(agent_calls.delete_agent)

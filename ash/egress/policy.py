@@ -6,17 +6,13 @@ decides which addresses a name may resolve to.
 """
 
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Any
-from urllib.parse import urlsplit
 
 from msgspec import Struct, structs
 
 FORMS = '"none", "model-only", "public" or a list such as ["api.example.com", "*.pypi.org:443"]'
-
-_HTTP_PORTS = {"http": 80, "https": 443}
 
 _BRACKETED = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::(.*))?")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -111,27 +107,6 @@ def parse(value: Any) -> Policy:
 def cap(agent: Policy, server: Policy) -> Policy:
     """A policy that allows what both allow, so that an agent gets no more than its server."""
     return structs.replace(agent, cap=server if agent.cap is None else cap(agent.cap, server))
-
-
-def with_servers(policy: Policy, mcp_servers: Any) -> Policy:
-    """The policy with the hosts of remote MCP servers added; its cap still holds.
-
-    `mcp_servers` is `{name: {url} | {command, …}}`. Anything of another shape is ignored here,
-    because the engine reports it. The policy "none" stays as it is.
-    """
-    if not policy.model or not isinstance(mcp_servers, dict):
-        return policy
-    urls = [server.get("url") for server in mcp_servers.values() if isinstance(server, dict)]
-    return structs.replace(policy, entries=(*policy.entries, *_named_by(urls)))
-
-
-def _named_by(urls: Iterable[Any]) -> Iterator[HostPattern]:
-    for url in urls:
-        if isinstance(url, str):
-            with suppress(ValueError, KeyError):
-                parts = urlsplit(url)
-                host, port = parse_authority(parts.netloc.rpartition("@")[2])
-                yield HostPattern(host, port or _HTTP_PORTS[parts.scheme])
 
 
 def _entry(text: Any) -> HostPattern:

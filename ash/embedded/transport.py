@@ -16,8 +16,8 @@ from ash.client.file_to_send import names_only
 from ash.client.request import Request
 from ash.client.results import CommandResult, FileList, Logs, WrittenFile
 from ash.core import Core
-from ash.model import DEFAULT_TENANT, Agent, Session
-from ash.requests.agents import DeployAgent, deploy
+from ash.model import DEFAULT_TENANT, Agent, FolderCheck, Session
+from ash.requests.agents import DeployAgent, check, deploy
 from ash.requests.parsing import (
     choice,
     decode,
@@ -65,6 +65,8 @@ async def respond(core: Core, request: Request[Any]) -> Any:  # noqa: C901, PLR0
             return msgspec.to_builtins(core.health())
         case "POST", ("agents",):
             return await _deploy(agents, request)
+        case "POST", ("agents", "check"):
+            return await _check(agents, request)
         case "GET", ("agents",):
             return await agents.find(TENANT)
         case "GET", ("agents", name):
@@ -121,10 +123,18 @@ async def _session(
 
 
 async def _deploy(agents: Agents, request: Request[Any]) -> Agent:
+    return await deploy(agents, TENANT, _folder(request), _contents(request))
+
+
+async def _check(agents: Agents, request: Request[Any]) -> FolderCheck:
+    return await check(agents, TENANT, _folder(request), _contents(request))
+
+
+def _folder(request: Request[Any]) -> DeployAgent:
     wanted = decode(_body(request), _deploy_body)
     if wanted.path is not None:
         wanted.path = _absolute(wanted.path)
-    return await deploy(agents, TENANT, wanted, _contents(request))
+    return wanted
 
 
 def _absolute(path: str) -> str:

@@ -18,6 +18,7 @@ from ash.http.asgi import (
 )
 from ash.log import get_logger
 from ash.requests.parsing import decode
+from ash.requests.unknown_fields import ignored
 
 T = TypeVar("T")
 
@@ -44,6 +45,13 @@ async def read_json(shape: msgspec.json.Decoder[T]) -> T:
     check_encoding(request.headers.getlist("Content-Encoding"))
     data: Any = await request.get_data()
     return decode(data, shape)
+
+
+async def read_with_warnings(shape: msgspec.json.Decoder[T]) -> tuple[T, list[str]]:
+    """The body as `read_json` gives it, and a warning for each field that has no effect."""
+    wanted = await read_json(shape)
+    data: Any = await request.get_data()
+    return wanted, ignored(data, shape.type)
 
 
 def query_value(name: str) -> str | None:

@@ -4,7 +4,7 @@ import msgspec
 from quart import Blueprint, Response, g
 
 from ash.authentication import Tickets
-from ash.http.responses import created, json_response, query_value, read_json
+from ash.http.responses import created, json_response, query_value, read_json, read_with_warnings
 from ash.protocol import ExecResult
 from ash.requests.parsing import event_page, log_page, message_page, session_page
 from ash.requests.sessions import (
@@ -30,9 +30,10 @@ def session_routes(sessions: Sessions) -> Blueprint:
 
     @routes.post("")
     async def create() -> Response:
-        wanted = new_session(await read_json(_create))
-        session = await sessions.create(g.tenant, wanted)
-        return created(f"/api/sessions/{session.id}", session=session)
+        wanted, warnings = await read_with_warnings(_create)
+        session = await sessions.create(g.tenant, new_session(wanted))
+        more = {"warnings": warnings} if warnings else {}
+        return created(f"/api/sessions/{session.id}", session=session, **more)
 
     @routes.get("")
     async def find() -> Response:

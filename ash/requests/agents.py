@@ -1,20 +1,24 @@
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Annotated, Any
 
 import msgspec
 import trio
-from msgspec import Meta
+from msgspec import Meta, structs
 
 from ash.agent_files.arrival import PROMPT_FILE
 from ash.agent_files.sent_files import SentFile
 from ash.agents import CLAUDE_CODE, AgentConfig, Agents, Deployment
 from ash.egress import parse as parse_network
 from ash.errors import BadRequest
-from ash.model import Agent
+from ash.model import Agent, FolderCheck
 from ash.requests.base64_text import decoded, in_pieces
 from ash.requests.file_modes import Mode, file_mode
 from ash.requests.parsing import explain
+from ash.requests.unknown_fields import MOST_UNKNOWN, refuse_typo
 from ash.shapes import Body, Env
+
+_CONFIG = frozenset(each.encode_name for each in structs.fields(AgentConfig))
 
 AGENT_NAME = r"^[a-zA-Z0-9_-]+\Z"
 
@@ -48,6 +52,8 @@ class DeployAgent(Body):
     system_prompt: Annotated[str, Meta(min_length=1)] | None = None
     env: Env | None = None
     config: dict[str, Any] | None = None
+    force: bool = False
+    strict: bool = False
 
 
 async def deploy(
@@ -57,18 +63,44 @@ async def deploy(
 
     A caller that has the files as bytes gives them as `contents`: those in `wanted` are base64.
     """
-    settings = Deployment(env=wanted.env, config=wanted.config)
+    settings, unknown = _settings(wanted), unknown_in(wanted.config)
+    if unknown and wanted.strict and not wanted.force:
+        raise BadRequest(f"{unknown[0]}. Nothing was deployed: strict allows no warning.")
+    if wanted.path is not None:
+        agent = await agents.deploy_path(tenant, wanted.name, wanted.path, settings)
+    else:
+        files = await _files(wanted, contents)
+        agent = await agents.deploy_files(tenant, wanted.name, files, settings)
+    return structs.replace(agent, warnings=[*agent.warnings, *unknown]) if unknown else agent
+
+
+async def check(
+    agents: Agents, tenant: str, wanted: DeployAgent, contents: Mapping[str, bytes] | None = None
+) -> FolderCheck:
+    """What `deploy` would say, without a deploy. Raises BadRequest where the request is wrong."""
+    settings = _settings(wanted)
+    if wanted.path is not None:
+        found = await agents.check_path(tenant, wanted.name, wanted.path, settings)
+    else:
+        files = await _files(wanted, contents)
+        found = await agents.check_files(tenant, wanted.name, files, settings)
+    return found.with_warnings(unknown_in(wanted.config), strict=wanted.strict)
+
+
+def _settings(wanted: DeployAgent) -> Deployment:
     check_config(wanted.config)
     given = [wanted.path, wanted.files, wanted.system_prompt]
     if sum(part is not None for part in given) != 1:
         raise BadRequest("Give exactly one of path, files and systemPrompt")
-    if wanted.path is not None:
-        return await agents.deploy_path(tenant, wanted.name, wanted.path, settings)
+    return Deployment(
+        env=wanted.env, config=wanted.config, force=wanted.force, strict=wanted.strict
+    )
+
+
+async def _files(wanted: DeployAgent, contents: Mapping[str, bytes] | None) -> list[SentFile]:
     if wanted.files is None:
-        files = [SentFile(PROMPT_FILE, (wanted.system_prompt or "").encode())]
-    else:
-        files = await trio.to_thread.run_sync(_sent, wanted.files, contents or {})
-    return await agents.deploy_files(tenant, wanted.name, files, settings)
+        return [SentFile(PROMPT_FILE, (wanted.system_prompt or "").encode())]
+    return await trio.to_thread.run_sync(_sent, wanted.files, contents or {})
 
 
 def _sent(files: list[File], contents: Mapping[str, bytes]) -> list[SentFile]:
@@ -77,6 +109,8 @@ def _sent(files: list[File], contents: Mapping[str, bytes]) -> list[SentFile]:
 
 def check_config(config: dict[str, Any] | None) -> None:
     """Raises BadRequest if the daemon can't read its own settings in an agent's config."""
+    for name in _strangers(config):
+        refuse_typo("config", name, _CONFIG)
     try:
         known = msgspec.convert(config or {}, AgentConfig)
         parse_network(known.network)
@@ -89,3 +123,15 @@ def check_config(config: dict[str, Any] | None) -> None:
             f'config.systemPrompt can only be "{CLAUDE_CODE}": a prompt of your own is the'
             f" {PROMPT_FILE} of the folder, or `systemPrompt` beside `config`"
         )
+
+
+def unknown_in(config: dict[str, Any] | None) -> list[str]:
+    """A warning for each field that is kept, but that the daemon does not use."""
+    return [
+        f"config.{name}: this field is kept, but the server does not use it"
+        for name in _strangers(config)
+    ]
+
+
+def _strangers(config: dict[str, Any] | None) -> Iterable[str]:
+    return islice((name for name in config or {} if name not in _CONFIG), MOST_UNKNOWN)

@@ -8,13 +8,14 @@ from ash.errors import BadRequest
 from ash.protocol import Query
 from ash.requests.parsing import decode, explain
 from ash.session_options import given, with_options
-from ash.sessions.live_session import WhenBusy
+from ash.sessions.entry import WhenBusy
 from ash.shapes import Body, one_of
 
 MAX_CONTENT = 500_000
 MAX_BLOCKS = 20
 # Bytes of the whole body.
 MAX_BODY = 50 * 1024 * 1024
+_CHECKED_FOR_TYPOS = 1024 * 1024
 
 
 @with_options("turn")
@@ -51,7 +52,8 @@ def options(asked: Mapping[str, Any]) -> Options:
 
 def message_query(session_id: str, body: bytes) -> Query:
     """Raises BadRequest, naming the field."""
-    wanted = decode(body, _message)
+    # The look for typos reads the whole body again, which the loop has no time for.
+    wanted = decode(body, _message, typos=len(body) <= _CHECKED_FOR_TYPOS)
     prompt = check_content(wanted.content)
     return Query(prompt=prompt, session_id=session_id, **given(wanted, "turn"))
 

@@ -9,6 +9,8 @@ import msgspec
 from ash.errors import BadRequest
 from ash.model import SessionStatus
 from ash.protocol import with_whole_characters
+from ash.requests.loose_values import read_loosely
+from ash.requests.unknown_fields import refuse_typos
 
 T = TypeVar("T")
 
@@ -19,20 +21,28 @@ MAX_NUMBER = 2**53 - 1
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def decode(body: bytes | bytearray, shape: msgspec.json.Decoder[T]) -> T:
-    """The body as that shape. An empty body means `{}`. Raises BadRequest, naming the field."""
+def decode(body: bytes | bytearray, shape: msgspec.json.Decoder[T], *, typos: bool = True) -> T:
+    """The body as that shape. An empty body means `{}`. Raises BadRequest, naming the field.
+
+    Unknown fields are ignored, but for `typos` of known ones, which are refused.
+    """
     body = body.removeprefix(_BYTE_ORDER_MARK)
     try:
-        return shape.decode(body or b"{}")
+        decoded = shape.decode(body or b"{}")
+        if typos:
+            refuse_typos(body, shape.type)
     except msgspec.ValidationError as error:
+        if (loose := read_loosely(body, error)) is not None:
+            return decode(loose, shape, typos=typos)
         raise BadRequest(explain(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         mended = with_whole_characters(bytes(body))
         if mended != body:
-            return decode(mended, shape)
+            return decode(mended, shape, typos=typos)
         raise BadRequest(f"The body is not valid JSON: {error}") from None
     except RecursionError:
         raise BadRequest("The body is nested too deeply") from None
+    return decoded
 
 
 def encode(fields: Mapping[str, Any]) -> bytes:

@@ -59,13 +59,13 @@ class Boot(Struct, frozen=True):
         steps["bridge"] = trio.current_time()
         for script in await trio.to_thread.run_sync(_scripts_in, self.paths, self.source):
             start.deadline += self.script_timeout
-            await self._run_script(script)
+            await self.run_script(script)
             steps[script] = trio.current_time()
         await trio.to_thread.run_sync(_mark_installed, self.paths)
         await self.process.link.open(settings)
         steps["engine"] = trio.current_time()
 
-    async def _run_script(self, script: str) -> None:
+    async def run_script(self, script: str) -> None:
         """Raises EngineFailed with the last lines of the script if it failed."""
         timeout = self.script_timeout
         await self.log([("system", f"{script} runs, for {timeout:g} s at most")])

@@ -14,6 +14,8 @@ QUIET = {
     "DISABLE_TELEMETRY": "1",
 }
 
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 # These are between daemon and bridge; an agent's env can't set them.
 RESERVED = "ASH_"
 
@@ -23,15 +25,28 @@ AGENT = "ASH_AGENT"
 BASE_URL = "ANTHROPIC_BASE_URL"
 
 
+# Debian's pip refuses to install beside the system's packages. These are read-only in a sandbox, so
+# pip goes below HOME. Without isolation they are the host's, and the refusal is right.
+_PIP = {"PIP_BREAK_SYSTEM_PACKAGES": "1"}
+
+
 def environment(
-    inside: GuestPaths, own: Mapping[str, str], given: Mapping[str, str]
+    inside: GuestPaths,
+    own: Mapping[str, str],
+    given: Mapping[str, str],
+    *,
+    isolated: bool = True,
 ) -> dict[str, str]:
     """`own` is the agent's environment, `given` the daemon's, which takes precedence.
 
     AGENT in `own` is the daemon's too: `with_name` has put it there.
+    What an agent installs is found by all later commands: in the workspace's virtual environment,
+    if it makes one, else below HOME.
     """
     return {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PATH": f"{inside.workspace}/.venv/bin:{inside.home}/.local/bin:{_SYSTEM_PATH}",
+        "NPM_CONFIG_PREFIX": f"{inside.home}/.local",
+        **(_PIP if isolated else {}),
         "LANG": "C.UTF-8",
         # If memory runs out, programs in the sandbox are killed before the engine.
         "SHELL": f"{inside.library}/ash/limits/bin/bash",

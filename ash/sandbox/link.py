@@ -12,6 +12,7 @@ from msgspec import Raw, structs
 from ash.egress import ModelFault
 from ash.errors import AshError, EngineFailed
 from ash.protocol import (
+    BackgroundTasks,
     BridgeCommand,
     BridgeEvent,
     EngineExited,
@@ -27,6 +28,9 @@ from ash.protocol import (
     McpStatus,
     Open,
     Opened,
+    OwnTurn,
+    PromptRefused,
+    PromptTaken,
     Ready,
     Recovered,
     Resume,
@@ -37,7 +41,17 @@ from ash.protocol import (
 
 CHUNK = 64 * 1024
 
-TurnEvent = EngineMessage | McpStatus | Failed | TurnDone | ModelFault | Recovered
+TurnEvent = (
+    EngineMessage
+    | McpStatus
+    | Failed
+    | TurnDone
+    | PromptTaken
+    | PromptRefused
+    | ModelFault
+    | Recovered
+)
+Batches: TypeAlias = trio.MemoryReceiveChannel[list[TurnEvent]]
 Remember: TypeAlias = Callable[[], Awaitable[list[Raw]]]
 
 # What a bridge may ask for and tell, as it may be in the agent's hands: its memory a few times, and
@@ -59,6 +73,10 @@ class Link:
     the events `message`, `error` and `done`. Events that were received together are given to it
     together. While the turn is busy nothing more is read, so the bridge has to wait. `remember`
     gives what is stored of the session's conversation.
+
+    `on_own_turn` is called when the engine has begun a turn by itself, and nothing is read until
+    it returns. `on_tasks` is called with what runs in the background whenever that changes.
+    `turn_is_over` says that the turn that listens has its last event.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
@@ -68,6 +86,9 @@ class Link:
         self._answers: dict[str, _Answer] = {}
         self._turn: trio.MemorySendChannel[list[TurnEvent]] | None = None
         self._turn_id = ""
+        self.turn_is_over = False
+        self.on_own_turn: Callable[[OwnTurn], Awaitable[None]] | None = None
+        self.on_tasks: Callable[[list[str]], None] | None = None
         self._engine_gone = trio.Event()
         self._why_gone = ""
         self._histories = 0
@@ -109,24 +130,31 @@ class Link:
         return result
 
     @asynccontextmanager
-    async def turn(
-        self, query_id: str = ""
-    ) -> AsyncIterator[trio.MemoryReceiveChannel[list[TurnEvent]]]:
+    async def turn(self, turn_id: str = "") -> AsyncIterator[Batches]:
         """Gives the events of a query's turn, in the batches in which they are received.
 
         Enter it before the query is sent. The channel ends when the bridge is gone.
         """
-        assert self._turn is None
-        send, receive = trio.open_memory_channel[list[TurnEvent]](0)
-        self._turn, self._turn_id = send, query_id
-        if self.closed.is_set():
-            send.close()
+        batches = self.listen(turn_id)
         try:
-            yield receive
+            yield batches
         finally:
-            self._turn = None
-            send.close()
-            receive.close()
+            self.stop_listening(batches)
+
+    def listen(self, turn_id: str = "") -> Batches:
+        """As `turn`, for a caller that calls `stop_listening` itself."""
+        assert self._turn is None
+        self._turn, batches = trio.open_memory_channel[list[TurnEvent]](0)
+        self._turn_id, self.turn_is_over = turn_id, False
+        if self.closed.is_set():
+            self._turn.close()
+        return batches
+
+    def stop_listening(self, batches: Batches) -> None:
+        if self._turn is not None:
+            self._turn.close()
+        self._turn = None
+        batches.close()
 
     async def engine_gone(self) -> str:
         """Returns why, when the engine has died between two turns."""
@@ -174,6 +202,13 @@ class Link:
                     pass  # of an earlier turn, which was given up
                 case EngineMessage() | McpStatus() | Failed() | TurnDone():
                     batch.append(event)
+                case PromptTaken() | PromptRefused():
+                    batch.append(event)
+                case OwnTurn():
+                    await self._give(batch)
+                    batch = []
+                    if self.on_own_turn is not None:
+                        await self.on_own_turn(event)
                 case Recovered():
                     batch.append(Recovered(event.text[:MAX_TEXT], event.memory))
                 case _:
@@ -181,15 +216,15 @@ class Link:
         if self._turn is None:
             told = [event for event in batch if isinstance(event, Recovered)]
             self._recovered = [*self._recovered, *told][:MAX_RECOVERED]
-        elif batch:
-            await self._give(batch)
+        await self._give(batch)
 
     async def tell(self, fault: ModelFault) -> None:
         """Gives the running turn what the proxy has to say."""
         await self._give([fault])
 
     async def _give(self, batch: list[TurnEvent]) -> None:
-        if self._turn is not None:
+        self.turn_is_over |= any(isinstance(event, TurnDone) for event in batch)
+        if batch and self._turn is not None:
             # A turn that was given up does not listen any more.
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await self._turn.send(batch)
@@ -204,6 +239,8 @@ class Link:
             case EngineExited():
                 self._why_gone = event.error
                 self._engine_gone.set()
+            case BackgroundTasks() if self.on_tasks is not None:
+                self.on_tasks(event.tasks)
             case HistoryWanted():
                 await self._send_history(event)
             case Log() | _:

@@ -1,18 +1,20 @@
 """A sandbox with a booted engine, from its first file to its last process."""
 
+from codecs import BOM_UTF8
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 import trio
 from msgspec import Raw, Struct, structs
 
-from ash.egress import Egress, Policy, with_own, with_servers
+from ash.egress import Egress, Policy, not_expanded, with_own, with_servers
 from ash.errors import AshError, EngineFailed, NotFound, Unavailable
+from ash.folder_check import Surroundings, check_folder, errors
 from ash.limits import Limits
 from ash.log import get_logger
 from ash.model import LogLevel, LogSink
@@ -102,7 +104,8 @@ class Sandbox:
 
     `ready` is set when the engine is booted or has failed to boot; `failure` says why. `gone` is
     set when its processes have ended and its files were put away; `kept` says whether any were
-    kept for a session. `used_at` is when its boot or its last work ended, in trio's time.
+    kept for a session. `faults` are those that its agent was deployed with, by force. `used_at` is
+    when its boot or its last work ended, in trio's time.
     """
 
     def __init__(
@@ -134,7 +137,8 @@ class Sandbox:
         self._booted_with: EngineLaunch | None = None
         self._closing = trio.Event()
         self._boot = trio.CancelScope()
-        self._policy = spec.network
+        self._deployed_servers: Any = None
+        self.faults: list[str] = []
         self._egress = Egress(spec.network, dependencies.runtime.upstream, self.log)
         self._journal: SessionLogWriter | None = None
         self._remember: Remember | None = None
@@ -158,7 +162,8 @@ class Sandbox:
         dependencies, spec = self._dependencies, self.spec
         try:
             paths = await trio.to_thread.run_sync(self._prepare)
-            self._policy = await trio.to_thread.run_sync(_policy, spec)
+            self._deployed_servers, self.faults = await trio.to_thread.run_sync(_deployed, spec)
+            await self.log([("system", f"deployed by force: {fault}") for fault in self.faults])
             self._open_egress(settings)
             async with dependencies.open(
                 dependencies.runtime,
@@ -188,6 +193,7 @@ class Sandbox:
         if self._process is None:
             raise self.failure or Unavailable("The sandbox was closed before it was of use")
         self._open_egress(settings)
+        await self._log_unreachable(settings)
         settings = self._with_own_id(settings)
         if settings != self._booted_with:
             await self._process.link.open(settings)
@@ -309,8 +315,22 @@ class Sandbox:
         """Sets the hosts that the proxy lets through, and the key that it adds."""
         own = own_credentials(self.spec.env, settings.extra_env)
         upstream = self._dependencies.runtime.upstream
-        self._egress.policy = with_servers(self._policy, settings.mcp_servers)
+        env, policy = self._engine_env(settings), self.spec.network
+        for servers in (self._deployed_servers, settings.mcp_servers):
+            policy = with_servers(policy, servers, env)
+        self._egress.policy = policy
         self._egress.headers = with_own(upstream.custom, own) if own else upstream.headers
+
+    async def _log_unreachable(self, settings: EngineLaunch) -> None:
+        env = self._engine_env(settings)
+        for servers in (self._deployed_servers, settings.mcp_servers):
+            if lines := not_expanded(servers, env):
+                await self.log([("system", line) for line in lines])
+
+    def _engine_env(self, settings: EngineLaunch) -> dict[str, str]:
+        """The variables with which the CLI expands the URLs of MCP servers."""
+        own = own_part({**self.spec.env, **settings.extra_env})
+        return {**own, **self._dependencies.runtime.environment}
 
     def _with_own_id(self, settings: EngineLaunch) -> EngineLaunch:
         """With the sandbox's id, which its session will have, so that a warm engine knows it."""
@@ -371,14 +391,20 @@ class Sandbox:
         return workspaces.prepare(self.id, self.spec.source)
 
 
-def _policy(spec: SandboxSpec) -> Policy:
-    """Adds the remote MCP servers that were deployed, not those the agent writes itself."""
+def _deployed(spec: SandboxSpec) -> tuple[Any, list[str]]:
+    """The MCP servers, and what was found in a folder that was deployed though it has errors."""
+    found = check_folder(spec.source, Surroundings(env=spec.env)) if not spec.restore else []
+    return _servers(spec.source), [str(each) for each in found] if errors(found) else []
+
+
+def _servers(source: Path) -> Any:
+    """The MCP servers that were deployed, not those that the agent itself writes down."""
     try:
-        deployed = msgspec.json.decode((spec.source / ".mcp.json").read_bytes())
+        data = (source / ".mcp.json").read_bytes()
+        deployed = msgspec.json.decode(data.removeprefix(BOM_UTF8))
     except (OSError, msgspec.DecodeError):
-        return spec.network
-    named = deployed.get("mcpServers") if isinstance(deployed, dict) else None
-    return with_servers(spec.network, named)
+        return None
+    return deployed.get("mcpServers") if isinstance(deployed, dict) else None
 
 
 async def _first_of(*events: trio.Event) -> None:

@@ -163,9 +163,9 @@ def _disk_watched(
 async def _start(
     runtime: Runtime, paths: HostPaths, env: Mapping[str, str], group: ResourceGroup, fd: int
 ) -> Process:
-    inside = runtime.isolation.inside(paths)
+    inside, isolated = runtime.isolation.inside(paths), runtime.isolation.name != "none"
     full = {
-        **environment(inside, env, runtime.environment),
+        **environment(inside, env, runtime.environment, isolated=isolated),
         "ASH_ENGINE": runtime.engine,
         "ASH_BRIDGE_FD": str(fd),
         "ASH_EGRESS_SOCKET": f"{inside.sockets}/{SOCKET_NAME}",

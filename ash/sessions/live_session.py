@@ -1,10 +1,8 @@
 """A session that runs in this daemon."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from copy import copy
 from functools import partial
-from typing import Literal, TypeAlias
 
 import trio
 from msgspec import Raw, Struct
@@ -15,11 +13,14 @@ from ash.errors import AshError, BadRequest, Conflict, EngineFailed, Unavailable
 from ash.lifecycle import Action, not_active, refusal
 from ash.log import get_logger
 from ash.model import LogLevel, Session, StoredSession, TurnReason
-from ash.protocol import Exec, ExecResult, Query
-from ash.sandbox.link import ShellCommand
+from ash.protocol import Exec, ExecResult, OwnTurn, Query
+from ash.sandbox.link import Batches, ShellCommand
 from ash.sandbox.sandbox import EngineLaunch, SandboxEnd
 from ash.sessions.dependencies import SessionDependencies
+from ash.sessions.entry import Entry
 from ash.sessions.frame_ring import FrameRing
+from ash.sessions.outcomes import NOT_STORED, Outcome, has_no_sandbox, outcome_of
+from ash.sessions.own_work import OwnWork
 from ash.sessions.recovered import Recoveries
 from ash.sessions.remembered import history
 from ash.sessions.session_row import SessionRow
@@ -28,18 +29,10 @@ from ash.sessions.turn import STEP_SECONDS, Turn, TurnContext, WriteEnd
 
 log = get_logger()
 
-
 # The pause between two attempts to store a session's end: the disk may be back at any time.
 RETRY_SECONDS = 1.0
 
-NOT_STORED = "What the agent did could not be stored"
-KILLED = "the agent did not stop and was killed"
-
-
-WhenBusy = Literal["refuse", "queue", "interrupt"]
-
-# What becomes of a session, and what its lifecycle event says besides.
-Outcome: TypeAlias = tuple[Action, dict[str, str]]
+BUSY_IN_PAUSE = "the agent began to work by itself while its session was paused"
 
 
 class LiveSessionStatistics(Struct, frozen=True):
@@ -71,12 +64,14 @@ class LiveSession:
         self.gone = trio.Event()
         self._dependencies = dependencies
         self._sandbox = sandbox
+        self._own_work = OwnWork(sandbox, dependencies.rules.background_limit)
         self._pausing = 0
-        self._entry = trio.StrictFIFOLock()
+        self.entry = Entry(lambda: self.turn)
         self._row = SessionRow(dependencies.store, dependencies.clock, stored)
         self._started = trio.Event()
         self._was_up = False
         self._broken = False
+        self._begun: OwnTurn | None = None
         self._paused_with: Turn | None = None
         self._decided = trio.Event()
         self._sandbox_end: SandboxEnd | None = None
@@ -140,6 +135,10 @@ class LiveSession:
         process = self._running_process()
         if self.turn is not None:
             raise Conflict("A turn is running in this session: wait for its done, or interrupt it")
+        query.yields = self._own_work.seen
+        return self._start_turn(process, query)
+
+    def _start_turn(self, process: AgentProcess, query: Query | OwnTurn) -> Turn:
         dependencies = self._dependencies
         context = TurnContext(
             self.stored,
@@ -151,7 +150,10 @@ class LiveSession:
             self.recoveries.take(),
         )
         self.turn = turn = Turn(context, process, query)
-        self._sandbox.start(partial(self._run_turn, process, turn), is_turn=True)
+        # Before the task has started: the next event may be one of the turn.
+        batches = process.link.listen(query.id)
+        work = partial(self._run_turn, process, turn, batches)
+        self._sandbox.start(work if turn.is_own else self._own_work.asked_for(work), is_turn=True)
         return turn
 
     async def exec(self, command: Exec) -> ExecResult:
@@ -162,33 +164,13 @@ class LiveSession:
         """
         process = self._running_process()
         running = ShellCommand(process.link, command)
-        self._sandbox.start(running.run)
+        self._sandbox.start(self._own_work.asked_for(running.run))
         try:
             return await running.result()
         except EngineFailed:
             if self._end is None:
                 raise
             raise Conflict("The session was stopped while the command ran") from None
-
-    @asynccontextmanager
-    async def entry(self, when_busy: WhenBusy) -> AsyncIterator[None]:
-        """Waits until no turn runs, or ends the one that does. Callers enter in their order.
-
-        With "refuse" it waits only for a turn whose end was shown: to a client that is over.
-        """
-        if when_busy == "refuse":
-            while self.turn is not None and self.turn.last_frame is not None:
-                await self.turn.finished.wait()
-                await trio.lowlevel.checkpoint()
-            yield
-            return
-        async with self._entry:
-            while (turn := self.turn) is not None:
-                if when_busy == "interrupt":
-                    await turn.stop("interrupted")
-                await turn.finished.wait()
-                await trio.lowlevel.checkpoint()
-            yield
 
     async def settled(self) -> None:
         """Returns at once, unless the sandbox has just died: then when the status says so."""
@@ -201,6 +183,11 @@ class LiveSession:
 
         Raises BadRequest if another caller has changed the session's status first.
         """
+        if cut := self._own_work.cut():
+            if not self.decide("pause", cut):
+                raise refusal("pause", self.stored.session.status)
+            await self.wind_up("stopped")
+            return
         self._pausing += 1
         try:
             if (turn := self.turn) is not None:
@@ -239,7 +226,7 @@ class LiveSession:
         self._sandbox.close()
         if self._end is not None:
             return False
-        self._end = (action, more or {})
+        self._end = (action, {**(more or {}), **self._own_work.cut()})
         return True
 
     async def wind_up(self, turn_reason: TurnReason, step: float = STEP_SECONDS) -> None:
@@ -266,7 +253,7 @@ class LiveSession:
 
     async def evict(self, reason: str = "another session needed the room") -> bool:
         """Gives the sandbox up unless the session is busy. Returns whether it did."""
-        if self._sandbox.idle_since is None:
+        if self.idle_since() is None:
             return False
         log.info("session.evicted", **self.stored.session.names, why=reason)
         await self.close("pause", "stopped", reason=reason)
@@ -279,7 +266,7 @@ class LiveSession:
 
     def idle_since(self) -> float | None:
         """When its last turn or command ended, in trio's time; None if it is busy."""
-        return self._sandbox.idle_since
+        return self._own_work.idle_since(self._sandbox.idle_since)
 
     async def log(self, lines: Sequence[tuple[LogLevel, str]]) -> None:
         now = now_iso(self._dependencies.clock)
@@ -298,10 +285,39 @@ class LiveSession:
             found = self.recoveries.summary()
             event = events.lifecycle("resumed", path="cold", source=self._sandbox.source, **found)
             self._dependencies.pool.resumed("cold", self._sandbox.source)
+        elif faults := self._sandbox.faults:
+            event = events.lifecycle("created", warnings=faults)
         await self._row.change("activate", event)
         if self.stored.session.status != "active":
             raise self._overtaken()
         self._sandbox.activate(self.evict)
+        if (process := self._sandbox.process) is not None:
+            process.link.on_own_turn = self._begin_own_turn
+            process.link.on_tasks = self._own_work.update
+
+    async def _begin_own_turn(self, begun: OwnTurn) -> None:
+        """Starts the agent's own turn when the one that runs has ended or given way.
+
+        Otherwise the agent's messages are part of the turn that runs.
+        """
+        self._own_work.seen = True
+        self._begun, turn, process = begun, self.turn, self._sandbox.process
+        if turn is None or process is None:
+            self._start_own_turn()
+        elif process.link.turn_is_over or turn.give_way():
+            await turn.finished.wait()
+        else:
+            self._begun = None
+        if self._end is not None and BUSY_IN_PAUSE in self._end[1].values():
+            await self._sandbox.log([("system", BUSY_IN_PAUSE)])
+
+    def _start_own_turn(self) -> None:
+        begun, self._begun = self._begun, None
+        process, is_active = self._sandbox.process, self.stored.session.status == "active"
+        if begun is not None and process is not None and is_active and not self._pausing:
+            self._start_turn(process, begun)
+        elif begun is not None:
+            self.decide("pause", {"reason": BUSY_IN_PAUSE})
 
     async def _remembered(self) -> list[Raw]:
         """Raises nothing but Cancelled: a store that fails must not end the sandbox."""
@@ -322,21 +338,13 @@ class LiveSession:
             return
         if changed and not was_decided and outcome[0] == "pause":
             self._paused_with = turn
-        if was_decided or _has_no_sandbox(turn):
+        if was_decided or has_no_sandbox(turn):
             self._stored_end = outcome if changed else None
             self.decide(*outcome)
 
     def _outcome_of(self, turn: Turn) -> Outcome | None:
-        """What becomes of the session when the turn has ended; None if it stays active."""
-        if self._end is not None:
-            return self._end
-        if turn.killed:
-            return "pause", {"reason": KILLED}
-        if self._pausing:
-            return "pause", {}
-        if turn.broken:
-            return "fail", {"error": NOT_STORED}
-        return None if turn.lost is None else ("fail", {"error": turn.lost})
+        pausing, cut = bool(self._pausing), self._own_work.cut()
+        return self._end or outcome_of(turn, pausing=pausing, cut=cut)
 
     async def _store_end(self) -> None:
         """Tries until the store takes it: before that the row says that the session runs."""
@@ -363,15 +371,17 @@ class LiveSession:
             await self._row.end_broken_turns(NOT_STORED, action, more)
         await self._row.change(action, **more)
 
-    async def _run_turn(self, process: AgentProcess, turn: Turn) -> None:
+    async def _run_turn(self, process: AgentProcess, turn: Turn, batches: Batches) -> None:
         try:
-            async with process.link.turn(turn.id) as batches:
-                await turn.run(batches)
+            await turn.run(batches)
         finally:
+            process.link.stop_listening(batches)
             self.turn = None
+            self.recoveries.add(turn.not_told())
             self._broken = turn.broken
-            if _has_no_sandbox(turn) and (outcome := self._outcome_of(turn)) is not None:
+            if has_no_sandbox(turn) and (outcome := self._outcome_of(turn)) is not None:
                 self.decide(*outcome)
+            self._start_own_turn()
 
     @property
     def _failure(self) -> AshError | None:
@@ -389,8 +399,3 @@ class LiveSession:
         if self._pausing:
             raise BadRequest("Session is being paused")
         return process
-
-
-def _has_no_sandbox(turn: Turn) -> bool:
-    """Whether the turn has cost the session its sandbox."""
-    return turn.killed or turn.broken or turn.lost is not None

@@ -22,10 +22,12 @@ from ash.model import (
 )
 from ash.protocol import Exec, ExecResult, Open, Query
 from ash.sessions import session_spec
+from ash.sessions.admission import Overtaken
 from ash.sessions.dependencies import SessionDependencies
+from ash.sessions.entry import WhenBusy
 from ash.sessions.forking import fork
 from ash.sessions.frame_ring import FrameRing
-from ash.sessions.live_session import LiveSession, WhenBusy
+from ash.sessions.live_session import LiveSession
 from ash.sessions.live_sessions import LiveSessions, LiveSessionsStatistics, Resumer
 from ash.sessions.session_spec import NewSession
 from ash.sessions.turn import Turn
@@ -139,8 +141,13 @@ class Sessions:
                     continue
                 session_spec.fill_in(query, live.stored.session)
                 turn = live.start_turn(query)
-            await turn.accepted()
-            return turn, live.ring
+            try:
+                await turn.accepted()
+            except Overtaken:
+                if when_busy == "refuse":
+                    raise
+            else:
+                return turn, live.ring
 
     @asynccontextmanager
     async def watch(self, tenant: str, session_id: str, after: int | None) -> AsyncIterator[Watch]:

@@ -59,6 +59,11 @@ class SessionSandbox(Protocol):
         """Where its files come from."""
         ...
 
+    @property
+    def faults(self) -> Sequence[str]:
+        """Those that its agent was deployed with, by force; none if it was not."""
+        ...
+
     async def attach(self, sink: LogSink, remember: Remember | None = None) -> None:
         """From now on its log goes to `sink`, beginning with what was logged before.
 

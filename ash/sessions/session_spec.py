@@ -33,12 +33,14 @@ class ServerRules(Struct, frozen=True, kw_only=True):
     """The daemon's settings that hold for all sessions.
 
     No session gets more than `limits` and `network` allow. A session that is idle for
-    `idle_timeout` seconds gives up its sandbox; 0 means never. With `auto_resume` a message that
-    does not say otherwise resumes its session.
+    `idle_timeout` seconds gives up its sandbox; 0 means never. What its agent does by itself keeps
+    it from being idle for `background_limit` seconds. With `auto_resume` a message that does not
+    say otherwise resumes its session.
     """
 
     permission_mode: str
     idle_timeout: float
+    background_limit: float
     auto_resume: bool
     pre_warm: int
     limits: Limits

@@ -15,19 +15,21 @@ from ash.egress import ModelFault
 from ash.errors import AshError, Conflict, EngineFailed, Unavailable
 from ash.events import Ending, Frame
 from ash.log import get_logger
-from ash.model import StoredSession, TurnReason
+from ash.model import StoredSession, TurnOrigin, TurnReason
 from ash.protocol import (
     BridgeCommand,
     EngineMessage,
     Failed,
     Interrupt,
     McpStatus,
+    OwnTurn,
     Query,
     Recovered,
     Shutdown,
     TurnDone,
 )
-from ash.sandbox.link import TurnEvent
+from ash.sandbox.link import Batches, TurnEvent
+from ash.sessions.admission import Admission
 from ash.sessions.deadlines import Deadlines
 from ash.sessions.frame_ring import FrameRing
 from ash.sessions.model_retries import ModelRetries
@@ -41,9 +43,6 @@ log = get_logger()
 # How long each step that stops a turn may take before the next one begins. The CLI answers an
 # interrupt within 10 ms and stops a tool within 50 ms, so only a stuck one needs the next step.
 STEP_SECONDS = 5.0
-
-Batches = trio.MemoryReceiveChannel[list[TurnEvent]]
-
 
 # Writes the end of a turn with a change of its session, which is returned if there is one.
 WriteEnd: TypeAlias = Callable[[StatusChange | None], Awaitable[StoredSession | None]]
@@ -69,13 +68,17 @@ class TurnContext(Struct):
 class Turn:
     """Runs as a task of its sandbox. `finished` is set when nothing more will happen.
 
+    It is begun by a query, or by the agent itself (`OwnTurn`); then nothing is sent. A query that
+    yields is stored when the engine has taken it, and refused if the engine has begun a turn of
+    its own. `is_own` tells which it is.
+
     `killed` means that the agent had to be killed because it did not stop, and `broken` that the
     end could not be stored. `lost` says why the sandbox is gone, or None if it is still there.
     `reason` says how it ended, once that is known. `first_frame` and, once known, `last_frame`
     are the ids of its frames in the stream.
     """
 
-    def __init__(self, context: TurnContext, process: AgentProcess, query: Query) -> None:
+    def __init__(self, context: TurnContext, process: AgentProcess, query: Query | OwnTurn) -> None:
         self.id = str(uuid4())
         self.first_frame = context.ring.next_id
         self.last_frame: int | None = None
@@ -87,7 +90,9 @@ class Turn:
         self._context = context
         self._process = process
         self._query = query
-        query.id = self.id
+        if isinstance(query, Query):
+            query.id = self.id
+        self._admission = Admission(yields=isinstance(query, Query) and query.yields)
         self._sent = trio.Event()
         self._is_storing_end = False
         self._deadlines = Deadlines()
@@ -116,6 +121,10 @@ class Turn:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send_query)
+                if not await self._admission.wait(batches):
+                    self._refusal = self._admission.refusal
+                    self._accepted.set()
+                    return
                 # Not cancelled: what is stored must be shown, and a turn that begins must end.
                 with trio.CancelScope(shield=True), self._deadlines.writing():
                     begun = await self._begin()
@@ -132,6 +141,18 @@ class Turn:
         finally:
             self.finished.set()
 
+    @property
+    def is_own(self) -> bool:
+        return isinstance(self._query, OwnTurn)
+
+    def not_told(self) -> Sequence[Recovered]:
+        """What a turn that was refused leaves to the next one to tell."""
+        return self._context.recovered if self._admission.refusal else ()
+
+    def give_way(self) -> bool:
+        """Gives way to an own turn, if nothing of this one is stored yet; whether it does."""
+        return self._admission.give_way()
+
     async def stop(self, reason: TurnReason, step: float = STEP_SECONDS) -> None:
         """Ends the turn with `reason`, unless it completes first. Returns when it has ended.
 
@@ -141,7 +162,7 @@ class Turn:
         self._wanted = self._wanted or reason
         with self._deadlines.limit(step):
             await self._sent.wait()
-            await self._send(Interrupt(turn=self.id))
+            await self._send(Interrupt(turn=self._query.id))
             await self.finished.wait()
         # An agent that stopped at the last moment keeps its sandbox: its end says so already.
         if not self._is_storing_end and not self.finished.is_set():
@@ -164,7 +185,8 @@ class Turn:
 
     async def _send_query(self) -> None:
         try:
-            await self._send(self._query)
+            if isinstance(self._query, Query) and self._admission.refusal is None:
+                await self._send(self._query)
         finally:
             self._sent.set()
 
@@ -174,18 +196,21 @@ class Turn:
             await self._process.send(command)
 
     async def _begin(self) -> bool:
-        context = self._context
+        context, query = self._context, self._query
+        content = _user_content(query.prompt) if isinstance(query, Query) else None
+        origin: TurnOrigin | None = "task" if self.is_own else None
         reserve = context.ring.reservation() or context.ring.reserved
         try:
             await context.store.begin_turn(
                 self.id,
                 self._session_id,
                 context.stored.generation,
-                _user_content(self._query.prompt),
+                content,
                 start_frame=self.first_frame,
                 version=__version__,
                 reserve_frames_to=reserve,
                 now=now_iso(context.clock),
+                origin=origin,
             )
         except OwnershipLost:
             self._refusal = Conflict("The session is no longer active")
@@ -196,7 +221,7 @@ class Turn:
             self._refusal = Unavailable("The message could not be stored")
         else:
             context.ring.reserved = reserve
-            start = events.session_start(self._session_id, __version__)
+            start = events.session_start(self._session_id, __version__, origin)
             context.ring.publish([start, *map(events.recovered, context.recovered)])
         self._accepted.set()
         return self._refusal is None
@@ -205,7 +230,7 @@ class Turn:
         """Stops the agent, which has the prompt although it could not be stored; shows nothing."""
         with trio.move_on_after(STEP_SECONDS):
             await self._sent.wait()
-            await self._send(Interrupt(turn=self.id))
+            await self._send(Interrupt(turn=self._query.id))
             async for batch in batches:
                 if any(isinstance(event, TurnDone) for event in batch):
                     return
@@ -226,6 +251,11 @@ class Turn:
     async def _follow(self, batches: Batches) -> None:
         """Takes the events of the turn up to its last one, and notes how it ended."""
         timeout = self._context.silence_timeout or inf
+        if early := self._admission.early:
+            with trio.CancelScope(shield=True), self._deadlines.writing():
+                await self._take(early)
+            if any(isinstance(event, TurnDone) for event in early):
+                return
         with trio.move_on_after(timeout) as silence:
             async for batch in batches:
                 # Only the agent's own silence counts, and a write must not be cancelled.
@@ -237,7 +267,10 @@ class Turn:
                 silence.deadline = trio.current_time() + timeout if heard else deadline
         if silence.cancelled_caught:
             self._process.kill()
-            self.lost = f"The agent was silent for {timeout:g} seconds"
+            self.lost = (
+                f"The agent was silent for {timeout:g} seconds (turn_silence_timeout),"
+                " so its sandbox was ended; resume the session to go on"
+            )
         else:
             self.lost = await self._process.exit_reason()
         self._ending = Ending("error", self.lost)
@@ -353,7 +386,8 @@ class Turn:
         if self._fault is not None:
             # What was lost is not made good by what came after it.
             found = Ending("error", self._fault)
-        if self._wanted is None or found.reason == "completed":
+        completed = found.reason == "completed" and not found.interim
+        if self._wanted is None or completed:
             return found
         return Ending(self._wanted)
 

@@ -122,7 +122,8 @@ class Watch:
         text = stored.text or ""
         match stored.event:
             case "session_start":
-                return [events.session_start(self._session_id, text or __version__)]
+                version = text or __version__
+                return [events.session_start(self._session_id, version, stored.origin)]
             case "error":
                 return [events.error(text)]
             case "done":

@@ -4,6 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from ash.model import TurnOrigin
 from ash.store.driver import Repository, Row
 from ash.store.schema import load
 
@@ -15,12 +16,14 @@ class StoredFrame(Struct, frozen=True):
 
     `text` is the version for a `session_start`, the text for an `error`, the reason for a `done`.
     A message's content may be large and is not included; `sequence` identifies it in the session.
+    `origin` is that of a `session_start`.
     """
 
     id: int
     event: Literal["session_start", "message", "error", "done"]
     text: str | None
     sequence: int | None
+    origin: TurnOrigin | None = None
 
 
 class FrameRepository(Repository):
@@ -39,7 +42,11 @@ class FrameRepository(Repository):
 
 def _frame(row: Row) -> StoredFrame:
     return StoredFrame(
-        id=row["frame"], event=row["event"], text=row["text"], sequence=row["sequence"]
+        id=row["frame"],
+        event=row["event"],
+        text=row["text"],
+        sequence=row["sequence"],
+        origin=row["origin"],
     )
 
 

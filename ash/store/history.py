@@ -9,7 +9,15 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from ash.model import EventType, Message, Role, SessionEvent, StoredSession, TurnReason
+from ash.model import (
+    EventType,
+    Message,
+    Role,
+    SessionEvent,
+    StoredSession,
+    TurnOrigin,
+    TurnReason,
+)
 from ash.store.driver import Repository, Row, Statement, new_id
 from ash.store.schema import load
 from ash.store.sessions import StatusChange, add_event, change_status, stored_session
@@ -38,18 +46,20 @@ class HistoryRepository(Repository):
         turn_id: str,
         session_id: str,
         generation: int,
-        content: str,
+        content: str | None,
         *,
         start_frame: int,
         version: str,
         reserve_frames_to: int,
         now: str,
-    ) -> Message:
+        origin: TurnOrigin | None = None,
+    ) -> Message | None:
         """Stores the turn and the user's message, whose JSON is `content`.
 
-        `version` is the version of ash that the turn's first frame shows. The caller may give out
-        frame ids below `reserve_frames_to` from now on. Raises OwnershipLost if the session is
-        not active or has another generation.
+        A turn with an `origin` has no such message, and None is returned. `version` is the version
+        of ash that the turn's first frame shows. The caller may give out frame ids below
+        `reserve_frames_to` from now on. Raises OwnershipLost if the session is not active or has
+        another generation.
         """
         active = {
             "id": session_id,
@@ -62,15 +72,18 @@ class HistoryRepository(Repository):
             "session_id": session_id,
             "start_frame": start_frame,
             "version": version,
+            "origin": origin,
             "now": now,
         }
-        (session,), _, (added,) = await self._driver.write(
-            [
-                Statement(SESSIONS["advance_active_session"], active, expect=1),
-                Statement(HISTORY_SQL["begin_turn"], turn),
-                _add_message(session_id, turn_id, "user", content, frame=None, now=now),
-            ]
-        )
+        unit = [
+            Statement(SESSIONS["advance_active_session"], active, expect=1),
+            Statement(HISTORY_SQL["begin_turn"], turn),
+        ]
+        if content is None:
+            await self._driver.write(unit)
+            return None
+        unit.append(_add_message(session_id, turn_id, "user", content, frame=None, now=now))
+        (session,), _, (added,) = await self._driver.write(unit)
         return Message(
             id=added["id"],
             session_id=session_id,

@@ -10,6 +10,8 @@ from msgspec import Struct
 from ash import script
 from ash.model_turn import ModelTurn, error_type, new_id, text_block
 
+# How the CLI reports to the model that a command in the background has ended.
+_TASK = re.compile(r'<summary>Background command "(.*)" (?:completed|failed)', re.DOTALL)
 # The working directory in the CLI's system prompt.
 _CWD = re.compile(r"[Ww]orking directory: (/[^\n]*)")
 _SECRETS = ("x-api-key", "authorization", "cookie", "proxy-authorization")
@@ -80,8 +82,19 @@ class Request(Struct):
         for block in self.blocks("user"):
             if block.get("type") == "tool_result":
                 last = block
-            elif _user_text(block) is not None:
+            elif _user_text(block) is not None or _task_of(block) is not None:
                 last = None
+        return last
+
+    @property
+    def ended_task(self) -> str | None:
+        """The task in the background whose end is to be answered, as the CLI describes it."""
+        last = None
+        for block in self.blocks("user"):
+            if block.get("type") == "tool_result" or _user_text(block) is not None:
+                last = None
+            elif (task := _task_of(block)) is not None:
+                last = task
         return last
 
     @property
@@ -111,6 +124,12 @@ def _split(content: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         joined = block.get("type") == "text"
         yield {**block, "text": block["text"].removesuffix("\n")} if joined else block
     yield from content[-1:]
+
+
+def _task_of(block: dict[str, Any]) -> str | None:
+    """The task that the CLI's own text reports as ended; None if it is another text."""
+    found = _TASK.search(str(block.get("text", "")))
+    return found and found[1]
 
 
 def _user_text(block: dict[str, Any]) -> str | None:

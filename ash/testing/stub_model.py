@@ -211,6 +211,8 @@ def _turn(request: Request, answer: script.Say | script.Use) -> ModelTurn:
 
 
 def _scripted(request: Request) -> script.ScriptAnswer:
+    if (task := request.ended_task) is not None:
+        return script.after_task(task)
     if result := request.tool_result:
         return script.after_tool(tool_output(result), is_error=bool(result.get("is_error")))
     return script.answer(request.texts)

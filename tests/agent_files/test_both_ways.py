@@ -7,7 +7,10 @@ import stat
 
 import pytest
 
+from ash.agent_files import arrival as taking
 from ash.errors import BadRequest
+from ash.workspaces.copy_program import MAX_DEPTH
+from tests.support.processes import open_descriptors
 
 
 def paths(copy):
@@ -50,6 +53,15 @@ def test_link_within_the_folder_stays_a_link(folder, arrive, path, target):
     copy, arrival = arrive()
     assert target == str((copy / path).readlink())
     assert [] == arrival.warnings
+
+
+def test_link_through_a_link_keeps_its_way(folder, arrive):
+    """What a link says is not changed for another way to the same place."""
+    folder.write(".agents/skills/greet/SKILL.md")
+    folder.link(".claude/skills", "../.agents/skills")
+    folder.link("greet", ".claude/skills/greet")
+    copy, _ = arrive()
+    assert ".claude/skills/greet" == str((copy / "greet").readlink())
 
 
 def test_link_by_the_folder_s_own_path_stays_inside(folder, arrive):
@@ -114,7 +126,10 @@ def test_what_is_left_out_by_default_is_named(folder, arrive):
 
 def test_ashignore_has_the_last_word(folder, arrive):
     """It leaves out what its owner names, without a warning, and brings back what he wants."""
-    folder.write(".ashignore", "*.log\n!keep.log\n!.git\n!node_modules\n/data/*\n!/data/small\n")
+    rules = "*.log\n!keep.log\n!.git\n!node_modules\n/data/*\n!/data/small\nbuild/\n"
+    folder.write(".ashignore", rules)
+    folder.write("build/x")
+    folder.write("a/build")
     names = (
         ".git/HEAD",
         "node_modules/x/i.js",
@@ -131,6 +146,7 @@ def test_ashignore_has_the_last_word(folder, arrive):
         ".ashignore",
         ".git/HEAD",
         "CLAUDE.md",
+        "a/build",
         "data/small/x",
         "keep.log",
         "node_modules/x/i.js",
@@ -142,10 +158,11 @@ def test_what_is_neither_file_nor_folder_is_left_out(folder, arrive):
     """Sockets, pipes and the locks of Emacs are left out, and named."""
     os.mkfifo(folder.root / "pipe")
     folder.link(".#CLAUDE.md", "me@host.1:2")
+    folder.write("sub/.#file")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(folder.root / "sock"))
         copy, arrival = arrive()
-    assert ["CLAUDE.md"] == paths(copy)
+    assert ["CLAUDE.md", "sub", "sub/.#file"] == paths(copy)
     assert [
         ".#CLAUDE.md: left out, it is a lock of Emacs",
         "pipe: left out, it is a pipe",
@@ -162,6 +179,13 @@ def test_worktree_is_said_not_to_be_a_repository(folder, arrive, ignore):
     (warning,) = arrival.warnings
     assert warning.startswith(".git: the repository of a worktree")
     assert bool(ignore) == (copy / ".git").exists()
+
+
+def test_worktree_that_its_owner_leaves_out_needs_no_word(folder, arrive):
+    """Who names `.git` in `.ashignore` expects no repository."""
+    folder.write(".ashignore", ".git")
+    folder.write(".git", "gitdir: /home/me/repo/.git/worktrees/x")
+    assert [] == arrive()[1].warnings
 
 
 def test_env_file_is_the_environment(folder, arrive):
@@ -264,14 +288,61 @@ def test_prompt_that_is_left_out_is_refused(folder, arrive):
         arrive()
 
 
-def test_folders_that_are_nested_too_deeply_are_refused(folder, arrive):
-    """What a fork could not copy is not deployed."""
-    deep = folder.root
-    for _ in range(102):
-        deep /= "d"
+def test_folders_that_are_nested_too_deeply_are_refused(folder, arrive, tmp_path):
+    """What a fork could not copy is not deployed; the deepest that it could is."""
+    deep = folder.root.joinpath(*["d"] * MAX_DEPTH)
     deep.mkdir(parents=True)
+    copy, _ = arrive()
+    assert copy.joinpath(*["d"] * MAX_DEPTH).is_dir()
+    (deep / "d").mkdir()
+    copy.rename(tmp_path / "first")
     with pytest.raises(BadRequest, match="nested too deeply"):
         arrive()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [(errno.EIO, "folder"), (errno.ENOSPC, "copy"), (errno.EACCES, "copy")],
+    ids=["broken disk", "full disk", "closed data directory"],
+)
+def test_fault_of_the_disk_is_not_the_caller_s(arrive, tmp_path, monkeypatch, fault):
+    """What is wrong with the machine is no bad request."""
+    number, where = fault
+
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number), str(tmp_path / where / "CLAUDE.md"))
+
+    monkeypatch.setattr("shutil.copy2", fail)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        arrive()
+    assert ["folder"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_file_that_becomes_a_link_is_not_followed(folder, arrive, monkeypatch):
+    """A file that is replaced while the folder is copied is checked like any other link."""
+    folder.write("notes")
+    look = taking.survey
+
+    def changed_afterwards(root):
+        found = look(root)
+        (root / "notes").unlink()
+        (root / "notes").symlink_to("/etc/passwd")
+        return found
+
+    monkeypatch.setattr(taking, "survey", changed_afterwards)
+    with pytest.raises(BadRequest, match='The link "notes" leads out'):
+        arrive()
+
+
+def test_nothing_stays_open(folder, arrive):
+    """Files that are read on the way are closed, also when they are refused."""
+    folder.write(".ashignore", "x")
+    folder.write(".env", "A=1")
+    folder.write(".claude/settings.json", "{}")
+    folder.write(".claude/hooks/a.sh", "#!/bin/sh")
+    before = open_descriptors()
+    arrive()
+    assert before == open_descriptors()
 
 
 @pytest.mark.parametrize(

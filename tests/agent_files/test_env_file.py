@@ -33,7 +33,7 @@ def test_variables_are_read(text, variables):
         (b"1A=s3cret", "line 1 is not NAME=value"),
         (b'A=1\nB="s3cret', "line 2 is not NAME=value"),
         (b"A=s3cret\0", "line 1 is not NAME=value"),
-        (b"A=1\nB=s3cret\xff", "line 2 is not UTF-8"),
+        (b"\nB=s3cret\xff", "line 2 is not UTF-8"),
     ],
 )
 def test_line_that_is_no_variable_is_refused(text, words):

@@ -1,5 +1,6 @@
 """What the command of a hook names."""
 
+import errno
 import json
 import os
 import stat
@@ -91,6 +92,17 @@ def test_script_that_was_sent_without_a_mode_is_executable(tmp_path, content, mo
     """The client's file had a mode that the client did not send."""
     write_sent([SentFile("a", content), SentFile("b", content, mode=0o600)], tmp_path)
     assert [mode, 0o600] == [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in "ab"]
+
+
+def test_full_disk_is_not_the_caller_s_fault(tmp_path, monkeypatch):
+    """An upload that the machine can't store is no bad request."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_sent([SentFile("a", b"x")], tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,17 @@ import trio
 from msgspec import Raw
 from trio.testing import wait_all_tasks_blocked
 
-from ash.protocol import EngineMessage, Failed, Open, Query, decode_event
-from bridge.engine import EngineDied, EngineError, EngineGone
+from ash.protocol import (
+    BackgroundTasks,
+    EngineMessage,
+    Failed,
+    Open,
+    OwnTurn,
+    Query,
+    TurnDone,
+    decode_event,
+)
+from bridge.engine import EngineBusy, EngineDied, EngineError, EngineGone
 from bridge.engine_worker import INTERRUPT_SECONDS, MAX_QUEUED, EngineWorker
 
 SESSION = "4f7f6bd5-4fd1-4a0c-9a4e-0f9c1d4be000"
@@ -48,8 +57,23 @@ class FakeEngine:
         await trio.lowlevel.checkpoint()
         self.interrupts += 1
 
-    async def turn(self, prompt, model, emit):
+    def on_own_work(self, own_turn, tasks):
+        self.wake, self.tell_tasks = own_turn, tasks
+
+    async def own_turn(self, emit):
+        self.prompts.append("own")
+        await self.gate.wait()
+        for raw in self.says:
+            await emit(raw)
+        if failure := self.failures.pop("own", None):
+            raise failure
+
+    async def turn(self, prompt, model, emit, taken=None):
         number = int(bytes(prompt))
+        if isinstance(self.failures.get(number), EngineBusy):
+            raise self.failures.pop(number)
+        if taken is not None:
+            taken()
         self.prompts.append(number)
         await self.gate.wait()
         for raw in self.says:
@@ -323,4 +347,87 @@ async def test_engine_that_is_not_installed_is_told_to_each_turn(bench):
     words = "The engine is not installed: no module named sdk"
     assert [words, "TurnDone"] == await bench.answered(0)
     bench.worker._load = load
+    assert ["TurnDone"] == await bench.answered(1)
+
+
+async def opened(bench):
+    """A conversation that a command has opened."""
+    bench.worker.submit(Open(session_id=SESSION, id="open"))
+    await wait_all_tasks_blocked()
+    bench.lines.events.clear()
+
+
+async def test_turn_that_the_engine_begins_is_announced_and_has_its_own_end(bench):
+    """Its messages stand between both, with the deltas that the last prompt has asked for."""
+    await opened(bench)
+    delta, whole = b'{"type":"stream_event"}', b'{"type":"assistant"}'
+    bench.engine.says = [delta, whole]
+    bench.engine.wake()
+    await wait_all_tasks_blocked()
+    assert [
+        OwnTurn(SESSION, id="own-1"),
+        EngineMessage(Raw(whole)),
+        TurnDone(SESSION, id="own-1"),
+    ] == bench.lines.events
+    bench.ask(0, include_partial_messages=True)
+    await wait_all_tasks_blocked()
+    bench.lines.events.clear()
+    bench.engine.wake()
+    await wait_all_tasks_blocked()
+    assert 2 == sum(isinstance(event, EngineMessage) for event in bench.lines.events)
+
+
+async def test_prompts_wait_for_a_turn_of_the_engine(bench):
+    """One that yields is refused instead, whether it came before the turn began or after."""
+    await opened(bench)
+    bench.engine.gate = trio.Event()
+    running = bench.ask(0)
+    await wait_all_tasks_blocked()
+    early, patient = bench.ask(1, yields=True), bench.ask(2)
+    bench.engine.wake()
+    bench.engine.gate.set()
+    bench.engine.gate = trio.Event()
+    await wait_all_tasks_blocked()
+    late = bench.ask(3, yields=True)
+    bench.engine.gate.set()
+    await wait_all_tasks_blocked()
+    assert [0, "own", 2] == bench.engine.prompts
+    assert [["TurnDone"], ["PromptRefused"], ["TurnDone"], ["PromptRefused"]] == [
+        bench.lines.of(query) for query in (running, early, patient, late)
+    ]
+
+
+async def test_prompt_that_yields_is_answered_first_that_it_was_taken(bench):
+    """Or that it was refused, because the engine was faster."""
+    await opened(bench)
+    bench.engine.failures[1] = EngineBusy("no")
+    taken, refused = bench.ask(0, yields=True), bench.ask(1, yields=True)
+    await wait_all_tasks_blocked()
+    assert ["PromptTaken", "TurnDone"] == bench.lines.of(taken)
+    assert ["PromptRefused"] == bench.lines.of(refused)
+
+
+async def test_turn_of_the_engine_can_be_interrupted(bench):
+    """As one that somebody has asked for."""
+    await opened(bench)
+    bench.engine.gate = trio.Event()
+    bench.engine.wake()
+    await wait_all_tasks_blocked()
+    assert OwnTurn(SESSION, id="own-1") == bench.worker.find_turn("own-1").command
+
+
+async def test_death_in_a_turn_of_the_engine_ends_it(bench):
+    """With the reason; and what ran in the background is over."""
+    await opened(bench)
+    bench.engine.tell_tasks(["sleep 9"])
+    bench.engine.failures["own"] = EngineDied("it died")
+    bench.engine.wake()
+    await wait_all_tasks_blocked()
+    assert [
+        BackgroundTasks(["sleep 9"]),
+        OwnTurn(SESSION, id="own-1"),
+        Failed("it died", id="own-1"),
+        TurnDone(SESSION, id="own-1"),
+        BackgroundTasks([]),
+    ] == bench.lines.events
     assert ["TurnDone"] == await bench.answered(1)

@@ -17,7 +17,8 @@ RUNNER = Path(bridge.__file__).with_name("hook_runner.py")
 def run(tmp_path):
     """Runs a hook with that command; what it exited with and printed."""
 
-    def run(command, event="PreToolUse", seconds=20.0, at_start=20.0, prefix="", **settings):
+    def run(command, event="PreToolUse", seconds=20.0, at_start=20.0, **settings):
+        prefix, env = settings.pop("prefix", ""), settings.pop("env", {})
         if settings:
             hooks = [{"hooks": [{"type": "command", "command": command, **settings}]}]
             (tmp_path / ".claude").mkdir()
@@ -35,6 +36,7 @@ def run(tmp_path):
                 "HOME": str(tmp_path),
                 "CLAUDE_PROJECT_DIR": str(tmp_path),
                 "SHELL": "/bin/bash",
+                **env,
             },
             cwd=tmp_path,
         )
@@ -88,6 +90,29 @@ def test_own_timeout_goes_before_the_servers(run):
     begun = time.monotonic()
     assert 2 == run("sleep 999", timeout=1)[0]
     assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize(
+    "file", [".claude/agents/a.md", ".claude/skills/s/SKILL.md", ".claude/commands/c.md"]
+)
+def test_timeout_in_a_frontmatter_counts(run, tmp_path, file):
+    """Skills, subagents and commands have hooks of their own."""
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    hook = "hooks:\n  PreToolUse:\n    - hooks:\n        - type: command\n          command: {}\n"
+    path.write_text(f"---\n{hook.format('sleep 999')}          timeout: 1\n---\ntimeout: 500\n")
+    assert (2, True) == ((answer := run("sleep 999"))[0], "within 0.5 seconds" in answer[2])
+
+
+def test_timeout_of_a_plugin_s_hook_counts(run, tmp_path):
+    """The CLI names the plugin's folder in the hook's environment."""
+    folder = tmp_path / "plugin" / "hooks"
+    folder.mkdir(parents=True)
+    hook = {"type": "command", "command": "sleep 9 # ${CLAUDE_PLUGIN_ROOT}", "timeout": 1}
+    hooks = {"hooks": {"PreToolUse": [{"hooks": [hook]}]}}
+    (folder / "hooks.json").write_text(json.dumps(hooks))
+    answer = run(f"sleep 9 # {folder.parent}", env={"CLAUDE_PLUGIN_ROOT": str(folder.parent)})
+    assert (2, True) == (answer[0], "within 0.5 seconds" in answer[2])
 
 
 def test_own_timeout_may_be_longer(run):

@@ -77,6 +77,56 @@ def test_deploy_warnings(client_ash, server, folder):
     assert json.loads(result.stdout) == {**AGENT, "warnings": warnings}
 
 
+FOUND = {
+    "ok": False,
+    "findings": [
+        {"severity": "error", "path": "a.json", "line": 3, "column": 17, "message": "a comma"},
+        {"severity": "warning", "path": ".venv", "message": "left out"},
+    ],
+}
+
+
+def test_deploy_check(client_ash, server, folder):
+    """--check prints the findings as compilers do and deploys nothing; errors are a failure."""
+    server.sends("POST", "/api/agents/check", FOUND)
+
+    result = client_ash("deploy", folder, "--check")
+
+    assert result.stdout == "a.json:3:17: a comma\n.venv: warning: left out\n"
+    assert (result.exit_code, result.stderr) == (1, "1 error, 1 warning\n")
+    assert "strict" not in server.last_body
+
+
+def test_deploy_check_upload(client_ash, server, folder):
+    """What stays behind is a warning too; the server never sees it."""
+    server.sends("POST", "/api/agents/check", {"ok": True, "findings": []})
+
+    good = client_ash("deploy", folder, "--check", "--upload")
+    strict = client_ash("deploy", folder, "--check", "--upload", "--strict")
+
+    assert [".git", ".venv", "node_modules", "src/__pycache__"] == [
+        line.partition(": warning: left out")[0] for line in good.stdout.splitlines()
+    ]
+    assert (0, "0 errors, 4 warnings\n", 1) == (good.exit_code, good.stderr, strict.exit_code)
+
+
+def test_deploy_check_strict_and_json(client_ash, server, folder):
+    """--strict is the server's to judge, and --json prints what it answers."""
+    server.sends("POST", "/api/agents/check", {"ok": True, "findings": []})
+
+    result = client_ash("deploy", folder, "--check", "--strict", "--json")
+
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {"ok": True, "findings": []})
+    assert server.last_body["strict"]
+
+
+def test_deploy_force_and_strict(client_ash, deployed, folder):
+    """Both are sent as they are given."""
+    client_ash("deploy", folder, "--force", "--strict")
+
+    assert (deployed.last_body["force"], deployed.last_body["strict"]) == (True, True)
+
+
 def test_deploy_upload(client_ash, deployed, folder):
     """--upload sends the files, without folders that can be rebuilt, and says which."""
     result = client_ash("deploy", folder, "--upload")

@@ -41,6 +41,14 @@ async def test_warnings_of_a_deploy(script, data_dir):
     assert [] == (await script.call("get_agent", "a")).warnings
 
 
+async def test_check_of_a_folder(script, data_dir):
+    """Says what a deploy would say, and deploys nothing."""
+    found = await script.call("check_agent", "a", files={"CLAUDE.md": "# A", ".mcp.json": "{]"})
+
+    assert (False, ".mcp.json", 1) == (found.ok, found.findings[0].path, found.findings[0].line)
+    assert [] == await script.call("list_agents")
+
+
 async def test_files_have_permissions_and_links(script, data_dir):
     """A file is executable, a link stays one, and an odd name arrives as the bytes it is."""
     files = {

@@ -1,6 +1,7 @@
 """The routes of agents, over a real connection."""
 
 import base64
+import json
 import re
 
 import pytest
@@ -50,6 +51,95 @@ async def test_warnings_stand_beside_the_agent(us):
     assert [".git"] == [warning.partition(":")[0] for warning in body["warnings"]]
     shown = (await us.get("/api/agents/a")).json()["agent"]
     assert "warnings" not in {*body["agent"], *shown}
+
+
+BROKEN = '{"permissions": {"deny": ["Bash"],}}'
+COMMA = ".claude/settings.json:1:34: trailing comma; the CLI would drop the whole file"
+
+
+def broken(way, folder):
+    """An agent whose deny rules the CLI would drop, by either way in."""
+    if way == "files":
+        return [file("CLAUDE.md", "be kind @../x.md"), file(".claude/settings.json", BROKEN)]
+    folder = folder / "mine"
+    (folder / ".claude").mkdir(parents=True)
+    (folder / "CLAUDE.md").write_text("be kind @../x.md")
+    (folder / ".claude" / "settings.json").write_text(BROKEN)
+    return str(folder)
+
+
+@pytest.mark.parametrize("way", ["path", "files"])
+async def test_folder_with_errors_is_refused_and_nothing_changes(us, tmp_path, way):
+    """The error names the first with its place; `force` makes warnings of all."""
+    body = {"name": "helper", way: broken(way, tmp_path)}
+    refused = await us.post("/api/agents", json=body)
+    assert (400, True) == (refused.status_code, refused.json()["error"].startswith(COMMA))
+    assert [] == (await us.get("/api/agents")).json()["agents"]
+    forced = await us.post("/api/agents", json={**body, "force": True})
+    assert (201, 2) == (forced.status_code, len(forced.json()["warnings"]))
+    assert forced.json()["warnings"][0].startswith(COMMA)
+
+
+@pytest.mark.parametrize("way", ["path", "files"])
+async def test_check_deploys_nothing(us, tmp_path, way):
+    """It gives each finding with its place, and what a deploy would leave out."""
+    body = {"name": "helper", way: broken(way, tmp_path)}
+    answer = await us.post("/api/agents/check", json=body)
+    assert (200, False) == (answer.status_code, answer.json()["ok"])
+    error, warning = answer.json()["findings"]
+    assert ("error", ".claude/settings.json", 1, 34) == tuple(error.values())[:4]
+    assert ("warning", "CLAUDE.md", 1, 9) == tuple(warning.values())[:4]
+    assert [] == (await us.get("/api/agents")).json()["agents"]
+
+
+async def test_strict_refuses_warnings(us):
+    """In a deploy and in a check; without it they are no obstacle."""
+    files = [file("CLAUDE.md", "be kind @../x.md")]
+    body = {"name": "a", "files": files, "strict": True}
+    assert not (await us.post("/api/agents/check", json=body)).json()["ok"]
+    refused = await us.post("/api/agents", json=body)
+    assert (400, "CLAUDE.md:1:9: ") == (refused.status_code, refused.json()["error"][:15])
+    assert (await us.post("/api/agents/check", json={**body, "strict": False})).json()["ok"]
+    assert 201 == (await us.post("/api/agents", json={**body, "strict": False})).status_code
+
+
+async def test_session_of_a_folder_deployed_by_force_says_so(us):
+    """In its log, and in its timeline from the first event on."""
+    files = [file("CLAUDE.md", "be kind"), file(".claude/settings.json", BROKEN)]
+    body = {"name": "helper", "files": files, "force": True}
+    (await us.post("/api/agents", json=body)).raise_for_status()
+    session = await us.create()
+    events = (await us.get(f"/api/sessions/{session}/events")).json()["events"]
+    data = json.loads(events[0]["data"])
+    assert ("created", True) == (data["action"], data["warnings"][0].startswith(COMMA))
+    logs = (await us.get(f"/api/sessions/{session}/logs")).json()["logs"]
+    said = [line["text"] for line in logs if line["level"] == "system"]
+    assert f"deployed by force: {data['warnings'][0]}" in said
+
+
+async def test_unknown_fields_are_warnings_and_typos_are_refused(us):
+    """A mistyped setting must not leave a door open; what is the owner's own is kept and named."""
+    body = {"name": "a", "systemPrompt": "x"}
+    typo = await us.post("/api/agents", json={**body, "config": {"netwrok": "none"}})
+    assert (400, 'config: unknown field "netwrok"; did you mean "network"?') == (
+        typo.status_code,
+        typo.json()["error"],
+    )
+    answer = (
+        await us.post("/api/agents", json={**body, "team": "x", "config": {"team": 7}})
+    ).json()
+    assert {"team": 7} == answer["agent"]["config"]
+    assert [
+        "team: this field is unknown and has no effect",
+        "config.team: this field is kept, but the server does not use it",
+    ] == answer["warnings"]
+    modle = await us.post("/api/sessions", json={"agent": "a", "modle": "x"})
+    assert (400, 'unknown field "modle"; did you mean "model"?') == (
+        modle.status_code,
+        modle.json()["error"],
+    )
+    session = (await us.post("/api/sessions", json={"agent": "a", "colour": 1})).json()
+    assert ["colour: this field is unknown and has no effect"] == session["warnings"]
 
 
 async def test_agents_are_listed_and_shown(us):

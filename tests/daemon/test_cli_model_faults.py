@@ -3,6 +3,7 @@
 import pytest
 import trio
 
+from ash.egress import model_call
 from ash.testing import Cut, Fail, Hang, Say, StubModel
 from tests.support.daemon import running, settings
 
@@ -30,8 +31,9 @@ def shown(frames, event):
     return [frame.value for frame in frames if frame.event == event]
 
 
-async def test_faults_of_the_endpoint_are_told_and_end_in_bounded_time(data_dir):
+async def test_faults_of_the_endpoint_are_told_and_end_in_bounded_time(data_dir, monkeypatch):
     """Each kind in a turn of its own; the session takes the next message at once."""
+    monkeypatch.setattr(model_call, "SILENT_SECONDS", 1.0)
     async with StubModel(answer=Faulty()) as model:
         wanted = settings(
             data_dir,
@@ -76,3 +78,5 @@ async def test_faults_of_the_endpoint_are_told_and_end_in_bounded_time(data_dir)
 
     (hanging,) = shown(turns["hanging"], "error")
     assert "has sent nothing for 4 s" in hanging["error"]
+    told = [data["error"].rpartition(" for ")[2] for data in shown(turns["hanging"], "retry")]
+    assert ["1 s", "2 s"] == told[:2]

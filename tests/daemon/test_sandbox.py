@@ -1,7 +1,10 @@
 """What an agent can reach, looked at through the routes; how many there may be."""
 
 import base64
+import io
 import os
+import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -114,3 +117,77 @@ async def test_session_starts_without_its_client(us, agent):
     (session,) = (await us.get("/api/sessions")).json()["sessions"]
     await us.becomes(session["id"], "active")
     assert (await us.say(session["id"], "hello"))[-1].value["reason"] == "completed"
+
+
+WHEEL = {
+    "hello.py": "def main():\n    print('hi')\n",
+    "hello-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: hello\nVersion: 1\n",
+    "hello-1.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    "hello-1.dist-info/entry_points.txt": "[console_scripts]\nhello-ash = hello:main\n",
+}
+
+
+def wheel():
+    """A package for pip, with a command."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as files:
+        for path, content in WHEEL.items():
+            files.writestr(path, content)
+        names = [*WHEEL, "hello-1.dist-info/RECORD"]
+        files.writestr("hello-1.dist-info/RECORD", "".join(f"{name},,\n" for name in names))
+    return archive.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("install", "folder"),
+    [
+        ("pip install", "/home/agent/.local/bin"),
+        ("python3 -m venv .venv && pip install", "/workspace/.venv/bin"),
+    ],
+)
+async def test_install_sh_installs_with_pip_and_later_commands_find_it(us, install, folder):
+    """In the user's own packages, or in a virtual environment of the workspace."""
+    await us.deploy(
+        systemPrompt=None,
+        files=[
+            {"path": "CLAUDE.md", "content": base64.b64encode(b"be kind").decode()},
+            {"path": "hello-1-py3-none-any.whl", "content": base64.b64encode(wheel()).decode()},
+            {
+                "path": "install.sh",
+                "content": base64.b64encode(
+                    f"set -e\n{install} --no-index ./hello-1-py3-none-any.whl\n".encode()
+                ).decode(),
+            },
+        ],
+    )
+    session = await us.create()
+    assert [f"{folder}/hello-ash", "hi"] == await run(us, session, "which hello-ash; hello-ash")
+
+
+TUNNEL = Path(__file__).parents[2] / "examples" / "tunnel.py"
+
+
+async def test_tunnel_of_the_examples_leads_to_a_database(data_dir, nursery):
+    """For programs that know no proxy: startup.sh opens a port that leads to a listed host."""
+
+    async def answer(stream):
+        await stream.send_all(b"you said " + await stream.receive_some())
+        await stream.aclose()
+
+    listeners = await nursery.start(partial(trio.serve_tcp, answer, 0, host="127.0.0.1"))
+    there = f"127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+    contents = {
+        "CLAUDE.md": b"be kind",
+        "tunnel.py": TUNNEL.read_bytes(),
+        "startup.sh": f"python3 tunnel.py 5432 {there} &\n".encode(),
+    }
+    files = [
+        {"path": path, "content": base64.b64encode(content).decode()}
+        for path, content in contents.items()
+    ]
+    ask = "exec 3<>/dev/tcp/127.0.0.1/5432 && printf select >&3 && cat <&3; echo"
+    async with running(settings(data_dir, network=["*", there])) as daemon:
+        await daemon.us.deploy(systemPrompt=None, files=files, config={"network": [there]})
+        session = await daemon.us.create()
+        waiting = f"until (: </dev/tcp/127.0.0.1/5432) 2>/dev/null; do sleep 0.1; done; {ask}"
+        assert ["you said select"] == await run(daemon.us, session, waiting)

@@ -1,6 +1,8 @@
 """What is said of a model endpoint that fails, and how long its calls are tried again."""
 
 import json
+import socket
+from contextlib import asynccontextmanager
 from functools import partial
 
 import h11
@@ -8,8 +10,9 @@ import pytest
 import trio
 
 from ash.egress import ModelFaults, ModelUpstream
+from ash.egress.errors import Unreachable
 from ash.egress.fault_words import NO_KEY
-from ash.egress.model_call import CONNECT_SECONDS, SILENT_SECONDS, ModelCall
+from ash.egress.model_call import CONNECT_SECONDS, MAX_ERROR, SILENT_SECONDS, ModelCall
 from ash.egress.model_faults import ModelFault
 from tests.support.egress import KEY
 
@@ -145,6 +148,90 @@ async def test_answer_that_breaks_off_is_a_fault(proxy, serve):
         assert "broke off in the middle" in proxied.egress.faults.last.error
         await ask(proxied)
         assert proxied.egress.faults.last is None
+
+
+async def test_time_begins_anew_when_an_answer_begins(proxy, serve):
+    """An endpoint that answers at all is there, even if it breaks off."""
+
+    async def begin(peer, request, server):
+        await peer.body()
+        if len(server.asked) > 1:
+            await peer.answer(529)
+            return
+        await peer.begin(200, [("content-length", "4")])
+        await peer.stream.aclose()
+
+    server = await serve(begin)
+    async with proxy(model=server.port) as proxied:
+        proxied.egress.faults = ModelFaults(PATIENCE)
+        assert not proxied.egress.faults.failed(FAULT, begun=-PATIENCE)
+        with pytest.raises(h11.RemoteProtocolError):
+            await ask(proxied)
+        _, headers, _ = await ask(proxied)
+    assert "x-should-retry" not in headers
+
+
+async def test_refusal_of_any_length_is_bounded(proxy, serve):
+    """What is longer is no error of the Messages API, and is cut."""
+
+    async def refuse_at_length(peer, request, server):
+        await peer.body()
+        await peer.answer(500, b"x" * (MAX_ERROR + 1))
+
+    server = await serve(refuse_at_length)
+    async with proxy(model=server.port) as proxied:
+        status, headers, body = await ask(proxied)
+    assert (500, MAX_ERROR) == (status, len(body))
+    assert str(MAX_ERROR) == headers["content-length"]
+
+
+class NoConnection:
+    """An upstream whose connection does not come about in time."""
+
+    endpoint, is_anthropic, headers = "http://gw", False, ()
+
+    @asynccontextmanager
+    async def call(self, request, chunk, headers):
+        raise Unreachable("too late", cause="no connection within 15 s", timed_out=True)
+        yield
+
+
+async def test_connection_that_does_not_come_about_is_told_as_that(proxy):
+    """It is not the endpoint that is silent."""
+    async with proxy() as proxied:
+        proxied.egress._upstream = NoConnection()
+        await ask(proxied)
+        error = proxied.egress.faults.last.error
+    assert error.startswith("The model endpoint http://gw can't be reached: no connection within")
+
+
+async def test_name_that_is_not_known_is_told_in_the_system_s_words(proxy, monkeypatch):
+    """Look-ups have error numbers of their own."""
+
+    async def fail(*_, **__):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr("trio.socket.getaddrinfo", fail)
+    async with proxy() as proxied, ModelUpstream("http://gw.test", []) as upstream:
+        proxied.egress._upstream = upstream
+        await ask(proxied)
+        assert "can't be reached: name or service not known." in proxied.egress.faults.last.error
+
+
+async def test_silence_without_a_limit_is_waited_out(proxy, serve):
+    """A limit of 0 is none."""
+
+    async def slow(peer, request, server):
+        await peer.body()
+        await trio.sleep(0.05)
+        await peer.answer(200)
+
+    server = await serve(slow)
+    url = f"http://127.0.0.1:{server.port}"
+    async with proxy() as proxied, ModelUpstream(url, [], silence=0) as upstream:
+        proxied.egress._upstream = upstream
+        assert 200 == (await ask(proxied))[0]
 
 
 async def test_other_calls_are_no_faults_of_the_turn(proxy, serve):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ash.egress.policy import MODEL_ONLY, NONE, PUBLIC, cap, parse, with_servers
+from ash.egress.policy import PUBLIC, cap, parse
 
 LIST = ["api.example.com", "*.pypi.org", "db.corp:5432", "10.0.0.5", "[fd00::5]:80"]
 
@@ -163,41 +163,3 @@ def test_cap_of_a_capped_policy_keeps_the_first_cap():
     policy = cap(cap(PUBLIC, parse(["a.org", "b.org"])), parse(["b.org"]))
     assert not policy.allows("a.org", 443)
     assert policy.allows("b.org", 443)
-
-
-SERVERS = {
-    "remote": {"url": "https://mcp.example.com/sse"},
-    "local": {"url": "http://user@localhost:8000/mcp"},
-    "child": {"command": "npx"},
-    "odd": {"url": "https://${HOST}/mcp"},
-    "number": {"url": 7},
-    "scheme": {"url": "ftp://ftp.example.com"},
-    "text": "https://not.a.server",
-}
-
-
-def test_with_servers_names_the_hosts_of_remote_mcp_servers():
-    """Hosts of MCP servers are named with their port; invalid URLs are ignored."""
-    policy = with_servers(MODEL_ONLY, SERVERS)
-    assert policy.names("mcp.example.com", 443)
-    assert not policy.allows("mcp.example.com", 80)
-    assert policy.names("localhost", 8000)
-    assert 2 == len(policy.entries)
-
-
-def test_with_servers_does_not_lift_a_cap():
-    """A private MCP server must be named in the server's config too."""
-    policy = cap(with_servers(PUBLIC, SERVERS), PUBLIC)
-    assert policy.allows("localhost", 8000)
-    assert not policy.names("localhost", 8000)
-
-
-@pytest.mark.parametrize("servers", [None, [], "x", {}])
-def test_with_servers_of_another_shape_changes_nothing(servers):
-    """Anything that is not a table of servers is ignored."""
-    assert MODEL_ONLY == with_servers(MODEL_ONLY, servers)
-
-
-def test_with_servers_leaves_none_alone():
-    """`none` allows no MCP servers."""
-    assert NONE == with_servers(NONE, SERVERS)

@@ -35,6 +35,18 @@ async def test_warnings_of_a_deploy(ash):
     assert [] == (await ash.get_agent("a")).warnings
 
 
+async def test_folder_can_be_checked_without_a_deploy(ash, tmp_path):
+    """The answer has the findings; a folder without any is fine."""
+    files = {"CLAUDE.md": "# A", ".mcp.json": "{]"}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "CLAUDE.md").write_text("# A")
+    bad = await ash.check_agent("a", files=files)
+    good = await ash.check_agent("a", path=str(tmp_path / "mine"))
+    assert (False, ".mcp.json", 2) == (bad.ok, bad.findings[0].path, bad.findings[0].column)
+    assert (True, []) == (good.ok, good.findings)
+    assert [] == await ash.list_agents()
+
+
 async def test_folder_with_an_odd_name(ash, tmp_path):
     """A folder whose name is not UTF-8 is deployed by that name, which is shown as text."""
     folder = tmp_path / "caf\udce9"

@@ -187,7 +187,7 @@ async def test_session_of_another_runs_nothing(daemon, session):
         ({"command": "ü" * 65_536}, "command: up to 131071 bytes"),
         ({"command": "true", "timeout": 0}, "timeout:"),
         ({"command": "true", "timeout": 300_001}, "timeout:"),
-        ({"command": "true", "timeout": "1"}, "timeout:"),
+        ({"command": "true", "timeout": "1 s"}, "timeout:"),
     ],
 )
 async def test_bad_command_names_the_field(daemon, session, body, field):

@@ -88,6 +88,7 @@ class Request:
 
     def begin(self, body=b'{"content":"hi"}', path=PATH, method="POST", key=b"Bearer sesame"):
         scope = {"type": "http", "path": path, "method": method, "query_string": b""}
+        scope["client"] = ("127.0.0.1", 1)
         scope["headers"] = [(b"authorization", key)] if key else []
         parts = body if isinstance(body, list) else [body]
         for number, part in enumerate(parts, 1):

@@ -92,7 +92,7 @@ def content(value):
             {"agent": "a", "extraEnv": {"1X": ""}},
             """extraEnv: expected "str" matching regex '^[A-Za-z_][A-Za-z0-9_]*$'""",
         ),
-        (CreateSession, {"agent": "a", "extraEnv": {"X": 1}}, "extraEnv[...]: expected"),
+        (CreateSession, {"agent": "a", "extraEnv": {"X": None}}, "extraEnv[...]: expected"),
         (
             CreateSession,
             {"agent": "a", "extraEnv": None},

@@ -18,7 +18,20 @@ def test_nothing_of_the_daemon_s_gets_in(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
     monkeypatch.setenv("PYTHONHASHSEED", "1")
     named = {"PATH", "LANG", "SHELL", "USER", "HOME", "IS_SANDBOX", "PYTHONPATH", "ASH_AGENT"}
+    named |= {"NPM_CONFIG_PREFIX", "PIP_BREAK_SYSTEM_PACKAGES"}
     assert named | GIVEN.keys() | QUIET.keys() == made().keys()
+
+
+def test_what_an_agent_installs_is_found_first():
+    """A virtual environment in the workspace, then what pip and npm install for the user."""
+    env = made()
+    assert ["/workspace/.venv/bin", "/home/agent/.local/bin"] == env["PATH"].split(":")[:2]
+    assert "/home/agent/.local" == env["NPM_CONFIG_PREFIX"]
+
+
+def test_pip_of_the_host_is_not_told_to_break_its_packages():
+    """Without isolation they are the host's own."""
+    assert "PIP_BREAK_SYSTEM_PACKAGES" not in environment(INSIDE, {}, GIVEN, isolated=False)
 
 
 def test_agent_adds_its_own():

@@ -265,6 +265,42 @@ async def test_proxy_uses_the_session_s_key_from_its_binding_on(bench):
     assert ["its own"] == [value.decode() for _, value in egress.headers]
 
 
+async def test_variables_in_urls_of_mcp_servers_open_their_hosts(bench):
+    """With the environment that the engine gets: the agent's, then the session's."""
+    servers = '{"mcpServers": {"a": {"url": "https://${A}/"}, "b": {"url": "https://${B}/"}}}'
+    (bench.source / ".mcp.json").write_text(f"\ufeff{servers}")
+    sandbox = await bench.booted(bench.sandbox(A="a.org"))
+    egress = bench.maker.last.egress
+    assert ["a.org"] == [entry.host for entry in egress.policy.entries]
+    own = {"own": {"url": "https://${B:-c.org}/"}}
+    await sandbox.bind(Open(session_id="", extra_env={"B": "b.org"}, mcp_servers=own))
+    assert ["a.org", "b.org", "b.org"] == [entry.host for entry in egress.policy.entries]
+
+
+async def test_mcp_server_whose_host_is_not_known_is_named_in_the_log(bench):
+    """Its host stays closed, and the session's log says why."""
+    sandbox = await bench.booted()
+    log = await log_of(sandbox)
+    await sandbox.bind(Open(session_id="", mcp_servers={"crm": {"url": "https://${CRM}/"}}))
+    said = 'The MCP server "crm" can\'t be reached: its url needs CRM, not set here'
+    assert ("system", said) == log.lines[-1]
+
+
+async def test_faults_that_an_agent_was_deployed_with_are_in_the_log(bench):
+    """A folder with errors was deployed by force; one that only has warnings was not."""
+    (bench.source / ".mcp.json").write_text("{]")
+    sandbox = await bench.booted()
+    [fault] = sandbox.faults
+    assert fault.startswith(".mcp.json:1:2: ")
+    assert ("system", f"deployed by force: {fault}") == (await log_of(sandbox)).lines[0]
+
+
+async def test_folder_that_only_has_warnings_has_no_faults(bench):
+    """Nobody had to force its deploy."""
+    (bench.source / "CLAUDE.md").write_text("@missing.md")
+    assert [] == (await bench.booted()).faults
+
+
 async def test_binding_is_refused_in_the_engine_s_words(bench):
     """What the engine says to the session's settings is the error."""
     sandbox = await bench.booted()

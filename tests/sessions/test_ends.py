@@ -16,6 +16,10 @@ from tests.support.world import opened
 
 TENANT = "default"
 SILENCE = 20.0
+SILENT = (
+    "The agent was silent for 20 seconds (turn_silence_timeout), so its sandbox was ended;"
+    " resume the session to go on"
+)
 BUDGET = EngineMessage(Raw(b'{"type":"result","subtype":"error_max_turns","is_error":true}'))
 
 
@@ -252,7 +256,7 @@ async def allow_refusal(act):
     ("how", "expected"),
     [
         ("dies", {"action": "error", "error": "The agent's process ended (signal 9)"}),
-        ("is_silent", {"action": "error", "error": "The agent was silent for 20 seconds"}),
+        ("is_silent", {"action": "error", "error": SILENT}),
         (
             "hits_a_limit_that_ends_the_sandbox",
             {"action": "error", "error": "The sandbox is over its disk limit"},

@@ -129,6 +129,15 @@ async def test_turn_that_fails_after_an_answer_keeps_the_cli_s_words(scene, end)
     assert ("error", {"error": "API Error"}) in await scene.shown(turn)
 
 
+async def test_turn_that_is_completed_has_no_cause(scene, result, end):
+    """A call beside the answer may fail last, that of a subagent for example."""
+    turn = await scene.accepted()
+    scene.sandbox.faults.failed(FAULT)
+    await scene.sandbox.say(result, end)
+    await turn.finished.wait()
+    assert "completed" == (await scene.shown(turn))[-1][1]["reason"]
+
+
 async def test_fault_of_an_earlier_turn_is_not_the_cause(scene, end):
     """Each turn begins without faults."""
     turn = scene.begin()

@@ -18,6 +18,7 @@ from tests.support.world import opened
 
 TENANT = "default"
 SEEDS = range(200)
+OWN_SEEDS = range(60)
 # More than any of it may take on the clock that jumps: what takes longer hangs.
 PATIENCE = 600
 
@@ -107,6 +108,11 @@ class Callers:
     async def kill(self, session_id):
         if bridge := self.world.bridges.get(session_id):
             bridge.kill()
+
+    async def work_by_itself(self, session_id):
+        """What the agent does of its own accord, meanwhile."""
+        if bridge := self.world.bridges.get(session_id):
+            await bridge.agent.work_by_itself(bridge)
 
     async def leave_early(self, session_id):
         """Somebody who asks and does not wait for the answer."""
@@ -202,6 +208,35 @@ async def test_racing_callers(seed, tmp_path, monkeypatch, autojump_clock):
             await check(world, callers)
             await world.sessions.shut_down(3)
             await check_rest(world, callers)
+
+
+@pytest.mark.parametrize("seed", OWN_SEEDS)
+async def test_racing_callers_of_an_agent_that_works_by_itself(
+    seed, tmp_path, monkeypatch, autojump_clock
+):
+    """Its own turns are never part of an answer, and hold nobody up."""
+    random = Random(seed)
+    with trio.fail_after(PATIENCE):
+        async with opened(seed, tmp_path, monkeypatch, idle_timeout=5.0) as world:
+            await world.deploy("helper")
+            callers = Callers(world, seed)
+            await callers.create()
+            planned = plan(random, callers.ids, *["work_by_itself"] * 8)
+            async with trio.open_nursery() as nursery:
+                for actions in planned:
+                    nursery.start_soon(callers.act, actions)
+            await check(world, callers)
+            for session_id in callers.ids:
+                await check_turns(world, session_id)
+            await world.sessions.shut_down(3)
+            await check_rest(world, callers)
+
+
+async def check_turns(world, session_id):
+    """Each begins and ends before the next one."""
+    frames = await world.store.frames_after(TENANT, session_id, after=0, limit=1000)
+    ends = [frame.event for frame in frames if frame.event in {"session_start", "done"}]
+    assert ["session_start", "done"] * (len(ends) // 2) == ends
 
 
 async def check(world, callers):

@@ -8,7 +8,7 @@ from msgspec import Raw
 from ash.errors import BadRequest, Unavailable
 from ash.lifecycle import CHANGES
 from ash.protocol import Query
-from ash.sessions.live_session import NOT_STORED
+from ash.sessions.outcomes import NOT_STORED
 from ash.sessions.session_spec import NewSession
 from tests.support.world import opened
 

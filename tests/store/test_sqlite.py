@@ -213,6 +213,7 @@ async def test_commit_refused(store, session_id, lock, now):
     """If a group's commit fails, its units are committed one by one."""
     later = SqlQuery("later", "", "PRAGMA defer_foreign_keys = ON")
     orphan = {"id": "orphan", "session_id": "nobody", "start_frame": 1, "version": "1", "now": now}
+    orphan["origin"] = None
     unit = [Statement(later, {}), Statement(load("history")["begin_turn"], orphan)]
     with pytest.RaisesGroup(pytest.RaisesExc(sqlite3.IntegrityError, match="FOREIGN KEY")):
         async with trio.open_nursery() as nursery:

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from ash.protocol import (
+    BackgroundTasks,
     BridgeCommand,
     BridgeEvent,
     EngineExited,
@@ -31,6 +32,9 @@ from ash.protocol import (
     McpStatus,
     Open,
     Opened,
+    OwnTurn,
+    PromptRefused,
+    PromptTaken,
     Query,
     Ready,
     Recovered,
@@ -56,11 +60,18 @@ _QUIET = (
 
 
 class Turn(Struct):
-    """What came for one query, up to its `done`, and `gone` engines before it."""
+    """What came for one query, up to its `done`, and `gone` engines before it.
+
+    `tasks` is what ran in the background, each time it changed. `own` says which turn the engine
+    has begun by itself. `taken` is None unless the query yields.
+    """
 
     raw: list[bytes] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    tasks: list[list[str]] = field(default_factory=list)
+    own: str = ""
+    taken: bool | None = None
     mcp: list[list[McpServerState]] = field(default_factory=list)
     done: TurnDone | None = None
 
@@ -175,7 +186,7 @@ class Bridge:
         return query.id
 
     def finish(self) -> Turn:
-        """Reads up to the turn's `done`."""
+        """Reads up to the turn's `done`; a query that is refused leaves it to another turn."""
         turn = Turn()
         while turn.done is None:
             match self.receive():
@@ -187,6 +198,12 @@ class Bridge:
                     turn.mcp.append(servers)
                 case EngineExited(error=error):
                     turn.gone.append(error)
+                case BackgroundTasks(tasks=tasks):
+                    turn.tasks.append(tasks)
+                case OwnTurn(id=own):
+                    turn.own = own
+                case PromptTaken() | PromptRefused() as answer:
+                    turn.taken = isinstance(answer, PromptTaken)
                 case TurnDone() as done:
                     turn.done = done
                 case other:
@@ -201,6 +218,8 @@ class Bridge:
         """Reads up to a message of that type."""
         while True:
             event = self.receive()
+            if isinstance(event, BackgroundTasks | OwnTurn):
+                continue
             assert isinstance(event, EngineMessage), event
             message: dict[str, Any] = msgspec.json.decode(event.data)
             if message["type"] == kind:

@@ -20,6 +20,8 @@ from ash.protocol import (
     Lines,
     Open,
     Opened,
+    OwnTurn,
+    PromptTaken,
     Query,
     Ready,
     Resume,
@@ -107,6 +109,13 @@ class FakeSandboxProcess:
         raw = Raw(message % (subtype.encode(), result.encode()))
         await self.say(EngineMessage(raw), TurnDone("the session"))
 
+    async def begin_own_turn(self, turn_id="own-1"):
+        await self.say(OwnTurn("the session", id=turn_id))
+
+    async def end_own_turn(self, turn_id="own-1", subtype="success"):
+        message = b'{"type":"result","subtype":"%b","result":"mine"}' % subtype.encode()
+        await self.say(EngineMessage(Raw(message)), TurnDone("the session", id=turn_id))
+
     async def lose_engine(self, why="The engine died (SIGKILL)"):
         await self.say(EngineExited(why))
 
@@ -164,6 +173,8 @@ class FakeAgent:
                 await self.run_command(process, command)
             case Query():
                 self.in_turn = True
+                if command.yields:
+                    await process.say(PromptTaken(id=command.id))
                 await self.take_turn(process, command)
                 self.in_turn = False
             case Interrupt():

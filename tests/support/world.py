@@ -15,7 +15,14 @@ from msgspec import Raw
 from ash.egress import PUBLIC
 from ash.limits import Limits
 from ash.pool.pool import Capacity, Pool
-from ash.protocol import EngineMessage, Interrupt, Shutdown
+from ash.protocol import (
+    BackgroundTasks,
+    EngineMessage,
+    Interrupt,
+    PromptRefused,
+    Query,
+    Shutdown,
+)
 from ash.sandbox.sandbox import SandboxDependencies
 from ash.sessions.dependencies import SessionDependencies, StoredSandboxRecords
 from ash.sessions.service import Sessions
@@ -99,12 +106,37 @@ class WorldAgent(FakeAgent):
         self.deaths = deaths
         self.stubborn = delays.random.random() < 0.1
         self.mute = False
+        self.own_turns = 0
+        self._in_own_turn = False
+        self._one_turn = trio.StrictFIFOLock()
         self._delays = delays
 
     async def answer(self, process, command):
         if isinstance(command, Interrupt | Shutdown) and self.stubborn:
             return
-        await super().answer(process, command)
+        if not isinstance(command, Query):
+            await super().answer(process, command)
+        elif command.yields and self._in_own_turn:
+            await process.say(PromptRefused(id=command.id))
+        else:
+            async with self._one_turn:
+                await super().answer(process, command)
+
+    async def work_by_itself(self, process):
+        """Runs something in the background, and has a turn of its own when that has ended."""
+        await process.say(BackgroundTasks(["sleep"]))
+        await self._delays.wait(1.0)
+        async with self._one_turn:
+            self._in_own_turn = True
+            self.own_turns += 1
+            own = f"own-{self.own_turns}"
+            await process.say(BackgroundTasks([]))
+            self.interrupted = interrupted = trio.Event()
+            await process.begin_own_turn(own)
+            with trio.move_on_after(self._delays.random.choice((0, 0.1, 1, 30))):
+                await interrupted.wait()
+            await process.end_own_turn(own)
+            self._in_own_turn = False
 
     async def open_engine(self, process, command):
         await self._delays.wait(3.0)
@@ -139,7 +171,9 @@ class World:
     No engine is up before `gate` is set.
     """
 
-    def __init__(self, store, delays, data_dir, nursery, *, idle_timeout, silence_timeout):
+    def __init__(
+        self, store, delays, data_dir, nursery, *, idle_timeout, silence_timeout, background_limit
+    ):
         self.store = store
         self.data_dir = data_dir
         self.bridges = {}
@@ -154,6 +188,7 @@ class World:
         rules = ServerRules(
             permission_mode="bypassPermissions",
             idle_timeout=idle_timeout,
+            background_limit=background_limit,
             auto_resume=False,
             pre_warm=0,
             limits=LIMITS,
@@ -199,7 +234,9 @@ class World:
 
 
 @asynccontextmanager
-async def opened(seed, data_dir, monkeypatch, *, idle_timeout=0.0, silence_timeout=0.0):
+async def opened(
+    seed, data_dir, monkeypatch, *, idle_timeout=0.0, silence_timeout=0.0, background_limit=3600.0
+):
     """A world until the block is left; without a seed it is a calm one."""
     delays = Calm() if seed is None else Delays(Random(seed))
     trio._core._run._r.seed(seed or 0)
@@ -216,8 +253,15 @@ async def opened(seed, data_dir, monkeypatch, *, idle_timeout=0.0, silence_timeo
         store_nursery.start_soon(driver.run)
         async with trio.open_nursery() as nursery:
             store = Store(driver)
-            timeouts = {"idle_timeout": idle_timeout, "silence_timeout": silence_timeout}
-            world = World(store, delays, data_dir, nursery, **timeouts)
+            world = World(
+                store,
+                delays,
+                data_dir,
+                nursery,
+                idle_timeout=idle_timeout,
+                silence_timeout=silence_timeout,
+                background_limit=background_limit,
+            )
             nursery.start_soon(world.pool.run)
             nursery.start_soon(world.sessions.sweep)
             yield world

@@ -1,7 +1,7 @@
 -- name: begin_turn
 -- Stores a turn that has not ended.
-INSERT INTO turns (id, session_id, start_frame, version, created_at)
-VALUES (:id, :session_id, :start_frame, :version, :now);
+INSERT INTO turns (id, session_id, start_frame, version, origin, created_at)
+VALUES (:id, :session_id, :start_frame, :version, :origin, :now);
 
 -- name: end_turn
 -- Ends a turn, once.

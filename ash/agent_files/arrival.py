@@ -11,7 +11,7 @@ from msgspec import Struct
 from ash.agent_files.env_file import read_env
 from ash.agent_files.executables import find_scripts, hook_programs, make_executable
 from ash.agent_files.sent_files import SentFile, write_sent
-from ash.agent_files.survey import Entry, survey
+from ash.agent_files.survey import FolderEntry, survey
 from ash.errors import BadRequest
 from ash.file_names import spelled
 from ash.workspaces.copy import check_links, remove_tree
@@ -74,7 +74,7 @@ def _make_folder(path: Path) -> None:
     path.chmod(0o755)
 
 
-def _copy(entry: Entry, source: Path, copy: Path) -> None:
+def _copy(entry: FolderEntry, source: Path, copy: Path) -> None:
     original, target = source / entry.path, copy / entry.path
     if entry.kind == "folder":
         _make_folder(target)

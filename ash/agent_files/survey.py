@@ -28,7 +28,7 @@ _KINDS = {
 _WORKTREE = "the repository of a worktree or submodule is elsewhere; git works in a copy of a clone"
 
 
-class Entry(NamedTuple):
+class FolderEntry(NamedTuple):
     """A file, folder or link that travels; `path` is relative, `target` is where a link leads."""
 
     path: str
@@ -39,7 +39,7 @@ class Entry(NamedTuple):
 class Survey(Struct):
     """What travels, parents first; what is to be said about it; and the text of `.env`."""
 
-    entries: list[Entry]
+    entries: list[FolderEntry]
     warnings: list[str]
     env: bytes | None
 
@@ -52,7 +52,7 @@ def survey(root: Path) -> Survey:
     return Survey(entries, walk.warnings() + list(_cut_off(root, entries)), env)
 
 
-def _cut_off(root: Path, entries: list[Entry]) -> Iterator[str]:
+def _cut_off(root: Path, entries: list[FolderEntry]) -> Iterator[str]:
     """Says which links will lead nowhere, because what they lead to stays behind."""
     kept = {".", *(entry.path for entry in entries)}
     for entry in entries:
@@ -125,7 +125,7 @@ class _Walk:
             for pattern, paths in self._by_default.items()
         ]
 
-    def entries(self, folder: str, depth: int) -> Iterator[Entry]:
+    def entries(self, folder: str, depth: int) -> Iterator[FolderEntry]:
         """Raises BadRequest if folders are nested too deeply."""
         if depth > MAX_DEPTH:
             raise BadRequest("Its folders are nested too deeply")
@@ -136,12 +136,12 @@ class _Walk:
             if self._stays(path, entry):
                 continue
             if entry.is_symlink():
-                yield Entry(path, "link", self._target(path))
+                yield FolderEntry(path, "link", self._target(path))
             elif entry.is_dir():
-                yield Entry(path, "folder")
+                yield FolderEntry(path, "folder")
                 yield from self.entries(path, depth + 1)
             else:
-                yield Entry(path, "file")
+                yield FolderEntry(path, "file")
 
     def _stays(self, path: str, entry: os.DirEntry[str]) -> bool:
         """Whether the entry stays behind."""

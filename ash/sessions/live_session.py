@@ -5,7 +5,7 @@ from copy import copy
 from functools import partial
 
 import trio
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from ash import events
 from ash.clock import now_iso
@@ -276,7 +276,8 @@ class LiveSession:
 
     async def _start(self, boot: Work, settings: EngineLaunch, event: str | None) -> None:
         """Raises AshError, and what the store raises."""
-        await self._sandbox.attach(self.log, self._remembered)
+        remember = partial(history, self._dependencies.store, self.stored.session.id)
+        await self._sandbox.attach(self.log, remember)
         await boot()
         await self._sandbox.bind(settings)
         if (process := self._sandbox.process) is not None:
@@ -315,14 +316,6 @@ class LiveSession:
             self._start_turn(process, begun)
         elif begun is not None:
             self.decide("pause", {"reason": BUSY_IN_PAUSE})
-
-    async def _remembered(self) -> list[Raw]:
-        """Raises nothing but Cancelled: a store that fails must not end the sandbox."""
-        try:
-            return await history(self._dependencies.store, self.stored.session.id)
-        except Exception:
-            log.exception("session.history_failed", session=self.stored.session.id)
-            return []
 
     async def _end_turn(self, turn: Turn, write: WriteEnd) -> None:
         """Stores the end of the turn in one unit with the session's status that follows from it.

@@ -90,7 +90,7 @@ async def test_message_that_is_refused(far, proxy, us, session):
     """What the server said, and nothing is sent twice."""
     await us.post(f"/api/sessions/{session}/pause")
 
-    with pytest.raises(AshApiError, match=r"^Session is paused$") as caught:
+    with pytest.raises(AshApiError, match=r"^Session is paused: resume it ") as caught:
         await far.take(everything, "send_message", session, "hello")
 
     assert 400 == caught.value.status

@@ -4,7 +4,7 @@ from codecs import BOM_UTF8
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -393,8 +393,16 @@ class Sandbox:
 
 def _deployed(spec: SandboxSpec) -> tuple[Any, list[str]]:
     """The MCP servers, and what was found in a folder that was deployed though it has errors."""
-    found = check_folder(spec.source, Surroundings(env=spec.env)) if not spec.restore else []
-    return _servers(spec.source), [str(each) for each in found] if errors(found) else []
+    if spec.restore:
+        return _servers(spec.source), []
+    return _servers(spec.source), list(_faults(spec.source, tuple(spec.env.items())))
+
+
+@lru_cache(maxsize=1000)
+def _faults(source: Path, env: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    """Remembered, because a deployed version does not change and many sandboxes are made of it."""
+    found = check_folder(source, Surroundings(env=dict(env)))
+    return tuple(map(str, found)) if errors(found) else ()
 
 
 def _servers(source: Path) -> Any:

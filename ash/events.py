@@ -11,6 +11,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from ash.failure_words import failure_text, text_of
 from ash.model import EventType, TurnOrigin, TurnReason
+from ash.model_retry import Retry, read_retry
 from ash.protocol import (
     McpServerState,
     Recovered,
@@ -41,21 +42,13 @@ class Ending(Struct, frozen=True):
     interim: bool = False
 
 
-class Retry(Struct, frozen=True):
-    """The CLI tries a model call again: for the n-th time, of so many, after a pause."""
-
-    attempt: int = 0
-    of: int | None = None
-    status: int | None = None
-    pause_ms: int | None = None
-
-
 class Reading(Struct):
     """What follows from one SDK message. `frames` are in the order to send, the message last.
 
     A message that is not `durable` (a delta) is not stored, because the complete one follows.
     `conversation` is the id of the conversation, from the message that begins a turn. `abandoned`
-    means that the deltas since the last complete message will come again.
+    means that the deltas since the last complete message will come again; those of a subagent have
+    its `parent`.
     """
 
     frames: list[Frame]
@@ -65,6 +58,7 @@ class Reading(Struct):
     conversation: str | None = None
     retry: Retry | None = None
     abandoned: bool = False
+    parent: str | None = None
 
 
 class _Delta(Struct):
@@ -122,13 +116,6 @@ class _Unusual(Struct):
     result: Raw = NULL
 
 
-class _Retry(Struct, rename={"of": "max_retries", "status": "error_status"}):
-    attempt: int = 0
-    of: int | None = None
-    status: int | None = None
-    retry_delay_ms: float | None = None
-
-
 class _ToolOutput(Struct):
     stdout: str | UnsetType = UNSET
     stderr: str | UnsetType = UNSET
@@ -137,7 +124,6 @@ class _ToolOutput(Struct):
 _decode_head = msgspec.json.Decoder(_Head).decode
 _decode_unusual = msgspec.json.Decoder(_Unusual).decode
 _decode_output = msgspec.json.Decoder(_ToolOutput).decode
-_decode_retry = msgspec.json.Decoder(_Retry).decode
 
 # Results that say that a limit of the request was reached, which is not a failure.
 BUDGET_WORDS = "The turn has reached its limit, which is maxTurns or maxBudgetUsd"
@@ -151,7 +137,7 @@ def read(raw: bytes | memoryview) -> Reading:
     if reader := _READERS.get(head.type):
         reader(head, reading)
         if head.subtype == "api_retry":
-            reading.retry = _retry(raw)
+            reading.retry = read_retry(raw)
     reading.frames.append(Frame("message", raw))
     return reading
 
@@ -190,7 +176,8 @@ def _parent(head: _Head) -> Raw | None:
 
 def _read_stream_event(head: _Head, reading: Reading) -> None:
     reading.durable = False
-    reading.abandoned = head.abandoned_blocks != NULL
+    if head.abandoned_blocks != NULL:
+        reading.abandoned, reading.parent = True, text_of(head.parent_tool_use_id) or None
     delta = head.event.delta if head.event else None
     if delta is None:
         return
@@ -283,15 +270,6 @@ def _ending(head: _Head) -> Ending:
     return Ending("completed")
 
 
-def _retry(raw: bytes | memoryview) -> Retry | None:
-    try:
-        said = _decode_retry(raw)
-    except msgspec.DecodeError:
-        return Retry()
-    pause = None if said.retry_delay_ms is None else round(said.retry_delay_ms)
-    return Retry(said.attempt, said.of, said.status, pause)
-
-
 # Some readers split lines there, the iterators of httpx and requests among them.
 _LINE_ENDS = "\x85\u2028\u2029"
 
@@ -330,16 +308,20 @@ def error(text: str, **more: Any) -> Frame:
     return Frame("error", _one_line({"error": text, **more}))
 
 
-def retry(retry: Retry, error: str, *, discard: bool) -> Frame:
-    """With `discard` it takes back the deltas since the last complete message."""
-    data = {
+def retry(retry: Retry, error: str, *, discard: bool, parent: str | None = None) -> Frame:
+    """With `discard` it takes back the deltas since the last complete message of that parent."""
+    data: dict[str, Any] = {
         "attempt": retry.attempt,
         "of": retry.of,
         "status": retry.status,
         "retryInMs": retry.pause_ms,
         "error": error,
     }
-    return Frame("retry", _one_line({**data, "discard": True} if discard else data))
+    if discard:
+        data["discard"] = True
+    if parent is not None:
+        data["parentToolUseId"] = parent
+    return Frame("retry", _one_line(data))
 
 
 def recovered(what: Recovered) -> Frame:

@@ -50,7 +50,8 @@ class Resume(_WithOptions, tag_field="cmd", tag="resume"):
     """Boots the engine on an existing conversation. Answer: `opened`.
 
     `conversation` is its id; None means the session's own. `last` is the uuid of the last message
-    of the agent that is known of it. If the conversation does not exist yet, it begins as a copy
+    of the agent that is known of it; `began` says that there was something, whether it is known or
+    not. If the conversation does not exist yet, it begins as a copy
     of the first one in `fork` that does. `preset` is that of `Open`.
     """
 
@@ -58,6 +59,7 @@ class Resume(_WithOptions, tag_field="cmd", tag="resume"):
     id: str = ""
     conversation: str | None = None
     last: str | None = None
+    began: bool = False
     preset: bool = False
     fork: list[Branch] | None = None
 

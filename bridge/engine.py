@@ -33,11 +33,12 @@ class Launch(EngineOptions, kw_only=True):
     """Everything that an engine is started with. When any of it changes, it is started anew.
 
     The options of a turn are here because the CLI takes them as flags. `session_id` is the
-    conversation's; `last` and `fork` are explained in `ash.protocol.Resume`.
+    conversation's; `last`, `began` and `fork` are explained in `ash.protocol.Resume`.
     """
 
     session_id: str
     last: str | None = None
+    began: bool = False
     preset: bool = False
     fork: list[Branch] | None = None
 
@@ -51,6 +52,7 @@ def opened_with(command: Open | Resume) -> Launch:
         session_id=command.conversation or command.session_id,
         preset=command.preset,
         last=command.last,
+        began=command.began,
         fork=command.fork,
         **fields,
     )

@@ -268,7 +268,7 @@ class EngineWorker:
         """The launch that would open the conversation anew: `/clear` has given it another id."""
         if conversation.session_id == launch.session_id:
             return launch
-        moved = {"session_id": conversation.session_id, "last": None, "fork": None}
+        moved = {"session_id": conversation.session_id, "last": None, "began": False, "fork": None}
         if self._standing is not None:
             self._standing = structs.replace(self._standing, **moved)
         return structs.replace(launch, **moved)

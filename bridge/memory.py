@@ -86,7 +86,7 @@ class Memory:
             self._report(Recovered(text, memory="partial"))
             return True
         # The daemon knows of no message: nothing was ever said, or all of it was cleared.
-        if launch.last is not None or found.speaks:
+        if launch.last is not None or launch.began or found.speaks:
             text = f"The conversation's transcript {found.fault}, and nothing of it is stored"
             self._report(Recovered(text, memory="partial" if found.speaks else "lost"))
         return found.speaks

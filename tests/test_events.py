@@ -1,6 +1,7 @@
 """The frames and timeline events for each SDK message."""
 
 import json
+from itertools import product
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from ash import events
 from ash.events import Ending, Frame
+from ash.model_retry import Retry
 
 RECORDINGS = sorted((Path(__file__).parent / "fixtures" / "cli").glob("*.ndjson"))
 
@@ -305,9 +307,34 @@ def test_retry_of_a_model_call_is_read():
     """The number of the try, of so many, the endpoint's status, and the pause."""
     said = {"type": "system", "subtype": "api_retry", "error_status": 529, "error": "overloaded"}
     message = {**said, "attempt": 2, "max_retries": 10, "retry_delay_ms": 1195.4}
-    assert events.Retry(2, 10, 529, 1195) == read(message).retry
-    assert events.Retry() == read({**said, "attempt": "two"}).retry
+    assert Retry(2, 10, 529, 1195) == read(message).retry
+    assert Retry() == read({**said, "attempt": "two"}).retry
     assert read({"type": "system", "subtype": "init"}).retry is None
+
+
+HOSTILE = [
+    *("null", "true", "-1", "1.5", "1e999", "9" * 30, "9" * 5000, '"x"', '"\\ud800"', "[]", "{}"),
+    *(
+        "[7]",
+        '[{"type":"text","text":7}]',
+        '[{"type":"tool_use","id":"\\ud800"}]',
+        "[" * 300 + "]" * 300,
+    ),
+    *('{"content":[{"type":"tool_result","is_error":7}]}', '{"stdout":"\\ud800","stderr":"x"}'),
+    *('{"delta":{"text":"\\ud800"}}', '[{"name":"a","status":"b","error":"\\ud800"}]'),
+]
+
+
+@pytest.mark.parametrize("kind", ["assistant", "user", "system", "stream_event", "result"])
+def test_any_value_in_any_field_is_read(kind):
+    """Nothing that an engine writes is an error here, and a result always ends its turn."""
+    fields = [*events._Head.__struct_fields__, "max_retries", "parent_tool_use_id"]
+    for subtype, name, value in product(("init", "api_retry", "success"), fields, HOSTILE):
+        raw = f'{{"type":"{kind}","subtype":"{subtype}","{name}":{value}}}'.encode()
+        reading = events.read(raw)
+        assert raw == reading.frames[-1].data
+        if kind == "result" and name != "type":
+            assert reading.ending is not None, raw
 
 
 def test_answer_that_broke_off_is_abandoned():
@@ -315,6 +342,10 @@ def test_answer_that_broke_off_is_abandoned():
     stop = {"type": "stream_event", "event": {"type": "message_stop"}}
     assert read({**stop, "abandoned_blocks": {"from_block_index": 0}}).abandoned
     assert not read(stop).abandoned
+    of_subagent = {"abandoned_blocks": {"text": "\ud800"}, "parent_tool_use_id": "t1"}
+    assert ["t1", None] == [
+        read({**stop, **of_subagent, **more}).parent for more in ({}, {"parent_tool_use_id": None})
+    ]
 
 
 def test_only_a_result_ends_the_turn():
@@ -409,7 +440,7 @@ def test_frames_of_the_daemon_itself():
     assert {"sessionId": "s", "reason": "budget", "detail": events.BUDGET_WORDS} == json.loads(
         events.done("s", "budget").data
     )
-    retry = events.Retry(1, 10, 529, 500)
+    retry = Retry(1, 10, 529, 500)
     assert {"attempt": 1, "of": 10, "status": 529, "retryInMs": 500, "error": "oh"} == json.loads(
         events.retry(retry, "oh", discard=False).data
     )
@@ -419,7 +450,7 @@ def test_frames_of_the_daemon_itself():
 @pytest.mark.parametrize("text", ["a\x85b\u2028c\u2029d\ne", "naïve 漢字 Å …"])
 def test_frames_with_texts_of_the_daemon_are_one_line_for_every_reader(text):
     """Also for those that take U+0085, U+2028 and U+2029 for the end of a line."""
-    retry = events.Retry(1, 10, 529, 500)
+    retry = Retry(1, 10, 529, 500)
     for frame in (events.error(text), events.retry(retry, text, discard=False)):
         assert 1 == len(frame.data.decode().splitlines())
         assert text == json.loads(frame.data)["error"]

@@ -213,7 +213,7 @@ def test_cli_engines_read_every_field_of_a_launch(engine):
     """An option that reaches the launch reaches the CLI too, or is refused."""
     # The worker puts the environment into its own; partial messages are always asked for.
     # The conversation is made ready before an engine is opened.
-    elsewhere = {"extra_env", "include_partial_messages", "last", "fork"}
+    elsewhere = {"extra_env", "include_partial_messages", "last", "began", "fork"}
     sources = [
         (ROOT / f"bridge/{name}.py").read_text()
         for name in (engine, "cli_settings", "launch_files")

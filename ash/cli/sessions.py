@@ -8,9 +8,9 @@ import click
 
 from ash.cli.files import files
 from ash.cli.options import as_json, connected
-from ash.cli.output import dim, print_fields, print_json, print_table, warn, write
+from ash.cli.output import dim, one_line, print_fields, print_json, print_table, warn, write
 from ash.cli.turn import TextPrinter, print_frames
-from ash.client import AshClient
+from ash.client import AshClient, sandbox_calls
 from ash.client import session_calls as calls
 from ash.errors import BadRequest
 
@@ -138,6 +138,20 @@ def execute(client: AshClient, session_id: str, command: str, timeout: float) ->
     if result.timed_out:
         dim(f"ended after {timeout:g} seconds")
     sys.exit(result.exit_code)
+
+
+@session.command("logs")
+@click.argument("session_id", metavar="ID")
+@as_json
+@connected
+def logs(client: AshClient, session_id: str, *, as_json: bool) -> None:
+    """What was printed in the session's sandbox, and what ash has to say of it."""
+    answer = client.ask_json(sandbox_calls.get_logs(session_id))
+    if as_json:
+        print_json(answer["logs"])
+        return
+    for line in answer["logs"]:
+        click.echo(f"{line['ts']} {line['level']:<6} {one_line(line['text'])}")
 
 
 @session.command("list")

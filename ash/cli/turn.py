@@ -102,7 +102,7 @@ class TextPrinter:
             ):
                 self._show_whole(data)
             case "retry":
-                if data.get("discard"):
+                if data.get("discard") and not data.get("parentToolUseId"):
                     self._take_back()
                 dim(_retry(data))
             case "gap":

@@ -30,8 +30,11 @@ class AnswerText:
                 return self._add_delta(event.json())
             case "message":
                 return self._complete_with(event.json())
-            case "retry" if event.json().get("discard"):
-                return self._drop()
+            case "retry":
+                data = event.json()
+                return (
+                    bool(data.get("discard") and not data.get("parentToolUseId")) and self._drop()
+                )
             case "gap":
                 # Deltas are lost; the message that follows is complete.
                 return self._drop()

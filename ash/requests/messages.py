@@ -8,7 +8,7 @@ from ash.errors import BadRequest
 from ash.protocol import Query
 from ash.requests.parsing import decode, explain
 from ash.session_options import given, with_options
-from ash.sessions.entry import WhenBusy
+from ash.sessions.session_entry import WhenBusy
 from ash.shapes import Body, one_of
 
 MAX_CONTENT = 500_000

@@ -8,8 +8,8 @@ from ash.protocol import Exec
 from ash.requests.file_modes import Mode, file_mode
 from ash.requests.parsing import Get, choice
 from ash.session_options import SessionOptions, given, with_options
-from ash.sessions.entry import WhenBusy
 from ash.sessions.files import Upload
+from ash.sessions.session_entry import WhenBusy
 from ash.sessions.session_spec import NewSession
 from ash.shapes import Body
 

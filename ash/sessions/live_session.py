@@ -5,7 +5,7 @@ from copy import copy
 from functools import partial
 
 import trio
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from ash import events
 from ash.clock import now_iso
@@ -17,12 +17,12 @@ from ash.protocol import Exec, ExecResult, OwnTurn, Query
 from ash.sandbox.link import Batches, ShellCommand
 from ash.sandbox.sandbox import EngineLaunch, SandboxEnd
 from ash.sessions.dependencies import SessionDependencies
-from ash.sessions.entry import Entry
 from ash.sessions.frame_ring import FrameRing
 from ash.sessions.outcomes import NOT_STORED, Outcome, has_no_sandbox, outcome_of
 from ash.sessions.own_work import OwnWork
 from ash.sessions.recovered import Recoveries
 from ash.sessions.remembered import history
+from ash.sessions.session_entry import SessionEntry
 from ash.sessions.session_row import SessionRow
 from ash.sessions.session_sandbox import AgentProcess, SessionSandbox, Work
 from ash.sessions.turn import STEP_SECONDS, Turn, TurnContext, WriteEnd
@@ -66,7 +66,7 @@ class LiveSession:
         self._sandbox = sandbox
         self._own_work = OwnWork(sandbox, dependencies.rules.background_limit)
         self._pausing = 0
-        self.entry = Entry(lambda: self.turn)
+        self.entry = SessionEntry(lambda: self.turn)
         self._row = SessionRow(dependencies.store, dependencies.clock, stored)
         self._started = trio.Event()
         self._was_up = False
@@ -276,7 +276,8 @@ class LiveSession:
 
     async def _start(self, boot: Work, settings: EngineLaunch, event: str | None) -> None:
         """Raises AshError, and what the store raises."""
-        await self._sandbox.attach(self.log, self._remembered)
+        remember = partial(history, self._dependencies.store, self.stored.session.id)
+        await self._sandbox.attach(self.log, remember)
         await boot()
         await self._sandbox.bind(settings)
         if (process := self._sandbox.process) is not None:
@@ -318,14 +319,6 @@ class LiveSession:
             self._start_turn(process, begun)
         elif begun is not None:
             self.decide("pause", {"reason": BUSY_IN_PAUSE})
-
-    async def _remembered(self) -> list[Raw]:
-        """Raises nothing but Cancelled: a store that fails must not end the sandbox."""
-        try:
-            return await history(self._dependencies.store, self.stored.session.id)
-        except Exception:
-            log.exception("session.history_failed", session=self.stored.session.id)
-            return []
 
     async def _end_turn(self, turn: Turn, write: WriteEnd) -> None:
         """Stores the end of the turn in one unit with the session's status that follows from it.

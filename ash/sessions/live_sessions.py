@@ -154,7 +154,7 @@ class Resumer:
         spec = session_spec.sandbox_spec(
             dependencies.rules, agent, stored.settings.limits, restore=True
         )
-        last = await last_stored(dependencies.store, session.id)
+        said = await last_stored(dependencies.store, session.id)
         sandbox = await dependencies.pool.claim_again(session.id, spec)
         if not agent.agent.id:
             await sandbox.log([("system", AGENT_GONE)])
@@ -162,7 +162,7 @@ class Resumer:
         if mine is None:
             now = await dependencies.known(session.tenant_id, session.id)
             raise refusal("resume", now.session.status)
-        settings = session_spec.resuming(agent, mine, last.uuid)
+        settings = session_spec.resuming(agent, mine, said)
         return self._live_sessions.bring_up(mine, sandbox, settings)
 
     async def _take_ownership(self, session: Session, sandbox: Sandbox) -> StoredSession | None:

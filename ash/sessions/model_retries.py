@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from ash import events
 from ash.egress import ModelFault, ModelFaults
-from ash.events import Ending, Frame, Reading, Retry
+from ash.events import Ending, Frame, Reading
+from ash.model_retry import Retry
 
 
 class ModelRetries:
@@ -18,6 +19,7 @@ class ModelRetries:
         self._faults = faults
         self._latest = Retry()
         self._discard = False
+        self._parent: str | None = None
 
     def waiting(self, fault: ModelFault) -> Frame:
         """For a call that is still without an answer."""
@@ -33,7 +35,7 @@ class ModelRetries:
             self._latest = Retry(retry.attempt, retry.of, status, retry.pause_ms)
             return [self._frame(self._cause(retry))]
         frames = self.rest()
-        self._discard = reading.abandoned
+        self._discard, self._parent = reading.abandoned, reading.parent
         return frames
 
     def rest(self) -> Sequence[Frame]:
@@ -52,7 +54,8 @@ class ModelRetries:
 
     def _frame(self, error: str) -> Frame:
         discard, self._discard = self._discard, False
-        return events.retry(self._latest, error, discard=discard)
+        parent = self._parent if discard else None
+        return events.retry(self._latest, error, discard=discard, parent=parent)
 
     def _cause(self, retry: Retry) -> str:
         if self._faults.last is not None:

@@ -9,9 +9,12 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from ash.log import get_logger
 from ash.model import Message
 from ash.protocol import is_uuid, with_whole_characters
 from ash.store import Store
+
+log = get_logger()
 
 # What a conversation is restored from, at most. A model reads no more than some MB at once.
 HISTORY_BYTES = 8 * 1024 * 1024
@@ -30,6 +33,9 @@ class Said(Struct, frozen=True):
     uuid: str | None = None
     conversation: str | None = None
     cleared: bool = False
+
+
+NOTHING = Said()
 
 
 class _Body(Struct):
@@ -81,8 +87,17 @@ async def last_stored(store: Store, session_id: str) -> Said:
 async def history(store: Store, session_id: str) -> list[Raw]:
     """The messages of finished turns since the last `/clear` or compaction, in their order.
 
-    If they are too many, the older ones are left out.
+    If they are too many, the older ones are left out. If the store fails, there are none: that
+    must not end the sandbox.
     """
+    try:
+        return await _history(store, session_id)
+    except Exception:
+        log.exception("session.history_failed", session=session_id)
+        return []
+
+
+async def _history(store: Store, session_id: str) -> list[Raw]:
     before = await store.finished_up_to(session_id) + 1
     room, taken = HISTORY_BYTES, list[Message]()
     while before > 1 and room > 0:

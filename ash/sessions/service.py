@@ -24,11 +24,11 @@ from ash.protocol import Exec, ExecResult, Open, Query
 from ash.sessions import session_spec
 from ash.sessions.admission import Overtaken
 from ash.sessions.dependencies import SessionDependencies
-from ash.sessions.entry import WhenBusy
 from ash.sessions.forking import fork
 from ash.sessions.frame_ring import FrameRing
 from ash.sessions.live_session import LiveSession
 from ash.sessions.live_sessions import LiveSessions, LiveSessionsStatistics, Resumer
+from ash.sessions.session_entry import WhenBusy
 from ash.sessions.session_spec import NewSession
 from ash.sessions.turn import Turn
 from ash.sessions.watch import Watch

@@ -17,7 +17,7 @@ from ash.model import Agent, Message, Session, SessionSettings, StoredAgent, Sto
 from ash.protocol import Branch, Open, Query, Resume, is_uuid
 from ash.sandbox.sandbox import PoolKey, SandboxSpec
 from ash.session_options import API_NAMES, OPTIONS, EngineOptions, SessionOptions
-from ash.sessions.remembered import Said, last_said
+from ash.sessions.remembered import NOTHING, Said, last_said
 from ash.shapes import AskedLimits
 
 # The options that a session's config shows, by their API names. The model stands beside it.
@@ -184,10 +184,10 @@ def opening(agent: StoredAgent, stored: StoredSession) -> Open:
     return Open(session_id=stored.session.id, **options, preset=agent_config(agent).preset)
 
 
-def resuming(agent: StoredAgent, stored: StoredSession, last: str | None = None) -> Resume:
+def resuming(agent: StoredAgent, stored: StoredSession, said: Said = NOTHING) -> Resume:
     """The command that continues the conversation on the session's disk.
 
-    `last` is the uuid of the last message that is stored of it.
+    `said` is the last that is stored of it.
     """
     began = is_uuid(stored.conversation)
     options = _engine_options(agent, stored)
@@ -196,7 +196,8 @@ def resuming(agent: StoredAgent, stored: StoredSession, last: str | None = None)
         **options,
         preset=agent_config(agent).preset,
         conversation=stored.conversation if began else None,
-        last=last,
+        last=said.uuid,
+        began=began and not said.cleared,
         fork=None if began else _branches(stored) or None,
     )
 

@@ -102,8 +102,7 @@ class Watch:
         if not self._page:
             await self._turn_page()
         while self._page and self._written_size < WRITE_BYTES:
-            frames = await self._frames(self._page[0])
-            self._show(self._page.popleft(), frames)
+            self._show(self._page[0], await self._frames(self._page[0]))
         if self._is_last_page and not self._page:
             self._skip(self._boundary)
 
@@ -135,14 +134,21 @@ class Watch:
         return events.read(message.content.encode()).frames
 
     def _show(self, stored: StoredFrame, frames: list[Frame]) -> None:
-        """Writes the frames that the watcher has not had and that are not in the ring."""
+        """Writes the frames that the watcher has not had and that are not in the ring.
+
+        It stops when a write is full, as each frame of a message may be as large as the message.
+        The message is then read again for the others, so that a slow watcher holds one of them.
+        """
         for frame_id, frame in enumerate(frames, stored.id - len(frames) + 1):
+            if self._written_size >= WRITE_BYTES:
+                return
             if self.cursor <= frame_id < self._boundary:
                 self._skip(frame_id)
                 self._write(frame_id, frame)
                 self.cursor = frame_id + 1
         if stored.id < self._boundary:
             self._in_turn = stored.event != "done"
+            self._page.popleft()
         else:
             self._page.clear()
             self._is_last_page = True

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from ash import events
 from ash.testing import Request, StubModel, Use
 from tests.support.bridge import start_bridge
 
@@ -32,6 +33,8 @@ def test_turn_lasts_until_the_agent_in_the_background_has_reported(bridge) -> No
     """The model's answer to a background agent's report belongs to the same turn."""
     turn = bridge.turn("DELEGATE: SLOW: 3 1")
     assert 2 == len(turn.of("result"))
+    shown = [frame.event for raw in turn.raw for frame in events.read(raw).frames]
+    assert 1 == shown.count("turn_complete")
     assert "tick0 tick1 tick2 " in str(turn.of("assistant"))
     assert ["echo: next"] == [message["result"] for message in bridge.turn("next").of("result")]
 

@@ -148,10 +148,11 @@ async def test_transcript_that_the_cli_refuses_is_restored():
     assert 1 == len(daemon.recovered)
 
 
-async def test_transcript_that_is_gone_and_not_stored_is_lost():
+@pytest.mark.parametrize("known", [{"last": "a1"}, {"began": True}])
+async def test_transcript_that_is_gone_and_not_stored_is_lost(known):
     """The conversation begins anew, and the session says so."""
     daemon = Daemon()
-    assert not await daemon.prepare(last="a1")
+    assert not await daemon.prepare(**known)
     text = "The conversation's transcript is gone, and nothing of it is stored"
     assert [("lost", text)] == daemon.recovered
 

@@ -220,8 +220,9 @@ def test_send_without_deltas(client_ash, server):
 
 
 def test_send_subagent(client_ash, server):
-    """Messages of subagents are not printed."""
-    server.streams("s1", assistant("inner", parent="t1"), assistant("outer"), DONE)
+    """Messages and deltas of subagents are not printed."""
+    inner = ("text_delta", {"delta": "inner", "parentToolUseId": "t1"})
+    server.streams("s1", inner, assistant("inner", parent="t1"), assistant("outer"), DONE)
 
     assert client_ash("session", "send", "s1", "hi").stdout == "outer\n"
 
@@ -420,6 +421,21 @@ def executed(server, result):
     server.sends(
         "POST", "/api/sessions/s1/exec", {"exitCode": 0, "stdout": "", "stderr": "", **result}
     )
+
+
+def test_logs(client_ash, server):
+    """Each line with its time and level; what would move a terminal's cursor is left out."""
+    lines = [
+        {"index": 1, "level": "system", "text": "The hook ended", "ts": "2026-01-01T00:00:00.000Z"},
+        {"index": 2, "level": "stdout", "text": "a\x1b[2Kb", "ts": "2026-01-01T00:00:01.000Z"},
+    ]
+    server.sends("GET", "/api/sessions/s1/logs", {"logs": lines, "source": "sandbox"})
+
+    printed = client_ash("session", "logs", "s1").stdout.splitlines()
+
+    assert "2026-01-01T00:00:00.000Z system The hook ended" == printed[0]
+    assert "2026-01-01T00:00:01.000Z stdout a[2Kb" == printed[1]
+    assert lines == json.loads(client_ash("session", "logs", "s1", "--json").stdout)
 
 
 def test_exec(client_ash, server):

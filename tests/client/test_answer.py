@@ -46,6 +46,8 @@ def test_half_an_answer_is_taken_back():
 def test_retry_without_a_discard_takes_nothing_back():
     """Most calls fail before anything was said."""
     assert "The answer is 4" == str(after(*HALF, ("retry", {"attempt": 1, "error": "x"})))
+    of_subagent = (DISCARD[0], {**DISCARD[1], "parentToolUseId": "t1"})
+    assert "The answer is 4" == str(after(*HALF, of_subagent))
 
 
 def test_half_an_answer_with_a_gap_in_it_is_dropped():

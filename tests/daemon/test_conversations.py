@@ -1,12 +1,14 @@
 """What an agent knows after `/clear` and `/compact`, when it goes on elsewhere."""
 
+import os
+import signal
 import sqlite3
 from contextlib import closing
 
 import pytest
 
 from ash.testing import StubModel
-from tests.support.conversations import ENGINES, change, daemon, forked, knows, says
+from tests.support.conversations import ENGINES, change, daemon, forked, knows, named, says
 
 
 @pytest.fixture(params=ENGINES)
@@ -41,6 +43,22 @@ async def test_what_was_cleared_stays_cleared(us):
     assert ["two"] == await knows(us, session)
     fork, earlier = await forked(us, session), await forked(us, session, afterSequence=before)
     assert (["two"], ["one"]) == (await knows(us, fork), await knows(us, earlier))
+
+
+async def test_what_was_cleared_stays_cleared_when_the_sandbox_is_taken_away(data_dir):
+    """Because another session needs the room, or by a kill."""
+    async with StubModel() as model, daemon(data_dir, "scripted", model, max_sandboxes=1) as us:
+        await us.deploy()
+        session = await us.create()
+        await says(us, session, "one", "/clear", "two")
+        other = await us.create()
+        assert "paused" == await us.status(session)
+        await says(us, other, "there")
+        assert ["two"] == await knows(us, session)
+        for pid in named("bwrap"):
+            os.kill(pid, signal.SIGKILL)
+        await us.becomes(session, "error")
+        assert ["two"] == await knows(us, session)
 
 
 async def test_clear_is_the_last_that_was_said(us):

@@ -10,6 +10,7 @@ import trio
 from ash.testing import Request, StubModel, Use
 from tests.support.daemon import KEY, running, settings
 from tests.support.real_folders import abilities, claude_in, copied, init_of
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.cli
 
@@ -112,9 +113,23 @@ async def remembers(us, session, *words):
     assert list(words) == told
 
 
+async def acts_by_itself(us, session):
+    """What it does when its command in the background has ended is a turn of its own."""
+    await us.say(session, "BACKGROUND: sleep 0.2")
+
+    async def it_has():
+        history = await us.history(session)
+        return any("finished: sleep 0.2" in message["content"] for message in history)
+
+    await until(it_has)
+
+
 @pytest.mark.parametrize("name", NAMES)
 async def test_agent_through_its_life(data_dir, model, tmp_path, name):
-    """A wrong key, the right one, stop, resume, fork, restart: it does and knows the same."""
+    """A wrong key and the right one, /clear, a background task, stop, resume, fork, restart.
+
+    It does what it is for, and knows what it was told since the /clear.
+    """
     folder = copied(name, tmp_path)
     way, does_its_own, prompt = OWN[name]
     async with running(wanted(data_dir, model, "sk-wrong"), other_tenant=False) as daemon:
@@ -127,13 +142,16 @@ async def test_agent_through_its_life(data_dir, model, tmp_path, name):
         us = daemon.us
         await us.say(session, "the first", options="?resume=auto")
         assert prompt in json.dumps(model.requests[-1].body["system"])
+        await us.say(session, "/clear")
+        await us.say(session, "the second")
         await does_its_own(us, session)
+        await acts_by_itself(us, session)
         (await us.post(f"/api/sessions/{session}/stop")).raise_for_status()
-        await remembers(us, session, "the first")
+        await remembers(us, session, "the second")
         forked = (await us.post(f"/api/sessions/{session}/fork")).raise_for_status().json()
         fork = forked["session"]["id"]
         await us.say(fork, "the fork's", options="?resume=auto")
-        await us.say(session, "the second")
+        await us.say(session, "the third")
     async with running(wanted(data_dir, model), other_tenant=False) as daemon:
-        await remembers(daemon.us, session, "the first", "the second")
-        await remembers(daemon.us, fork, "the first", "the fork's")
+        await remembers(daemon.us, session, "the second", "the third")
+        await remembers(daemon.us, fork, "the second", "the fork's")

@@ -95,6 +95,18 @@ async def test_answer_that_broke_off_is_taken_back_without_a_retry(scene, delta,
     assert [True, True] == [data["discard"] for event, data in frames if event == "retry"]
 
 
+async def test_answer_of_a_subagent_that_broke_off_is_taken_back_as_its_own(
+    scene, delta, result, end
+):
+    """Others may be speaking at the same time."""
+    abandoned = json.loads(bytes(ABANDONED.data)) | {"parent_tool_use_id": "t1"}
+    raw = message(json.dumps(abandoned).encode())
+    frames = await frames_of(scene, [delta, raw, RETRY, delta, ABANDONED], [result, end])
+    retries = [data for event, data in frames if event == "retry"]
+    assert ["t1", None] == [data.get("parentToolUseId") for data in retries]
+    assert [True, True] == [data["discard"] for data in retries]
+
+
 async def test_stored_ids_are_right_beside_retries(scene, delta, text, result, end):
     """Whoever comes back finds each message under the id that it was shown with."""
     turn = await scene.accepted()

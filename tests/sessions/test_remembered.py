@@ -119,3 +119,10 @@ async def test_history_is_byte_for_byte(stored):
     whole = json.dumps(said("a"))
     store = await stored(["one", whole])
     assert Raw(whole.encode()) == (await history(store, SESSION))[1]
+
+
+async def test_history_of_a_store_that_fails_is_empty(stored):
+    """The conversation is lost then, but its sandbox is not."""
+    store = await stored(["one", said("a")])
+    store.failing["latest_messages"] = OSError()
+    assert [] == await history(store, SESSION)

@@ -8,8 +8,10 @@ from ash.model import Agent, StoredAgent
 from ash.protocol import Query
 from ash.session_options import SessionOptions
 from ash.sessions import session_spec
+from ash.sessions.remembered import Said
 from ash.sessions.session_spec import NewSession
 
+CONVERSATION = "4f7f6bd5-4fd1-4a0c-9a4e-0f9c1d4be000"
 AGENT = StoredAgent(
     source="/agents/a",
     agent=Agent(
@@ -95,3 +97,22 @@ def test_message_has_its_own_model_or_the_session_s(asked, model):
     """It goes before the session's; what else the session is configured with comes along."""
     query = filled_in(stored(model="m", betas=["b"]).session, model=asked)
     assert (model, ["b"]) == (query.model, query.betas)
+
+
+@pytest.mark.parametrize(
+    ("conversation", "said", "expected"),
+    [
+        (None, Said(), (None, None, False, True)),
+        ("not a uuid", Said(), (None, None, False, True)),
+        (CONVERSATION, Said("u", CONVERSATION), (CONVERSATION, "u", True, False)),
+        (CONVERSATION, Said(), (CONVERSATION, None, True, False)),
+        (CONVERSATION, Said(cleared=True), (CONVERSATION, None, False, False)),
+    ],
+)
+def test_resume_goes_on_with_the_session_s_conversation(conversation, said, expected):
+    """And no more with that of its parent, once it has one of its own."""
+    session = stored()
+    session.settings.fork, session.conversation = [{"sessionId": CONVERSATION}], conversation
+    command = session_spec.resuming(AGENT, session, said)
+    found = (command.conversation, command.last, command.began, command.fork is not None)
+    assert expected == found

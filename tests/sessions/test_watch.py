@@ -225,6 +225,15 @@ async def test_write_is_bounded(scene, play, monkeypatch):
     assert [3, 2, 2] == [len(split(write)) for write in writes]
 
 
+async def test_message_of_many_frames_is_more_than_one_write(scene, play, monkeypatch):
+    """Each frame may be as large as the message, and a slow watcher holds one of them."""
+    await play([TOOL_USE], [TOOL_USE])
+    monkeypatch.setattr(watch_module, "WRITE_BYTES", 1)
+    watcher = watch(scene, 0, restarted(scene))
+    writes = [await watcher.read() for _ in shown(scene.ring)]
+    assert [[frame] for frame in shown(scene.ring)] == [split(write) for write in writes]
+
+
 async def test_cursor_of_the_future_is_named(scene, play):
     """A client with an id that was never given out is told what there is, and follows."""
     await play()

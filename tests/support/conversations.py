@@ -16,8 +16,8 @@ ENGINES = ["scripted", pytest.param("claude-agent", marks=pytest.mark.cli)]
 
 
 @asynccontextmanager
-async def daemon(data_dir, engine, model):
-    wanted = settings(data_dir, engine=engine, anthropic_base_url=model.url)
+async def daemon(data_dir, engine, model, **more):
+    wanted = settings(data_dir, engine=engine, anthropic_base_url=model.url, **more)
     async with running(wanted, other_tenant=False) as running_daemon:
         yield running_daemon.us
 

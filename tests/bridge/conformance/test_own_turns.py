@@ -7,15 +7,31 @@ import pytest
 from ash.protocol import BackgroundTasks
 
 
-def test_end_of_a_command_in_the_background_is_a_turn_of_its_own(bridge) -> None:
+@pytest.fixture
+def go(tmp_path):
+    """The command in the background ends when this file is there."""
+    return tmp_path / "go"
+
+
+def waiting_for(go, after=""):
+    """A prompt that asks for such a command, and for what follows its end."""
+    return f"BACKGROUND: {command(go)}\n{after}" if after else f"BACKGROUND: {command(go)}"
+
+
+def command(go):
+    return f"until [ -e {go} ]; do sleep 0.01; done"
+
+
+def test_end_of_a_command_in_the_background_is_a_turn_of_its_own(bridge, go) -> None:
     """It is announced, has one result and one `done`, and nothing of it is in the next turn."""
-    asked = bridge.turn("BACKGROUND: sleep 0.3")
-    assert ("", [["sleep 0.3"]]) == (asked.own, asked.tasks)
+    asked = bridge.turn(waiting_for(go))
+    assert ("", [[command(go)]]) == (asked.own, asked.tasks)
     assert "run_in_background" in str(asked.of("assistant"))
+    go.touch()
     own = bridge.finish()
     assert ([], [[]]) == (own.errors, own.tasks)
     assert (own.own, bridge.session_id) == (own.done.id, own.done.session_id)
-    assert "finished: sleep 0.3" == own.text
+    assert f"finished: {command(go)}" == own.text
     assert "task-notification" == own.result["origin"]["kind"]
     (ended,) = [m for m in own.of("system") if m["subtype"] == "task_notification"]
     assert "completed" == ended["status"]
@@ -23,19 +39,20 @@ def test_end_of_a_command_in_the_background_is_a_turn_of_its_own(bridge) -> None
     assert ("echo: next", [], "") == (after.text, after.tasks, after.own)
 
 
-def test_tool_is_used_in_a_turn_of_its_own(bridge) -> None:
+def test_tool_is_used_in_a_turn_of_its_own(bridge, go) -> None:
     """As in any other turn."""
-    bridge.turn("BACKGROUND: true\nBASH: echo by myself")
+    bridge.turn(waiting_for(go, "BASH: echo by myself"))
+    go.touch()
     own = bridge.finish()
     assert "done: by myself" == own.text
-    assert ["tool_result"] == [
-        message["message"]["content"][0]["type"] for message in own.of("user")
-    ]
+    (answer,) = own.of("user")
+    assert "tool_result" == answer["message"]["content"][0]["type"]
 
 
-def test_turn_of_its_own_can_be_interrupted(bridge) -> None:
+def test_turn_of_its_own_can_be_interrupted(bridge, go) -> None:
     """The next turn works."""
-    bridge.turn("BACKGROUND: true\nSLOW: 60 60")
+    bridge.turn(waiting_for(go, "SLOW: 60 60"))
+    go.touch()
     while bridge.message("system")["subtype"] != "init":
         pass
     begun = time.monotonic()
@@ -47,10 +64,9 @@ def test_turn_of_its_own_can_be_interrupted(bridge) -> None:
 
 
 @pytest.mark.parametrize("wait", [False, True])
-def test_query_that_yields_meets_the_end_of_a_command(bridge, tmp_path, wait) -> None:
+def test_query_that_yields_meets_the_end_of_a_command(bridge, go, wait) -> None:
     """In that very instant it is taken or refused. Either way there are two turns, each whole."""
-    go = tmp_path / "go"
-    bridge.turn(f"BACKGROUND: until [ -e {go} ]; do sleep 0.01; done\nBASH: echo mine")
+    bridge.turn(waiting_for(go, "BASH: echo mine"))
     go.touch()
     if wait:
         assert BackgroundTasks([]) == bridge.receive()

@@ -11,7 +11,7 @@ from ash.sessions.turn import Turn
 WhenBusy = Literal["refuse", "queue", "interrupt"]
 
 
-class Entry:
+class SessionEntry:
     """`running` gives the turn that runs, if any."""
 
     def __init__(self, running: Callable[[], Turn | None]) -> None:

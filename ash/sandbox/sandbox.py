@@ -12,7 +12,7 @@ from msgspec import Raw, Struct, structs
 
 from ash.egress import Egress, Policy
 from ash.errors import AshError, EngineFailed, NotFound, Unavailable
-from ash.folder_check import Surroundings, check_folder, errors
+from ash.folder_check.remembered import deployed_faults
 from ash.limits import Limits
 from ash.log import get_logger
 from ash.model import LogLevel, LogSink
@@ -161,7 +161,8 @@ class Sandbox:
         try:
             paths = await trio.to_thread.run_sync(self._prepare)
             await trio.to_thread.run_sync(self._network.read_servers, spec.source)
-            self.faults = await trio.to_thread.run_sync(_faults, spec)
+            if not spec.restore:
+                self.faults = await trio.to_thread.run_sync(deployed_faults, spec.source, spec.env)
             await self.log([("system", f"deployed by force: {fault}") for fault in self.faults])
             self._network.open_for(settings)
             async with dependencies.open(
@@ -368,12 +369,6 @@ class Sandbox:
                 f' "{key.agent}"'
             )
         return workspaces.prepare(self.id, self.spec.source)
-
-
-def _faults(spec: SandboxSpec) -> list[str]:
-    """What was found in a folder that was deployed though it has errors."""
-    found = check_folder(spec.source, Surroundings(env=spec.env)) if not spec.restore else []
-    return [str(each) for each in found] if errors(found) else []
 
 
 async def _first_of(*events: trio.Event) -> None:

@@ -165,7 +165,9 @@ class Agents:
                 arrival = await trio.to_thread.run_sync(_fill, copy, fill)
                 kept = self._kept(previous, _env(arrival, settings), settings)
                 found = await check(copy, *kept)
-                warnings = judge(found, force=settings.force, strict=settings.strict)
+                warnings = judge(
+                    found, arrival.warnings, force=settings.force, strict=settings.strict
+                )
                 # Shielded: a cancelled write may still be committed, and then the copy must stay.
                 with trio.CancelScope(shield=True):
                     stored = await self._store.deploy_agent(
@@ -182,7 +184,6 @@ class Agents:
                     await trio.to_thread.run_sync(_take_back, copy)
                 raise
             self._on_deploy(stored)
-            warnings = arrival.warnings + warnings
             if previous and settings.env is None:
                 warnings += _lost(previous.env, stored.env)
             # The previous copy stays: a session that is being created may still copy from it.

@@ -23,20 +23,24 @@ async def check(
     return await trio.to_thread.run_sync(check_folder, folder, around)
 
 
-def judge(found: Sequence[Finding], *, force: bool, strict: bool) -> list[str]:
-    """The findings as warnings of a deploy that goes on. Raises BadRequest if it must not."""
+def judge(
+    found: Sequence[Finding], warnings: Sequence[str], *, force: bool, strict: bool
+) -> list[str]:
+    """The warnings of a deploy that goes on, with what was found. Raises BadRequest if it must not.
+
+    `warnings` are what else there is to say, such as which files were left out.
+    """
+    said = [*warnings, *map(str, found)]
     if force:
-        return [str(each) for each in found]
+        return said
     if bad := errors(found):
         raise BadRequest(f"{bad[0]}{_more(bad)}. Nothing was deployed; force deploys it as it is.")
-    if strict and found:
-        raise BadRequest(
-            f"{found[0]}{_more(found)}. Nothing was deployed: strict allows no warning."
-        )
-    return [str(each) for each in found]
+    if strict and said:
+        raise BadRequest(f"{said[0]}{_more(said)}. Nothing was deployed: strict allows no warning.")
+    return said
 
 
-def _more(found: Sequence[Finding]) -> str:
+def _more(found: Sequence[object]) -> str:
     return f" (and {len(found) - 1} more)" if len(found) > 1 else ""
 
 

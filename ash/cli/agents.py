@@ -66,6 +66,8 @@ def deploy(
         found = client.ask(asked).with_warnings(said, strict=strict)
         print_check(found, as_json=as_json)
         raise SystemExit(not found.ok)
+    if strict and said and not force:
+        raise BadRequest(f"{said[0]}. Nothing was deployed: --strict allows no warning.")
     request = calls.deploy_agent(name, force=force or None, strict=strict or None, **what)
     answer = _deploy_path(client, request) if by_path else client.ask_json(request)
     agent = answer["agent"]

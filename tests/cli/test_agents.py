@@ -127,6 +127,15 @@ def test_deploy_force_and_strict(client_ash, deployed, folder):
     assert (deployed.last_body["force"], deployed.last_body["strict"]) == (True, True)
 
 
+def test_deploy_upload_strict(client_ash, deployed, folder):
+    """With --strict nothing may stay behind, and the server is not asked."""
+    result = client_ash("deploy", folder, "--upload", "--strict")
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("ash: .git: left out by default")
+    assert result.stderr.endswith("Nothing was deployed: --strict allows no warning.\n")
+
+
 def test_deploy_upload(client_ash, deployed, folder):
     """--upload sends the files, without folders that can be rebuilt, and says which."""
     result = client_ash("deploy", folder, "--upload")

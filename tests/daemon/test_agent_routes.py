@@ -103,6 +103,15 @@ async def test_strict_refuses_warnings(us):
     assert 201 == (await us.post("/api/agents", json={**body, "strict": False})).status_code
 
 
+async def test_strict_refuses_files_that_are_left_out(us):
+    """They are warnings as any other, by both ways of asking."""
+    files = [file("CLAUDE.md", "be kind"), file(".git", "gitdir: /elsewhere")]
+    body = {"name": "a", "files": files, "strict": True}
+    assert not (await us.post("/api/agents/check", json=body)).json()["ok"]
+    refused = await us.post("/api/agents", json=body)
+    assert (400, ".git: ") == (refused.status_code, refused.json()["error"][:6])
+
+
 async def test_session_of_a_folder_deployed_by_force_says_so(us):
     """In its log, and in its timeline from the first event on."""
     files = [file("CLAUDE.md", "be kind"), file(".claude/settings.json", BROKEN)]

@@ -104,6 +104,8 @@ class RawLines:
         self._overtaken: TurnLines | None = None
         self._claimed = False
         self._names_prompts = False
+        # The latest prompts, whose lines of this kind answer us alone.
+        self._sent: deque[str] = deque(maxlen=8)
         # The state that the CLI last reported; None if it never reports one.
         self._state: Any = None
         self._idle = trio.Event()
@@ -162,6 +164,7 @@ class RawLines:
     def send(self, turn: TurnLines) -> None:
         """The prompt is being written to the CLI."""
         turn.prompt_sent = True
+        self._sent.append(turn.uuid)
         if not self._names_prompts:
             turn.take()
 
@@ -204,7 +207,7 @@ class RawLines:
         except ValueError as error:
             self._report_bad_line(bytes(line), error)
             return None
-        if head.type == "command_lifecycle":
+        if head.type == "command_lifecycle" and head.command_uuid in self._sent:
             self._follow_prompt(head)
             return None
         if head.type == "system":

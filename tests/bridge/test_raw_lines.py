@@ -221,6 +221,20 @@ async def _done(cli: _Cli) -> TurnLines:
     return turn
 
 
+async def test_wake_up_that_the_agent_has_scheduled_is_a_turn_of_its_own(cli) -> None:
+    """What the CLI says of its own prompt is passed on; what it says of ours is not."""
+    ours: list[bytes] = []
+    turn = await cli.begin(ours)
+    await cli.write(_RUNNING, _told("started"), _INIT, _RESULT, _told("completed"), _IDLE)
+    cli.lines.finish(turn)
+    own: list[bytes] = []
+    await cli.write(_RUNNING, _told("started", "theirs"), _INIT)
+    await cli.claim_own(own)
+    await cli.write(_RESULT, _told("completed", "theirs"), _IDLE)
+    assert [_INIT, _RESULT] == ours
+    assert [_told("started", "theirs"), _INIT, _RESULT, _told("completed", "theirs")] == own
+
+
 async def test_own_turn_that_is_over_before_it_is_claimed_is_whole(cli) -> None:
     """Its lines are kept, apart from those of the next one."""
     await cli.write(_RUNNING, _INIT, _RESULT, _INIT, b'{"type":"second"}', _RESULT, _IDLE)

@@ -70,9 +70,12 @@ async def test_faults_of_the_endpoint_are_told_and_end_in_bounded_time(data_dir,
     assert "is overloaded (529: Overloaded)" in down["error"]
     assert 0 < len(shown(turns["down"], "retry")) < 4
 
+    # The CLI may say that the answer was cut, and that it asks again, in two writes.
+    taken_back, *more = shown(turns["cut"], "retry")
+    assert taken_back["discard"] is True
+    assert ["discard" in data for data in more] in ([], [False])
     kinds = [frame.event for frame in turns["cut"] if frame.event in {"text_delta", "retry"}]
-    assert ["text_delta"] * 2 + ["retry"] + ["text_delta"] * 2 == kinds
-    assert shown(turns["cut"], "retry")[0]["discard"] is True
+    assert ["text_delta"] * 2 + ["retry"] * (1 + len(more)) + ["text_delta"] * 2 == kinds
     after = [data["delta"] for data in shown(turns["cut"], "text_delta")[2:]]
     assert "echo: cut" == "".join(after)
 

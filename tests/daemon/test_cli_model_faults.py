@@ -40,8 +40,8 @@ async def test_faults_of_the_endpoint_are_told_and_end_in_bounded_time(data_dir,
             engine="claude-agent",
             anthropic_base_url=model.url,
             anthropic_api_key="sk-daemon",
-            model_retry_timeout=3.0,
-            model_silence_timeout=4.0,
+            model_retry_timeout=6.0,
+            model_silence_timeout=6.0,
         )
         async with running(wanted, other_tenant=False) as daemon:
             us = daemon.us
@@ -51,7 +51,7 @@ async def test_faults_of_the_endpoint_are_told_and_end_in_bounded_time(data_dir,
             for text in ("refused", "overloaded", "down", "cut", "hanging", "fine"):
                 began = trio.current_time()
                 turns[text] = await us.say(session, text, includePartialMessages=True)
-                assert trio.current_time() - began < 10, text
+                assert trio.current_time() - began < 20, text
 
     reasons = {text: shown(frames, "done")[0]["reason"] for text, frames in turns.items()}
     assert ["error", "completed", "error", "completed", "error", "completed"] == [*reasons.values()]
@@ -70,13 +70,16 @@ async def test_faults_of_the_endpoint_are_told_and_end_in_bounded_time(data_dir,
     assert "is overloaded (529: Overloaded)" in down["error"]
     assert 0 < len(shown(turns["down"], "retry")) < 4
 
+    # The CLI may say that the answer was cut, and that it asks again, in two writes.
+    taken_back, *more = shown(turns["cut"], "retry")
+    assert taken_back["discard"] is True
+    assert ["discard" in data for data in more] in ([], [False])
     kinds = [frame.event for frame in turns["cut"] if frame.event in {"text_delta", "retry"}]
-    assert ["text_delta"] * 2 + ["retry"] + ["text_delta"] * 2 == kinds
-    assert shown(turns["cut"], "retry")[0]["discard"] is True
+    assert ["text_delta"] * 2 + ["retry"] * (1 + len(more)) + ["text_delta"] * 2 == kinds
     after = [data["delta"] for data in shown(turns["cut"], "text_delta")[2:]]
     assert "echo: cut" == "".join(after)
 
     (hanging,) = shown(turns["hanging"], "error")
-    assert "has sent nothing for 4 s" in hanging["error"]
+    assert "has sent nothing for 6 s" in hanging["error"]
     told = [data["error"].rpartition(" for ")[2] for data in shown(turns["hanging"], "retry")]
     assert ["1 s", "2 s"] == told[:2]

@@ -301,7 +301,7 @@ def session_start(session_id: str, version: str, origin: TurnOrigin | None = Non
 
 
 def mcp_status(servers: list[McpServerState]) -> Frame:
-    return Frame("mcp_status", _encode({"servers": servers}))
+    return Frame("mcp_status", _one_line({"servers": servers}))
 
 
 def error(text: str, **more: Any) -> Frame:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ash import events
 from ash.events import Ending, Frame
 from ash.model_retry import Retry
+from ash.protocol import McpServerState
 
 RECORDINGS = sorted((Path(__file__).parent / "fixtures" / "cli").glob("*.ndjson"))
 
@@ -454,6 +455,9 @@ def test_frames_with_texts_of_the_daemon_are_one_line_for_every_reader(text):
     for frame in (events.error(text), events.retry(retry, text, discard=False)):
         assert 1 == len(frame.data.decode().splitlines())
         assert text == json.loads(frame.data)["error"]
+    servers = events.mcp_status([McpServerState("tools", "failed", text)])
+    assert 1 == len(servers.data.decode().splitlines())
+    assert text == json.loads(servers.data)["servers"][0]["error"]
 
 
 def test_sse_frame_has_id_event_and_one_line_of_data():

@@ -61,8 +61,9 @@ class ModelCall:
                 self._heard_at = trio.current_time()
                 await self._pass_answer(client, answer)
         except Unreachable as error:
-            again = self._faults.failed(self._fault(client, error), begun=self._heard_at)
-            raise Unreachable(error.text, again=again) from None
+            fault = self._fault(client, error)
+            again = self._faults.failed(fault, begun=self._heard_at)
+            raise Unreachable(error.text, again=again, cause=fault.error) from None
 
     async def watch(self) -> None:
         """Tells the turn's readers that they wait, until it is cancelled."""
@@ -126,6 +127,8 @@ class ModelCall:
             return ModelFault(fault_words.silent(self._caller, round(silence)))
         if client.answered:
             return ModelFault(fault_words.broke_off(self._caller))
+        if self._connected:
+            return ModelFault(f"{error.text} ({self._caller.endpoint})")
         return ModelFault(fault_words.unreachable(self._caller, error.cause))
 
 

@@ -150,7 +150,8 @@ class Egress:
         """Logs and answers a refusal. If an answer has begun already, the connection is cut."""
         self.traffic.refused += 1
         async with self._refusal_lock:
-            await self._log([("system", f"network: {error.text}")])
+            why = error.cause if isinstance(error, Unreachable) else error.text
+            await self._log([("system", f"network: {why}")])
             await trio.sleep(PAUSE_SECONDS)
         if client.answered:
             raise trio.BrokenResourceError(error.text)

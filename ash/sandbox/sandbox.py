@@ -1,27 +1,26 @@
 """A sandbox with a booted engine, from its first file to its last process."""
 
-from codecs import BOM_UTF8
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
-import msgspec
 import trio
 from msgspec import Raw, Struct, structs
 
-from ash.egress import Egress, Policy, not_expanded, with_own, with_servers
+from ash.egress import Egress, Policy
 from ash.errors import AshError, EngineFailed, NotFound, Unavailable
 from ash.folder_check import Surroundings, check_folder, errors
 from ash.limits import Limits
 from ash.log import get_logger
 from ash.model import LogLevel, LogSink
 from ash.sandbox.boot import Boot, EngineLaunch, RestoredFrom
-from ash.sandbox.environment import own_credentials, own_part, with_name
+from ash.sandbox.environment import own_part, with_name
 from ash.sandbox.link import Remember
 from ash.sandbox.logs import SessionLogWriter
+from ash.sandbox.network import SandboxNetwork
 from ash.sandbox.sandbox_process import Runtime, SandboxProcess, open_sandbox_process
 from ash.workspaces.disk_errors import disk_refusal
 from ash.workspaces.mend import mend
@@ -137,9 +136,8 @@ class Sandbox:
         self._booted_with: EngineLaunch | None = None
         self._closing = trio.Event()
         self._boot = trio.CancelScope()
-        self._deployed_servers: Any = None
         self.faults: list[str] = []
-        self._egress = Egress(spec.network, dependencies.runtime.upstream, self.log)
+        self._network = SandboxNetwork(dependencies.runtime, spec.network, spec.env, self.log)
         self._journal: SessionLogWriter | None = None
         self._remember: Remember | None = None
         self._mended: list[str] = []
@@ -162,15 +160,16 @@ class Sandbox:
         dependencies, spec = self._dependencies, self.spec
         try:
             paths = await trio.to_thread.run_sync(self._prepare)
-            self._deployed_servers, self.faults = await trio.to_thread.run_sync(_deployed, spec)
+            await trio.to_thread.run_sync(self._network.read_servers, spec.source)
+            self.faults = await trio.to_thread.run_sync(_faults, spec)
             await self.log([("system", f"deployed by force: {fault}") for fault in self.faults])
-            self._open_egress(settings)
+            self._network.open_for(settings)
             async with dependencies.open(
                 dependencies.runtime,
                 paths,
                 with_name(spec.env, spec.key.agent),
                 limits=spec.limits,
-                egress=self._egress,
+                egress=self._network.egress,
                 log=self.log,
             ) as process:
                 process.link.remember = self._remembered
@@ -192,8 +191,9 @@ class Sandbox:
         """
         if self._process is None:
             raise self.failure or Unavailable("The sandbox was closed before it was of use")
-        self._open_egress(settings)
-        await self._log_unreachable(settings)
+        self._network.open_for(settings)
+        if lines := self._network.unreachable(settings):
+            await self.log([("system", line) for line in lines])
         settings = self._with_own_id(settings)
         if settings != self._booted_with:
             await self._process.link.open(settings)
@@ -311,27 +311,6 @@ class Sandbox:
             if not self._works:
                 self._rest()
 
-    def _open_egress(self, settings: EngineLaunch) -> None:
-        """Sets the hosts that the proxy lets through, and the key that it adds."""
-        own = own_credentials(self.spec.env, settings.extra_env)
-        upstream = self._dependencies.runtime.upstream
-        env, policy = self._engine_env(settings), self.spec.network
-        for servers in (self._deployed_servers, settings.mcp_servers):
-            policy = with_servers(policy, servers, env)
-        self._egress.policy = policy
-        self._egress.headers = with_own(upstream.custom, own) if own else upstream.headers
-
-    async def _log_unreachable(self, settings: EngineLaunch) -> None:
-        env = self._engine_env(settings)
-        for servers in (self._deployed_servers, settings.mcp_servers):
-            if lines := not_expanded(servers, env):
-                await self.log([("system", line) for line in lines])
-
-    def _engine_env(self, settings: EngineLaunch) -> dict[str, str]:
-        """The variables with which the CLI expands the URLs of MCP servers."""
-        own = own_part({**self.spec.env, **settings.extra_env})
-        return {**own, **self._dependencies.runtime.environment}
-
     def _with_own_id(self, settings: EngineLaunch) -> EngineLaunch:
         """With the sandbox's id, which its session will have, so that a warm engine knows it."""
         own = own_part(settings.extra_env)
@@ -391,28 +370,16 @@ class Sandbox:
         return workspaces.prepare(self.id, self.spec.source)
 
 
-def _deployed(spec: SandboxSpec) -> tuple[Any, list[str]]:
-    """The MCP servers, and what was found in a folder that was deployed though it has errors."""
-    if spec.restore:
-        return _servers(spec.source), []
-    return _servers(spec.source), list(_faults(spec.source, tuple(spec.env.items())))
+def _faults(spec: SandboxSpec) -> list[str]:
+    """What was found in a folder that was deployed though it has errors."""
+    return [] if spec.restore else list(_faults_of(spec.source, tuple(spec.env.items())))
 
 
 @lru_cache(maxsize=1000)
-def _faults(source: Path, env: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+def _faults_of(source: Path, env: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
     """Remembered, because a deployed version does not change and many sandboxes are made of it."""
     found = check_folder(source, Surroundings(env=dict(env)))
     return tuple(map(str, found)) if errors(found) else ()
-
-
-def _servers(source: Path) -> Any:
-    """The MCP servers that were deployed, not those that the agent itself writes down."""
-    try:
-        data = (source / ".mcp.json").read_bytes()
-        deployed = msgspec.json.decode(data.removeprefix(BOM_UTF8))
-    except (OSError, msgspec.DecodeError):
-        return None
-    return deployed.get("mcpServers") if isinstance(deployed, dict) else None
 
 
 async def _first_of(*events: trio.Event) -> None:

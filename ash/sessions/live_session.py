@@ -297,10 +297,7 @@ class LiveSession:
             process.link.on_tasks = self._own_work.update
 
     async def _begin_own_turn(self, begun: OwnTurn) -> None:
-        """Starts the agent's own turn when the one that runs has ended or given way.
-
-        Otherwise the agent's messages are part of the turn that runs.
-        """
+        """Starts the agent's own turn, unless a turn runs that does not give way to it."""
         self._own_work.seen = True
         self._begun, turn, process = begun, self.turn, self._sandbox.process
         if turn is None or process is None:

@@ -25,7 +25,7 @@ class Cli:
         self.log = []
         self.watch = McpWatch(self.ask, self.log.append)
         self.watch.tell = self.told.append
-        self.turn = TurnLines(None)
+        self.turn = TurnLines()
 
     async def ask(self):
         self.asked += 1
@@ -56,7 +56,7 @@ def cli(tmp_path, monkeypatch):
 async def test_servers_that_are_well_are_told_once(cli, autojump_clock):
     """From what `init` says: no turn costs a request as long as all is well."""
     for _ in range(2):
-        cli.turn = TurnLines(None)
+        cli.turn = TurnLines()
         cli.begin(WELL)
         async with cli.watch.during(cli.turn):
             await trio.sleep(10)
@@ -90,7 +90,7 @@ async def test_error_of_a_server_is_not_told_anew_in_each_turn(cli, autojump_clo
     """What `init` leaves out is known from before."""
     cli.servers = [FAILED]
     for _ in range(3):
-        cli.turn = TurnLines(None)
+        cli.turn = TurnLines()
         cli.begin(FAILED)
         async with cli.watch.during(cli.turn):
             await trio.sleep(5)

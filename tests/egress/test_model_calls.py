@@ -219,7 +219,7 @@ async def test_answer_in_an_encoding_is_an_error(proxy, serve):
 
 
 async def test_endpoint_that_is_down_is_a_502_with_words(proxy, listen):
-    """The error for a dead endpoint contains neither its address nor the key."""
+    """What the sandbox gets contains neither the address nor the key; the log has the address."""
 
     async def nothing(stream):
         await stream.aclose()
@@ -230,7 +230,11 @@ async def test_endpoint_that_is_down_is_a_502_with_words(proxy, listen):
             answer = await proxied.ask("POST", "/v1/messages", body=b"{}")
         assert 502 == answer[0]
         assert f"The model endpoint {words}" == said(answer)
-        assert [("system", f"network: The model endpoint {words}")] == proxied.log
+        (_, line), *more = proxied.log
+        assert [] == more
+        assert line.startswith("network: The model endpoint")
+        assert words in line
+        assert f"http://127.0.0.1:{model}" in line
 
 
 async def test_endpoint_that_says_nothing_is_a_502_in_time(proxy, serve, autojump_clock):

@@ -121,6 +121,7 @@ async def test_endpoint_that_can_t_be_reached_is_told(proxy):
     assert fault.status is None
     expected = "The model endpoint http://127.0.0.1:1 can't be reached: connection refused. Check"
     assert fault.error.startswith(expected)
+    assert [("system", f"network: {fault.error}")] == proxied.log
 
 
 async def test_endpoint_that_is_unreachable_for_too_long_is_given_up(proxy):

@@ -117,7 +117,8 @@ async def test_endpoint_that_breaks_off_cuts_the_answer(proxy, serve):
         await steps.go.send(None)
         with pytest.raises(h11.RemoteProtocolError):
             await inside.chunk()
-    assert [("system", "network: The model endpoint broke off")] == proxied.log
+    said = f"network: The model endpoint http://127.0.0.1:{server.port} broke off in the middle"
+    assert [("system", f"{said} of its answer")] == proxied.log
 
 
 async def test_client_that_leaves_ends_the_call(proxy, serve):

@@ -13,7 +13,8 @@ from tests.support.gcs import running_gcs
 from tests.support.s3 import BUCKET, running_s3
 
 
-@pytest.fixture(scope="module")
+# Both are started before any test: `leaves_no_process` would find them in the first one that asks.
+@pytest.fixture(scope="module", autouse=True)
 def endpoint():
     with running_s3() as s3:
         yield s3
@@ -27,7 +28,7 @@ def s3(endpoint, monkeypatch):
     return endpoint
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def google(tmp_path_factory):
     with running_gcs(tmp_path_factory.mktemp("google")) as gcs:
         yield gcs

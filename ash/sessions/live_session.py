@@ -377,7 +377,9 @@ class LiveSession:
     def _failure(self) -> AshError | None:
         return None if self._sandbox_end is None else self._sandbox_end.failure
 
-    def _overtaken(self) -> Conflict:
+    def _overtaken(self) -> AshError:
+        if self._end is not None and self._end[1].get("reason") == "shutdown":
+            return Unavailable("The server shut down while the session started: resume it later")
         return Conflict(f"The session was {self.stored.session.status} while it started")
 
     def _running_process(self) -> AgentProcess:

@@ -6,7 +6,7 @@ import trio
 import trio.testing
 from msgspec import Raw
 
-from ash.errors import BadRequest, Conflict, EngineFailed
+from ash.errors import BadRequest, Conflict, EngineFailed, Unavailable
 from ash.protocol import Open, Query, Resume
 from ash.session_options import SessionOptions
 from ash.sessions.session_spec import NewSession
@@ -89,14 +89,18 @@ async def test_session_stopped_while_it_starts_is_stopped(world, autojump_clock)
 
 
 async def test_session_that_starts_is_stopped_by_a_shutdown(world, autojump_clock):
-    """It claims to run no more, and can be resumed."""
+    """It claims to run no more, and can be resumed; its creator is told to come back."""
     world.gate = trio.Event()
+
+    async def wait_for_it():
+        with pytest.raises(Unavailable, match="The server shut down while the session started"):
+            await create(world)
+
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(create, world)
+        nursery.start_soon(wait_for_it)
         await trio.sleep(1)
         (session_id,) = world.bridges
-        nursery.cancel_scope.cancel()
-    await world.sessions.shut_down(3)
+        await world.sessions.shut_down(3)
     assert "stopped" == await status(world, session_id)
     assert [{"action": "stopped", "reason": "shutdown"}] == await lifecycle(world, session_id)
 

@@ -24,6 +24,19 @@ async def test_model_call_gets_the_real_key(proxy, serve):
     assert [b'{"model":"m"}'] == server.bodies
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/v1/models"), ("GET", "/v1/models/a"), ("HEAD", "/"), ("GET", "/")],
+)
+async def test_body_where_none_belongs_is_refused(proxy, serve, method, path):
+    """It could become the start of another session's request on the same connection."""
+    server = await serve(whole)
+    smuggled = b"POST /v1/messages HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with proxy(model=server.port) as proxied:
+        status, _, _ = await proxied.ask(method, path, PLACEHOLDER, smuggled)
+    assert (403, []) == (status, server.asked)
+
+
 async def test_model_call_goes_below_the_base_url_with_custom_headers(proxy, serve):
     """The base URL's path is prepended, and custom headers replace the client's."""
     server = await serve(whole)

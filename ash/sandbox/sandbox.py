@@ -197,7 +197,12 @@ class Sandbox:
             await self.log([("system", line) for line in lines])
         settings = self._with_own_id(settings)
         if settings != self._booted_with:
-            await self._process.link.open(settings)
+            timeout = self._dependencies.start_timeout
+            with trio.move_on_after(timeout) as patience:
+                await self._process.link.open(settings)
+            # An agent can stop its own bridge while it waits for a session.
+            if patience.cancelled_caught:
+                raise EngineFailed(f"The engine did not start within {timeout:g} seconds")
             self._booted_with = settings
 
     def activate(self, evict: Callable[[], Awaitable[bool]]) -> None:

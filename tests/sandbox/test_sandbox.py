@@ -309,6 +309,15 @@ async def test_binding_is_refused_in_the_engine_s_words(bench):
         await sandbox.bind(Open(session_id="", model="?"))
 
 
+async def test_binding_an_engine_that_does_not_answer_is_refused(bench, autojump_clock):
+    """Nobody waits for ever for an agent that has stopped its own bridge."""
+    sandbox = await bench.booted()
+    bench.maker.hold()
+    with pytest.raises(EngineFailed, match=f"did not start within {START_TIMEOUT:g} seconds"):
+        await sandbox.bind(Open(session_id="", model="other"))
+    bench.maker.let_go()
+
+
 async def test_binding_a_box_that_is_gone_is_refused(bench):
     """A sandbox that was closed is unavailable; one that broke says why."""
     sandbox = await bench.booted()

@@ -24,6 +24,9 @@ _NEEDS = {
     "prompt": ("prompt", "string"),
 }
 
+# The CLI goes on if one of these fails, whatever its settings say.
+_NEVER_BLOCKS = frozenset(("agent", "prompt"))
+
 _DROPPED = "the CLI would drop the whole file, its deny rules and other hooks too"
 _IGNORED = "the CLI ignores it"
 
@@ -83,6 +86,18 @@ class HookChecker:
             self._fault(event, timeout, '"timeout" must be a number of seconds')
         elif kind.value == "command":
             self._check_command(event, hook, needed)
+        if event in _REFUSING:
+            self._check_failure(event, hook, kind.value)
+
+    def _check_failure(self, event: str, hook: Node, kind: str) -> None:
+        """A hook that no shell runs is out of reach of the bridge's runner, which would refuse."""
+        failure = hook.get("onFailure")
+        if kind == "command" and hook.get("args") is None:
+            return
+        if failure is None or failure.value != "block" or kind in _NEVER_BLOCKS:
+            cure = "use a command" if kind in _NEVER_BLOCKS else 'add "onFailure": "block"'
+            text = f"if this {event} hook fails or hangs, what it guards goes on; {cure}"
+            self._about.add("warning", hook.at, text)
 
     def _check_command(self, event: str, hook: Node, command: Node) -> None:
         args = hook.get("args")

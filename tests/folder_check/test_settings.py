@@ -120,6 +120,26 @@ def hooks(event, *commands):
     return json.dumps({"hooks": {event: [{"hooks": given}]}})
 
 
+@pytest.mark.parametrize(
+    ("hook", "cure"),
+    [
+        ({"type": "http", "url": "https://a.example"}, 'add "onFailure": "block"'),
+        ({"type": "command", "command": "true", "args": []}, 'add "onFailure": "block"'),
+        ({"type": "prompt", "prompt": "Is it safe?"}, "use a command"),
+    ],
+)
+def test_guard_that_fails_open_is_a_warning(check, hook, cure):
+    """The CLI goes on when such a hook fails, unless it is told not to."""
+    said = f"if this PreToolUse hook fails or hangs, what it guards goes on; {cure}"
+    assert said in str(check(hooked([hook])))
+    if cure.startswith("add"):
+        assert said not in str(check(hooked([{**hook, "onFailure": "block"}])))
+
+
+def hooked(hooks):
+    return {SETTINGS: json.dumps({"hooks": {"PreToolUse": [{"matcher": "Bash", "hooks": hooks}]}})}
+
+
 THEN = "all that it guards would be refused"
 
 
@@ -174,7 +194,7 @@ def test_guard_that_can_run_or_may_is_not_mentioned(check, command):
 
 def test_guard_without_a_shell_that_cannot_run_guards_nothing(check):
     """The CLI starts it by itself, and goes on if it can't."""
-    hook = {"type": "command", "command": "nosuch", "args": ["x"]}
+    hook = {"type": "command", "command": "nosuch", "args": ["x"], "onFailure": "block"}
     [said] = check({SETTINGS: json.dumps({"hooks": {"PreToolUse": [{"hooks": [hook]}]}})})
     assert said.startswith(f"error {SETTINGS}:1:")
     assert said.endswith("in a sandbox; what it guards would go on without it")

@@ -115,6 +115,40 @@ def guard(command):
     return {"type": "command", "command": command}
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong", "right", "text"),
+    [
+        ("timeout", 0, 0.5, "a number over 0"),
+        ("timeout", "5", 5, "a number"),
+        ("async", "yes", True, "a boolean"),
+        ("asyncRewake", 1, False, "a boolean"),
+        ("once", "x", True, "a boolean"),
+        ("if", 7, "Bash(ls *)", "a string"),
+        ("statusMessage", 3, "looking", "a string"),
+        ("shell", "zsh", "bash", "one of bash, powershell"),
+        ("onFailure", "stop", "block", "one of block, continue"),
+        ("args", "x", ["x"], "a list of strings"),
+        ("args", [1], [], "a list of strings"),
+    ],
+)
+def test_option_of_a_guard_that_the_cli_does_not_take_is_an_error(check, name, wrong, right, text):
+    """The CLI would drop the file, its deny rules and this guard too."""
+    settings = {"hooks": {"PreToolUse": [{"hooks": [{**guard("ls"), name: wrong}]}]}}
+    [said] = check({SETTINGS: json.dumps(settings)})
+    assert f'PreToolUse: "{name}" must be {text}; the CLI would drop' in said
+    settings["hooks"]["PreToolUse"][0]["hooks"][0][name] = right
+    assert [] == check({SETTINGS: json.dumps(settings)})
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["trap '' TERM; x", "exec 0<&- 1>&-; x", "2>/dev/null x", "ulimit -t 5; x", "kill $$"],
+)
+def test_what_the_shell_does_by_itself_is_not_a_missing_program(check, command):
+    """A deploy is refused for a guard that can't run."""
+    assert [] == check({SETTINGS: hooks("PreToolUse", command)})
+
+
 def hooks(event, *commands):
     given = [guard(command) for command in commands]
     return json.dumps({"hooks": {event: [{"hooks": given}]}})

@@ -63,6 +63,27 @@ def test_setting_of_the_wrong_type_is_an_error(check):
     ] == said
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong", "right", "text"),
+    [
+        ("cleanupPeriodDays", -1, 0, '"cleanupPeriodDays" must be 0 or more'),
+        ("cleanupPeriodDays", 0.5, 1e3, '"cleanupPeriodDays" must be a whole number'),
+        ("feedbackSurveyRate", 1.5, 0.5, '"feedbackSurveyRate" must be 1 or less'),
+        ("sandbox", {"enabled": "yes"}, {"enabled": True}, '"enabled" must be of type boolean'),
+        ("statusLine", {"command": 1}, {"type": "command", "command": "x"}, '"command" must be of'),
+        ("availableModels", ["x", 3], ["x"], '"availableModels" must hold items of type string'),
+        ("sshConfigs", [""], [], '"sshConfigs" must hold items of type object'),
+    ],
+)
+def test_setting_out_of_its_bounds_is_an_error(check, name, wrong, right, text):
+    """The CLI drops the whole file for it, as for one of the wrong type."""
+    [said] = check({SETTINGS: json.dumps({name: wrong})})
+    assert said.startswith(f"error {SETTINGS}:1:")
+    assert text in said
+    assert said.endswith(LOST)
+    assert [] == check({SETTINGS: json.dumps({name: right})})
+
+
 def test_mistyped_guard_is_an_error(check):
     """The CLI would ignore the name, and the rules below it."""
     text = '{"permisions": {}, "permissions": {"dney": []}, "modle": "x", "own": 1}'

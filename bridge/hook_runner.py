@@ -20,6 +20,8 @@ MAX_OUTPUT = 256 * 1024
 # How long to wait, after a hook has ended, for output that its own children hold open.
 _REST_SECONDS = 0.5
 _CHUNK = 64 * 1024
+# Milliseconds: the kernel takes no more.
+_LONGEST_POLL = 2**31 - 1
 _REFUSED = 2
 
 # The events that a hook can refuse, and what follows if it does.
@@ -74,11 +76,13 @@ class Hook:
 
     def run(self, seconds: float | None) -> bool:
         """Carries its input and output until it ends; False if it takes too long."""
-        deadline = None if seconds is None else time.monotonic() + seconds
+        deadline = None if seconds is None else time.monotonic() + seconds - _age()
         while self.code is None or self._outputs:
             left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-            events = self._poll.poll(left)
+            events = self._poll.poll(None if left is None else min(left, _LONGEST_POLL))
             if not events:
+                if left is not None and left > _LONGEST_POLL:
+                    continue
                 return self.code is not None
             for fd, _ in events:
                 self._serve(fd)
@@ -138,14 +142,14 @@ class Hook:
 def main(seconds: float, seconds_at_start: float, prefix: str, command: str) -> int:
     given = sys.stdin.buffer.read()
     event = _event(given)
-    own = _own_settings(event, command)
-    limit = _limit(own, seconds)
-    if event in _AT_START:
-        limit = min(limit or seconds_at_start, seconds_at_start)
-    shell = os.environ.get("SHELL", "/bin/bash") if own.get("shell") == "bash" else "/bin/sh"
     try:
+        own = _own_settings(event, command)
+        limit = _limit(own, seconds)
+        if event in _AT_START:
+            limit = min(limit or seconds_at_start, seconds_at_start)
+        shell = os.environ.get("SHELL", "/bin/bash") if own.get("shell") == "bash" else "/bin/sh"
         fault, code = _run([prefix, command] if prefix else [shell, "-c", command], given, limit)
-    except OSError as error:
+    except Exception as error:  # noqa: BLE001 - the tool would run, whatever it is
         fault, code = f"can't be run: {error}", 1
     if not fault:
         return code
@@ -153,6 +157,17 @@ def main(seconds: float, seconds_at_start: float, prefix: str, command: str) -> 
     end = f", so {follows}" if follows else ""
     print(f'The {event} hook "{command[:200]}" {fault}{end}.', file=sys.stderr, flush=True)
     return _REFUSED if follows else code or 1
+
+
+def _age() -> float:
+    """Seconds since the CLI started us, from which it counts: a busy machine takes its time."""
+    try:
+        with open("/proc/self/stat", "rb") as stat:
+            ticks = int(stat.read().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return max(0.0, now - ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def _run(words: list[str], given: bytes, limit: float | None) -> tuple[str, int]:
@@ -199,15 +214,15 @@ def _own_settings(event: str, command: str) -> dict[str, object]:
     files = [os.path.join(folder, name) for folder in (project, home) for name in _SETTINGS]
     if plugin := os.environ.get("CLAUDE_PLUGIN_ROOT"):
         files.append(os.path.join(plugin, "hooks", "hooks.json"))
-    for file in files:
-        if found := _in_settings(_read(file), event, command):
-            return found
+    found = [hook for file in files for hook in _in_settings(_read(file), event, command)]
+    if found:
+        return _strictest(found)
     for kind in ("agents", "skills", "commands"):
         for folder, _, names in os.walk(os.path.join(project, kind)):
             for name in names:
                 is_markdown = name.endswith(".md")
-                if is_markdown and (found := _in_frontmatter(_read(f"{folder}/{name}"), command)):
-                    return found
+                if is_markdown and (own := _in_frontmatter(_read(f"{folder}/{name}"), command)):
+                    return own
     return {}
 
 
@@ -221,20 +236,33 @@ def _read(file: str) -> bytes:
     return content if any(word in content for word in (b"timeout", b"async", b"shell")) else b""
 
 
-def _in_settings(content: bytes, event: str, command: str) -> dict[str, object]:
+def _strictest(hooks: list[dict[str, object]]) -> dict[str, object]:
+    """One command may stand for several matchers, and nobody says which one runs it now.
+
+    So the shortest timeout counts, and it is waited for unless all say that nobody waits.
+    """
+    timeouts = [
+        each for hook in hooks if isinstance(each := hook.get("timeout"), int | float) and each > 0
+    ]
+    waited = [hook for hook in hooks if True not in (hook.get("async"), hook.get("asyncRewake"))]
+    own = {**(waited or hooks)[0]}
+    return {**own, "timeout": min(timeouts)} if timeouts else own
+
+
+def _in_settings(content: bytes, event: str, command: str) -> list[dict[str, object]]:
     if not content:
-        return {}
+        return []
     import json
 
     try:
-        for matcher in json.loads(content)["hooks"][event]:
-            for hook in matcher["hooks"]:
-                if os.path.expandvars(hook.get("command", "")) == os.path.expandvars(command):
-                    found: dict[str, object] = hook
-                    return found
+        return [
+            hook
+            for matcher in json.loads(content)["hooks"][event]
+            for hook in matcher["hooks"]
+            if os.path.expandvars(hook.get("command", "")) == os.path.expandvars(command)
+        ]
     except (ValueError, KeyError, TypeError, AttributeError):
-        pass
-    return {}
+        return []
 
 
 def _in_frontmatter(content: bytes, command: str) -> dict[str, object]:

@@ -84,8 +84,9 @@ def _copy(entry: FolderEntry, source: Path, copy: Path) -> None:
         # Not followed: if the file has become a link, the copy is checked like any link.
         shutil.copy2(original, target, follow_symlinks=False)
         if not target.is_symlink():
-            # Without setuid and setgid: the copy's owner may be root.
-            target.chmod(target.stat().st_mode & 0o777)
+            # Without setuid and setgid: the copy's owner may be root. Its owner can read it: the
+            # CLI leaves out settings that it can't read, their deny rules too, without a word.
+            target.chmod(target.stat().st_mode & 0o777 | 0o400)
 
 
 def _refusal(error: OSError, source: Path) -> BadRequest | None:

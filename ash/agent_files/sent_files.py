@@ -39,7 +39,12 @@ def write_sent(files: Iterable[SentFile], folder: Path) -> None:
     Raises BadRequest for a path that leads out, and for one below a link: nothing is written
     through a link.
     """
-    wanted = {_relative(file.path): file for file in files}
+    wanted: dict[PurePosixPath, SentFile] = {}
+    for file in files:
+        path = _relative(file.path)
+        if path in wanted:
+            raise BadRequest(f'files: "{spelled(str(path))}" is there twice')
+        wanted[path] = file
     links = {path for path, file in wanted.items() if file.link is not None}
     for path, file in wanted.items():
         if not links.isdisjoint(path.parents):

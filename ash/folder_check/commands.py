@@ -19,8 +19,9 @@ _INTERPRETERS = _SHELLS | {"bun", "node", "perl", "python", "python3", "ruby"}
 # Programs that start the program that follows.
 _STARTERS = frozenset(("command", "exec", "nice", "time"))
 _SHELL_WORDS = (
-    "! . : [ [[ { case cd echo eval exit export false for if printf read return set shift"
-    " source test true umask unset until wait while"
+    "! . : [ [[ { alias case cd command echo eval exec exit export false for getopts hash if kill"
+    " printf pwd read readonly return set shift source test times trap true type ulimit umask"
+    " unalias unset until wait while"
 )
 _BUILTINS = frozenset(_SHELL_WORDS.split())
 _SEPARATORS = frozenset(";&|<>()")
@@ -57,7 +58,7 @@ class CommandChecker:
             words.pop(0)
         ends = (index for index, word in enumerate(words) if _SEPARATORS.issuperset(word))
         words = words[: next(ends, len(words))]
-        if not words or words[0] in _BUILTINS:
+        if not words or words[0].isdecimal() or words[0] in _BUILTINS:
             return None
         return self.program(words[0], words[1:])
 

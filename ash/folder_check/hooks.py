@@ -26,6 +26,17 @@ _NEEDS = {
 
 # The CLI goes on if one of these fails, whatever its settings say.
 _NEVER_BLOCKS = frozenset(("agent", "prompt"))
+# What else a hook may say, with the type or the values that the CLI takes.
+_ALLOWS: dict[str, str | tuple[str, ...]] = {
+    "async": "boolean",
+    "asyncRewake": "boolean",
+    "if": "string",
+    "once": "boolean",
+    "onFailure": ("block", "continue"),
+    "shell": ("bash", "powershell"),
+    "statusMessage": "string",
+    "timeout": "number",
+}
 
 _DROPPED = "the CLI would drop the whole file, its deny rules and other hooks too"
 _IGNORED = "the CLI ignores it"
@@ -77,13 +88,13 @@ class HookChecker:
             self._fault(event, kind or hook, f'"type" must be one of {", ".join(_NEEDS)}')
             return
         name, expected = _NEEDS[kind.value]
-        needed, timeout = hook.get(name), hook.get("timeout")
+        needed = hook.get(name)
         if needed is None or needed.kind != expected:
             self._fault(
                 event, needed or hook, f'a hook of type {kind.value} needs "{name}", a text'
             )
-        elif timeout is not None and timeout.kind != "number":
-            self._fault(event, timeout, '"timeout" must be a number of seconds')
+        elif not self._check_options(event, hook):
+            return
         elif kind.value == "command":
             self._check_command(event, hook, needed)
         if event in _REFUSING:
@@ -91,13 +102,39 @@ class HookChecker:
 
     def _check_failure(self, event: str, hook: Node, kind: str) -> None:
         """A hook that no shell runs is out of reach of the bridge's runner, which would refuse."""
-        failure = hook.get("onFailure")
+        beside, failure = hook.get("async"), hook.get("onFailure")
+        if beside is not None and beside.value is True:
+            text = f'this {event} hook runs beside what it guards and can not refuse it: "async"'
+            self._about.add("warning", beside.at, text)
         if kind == "command" and hook.get("args") is None:
             return
         if failure is None or failure.value != "block" or kind in _NEVER_BLOCKS:
             cure = "use a command" if kind in _NEVER_BLOCKS else 'add "onFailure": "block"'
             text = f"if this {event} hook fails or hangs, what it guards goes on; {cure}"
             self._about.add("warning", hook.at, text)
+
+    def _check_options(self, event: str, hook: Node) -> bool:
+        """Whether the CLI takes what else the hook says."""
+        for name, allowed in _ALLOWS.items():
+            option = hook.get(name)
+            if option is None:
+                continue
+            if isinstance(allowed, tuple):
+                good, text = option.value in allowed, f"one of {', '.join(allowed)}"
+            else:
+                good, text = option.kind == allowed, f"a {allowed}"
+            if good and name == "timeout":
+                good, text = option.value > 0, "a number over 0"
+            if not good:
+                self._fault(event, option, f'"{name}" must be {text}')
+                return False
+        args = hook.get("args")
+        if args is not None and (
+            args.kind != "array" or any(arg.kind != "string" for arg in args.items)
+        ):
+            self._fault(event, args, '"args" must be a list of strings')
+            return False
+        return True
 
     def _check_command(self, event: str, hook: Node, command: Node) -> None:
         args = hook.get("args")

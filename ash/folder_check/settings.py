@@ -8,7 +8,16 @@ from ash.folder_check.hooks import HookChecker
 from ash.folder_check.json_file import read_object
 from ash.folder_check.json_tree import Node
 from ash.folder_check.permission_rules import BadRule, RuleKind, never_matches, read
-from ash.folder_check.settings_types import CHOICES, KINDS, OTHER_KEYS, PERMISSION_MODES
+from ash.folder_check.settings_types import (
+    CHOICES,
+    KINDS,
+    MEMBERS,
+    OBJECT_LISTS,
+    OTHER_KEYS,
+    PERMISSION_MODES,
+    SHARES,
+    WHOLE,
+)
 from ash.folder_check.surroundings import Surroundings
 from ash.model import Severity
 from ash.typos import meant
@@ -48,6 +57,34 @@ def _check_types(node: Node, about: FileReport) -> None:
             about.error(value.at, f'"{name}" must be of type {expected}, not {value.kind}; {LOST}')
         elif name in CHOICES:
             _check_choice(name, value, CHOICES[name], about)
+        elif expected == "number":
+            _check_number(name, value, about)
+        elif expected == "array":
+            _check_items(name, value, about)
+        for member, kind in MEMBERS.get(name, {}).items():
+            inner = value.get(member)
+            if inner is not None and inner.kind != kind:
+                about.error(
+                    inner.at, f'"{member}" must be of type {kind}, not {inner.kind}; {LOST}'
+                )
+
+
+def _check_number(name: str, node: Node, about: FileReport) -> None:
+    if node.value < 0:
+        about.error(node.at, f'"{name}" must be 0 or more; {LOST}')
+    elif name in SHARES and node.value > 1:
+        about.error(node.at, f'"{name}" must be 1 or less; {LOST}')
+    elif name in WHOLE and node.value % 1:
+        about.error(node.at, f'"{name}" must be a whole number; {LOST}')
+
+
+def _check_items(name: str, node: Node, about: FileReport) -> None:
+    expected = "object" if name in OBJECT_LISTS else "string"
+    wrong = next((item for item in node.items if item.kind != expected), None)
+    if wrong is not None:
+        about.error(
+            wrong.at, f'"{name}" must hold items of type {expected}, not {wrong.kind}; {LOST}'
+        )
 
 
 def _check_choice(name: str, value: Node, choices: tuple[str, ...], about: FileReport) -> None:

@@ -54,6 +54,35 @@ _NAMES = {
 
 KINDS = {name: kind for kind, names in _NAMES.items() for name in names.split()}
 
+# Numbers are 0 or more; these are whole, those are 1 at most.
+WHOLE = frozenset(
+    (
+        "cleanupPeriodDays",
+        "desktopSessionCleanupPeriodDays",
+        "skillListingMaxDescChars",
+        "totalTokensReminderBudget",
+    )
+)
+SHARES = frozenset(("feedbackSurveyRate", "skillListingBudgetFraction"))
+
+# What lists hold that don't hold strings.
+OBJECT_LISTS = frozenset(
+    ("allowedChannelPlugins", "blockedMarketplaces", "sshConfigs", "strictKnownMarketplaces")
+)
+
+# The types of what stands one level deeper.
+MEMBERS = {
+    "fileSuggestion": {"command": "string"},
+    "sandbox": {
+        "allowUnsandboxedCommands": "boolean",
+        "enabled": "boolean",
+        "excludedCommands": "array",
+        "failIfUnavailable": "boolean",
+    },
+    "statusLine": {"command": "string"},
+    "worktree": {"sparsePaths": "array"},
+}
+
 CHOICES = {
     "autoUpdatesChannel": ("latest", "stable", "rc"),
     "defaultShell": ("bash", "powershell"),

@@ -121,3 +121,11 @@ def test_link_that_would_be_written_through_is_refused(tmp_path, sent, words):
     with pytest.raises(BadRequest, match=words):
         write_sent(sent, tmp_path)
     assert not os.path.lexists("/etc/b")
+
+
+@pytest.mark.parametrize("again", ["a", "./a", "a/", "a//"])
+def test_path_that_stands_twice_is_refused(tmp_path, again):
+    """One of the two would be lost without a word."""
+    with pytest.raises(BadRequest, match='"a" is there twice'):
+        write_sent([SentFile("a", b"1"), SentFile(again)], tmp_path)
+    assert [] == list(tmp_path.iterdir())

@@ -154,3 +154,43 @@ def test_own_prefix_of_the_agent_is_used(run, tmp_path):
     prefix.write_text('#!/bin/sh\necho "prefixed: $1"\n')
     prefix.chmod(0o755)
     assert (0, "prefixed: true\n", "") == run("true", prefix=str(prefix))
+
+
+def test_shortest_timeout_counts_if_a_command_stands_for_several_matchers(run, tmp_path):
+    """The CLI gives up after the one that is its own, and nobody tells us which one that is."""
+    hook = {"type": "command", "command": "sleep 999"}
+    matchers = [
+        {"matcher": "Write", "hooks": [{**hook, "timeout": 500}, {**hook, "async": True}]},
+        {"matcher": "Bash", "hooks": [{**hook, "timeout": 1}]},
+    ]
+    file = tmp_path / ".claude" / "settings.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"hooks": {"PreToolUse": matchers}}))
+    code, _, err = run("sleep 999")
+    assert 2 == code
+    assert "did not end within 0.5 seconds" in err
+
+
+def test_timeout_longer_than_the_kernel_s_longest_changes_nothing(run):
+    """A runner that fails would let the tool run."""
+    assert (2, "", "no\n") == run("echo no >&2; exit 2", timeout=3_000_000)
+
+
+def test_runner_that_fails_refuses(run):
+    """Whatever goes wrong in it, nobody has checked the tool."""
+    code, _, err = run("exit 0", timeout=10**400)
+    assert 2 == code
+    assert "so the tool was not run" in err
+
+
+def test_time_until_the_runner_is_ready_counts(tmp_path):
+    """The CLI counts from the start of the process, which a busy machine may need to begin."""
+    words = [sys.executable, "-I", "-S", str(RUNNER), "1", "20", "", "sleep 0.5"]
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'sleep 1; exec "$@"', "sh", *words],
+        input=b'{"hook_event_name": "PreToolUse"}',
+        capture_output=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert 2 == done.returncode

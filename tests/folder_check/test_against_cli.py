@@ -87,6 +87,17 @@ def test_types_of_settings_are_those_of_the_cli(tmp_path):
     assert wrong.keys() == named(said, rf"- {SETTINGS} \S (\w+): (?:Expected|Invalid value)")
 
 
+@pytest.mark.parametrize("wrong", [-1, 0.5, 1e12, ["x"], [3], [{}]])
+def test_bounds_of_settings_are_those_of_the_cli(tmp_path, wrong):
+    """Numbers that are out of bounds, and lists that hold something else, are the same."""
+    kind = "array" if isinstance(wrong, list) else "number"
+    settings = {name: wrong for name, each in KINDS.items() if each == kind}
+    said = doctor(tmp_path, {SETTINGS: json.dumps(settings, indent=0).encode()})
+    found = [str(each) for each in check_folder(tmp_path, Surroundings())]
+    of_the_cli = named(said, rf"- {SETTINGS} \S (\w+)(?:\.0)?: (?:Expected|Number|Too big)")
+    assert of_the_cli == named(found, r'.*: "(\w+)" must')
+
+
 def test_hook_events_are_those_of_the_cli(tmp_path):
     """The CLI lists its events when it meets another."""
     said = doctor(tmp_path, {SETTINGS: b'{"hooks": {"NoSuchEvent": []}}'})

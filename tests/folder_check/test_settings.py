@@ -63,6 +63,27 @@ def test_setting_of_the_wrong_type_is_an_error(check):
     ] == said
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong", "right", "text"),
+    [
+        ("cleanupPeriodDays", -1, 0, '"cleanupPeriodDays" must be 0 or more'),
+        ("cleanupPeriodDays", 0.5, 1e3, '"cleanupPeriodDays" must be a whole number'),
+        ("feedbackSurveyRate", 1.5, 0.5, '"feedbackSurveyRate" must be 1 or less'),
+        ("sandbox", {"enabled": "yes"}, {"enabled": True}, '"enabled" must be of type boolean'),
+        ("statusLine", {"command": 1}, {"type": "command", "command": "x"}, '"command" must be of'),
+        ("availableModels", ["x", 3], ["x"], '"availableModels" must hold items of type string'),
+        ("sshConfigs", [""], [], '"sshConfigs" must hold items of type object'),
+    ],
+)
+def test_setting_out_of_its_bounds_is_an_error(check, name, wrong, right, text):
+    """The CLI drops the whole file for it, as for one of the wrong type."""
+    [said] = check({SETTINGS: json.dumps({name: wrong})})
+    assert said.startswith(f"error {SETTINGS}:1:")
+    assert text in said
+    assert said.endswith(LOST)
+    assert [] == check({SETTINGS: json.dumps({name: right})})
+
+
 def test_mistyped_guard_is_an_error(check):
     """The CLI would ignore the name, and the rules below it."""
     text = '{"permisions": {}, "permissions": {"dney": []}, "modle": "x", "own": 1}'
@@ -115,6 +136,40 @@ def guard(command):
     return {"type": "command", "command": command}
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong", "right", "text"),
+    [
+        ("timeout", 0, 0.5, "a number over 0"),
+        ("timeout", "5", 5, "a number"),
+        ("async", "yes", True, "a boolean"),
+        ("asyncRewake", 1, False, "a boolean"),
+        ("once", "x", True, "a boolean"),
+        ("if", 7, "Bash(ls *)", "a string"),
+        ("statusMessage", 3, "looking", "a string"),
+        ("shell", "zsh", "bash", "one of bash, powershell"),
+        ("onFailure", "stop", "block", "one of block, continue"),
+        ("args", "x", ["x"], "a list of strings"),
+        ("args", [1], [], "a list of strings"),
+    ],
+)
+def test_option_of_a_guard_that_the_cli_does_not_take_is_an_error(check, name, wrong, right, text):
+    """The CLI would drop the file, its deny rules and this guard too."""
+    settings = {"hooks": {"PreToolUse": [{"hooks": [{**guard("ls"), name: wrong}]}]}}
+    [said] = check({SETTINGS: json.dumps(settings)})
+    assert f'PreToolUse: "{name}" must be {text}; the CLI would drop' in said
+    settings["hooks"]["PreToolUse"][0]["hooks"][0][name] = right
+    assert [] == check({SETTINGS: json.dumps(settings)})
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["trap '' TERM; x", "exec 0<&- 1>&-; x", "2>/dev/null x", "ulimit -t 5; x", "kill $$"],
+)
+def test_what_the_shell_does_by_itself_is_not_a_missing_program(check, command):
+    """A deploy is refused for a guard that can't run."""
+    assert [] == check({SETTINGS: hooks("PreToolUse", command)})
+
+
 def hooks(event, *commands):
     given = [guard(command) for command in commands]
     return json.dumps({"hooks": {event: [{"hooks": given}]}})
@@ -134,6 +189,12 @@ def test_guard_that_fails_open_is_a_warning(check, hook, cure):
     assert said in str(check(hooked([hook])))
     if cure.startswith("add"):
         assert said not in str(check(hooked([{**hook, "onFailure": "block"}])))
+
+
+def test_guard_that_runs_beside_is_a_warning(check):
+    """The tool does not wait for it."""
+    said = str(check(hooked([{"type": "command", "command": "true", "async": True}])))
+    assert "this PreToolUse hook runs beside what it guards and can not refuse it" in said
 
 
 def hooked(hooks):

@@ -9,6 +9,10 @@ from ash.sandbox.link import Batches, TurnEvent
 
 # How long the engine may take to say whether it takes a prompt that yields. It may have to start.
 TAKEN_SECONDS = 30.0
+# Events that are kept until then. An engine says once a second at most how its MCP servers are.
+MOST_EARLY = 40
+
+OVERTAKEN = "The agent has just begun a turn by itself: wait for its done, or interrupt it"
 
 
 class Overtaken(Conflict):
@@ -36,7 +40,8 @@ class Admission:
                 self.early += batch
                 if any(isinstance(event, PromptRefused) for event in batch):
                     self._refuse()
-                if not all(isinstance(event, ModelFault | McpStatus) for event in batch):
+                waits = all(isinstance(event, ModelFault | McpStatus) for event in batch)
+                if not waits or len(self.early) >= MOST_EARLY:
                     break
         self._is_open = False
         return self.refusal is None
@@ -49,5 +54,4 @@ class Admission:
         return self.refusal is not None
 
     def _refuse(self) -> None:
-        text = "The agent has just begun a turn by itself: wait for its done, or interrupt it"
-        self.refusal = Overtaken(text)
+        self.refusal = Overtaken(OVERTAKEN)

@@ -77,7 +77,8 @@ class TurnLines:
         return other
 
     def end(self) -> None:
-        for event in (self.decided, self.begun, self.over):
+        # Claimed, too: nobody will, and the reader must not wait for that.
+        for event in (self.decided, self.begun, self.over, self._claimed):
             event.set()
 
     async def put(self, line: memoryview) -> None:

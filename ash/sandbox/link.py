@@ -62,12 +62,10 @@ def is_last(event: TurnEvent) -> bool:
 Batches: TypeAlias = trio.MemoryReceiveChannel[list[TurnEvent]]
 Remember: TypeAlias = Callable[[], Awaitable[list[Raw]]]
 
-# What a bridge may ask for and tell, as it may be in the agent's hands: its memory a few times, and
-# things that were broken in few and short words.
+# Bounds for what a bridge may ask for and tell. The agent may have taken the bridge over.
 MAX_HISTORIES = 10
 MAX_RECOVERED = 10
 MAX_TEXT = 500
-# Of its MCP servers: of so many, and of each text so many characters.
 MAX_SERVERS = 100
 MAX_SERVER_TEXT = 2000
 
@@ -230,7 +228,7 @@ class Link:
         await self._give(batch)
 
     def _is_past(self, turn_id: str) -> bool:
-        """Whether an answer with this id is not the running turn's: that one was given up."""
+        """Whether an event with this id belongs to an earlier turn, which was given up."""
         return turn_id not in ("", self._turn_id)
 
     async def tell(self, fault: ModelFault) -> None:

@@ -9,7 +9,7 @@ from ash.sandbox.link import Batches, TurnEvent
 
 # How long the engine may take to say whether it takes a prompt that yields. It may have to start.
 TAKEN_SECONDS = 30.0
-# Events that are kept until then. An engine says once a second at most how its MCP servers are.
+# How many events are kept until then. They say once a second at most how the MCP servers are.
 MOST_EARLY = 40
 
 OVERTAKEN = "The agent has just begun a turn by itself: wait for its done, or interrupt it"
@@ -32,7 +32,10 @@ class Admission:
         self._waiting = trio.CancelScope()
 
     async def wait(self, batches: Batches) -> bool:
-        """Returns whether the turn may begin. It may if the agent says nothing, for its end."""
+        """Returns whether the turn may begin.
+
+        It may, too, if the engine says nothing or is gone: the turn is stored and gets its end.
+        """
         if not self._is_open:
             return self.refusal is None
         with trio.move_on_after(TAKEN_SECONDS), self._waiting:

@@ -152,7 +152,7 @@ class Turn:
         return [*self._context.recovered, *early]
 
     def give_way(self) -> bool:
-        """Gives way to an own turn, if nothing of this one is stored yet; whether it does."""
+        """Refuses the message for an own turn, if it is not stored yet; whether it is refused."""
         return self._admission.give_way()
 
     async def stop(self, reason: TurnReason, step: float = STEP_SECONDS) -> None:
@@ -173,7 +173,7 @@ class Turn:
 
     async def _kill(self, step: float) -> None:
         """Ends the sandbox; its bridge may still say how the turn ended."""
-        # Set first: the end of the turn may be stored, and is then true, while the bridge ends.
+        # Set first, because the end of the turn may be stored while the bridge still ends.
         self.killed = True
         with self._deadlines.limit(step):
             await self._send(Shutdown())

@@ -330,7 +330,7 @@ def recovered(what: Recovered) -> Frame:
 
 
 def done(session_id: str, reason: TurnReason) -> Frame:
-    """In words where the reason alone does not say what happened."""
+    """It has a `detail` if the reason alone does not say what happened."""
     detail = {"detail": BUDGET_WORDS} if reason == "budget" else {}
     return Frame("done", _encode({"sessionId": session_id, "reason": reason, **detail}))
 

@@ -35,26 +35,14 @@ import trio
 from msgspec import structs
 
 from ash.protocol import (
-    BackgroundTasks,
-    EngineExited,
-    Failed,
-    McpServerState,
-    McpStatus,
     Open,
-    Opened,
     OwnTurn,
-    PromptRefused,
-    PromptTaken,
     Query,
     Resume,
-    TurnDone,
-    encode,
-    message_line,
 )
 from bridge import prompt_file
 from bridge.engine import (
     Conversation,
-    Emit,
     Engine,
     EngineBusy,
     EngineDied,
@@ -67,7 +55,7 @@ from bridge.engine import (
 )
 from bridge.memory import Memory
 from bridge.outbox import Outbox
-from bridge.raw_lines import read_head
+from bridge.worker_answers import WorkerAnswers, WorkerJob
 
 # How long an interrupted turn may take to end before its engine is ended. The daemon kills the
 # sandbox after five seconds.
@@ -76,21 +64,6 @@ INTERRUPT_SECONDS = 4.0
 INTERRUPT_AGAIN_SECONDS = 1.0
 # Few, because one prompt may take 50 MB.
 MAX_QUEUED = 16
-
-
-class WorkerJob:
-    """A command for the engine, or a turn of its own, from its arrival to its last answer.
-
-    `started` is set when its prompt goes to the conversation, `finished` after its last answer.
-    """
-
-    def __init__(self, command: Open | Resume | Query | OwnTurn, launch: Launch) -> None:
-        self.command = command
-        self.launch = launch
-        self.started = trio.Event()
-        self.finished = trio.Event()
-        self.interrupted = False
-        self.retried = False
 
 
 class EngineWorker:
@@ -104,7 +77,7 @@ class EngineWorker:
     ) -> None:
         self._load = load
         self._memory = memory
-        self._outbox = outbox
+        self._answers = WorkerAnswers(outbox)
         self._write_log = write_log
         self._engine: Engine | None = None
         self._waiting: deque[WorkerJob] = deque()
@@ -117,7 +90,7 @@ class EngineWorker:
         self._own_turns = 0
         self._ids = count(1)
         self._tasks: list[str] = []
-        self._partial = False
+        self._deltas = False
         self._scope = trio.CancelScope()
 
     def submit(self, command: Open | Resume | Query) -> None:
@@ -252,7 +225,7 @@ class EngineWorker:
         self._resume = True
         conversation.on_end(self._report_exit)
         conversation.on_own_work(self._wake, self._report_tasks)
-        conversation.on_mcp_status(self._report_mcp_status)
+        conversation.on_mcp_status(self._answers.report_mcp_status)
         launch = job.launch
         while True:
             try:
@@ -295,8 +268,8 @@ class EngineWorker:
             if isinstance(waiting.command, Query) and waiting.command.yields:
                 self._waiting.remove(waiting)
                 self._refuse(waiting)
-        self._outbox.put_now(encode(command))
-        await conversation.own_turn(self._emit(partial=self._partial))
+        self._answers.begin_own(command)
+        await conversation.own_turn(self._answers.emit(deltas=self._deltas))
         self._finish(job)
 
     def _wake(self) -> None:
@@ -305,7 +278,7 @@ class EngineWorker:
 
     def _report_tasks(self, tasks: list[str]) -> None:
         self._tasks = tasks
-        self._outbox.put_now(encode(BackgroundTasks(tasks)))
+        self._answers.report_tasks(tasks)
 
     def _lose_own_work(self) -> None:
         """What ran in the background has ended with the engine's process."""
@@ -317,10 +290,7 @@ class EngineWorker:
     def _report_exit(self, why: str) -> None:
         """Tells the daemon that an idle engine has ended; one that we close is not reported."""
         if self._idle:
-            self._outbox.put_now(encode(EngineExited(why)))
-
-    def _report_mcp_status(self, servers: list[McpServerState]) -> None:
-        self._outbox.put_now(encode(McpStatus(servers)))
+            self._answers.report_exit(why)
 
     async def _run_job(self, job: WorkerJob) -> None:
         error = ""
@@ -328,9 +298,9 @@ class EngineWorker:
             assert self._conversation is not None
             query = job.command
             job.started.set()
-            self._partial = bool(query.include_partial_messages)
-            taken = partial(self._take, query) if query.yields else None
-            emit = self._emit(partial=self._partial)
+            self._deltas = bool(query.include_partial_messages)
+            taken = partial(self._answers.take, query) if query.yields else None
+            emit = self._answers.emit(deltas=self._deltas)
             try:
                 await self._conversation.turn(query.prompt, query.model, emit, taken)
             except EngineDied:
@@ -342,40 +312,21 @@ class EngineWorker:
                 error = str(failure)
         self._finish(job, error)
 
-    def _emit(self, *, partial: bool) -> Emit:
-        async def emit(raw: bytes | memoryview) -> None:
-            if partial or read_head(raw).type != "stream_event":
-                await self._outbox.put(message_line(raw))
-
-        return emit
-
-    def _take(self, query: Query) -> None:
-        self._outbox.put_now(encode(PromptTaken(id=query.id)))
-
     def _refuse(self, job: WorkerJob) -> None:
-        """Answers a query that yields to a turn of the engine's own."""
-        self._outbox.put_now(encode(PromptRefused(id=job.command.id)))
-        self._close(job)
+        self._forget(job)
+        self._answers.refuse(job)
 
     def _finish_current(self, error: str) -> None:
         if self._current is not None:
             self._finish(self._current, error)
 
     def _finish(self, job: WorkerJob, error: str = "") -> None:
-        """Sends the last answers of a job. Every query ends with exactly one `done`."""
-        command = job.command
-        if error:
-            self._outbox.put_now(encode(Failed(error, id=command.id)))
-        if isinstance(command, Query | OwnTurn):
-            self._outbox.put_now(encode(TurnDone(command.session_id, id=command.id)))
-        elif not error:
-            self._outbox.put_now(encode(Opened(id=command.id)))
-        self._close(job)
+        self._forget(job)
+        self._answers.finish(job, error)
 
-    def _close(self, job: WorkerJob) -> None:
+    def _forget(self, job: WorkerJob) -> None:
         if job is self._current:
             self._current = None
-        job.finished.set()
 
     async def _loaded(self) -> Engine:
         """Imports the engine in a thread, so that interrupts and shell commands don't wait."""

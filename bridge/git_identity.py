@@ -1,19 +1,19 @@
-"""Gives git in the sandbox a name to commit under: the agent's.
+"""Makes git in the sandbox commit under the agent's name.
 
-It is a system configuration. So what the agent, a session or a repository says counts before it.
+The name is in git's system configuration, so any other configuration takes precedence.
 """
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-# The host's own, which without isolation is there and counts before ours.
+# The host's own. It exists only without isolation, and then takes precedence over ours.
 _HOST = "/etc/gitconfig"
 _OFF = {"GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"}
 
 
 def set_default(write_log: Callable[[str], None]) -> None:
-    """Does nothing if the environment says where the system's configuration is, or that it is none.
+    """Does nothing if the environment already chooses the system configuration.
 
     The name has only letters, digits, `_` and `-`. The domain is one that never exists (RFC 2606).
     """

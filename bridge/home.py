@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from bridge.transcripts import config_folder, set_aside
 
-# Larger files are not what the CLI keeps its settings in.
+# A larger file is not one that the CLI has written.
 _LARGEST = 16 * 1024 * 1024
 
 
@@ -24,7 +24,7 @@ def mend() -> list[str]:
 
 
 def _folders() -> Iterator[Path]:
-    """From the outer to the inner ones: one that is mended may show more of them."""
+    """Outer ones first: inner ones can be found only when these have been mended."""
     yield Path.home()
     yield config_folder()
     projects = config_folder() / "projects"
@@ -35,7 +35,7 @@ def _folders() -> Iterator[Path]:
 
 def _settings() -> Iterator[Path]:
     config = config_folder()
-    # Beside the folder `.claude`, but inside of another one that the environment names.
+    # The file is beside the folder `.claude`, but inside a folder that the environment names.
     beside = Path.home() if config == Path.home() / ".claude" else config
     yield beside / ".claude.json"
     yield config / "settings.json"

@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 
-# What the CLI makes one frame of, twice over. Hooks that are meant to be read print far less.
+# The CLI puts the output into one frame, twice. Output that is meant to be read is far shorter.
 MAX_OUTPUT = 256 * 1024
 # How long to wait, after a hook has ended, for output that its own children hold open.
 _REST_SECONDS = 0.5
@@ -31,7 +31,7 @@ GUARDED = {
     "UserPromptSubmit": "the message was not given to the agent",
     "UserPromptExpansion": "the message was not given to the agent",
 }
-# These hold the start of a session.
+# The events whose hooks delay the start of a session.
 _AT_START = ("SessionStart", "Setup")
 
 _SETTINGS = ("settings.local.json", "settings.json")
@@ -187,17 +187,17 @@ def _run(words: list[str], given: bytes, limit: float | None) -> tuple[str, int]
 
 
 def _event(given: bytes) -> str:
-    """The event's name. A tool's input may hold others: then the one that guards counts."""
+    """The event's name. A tool's input may have others: then the one that can refuse counts."""
     rests = given.replace(b'": "', b'":"').split(_EVENT)[1:]
     names = [rest.partition(b'"')[0].decode(errors="replace") for rest in rests]
     return next((name for name in names if name in GUARDED), names[0] if names else "")
 
 
 def _limit(own: dict[str, object], seconds: float) -> float | None:
-    """The hook's own timeout, if it has one: whoever wrote it has thought about it.
+    """How many seconds the hook may take. None means that nobody waits for it.
 
-    The CLI gives up at that time, and lets the tool run. So we are done before. None means that
-    nobody waits for the hook.
+    Its own timeout counts if it has one. The CLI lets the tool run when that is over, so the limit
+    is a little shorter.
     """
     if own.get("async") is True or own.get("asyncRewake") is True:
         return None
@@ -227,7 +227,7 @@ def _own_settings(event: str, command: str) -> dict[str, object]:
 
 
 def _read(file: str) -> bytes:
-    """Empty if it is not there, or says nothing that we look for: then it need not be parsed."""
+    """The file; empty if it is missing, or has nothing we look for and need not be parsed."""
     try:
         with open(file, "rb") as opened:
             content = opened.read()

@@ -6,7 +6,7 @@ without the errors, so servers that are all well need no request.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -51,16 +51,19 @@ class McpWatch:
     async def _watch(self, turn: TurnLines) -> None:
         with trio.move_on_after(_FIRST_LOOK_SECONDS):
             await turn.begun.wait()
-        if turn.begun.is_set():
-            servers = _servers(turn.mcp_servers)
-            self._report(_with_errors(servers, self._known))
-            if all(server.status == "connected" for server in servers):
-                return
+        # What can't be read is not told: the CLI may die, or write it in another way.
+        with suppress(Exception):
+            if turn.mcp_servers is not None:
+                servers = _servers(turn.mcp_servers)
+                self._report(_with_errors(servers, self._known))
+                if all(server.status == "connected" for server in servers):
+                    return
+            await self._look(turn)
+
+    async def _look(self, turn: TurnLines) -> None:
+        """Asks until the turn has begun and no server is pending."""
         while not turn.over.is_set():
-            try:
-                servers = _servers((await self._ask())["mcpServers"])
-            except Exception:  # noqa: BLE001 - the CLI may die or not know the request
-                return
+            servers = _servers((await self._ask())["mcpServers"])
             self._report(servers)
             await self._logs.pass_on()
             # The CLI writes these files a moment after it has seen the fault.

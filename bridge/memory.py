@@ -15,7 +15,7 @@ from bridge.transcripts import FoundTranscript
 
 # How long the daemon may take to send what it has stored.
 HISTORY_SECONDS = 10.0
-# What the CLI says of a transcript in which it finds nothing, be the lines valid JSON.
+# What the CLI says if it finds no message in a transcript, even if its lines are valid JSON.
 _REFUSAL = "No conversation found"
 
 

@@ -291,7 +291,6 @@ class RawLines:
             turn.see_result(last=not subagents_run(head.subagent_stats))
         elif head.type == "system" and head.subtype == "init":
             turn.mcp_servers = head.mcp_servers
-            turn.mcp_servers = head.mcp_servers
             turn.begun.set()
         if (turn.result_seen and (is_idle or self._state is None)) or (turn.is_own and is_idle):
             self._end(turn)

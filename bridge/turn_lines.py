@@ -21,7 +21,8 @@ class TurnLines:
     `begun` is set when the CLI has taken the prompt and can be interrupted, `over` when no further
     line belongs to the turn. `decided` is set when it is known whether the CLI has `taken` the
     prompt or was `overtaken`: it has begun a turn by itself instead. `mcp_servers` is what the
-    `init` of the turn says of them. `fault` says why the turn has failed although the CLI lives.
+    `init` of the turn says of them, None if there was no `init`. `fault` says why the turn has
+    failed although the CLI lives.
     """
 
     def __init__(self) -> None:
@@ -37,7 +38,7 @@ class TurnLines:
         self.begun = trio.Event()
         self.over = trio.Event()
         self.fault = ""
-        self.mcp_servers: Any = []
+        self.mcp_servers: Any = None
         self._emit: Emit | None = None
         self._claimed = trio.Event()
         self._held: deque[bytes] = deque()
@@ -76,7 +77,8 @@ class TurnLines:
         return other
 
     def end(self) -> None:
-        for event in (self.decided, self.begun, self.over):
+        # Claimed, too: nobody will, and the reader must not wait for that.
+        for event in (self.decided, self.begun, self.over, self._claimed):
             event.set()
 
     async def put(self, line: memoryview) -> None:

@@ -1,4 +1,4 @@
-"""What goes wrong with a sandbox's model calls: told in words, and tried again for so long.
+"""The faults of a sandbox's model calls: what users are told, and how long the CLI tries again.
 
 The CLI tries a failed call again by itself, up to ten times, with pauses that double from half a
 second to 32 s. The proxy decides when it has to stop: an answer with `x-should-retry: false` makes

@@ -25,6 +25,7 @@ from ash.protocol import (
     Lines,
     LineTooLong,
     Log,
+    McpServerState,
     McpStatus,
     Open,
     Opened,
@@ -51,14 +52,22 @@ TurnEvent = (
     | ModelFault
     | Recovered
 )
+
+
+def is_last(event: TurnEvent) -> bool:
+    """Whether no event of the turn follows: its end, or that the agent did not take it."""
+    return isinstance(event, TurnDone | PromptRefused)
+
+
 Batches: TypeAlias = trio.MemoryReceiveChannel[list[TurnEvent]]
 Remember: TypeAlias = Callable[[], Awaitable[list[Raw]]]
 
-# What a bridge may ask for and tell, as it may be in the agent's hands: its memory a few times, and
-# things that were broken in few and short words.
+# Bounds for what a bridge may ask for and tell. The agent may have taken the bridge over.
 MAX_HISTORIES = 10
 MAX_RECOVERED = 10
 MAX_TEXT = 500
+MAX_SERVERS = 100
+MAX_SERVER_TEXT = 2000
 
 
 # What a caller is told whose command the bridge can't answer any more.
@@ -196,13 +205,13 @@ class Link:
         batch: list[TurnEvent] = []
         for event in events:
             match event:
-                case Failed() if event.id not in ("", self._turn_id):
+                case Failed() if self._is_past(event.id):
                     self._answer(event)
-                case TurnDone() if event.id not in ("", self._turn_id):
-                    pass  # of an earlier turn, which was given up
-                case EngineMessage() | McpStatus() | Failed() | TurnDone():
-                    batch.append(event)
-                case PromptTaken() | PromptRefused():
+                case TurnDone() | PromptTaken() | PromptRefused() if self._is_past(event.id):
+                    pass
+                case McpStatus():
+                    batch.append(_bounded(event))
+                case EngineMessage() | Failed() | TurnDone() | PromptTaken() | PromptRefused():
                     batch.append(event)
                 case OwnTurn():
                     await self._give(batch)
@@ -218,12 +227,16 @@ class Link:
             self._recovered = [*self._recovered, *told][:MAX_RECOVERED]
         await self._give(batch)
 
+    def _is_past(self, turn_id: str) -> bool:
+        """Whether an event with this id belongs to an earlier turn, which was given up."""
+        return turn_id not in ("", self._turn_id)
+
     async def tell(self, fault: ModelFault) -> None:
         """Gives the running turn what the proxy has to say."""
         await self._give([fault])
 
     async def _give(self, batch: list[TurnEvent]) -> None:
-        self.turn_is_over |= any(isinstance(event, TurnDone) for event in batch)
+        self.turn_is_over |= any(map(is_last, batch))
         if batch and self._turn is not None:
             # A turn that was given up does not listen any more.
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
@@ -278,6 +291,19 @@ class _Answer:
         if isinstance(self._event, Failed):
             raise EngineFailed(self._event.error)
         return self._event
+
+
+def _bounded(status: McpStatus) -> McpStatus:
+    return McpStatus(
+        [
+            McpServerState(
+                server.name[:MAX_SERVER_TEXT],
+                server.status[:MAX_SERVER_TEXT],
+                server.error and server.error[:MAX_SERVER_TEXT],
+            )
+            for server in status.servers[:MAX_SERVERS]
+        ]
+    )
 
 
 def _decode(lines: Lines, chunk: bytes) -> list[BridgeEvent]:

@@ -103,7 +103,7 @@ class Sandbox:
 
     `ready` is set when the engine is booted or has failed to boot; `failure` says why. `gone` is
     set when its processes have ended and its files were put away; `kept` says whether any were
-    kept for a session. `faults` are those that its agent was deployed with, by force. `used_at` is
+    kept for a session. `faults` are those of its agent, if that was deployed by force. `used_at` is
     when its boot or its last work ended, in trio's time.
     """
 

@@ -103,7 +103,7 @@ class Trial:
 
 
 class _Outcome(Struct):
-    """`failed` says for each server that does not work why."""
+    """`failed` says why, for each server that does not work."""
 
     fault: Finding | None = None
     failed: dict[str, str] = {}

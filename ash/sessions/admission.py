@@ -9,6 +9,10 @@ from ash.sandbox.link import Batches, TurnEvent
 
 # How long the engine may take to say whether it takes a prompt that yields. It may have to start.
 TAKEN_SECONDS = 30.0
+# How many events are kept until then. They say once a second at most how the MCP servers are.
+MOST_EARLY = 40
+
+OVERTAKEN = "The agent has just begun a turn by itself: wait for its done, or interrupt it"
 
 
 class Overtaken(Conflict):
@@ -28,7 +32,10 @@ class Admission:
         self._waiting = trio.CancelScope()
 
     async def wait(self, batches: Batches) -> bool:
-        """Returns whether the turn may begin. It may if the agent says nothing, for its end."""
+        """Returns whether the turn may begin.
+
+        It may, too, if the engine says nothing or is gone: the turn is stored and gets its end.
+        """
         if not self._is_open:
             return self.refusal is None
         with trio.move_on_after(TAKEN_SECONDS), self._waiting:
@@ -36,7 +43,8 @@ class Admission:
                 self.early += batch
                 if any(isinstance(event, PromptRefused) for event in batch):
                     self._refuse()
-                if not all(isinstance(event, ModelFault | McpStatus) for event in batch):
+                waits = all(isinstance(event, ModelFault | McpStatus) for event in batch)
+                if not waits or len(self.early) >= MOST_EARLY:
                     break
         self._is_open = False
         return self.refusal is None
@@ -49,5 +57,4 @@ class Admission:
         return self.refusal is not None
 
     def _refuse(self) -> None:
-        text = "The agent has just begun a turn by itself: wait for its done, or interrupt it"
-        self.refusal = Overtaken(text)
+        self.refusal = Overtaken(OVERTAKEN)

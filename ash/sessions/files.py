@@ -35,7 +35,7 @@ THREADS = 8
 
 
 class Upload(Struct):
-    """A file to be: `content` has `size` bytes, or raises AshError when it is read.
+    """A file that is to be written: `content` has `size` bytes, or raises AshError when it is read.
 
     Without a mode it keeps that of the file it replaces.
     """

@@ -140,6 +140,8 @@ class LiveSession:
 
     def _start_turn(self, process: AgentProcess, query: Query | OwnTurn) -> Turn:
         dependencies = self._dependencies
+        # Also what was mended between two turns.
+        self.recoveries.add(process.link.take_recovered())
         context = TurnContext(
             self.stored,
             self.ring,
@@ -314,7 +316,7 @@ class LiveSession:
         process, is_active = self._sandbox.process, self.stored.session.status == "active"
         if begun is not None and process is not None and is_active and not self._pausing:
             self._start_turn(process, begun)
-        elif begun is not None:
+        elif begun is not None and process is not None:
             self.decide("pause", {"reason": BUSY_IN_PAUSE})
 
     async def _end_turn(self, turn: Turn, write: WriteEnd) -> None:

@@ -39,14 +39,14 @@ class ModelRetries:
         return frames
 
     def rest(self) -> Sequence[Frame]:
-        """Takes back an answer that was cut, unless a retry did."""
+        """The frame that takes back an answer that was cut, unless another `retry` has done so."""
         if not self._discard:
             return ()
         self._latest = Retry(self._latest.attempt, self._latest.of)
         return [self._frame(self._cause(self._latest))]
 
     def explained(self, ending: Ending | None) -> Ending | None:
-        """The ending of a result; of a turn that failed with its last model call, in our words."""
+        """The ending of a result. If the last model call failed, its error names the cause."""
         fault = self._faults.last
         if ending is None or ending.reason != "error" or fault is None:
             return ending

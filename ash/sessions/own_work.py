@@ -6,7 +6,7 @@ from ash.sessions.session_sandbox import SessionSandbox, Work
 
 # The engine begins a turn within 0.2 s after a task has ended. Until then the session is not idle.
 SETTLE_SECONDS = 2.0
-# Of what a bridge says is running: it may say anything.
+# Bounds for the tasks that a bridge names. The agent may have taken the bridge over.
 MOST_TASKS = 20
 LONGEST_NAME = 200
 
@@ -85,4 +85,5 @@ class OwnWork:
             self._is_held = False
 
     def _patience(self) -> float:
+        """For how many seconds what the agent does by itself still counts."""
         return self._limit_at - trio.current_time() if self.tasks else SETTLE_SECONDS

@@ -1,4 +1,4 @@
-"""What had to be mended when a session started, until everybody has been told."""
+"""What was mended in a session, until a turn has told its readers."""
 
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -16,7 +16,7 @@ class Recoveries:
         self._told += told
 
     def take(self) -> list[Recovered]:
-        """For the turn that begins, whose stream tells of it."""
+        """Returns all of it and forgets it: the turn that begins tells its readers."""
         told, self._told = self._told, []
         return told
 

@@ -61,7 +61,7 @@ class SessionSandbox(Protocol):
 
     @property
     def faults(self) -> Sequence[str]:
-        """Those that its agent was deployed with, by force; none if it was not."""
+        """The faults of its agent, if that was deployed by force; otherwise none."""
         ...
 
     async def attach(self, sink: LogSink, remember: Remember | None = None) -> None:

@@ -163,7 +163,7 @@ def _branches_after(parent: StoredSession, said: Said, *, whole: bool) -> list[B
     named = dict.fromkeys(filter(None, (said.conversation, own)))
     branches = [Branch(session_id=conversation, at=at) for conversation in named]
     if parent.conversation is None:
-        # It never had a turn of its own, so it has the conversation that it was to go on from.
+        # The parent never had a turn, so its conversation is still the one that it goes on from.
         branches += [structs.replace(branch, at=at or branch.at) for branch in _branches(parent)]
     return branches
 

@@ -11,31 +11,26 @@ from msgspec import Raw, Struct
 
 from ash import __version__, events
 from ash.clock import Clock, now_iso
-from ash.egress import ModelFault
 from ash.errors import AshError, Conflict, EngineFailed, Unavailable
-from ash.events import Ending, Frame
+from ash.events import Ending
 from ash.log import get_logger
 from ash.model import StoredSession, TurnOrigin, TurnReason
 from ash.protocol import (
     BridgeCommand,
-    EngineMessage,
-    Failed,
     Interrupt,
-    McpStatus,
     OwnTurn,
     Query,
     Recovered,
     Shutdown,
-    TurnDone,
 )
-from ash.sandbox.link import Batches, TurnEvent
+from ash.sandbox.link import Batches, TurnEvent, is_last
 from ash.sessions.admission import Admission
 from ash.sessions.deadlines import Deadlines
 from ash.sessions.frame_ring import FrameRing
-from ash.sessions.model_retries import ModelRetries
 from ash.sessions.session_sandbox import AgentProcess
+from ash.sessions.turn_reader import TurnReader
 from ash.store import OwnershipLost, Store
-from ash.store.history import NewEvent, NewMessage
+from ash.store.history import NewEvent
 from ash.store.sessions import StatusChange
 
 log = get_logger()
@@ -43,6 +38,9 @@ log = get_logger()
 # How long each step that stops a turn may take before the next one begins. The CLI answers an
 # interrupt within 10 ms and stops a tool within 50 ms, so only a stuck one needs the next step.
 STEP_SECONDS = 5.0
+
+NO_RESULT = "The agent ended its turn without a result"
+SANDBOX_BROKE = "The sandbox broke in the middle of the turn"
 
 # Writes the end of a turn with a change of its session, which is returned if there is one.
 WriteEnd: TypeAlias = Callable[[StatusChange | None], Awaitable[StoredSession | None]]
@@ -96,12 +94,10 @@ class Turn:
         self._sent = trio.Event()
         self._is_storing_end = False
         self._deadlines = Deadlines()
-        self._retries = ModelRetries(process.faults)
-        self._fault: str | None = None
+        self._reader = TurnReader(process.faults)
         self._accepted = trio.Event()
         self._refusal: AshError | None = None
         self._wanted: TurnReason | None = None
-        self._ending: Ending | None = None
         self._hit: str | None = None
         self._began = trio.current_time()
 
@@ -139,6 +135,9 @@ class Turn:
             self.broken = True
             self._process.kill()
         finally:
+            if not self._accepted.is_set():
+                self._refusal = Unavailable(SANDBOX_BROKE)
+                self._accepted.set()
             self.finished.set()
 
     @property
@@ -146,11 +145,14 @@ class Turn:
         return isinstance(self._query, OwnTurn)
 
     def not_told(self) -> Sequence[Recovered]:
-        """What a turn that was refused leaves to the next one to tell."""
-        return self._context.recovered if self._admission.refusal else ()
+        """What was mended, for the next turn to tell, if this one was refused or not stored."""
+        if self._refusal is None:
+            return ()
+        early = [event for event in self._admission.early if isinstance(event, Recovered)]
+        return [*self._context.recovered, *early]
 
     def give_way(self) -> bool:
-        """Gives way to an own turn, if nothing of this one is stored yet; whether it does."""
+        """Refuses the message for an own turn, if it is not stored yet; whether it is refused."""
         return self._admission.give_way()
 
     async def stop(self, reason: TurnReason, step: float = STEP_SECONDS) -> None:
@@ -171,7 +173,7 @@ class Turn:
 
     async def _kill(self, step: float) -> None:
         """Ends the sandbox; its bridge may still say how the turn ended."""
-        # Set first: the end of the turn may be stored, and is then true, while the bridge ends.
+        # Set first, because the end of the turn may be stored while the bridge still ends.
         self.killed = True
         with self._deadlines.limit(step):
             await self._send(Shutdown())
@@ -232,7 +234,7 @@ class Turn:
             await self._sent.wait()
             await self._send(Interrupt(turn=self._query.id))
             async for batch in batches:
-                if any(isinstance(event, TurnDone) for event in batch):
+                if any(map(is_last, batch)):
                     return
         self._process.kill()
 
@@ -240,8 +242,7 @@ class Turn:
         try:
             await self._follow(batches)
         except trio.Cancelled:
-            self.lost = "The sandbox broke in the middle of the turn"
-            self._ending = Ending("error", self.lost)
+            self.lost = SANDBOX_BROKE
             with trio.CancelScope(shield=True), self._deadlines.writing():
                 await self._end()
             raise
@@ -254,7 +255,7 @@ class Turn:
         if early := self._admission.early:
             with trio.CancelScope(shield=True), self._deadlines.writing():
                 await self._take(early)
-            if any(isinstance(event, TurnDone) for event in early):
+            if any(map(is_last, early)):
                 return
         with trio.move_on_after(timeout) as silence:
             async for batch in batches:
@@ -262,7 +263,7 @@ class Turn:
                 deadline, silence.deadline = silence.deadline, inf
                 with trio.CancelScope(shield=True), self._deadlines.writing():
                     heard = await self._take(batch)
-                if any(isinstance(event, TurnDone) for event in batch):
+                if any(map(is_last, batch)):
                     return
                 silence.deadline = trio.current_time() + timeout if heard else deadline
         if silence.cancelled_caught:
@@ -273,7 +274,6 @@ class Turn:
             )
         else:
             self.lost = await self._process.exit_reason()
-        self._ending = Ending("error", self.lost)
 
     async def _take(self, batch: Sequence[TurnEvent]) -> bool:
         """Stores the complete messages of the batch, then shows all of its frames in order.
@@ -281,54 +281,22 @@ class Turn:
         Returns False if the agent only waits for the model.
         """
         context = self._context
-        heard = False
-        frames: list[Frame] = []
-        messages: list[NewMessage] = []
-        timeline: list[NewEvent] = []
-        conversation: str | None = None
-        for event in batch:
-            if isinstance(event, ModelFault):
-                frames.append(self._retries.waiting(event))
-            if isinstance(event, Failed):
-                self._fault = self._fault or event.error
-            if isinstance(event, Recovered):
-                frames.append(events.recovered(event))
-                timeline.append(("lifecycle", _mended(event)))
-            if isinstance(event, McpStatus):
-                frames.append(events.mcp_status(event.servers))
-                timeline.append(("mcp_status", bytes(frames[-1].data).decode()))
-            if not isinstance(event, EngineMessage):
-                continue
-            try:
-                content = str(event.data, "utf-8")
-            except UnicodeDecodeError:
-                self._fault = self._fault or "A message of the agent is lost: it is not UTF-8"
-                continue
-            reading = events.read(event.data)
-            heard |= reading.retry is None
-            frames += self._retries.before(reading)
-            frames += reading.frames
-            timeline += reading.timeline
-            self._ending = self._retries.explained(reading.ending) or self._ending
-            conversation = reading.conversation or conversation
-            if reading.durable:
-                messages.append((content, context.ring.next_id + len(frames) - 1))
-        frames += self._retries.rest()
+        found = self._reader.read(batch, context.ring.next_id)
         reserve = context.ring.reservation()
-        if messages or timeline or reserve:
+        if found.messages or found.timeline or reserve:
             await context.store.append(
                 self._session_id,
                 self.id,
                 context.stored.generation,
-                messages=messages,
-                events=timeline,
+                messages=found.messages,
+                events=found.timeline,
                 next_frame=reserve,
-                conversation=conversation,
+                conversation=found.conversation,
                 now=now_iso(context.clock),
             )
             context.ring.reserved = reserve or context.ring.reserved
-        context.ring.publish(frames)
-        return heard
+        context.ring.publish(found.frames)
+        return found.heard
 
     async def _end(self) -> None:
         context = self._context
@@ -382,18 +350,14 @@ class Turn:
         if hit := self._process.take_limit_report():
             self._hit = hit
             return Ending("error", hit)
-        found = self._ending or Ending("error", "The agent ended its turn without a result")
-        if self._fault is not None:
-            # What was lost is not made good by what came after it.
-            found = Ending("error", self._fault)
+        found = self._reader.ending or Ending("error", NO_RESULT)
+        # What was lost is not made good by what came before or after it.
+        if (error := self._reader.fault or self.lost) is not None:
+            found = Ending("error", error)
         completed = found.reason == "completed" and not found.interim
         if self._wanted is None or completed:
             return found
         return Ending(self._wanted)
-
-
-def _mended(what: Recovered) -> str:
-    return events.lifecycle("recovered", memory=what.memory, warnings=[what.text])
 
 
 def _user_content(prompt: Raw) -> str:

@@ -124,7 +124,7 @@ class SqliteDriver:
         return outcomes
 
     def _has_moved(self) -> bool:
-        """What is written to a file that was renamed or deleted, the next daemon won't find."""
+        """Whether the file was renamed or deleted: the next daemon would not find what we write."""
         try:
             return os.stat(self._path).st_ino != self._inode  # noqa: PTH116 - twice as fast
         except FileNotFoundError:

@@ -1,7 +1,7 @@
 """Mends the two folders of a session before a new sandbox gets them. Blocks: use a thread.
 
-An agent may have closed them to itself. Without isolation it may even have put a link in the place
-of one, which a daemon that is root must not follow. No process of the session runs meanwhile.
+An agent may have taken its own permissions away. Without isolation it may even have replaced one by
+a link, which a daemon that is root must not follow. No process of the session runs meanwhile.
 """
 
 import os

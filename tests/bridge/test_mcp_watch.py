@@ -1,6 +1,7 @@
 """What is told of MCP servers, and when, without a CLI."""
 
 import json
+import os
 
 import pytest
 import trio
@@ -115,3 +116,40 @@ async def test_stderr_of_a_server_is_logged(cli, tmp_path, autojump_clock):
     async with cli.watch.during(cli.turn):
         await trio.sleep(3)
     assert [f"MCP server tools: {said}" for said in ("oh", "dear", "Closed")] == cli.log
+
+
+async def test_files_that_cannot_be_read_fail_no_turn(cli, tmp_path, autojump_clock):
+    """The agent may put there what it likes: a folder, a broken link, a pipe, a long line."""
+    folder = tmp_path / ".cache/claude-cli-nodejs/-w/mcp-logs-tools"
+    (folder / "0.jsonl").mkdir(parents=True)
+    (folder / "1.jsonl").symlink_to("nowhere")
+    os.mkfifo(folder / "2.jsonl")
+    entries = "\n" + json.dumps({"error": "first"}) + "\n" + json.dumps({"error": "x" * 100_000})
+    (folder / "3.jsonl").write_text(f"{entries}\n{json.dumps({'error': 'last'})}\n")
+    cli.servers = [PENDING]
+    async with cli.watch.during(cli.turn):
+        await trio.sleep(6)
+    assert ["MCP server tools: first", "MCP server tools: last"] == cli.log
+    assert [[PENDING]] == cli.told
+
+
+@pytest.mark.parametrize("said", ["none", [{"status": "failed"}]])
+async def test_servers_of_another_shape_fail_no_turn(cli, said, autojump_clock):
+    """What a later CLI may write is not told."""
+    cli.turn.mcp_servers = said
+    cli.turn.begun.set()
+    async with cli.watch.during(cli.turn):
+        await trio.sleep(6)
+    assert [] == cli.told
+
+
+async def test_turn_that_ends_before_it_begins_tells_nothing(cli, autojump_clock):
+    """A CLI that has died before its `init` has not lost its servers."""
+    cli.begin(WELL)
+    async with cli.watch.during(cli.turn):
+        await trio.sleep(1)
+    cli.turn = TurnLines()
+    cli.turn.end()
+    async with cli.watch.during(cli.turn):
+        await trio.sleep(1)
+    assert [[WELL]] == cli.told

@@ -121,6 +121,19 @@ async def test_lines_between_turns_are_bounded(cli, monkeypatch) -> None:
     assert lines == emitted
 
 
+async def test_turn_that_ends_unclaimed_does_not_hold_the_reader(cli, monkeypatch) -> None:
+    """A prompt may fail before its lines are claimed; the CLI's next lines are still read."""
+    monkeypatch.setattr(turn_lines, "MAX_HELD", 10)
+    turn = cli.lines.begin("u", yields=True)
+    await cli.write(b'{"type":"a"}')
+    await cli.write(b'{"type":"b"}')
+    cli.lines.finish(turn)
+    emitted: list[bytes] = []
+    await cli.begin(emitted)
+    await cli.write(b'{"type":"c"}')
+    assert [b'{"type":"c"}'] == emitted
+
+
 async def test_line_that_is_too_long_ends_the_cli(nursery, monkeypatch) -> None:
     """The turn ends, and the reason names the limit."""
     monkeypatch.setattr("bridge.raw_lines.Lines", lambda: Lines(limit=50))

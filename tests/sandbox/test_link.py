@@ -15,6 +15,8 @@ from ash.protocol import (
     Interrupt,
     Lines,
     Log,
+    McpServerState,
+    McpStatus,
     Open,
     Opened,
     Ready,
@@ -25,7 +27,15 @@ from ash.protocol import (
     encode,
     message_line,
 )
-from ash.sandbox.link import CHUNK, MAX_HISTORIES, MAX_RECOVERED, MAX_TEXT, Link
+from ash.sandbox.link import (
+    CHUNK,
+    MAX_HISTORIES,
+    MAX_RECOVERED,
+    MAX_SERVER_TEXT,
+    MAX_SERVERS,
+    MAX_TEXT,
+    Link,
+)
 
 
 class Bridge:
@@ -353,3 +363,14 @@ async def test_what_is_mended_in_a_turn_is_the_turn_s(running):
         await bridge.say(Recovered("it", "lost"), message("a"))
         assert [Recovered("it", "lost"), message("a")] == await batches.receive()
     assert [] == link.take_recovered()
+
+
+async def test_state_of_the_mcp_servers_is_bounded(running):
+    """A bridge may say anything, and much of it: what a turn keeps is limited."""
+    link, bridge = running
+    server = McpServerState("n" * 3000, "failed", "e" * 3000)
+    async with link.turn() as batches:
+        await bridge.say(McpStatus([server] * (MAX_SERVERS + 1)))
+        ((status,),) = [await batches.receive()]
+    short = McpServerState("n" * MAX_SERVER_TEXT, "failed", "e" * MAX_SERVER_TEXT)
+    assert [short] * MAX_SERVERS == status.servers

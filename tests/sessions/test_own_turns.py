@@ -7,19 +7,22 @@ import trio
 from msgspec import Raw
 from trio.testing import wait_all_tasks_blocked
 
-from ash.errors import Conflict
+from ash.errors import Conflict, Unavailable
 from ash.protocol import (
     BackgroundTasks,
     EngineMessage,
     Exec,
     Interrupt,
+    McpServerState,
+    McpStatus,
     PromptRefused,
     PromptTaken,
     Query,
+    Recovered,
     Shutdown,
     TurnDone,
 )
-from ash.sessions import own_work
+from ash.sessions import admission, own_work
 from ash.sessions.session_spec import NewSession
 from tests.support.world import opened
 
@@ -355,3 +358,103 @@ async def test_what_a_bridge_says_is_running_is_bounded(live, bridge):
     """In number and in length: it may say anything."""
     await runs_in_background(bridge, *["x" * 10_000] * 10_000)
     assert [own_work.LONGEST_NAME] * own_work.MOST_TASKS == [*map(len, live._own_work.tasks)]
+
+
+async def test_message_that_is_refused_after_it_was_stored_ends_as_an_error(
+    world, session_id, live, bridge, autojump_clock
+):
+    """The engine may take longer to say so than the message waits. The own turn follows."""
+    await runs_in_background(bridge, "sleep 9")
+    turn = await send(world, session_id)
+    await bridge.say(PromptRefused(id=turn.id))
+    await bridge.begin_own_turn()
+    await bridge.end_own_turn()
+    await turn.finished.wait()
+    await wait_all_tasks_blocked()
+    cut = [("session_start", None), ("error", None), ("done", "error")]
+    assert [*cut, *OWN] == await frames(live)
+    assert live.is_up
+
+
+async def test_refusal_of_an_earlier_message_does_not_end_a_turn(world, session_id, live, bridge):
+    """The agent may be so late that its own turn, which was the reason, is over."""
+    await bridge.begin_own_turn()
+    await bridge.say(PromptRefused(id="an earlier one"))
+    await bridge.end_own_turn()
+    await wait_all_tasks_blocked()
+    assert OWN == await frames(live)
+
+
+async def test_message_whose_sandbox_breaks_before_it_is_taken_is_answered(
+    world, session_id, live, bridge
+):
+    """Nothing of it is stored, and its caller does not wait for ever."""
+    await runs_in_background(bridge, "sleep 9")
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            failed = []
+
+            async def asked():
+                try:
+                    await send(world, session_id)
+                except Unavailable as error:
+                    failed.append(str(error))
+
+            nursery.start_soon(asked)
+            await query_of(bridge)
+            bridge.nursery.cancel_scope.cancel()
+    assert ["The sandbox broke in the middle of the turn"] == failed
+
+
+async def test_what_was_mended_before_a_refused_message_is_told_in_the_next_turn(
+    world, session_id, live, bridge
+):
+    """Nobody has seen it: it came with the refusal."""
+    await runs_in_background(bridge, "sleep 9")
+    failed = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask, world, session_id, "refuse", failed)
+        query = await query_of(bridge)
+        await bridge.say(Recovered("was broken"), PromptRefused(id=query.id))
+    assert 1 == len(failed)
+    await bridge.begin_own_turn()
+    await wait_all_tasks_blocked()
+    assert [("session_start", "task"), ("recovered", None)] == await frames(live)
+
+
+async def test_what_was_mended_between_two_turns_is_told_in_the_next(live, bridge):
+    """No turn listens when it comes."""
+    await bridge.say(Recovered("was broken"))
+    await bridge.begin_own_turn()
+    await wait_all_tasks_blocked()
+    assert [("session_start", "task"), ("recovered", None)] == await frames(live)
+
+
+async def test_own_turn_of_a_dying_sandbox_does_not_pause_its_session(
+    world, session_id, live, bridge
+):
+    """The session has failed: that an agent has begun something is not the reason."""
+    bridge.killed = True
+    await bridge.begin_own_turn()
+    await wait_all_tasks_blocked()
+    bridge.die()
+    await live.gone.wait()
+    assert "error" == (await world.sessions.get(TENANT, session_id)).status
+
+
+async def test_bridge_that_floods_a_message_that_waits_is_bounded(
+    world, session_id, live, bridge, monkeypatch
+):
+    """What comes before the agent takes a message is kept in memory, so the message waits less."""
+    monkeypatch.setattr(admission, "MOST_EARLY", 3)
+    await runs_in_background(bridge, "sleep 9")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send, world, session_id)
+        await query_of(bridge)
+        for number in range(3):
+            assert [] == await frames(live)
+            await bridge.say(McpStatus([McpServerState(f"server {number}", "pending")]))
+            await wait_all_tasks_blocked()
+    assert [("session_start", None), *[("mcp_status", None)] * 3] == await frames(live)
+    await bridge.say_result()
+    await wait_all_tasks_blocked()

@@ -560,3 +560,15 @@ async def test_state_of_the_mcp_servers_is_shown_and_kept(scene, result, end):
     assert ("mcp_status", data) == (await scene.shown(turn))[1]
     kept = scene.rows("SELECT data FROM events WHERE type = 'mcp_status'")
     assert [data] == [json.loads(text) for (text,) in kept]
+
+
+async def test_turn_that_could_not_be_stored_leaves_what_was_mended_to_the_next(scene):
+    """Nobody has seen it."""
+    scene.recovered = [Recovered("before", "partial")]
+    scene.store.failing["begin_turn"] = OSError("disk")
+    turn = scene.begin()
+    with pytest.raises(Unavailable):
+        await turn.accepted()
+    assert scene.recovered == turn.not_told()
+    await scene.sandbox.say_result()
+    await turn.finished.wait()

@@ -14,7 +14,7 @@ import msgspec
 import trio
 from msgspec import Meta, Struct
 
-from ash.agent_files.arrival import PROMPT_FILE, Arrival, take_folder, take_sent
+from ash.agent_files.arrival import Arrival, take_folder, take_sent
 from ash.agent_files.env_file import ENV_FILE
 from ash.agent_files.sent_files import SentFile
 from ash.clock import Clock, now_iso
@@ -25,6 +25,7 @@ from ash.egress import cap as cap_network
 from ash.egress import parse as parse_network
 from ash.errors import BadRequest, NotFound
 from ash.file_names import spelled, unspelled
+from ash.folder_check import PROMPT_FILE
 from ash.log import get_logger
 from ash.model import Agent, Finding, FolderCheck, StoredAgent
 from ash.sandbox.trial import Trial

@@ -19,6 +19,7 @@ from ash.client import AshApiError, AshClient, FileToSend
 from ash.client import agent_calls as calls
 from ash.errors import BadRequest
 from ash.file_names import spelled
+from ash.folder_check import PROMPT_FILE
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,255}")
 # The server accepts bodies of 50 MB, and base64 turns three bytes into four.
@@ -55,8 +56,8 @@ def deploy(
     A folder with errors is not deployed, such as settings that are not JSON.
     """
     root = folder.resolve()
-    if not (root / "CLAUDE.md").is_file():
-        raise BadRequest(f"{folder} is not an agent: there is no CLAUDE.md in it")
+    if not (root / PROMPT_FILE).is_file():
+        raise BadRequest(f"{folder} is not an agent: there is no {PROMPT_FILE} in it")
     name = _name(root, name)
     by_path = client.target.is_local and not upload
     what: dict[str, Any] = {"path": spelled(str(root))}

@@ -6,11 +6,11 @@ import msgspec
 import trio
 from msgspec import Meta, structs
 
-from ash.agent_files.arrival import PROMPT_FILE
 from ash.agent_files.sent_files import SentFile
 from ash.agents import CLAUDE_CODE, AgentConfig, Agents, Deployment
 from ash.egress import parse as parse_network
 from ash.errors import BadRequest
+from ash.folder_check import PROMPT_FILE
 from ash.model import Agent, FolderCheck
 from ash.requests.base64_text import decoded, in_pieces
 from ash.requests.file_modes import Mode, file_mode

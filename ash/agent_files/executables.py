@@ -55,8 +55,16 @@ def hook_programs(root: int) -> set[str]:
         for command in islice(_commands(_settings(root, file)), _MAX_COMMANDS)
         for word in _words(command[:_MAX_COMMAND])
     )
-    # Opening a path does not check these on every kernel.
-    return {path for path in found if path and not path.startswith("..") and "\0" not in path}
+    return {path for path in found if path and _can_be_inside(path)}
+
+
+def _can_be_inside(path: str) -> bool:
+    """Opening a path does not check this on every kernel."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON may hold
+        return False
+    return not path.startswith("..") and "\0" not in path
 
 
 def can_be_executed(content: bytes) -> bool:

@@ -14,7 +14,7 @@ from ash.agent_files.ignore import IGNORE_FILE
 from ash.agent_files.survey import survey
 from ash.cli.folder_check import print_check
 from ash.cli.options import as_json, connected
-from ash.cli.output import one_line, print_fields, print_json, print_table
+from ash.cli.output import print_fields, print_json, print_table, warn
 from ash.client import AshApiError, AshClient, FileToSend
 from ash.client import agent_calls as calls
 from ash.errors import BadRequest
@@ -82,7 +82,7 @@ def _print_deployed(answer: dict[str, Any], said: list[str], *, as_json: bool) -
     agent = answer["agent"]
     warnings = list(dict.fromkeys([*said, *answer.get("warnings", [])]))
     for warning in warnings:
-        click.echo(one_line(f"warning: {warning}"), err=True)
+        warn(warning)
     if as_json:
         print_json({**agent, "warnings": warnings} if warnings else agent)
     else:

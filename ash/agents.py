@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -14,7 +14,7 @@ import msgspec
 import trio
 from msgspec import Meta, Struct
 
-from ash.agent_files.arrival import PROMPT_FILE, Arrival, take_folder, take_sent
+from ash.agent_files.arrival import Arrival, take_folder, take_sent
 from ash.agent_files.env_file import ENV_FILE
 from ash.agent_files.sent_files import SentFile
 from ash.clock import Clock, now_iso
@@ -25,8 +25,9 @@ from ash.egress import cap as cap_network
 from ash.egress import parse as parse_network
 from ash.errors import BadRequest, NotFound
 from ash.file_names import spelled, unspelled
+from ash.folder_check import PROMPT_FILE
 from ash.log import get_logger
-from ash.model import Agent, FolderCheck, StoredAgent
+from ash.model import Agent, Finding, FolderCheck, StoredAgent
 from ash.sandbox.trial import Trial
 from ash.shapes import AskedLimits
 from ash.store import Store
@@ -57,12 +58,28 @@ class Deployment(Struct, kw_only=True):
     """The settings of a deploy; None leaves a setting as it was.
 
     A folder with errors is refused, unless by `force`; with `strict` warnings count as errors.
+    `warnings` are those of the request itself, such as a field that has no effect.
     """
 
     env: dict[str, str] | None = None
     config: dict[str, Any] | None = None
     force: bool = False
     strict: bool = False
+    warnings: list[str] = []
+
+
+class _Examined(NamedTuple):
+    """A copy that was filled: what the agent would have, and what there is to say about it.
+
+    `given_env` is None if the deploy keeps the environment as it was.
+    """
+
+    previous: StoredAgent | None
+    given_env: dict[str, str] | None
+    env: dict[str, str]
+    network: Policy
+    found: list[Finding]
+    warnings: list[str]
 
 
 def agent_config(stored: StoredAgent) -> AgentConfig:
@@ -160,13 +177,13 @@ class Agents:
         copy = folder / str(uuid4())
         began = trio.current_time()
         async with self._lock(folder):
-            previous = await self._store.agent(tenant, name)
             try:
-                arrival = await trio.to_thread.run_sync(_fill, copy, fill)
-                kept = self._kept(previous, _env(arrival, settings), settings)
-                found = await check(copy, *kept)
+                examined = await self._examine(tenant, name, copy, fill, settings)
                 warnings = judge(
-                    found, arrival.warnings, force=settings.force, strict=settings.strict
+                    examined.found,
+                    examined.warnings,
+                    force=settings.force,
+                    strict=settings.strict,
                 )
                 # Shielded: a cancelled write may still be committed, and then the copy must stay.
                 with trio.CancelScope(shield=True):
@@ -175,7 +192,7 @@ class Agents:
                         name,
                         path=path or str(copy),
                         source=str(copy),
-                        env=_env(arrival, settings),
+                        env=examined.given_env,
                         config=settings.config,
                         now=now_iso(self._clock),
                     )
@@ -184,9 +201,8 @@ class Agents:
                     await trio.to_thread.run_sync(_take_back, copy)
                 raise
             self._on_deploy(stored)
-            if previous and settings.env is None:
-                warnings += _lost(previous.env, stored.env)
             # The previous copy stays: a session that is being created may still copy from it.
+            previous = examined.previous
             await self._drop_unused(tenant, name, {Path(previous.source)} if previous else set())
         log.info(
             "agent.deployed",
@@ -205,19 +221,39 @@ class Agents:
         fill: Callable[[Path], Arrival],
         settings: Deployment,
     ) -> FolderCheck:
-        # No agent has this name, so no deploy removes the copy.
-        copy = self._folder(tenant, f"{name}.check") / str(uuid4())
+        # Agents' names have no dot, so no deploy removes the copy.
+        copy = self._folder(tenant, f"{uuid4()}.check") / "copy"
+        tried = self._trial is not None
         try:
-            arrival = await trio.to_thread.run_sync(_fill, copy, fill)
-            previous, env = await self._store.agent(tenant, name), _env(arrival, settings)
-            env, network = self._kept(previous, env, settings)
-            found = await check(copy, env, network, tried=self._trial is not None)
+            examined = await self._examine(tenant, name, copy, fill, settings, tried=tried)
+            found = examined.found
             if self._trial is not None:
-                found += await self._trial.run(copy, env, network)
-            return verdict(found, arrival.warnings, strict=settings.strict)
+                found += await self._trial.run(copy, examined.env, examined.network)
+            return verdict(found, examined.warnings, strict=settings.strict)
         finally:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(_take_back, copy)
+
+    async def _examine(
+        self,
+        tenant: str,
+        name: str,
+        copy: Path,
+        fill: Callable[[Path], Arrival],
+        settings: Deployment,
+        *,
+        tried: bool = False,
+    ) -> _Examined:
+        """Fills the copy and checks it. `tried`: its MCP servers will be started."""
+        previous = await self._store.agent(tenant, name)
+        arrival = await trio.to_thread.run_sync(_fill, copy, fill)
+        given_env = _env(arrival, settings)
+        env, network = self._kept(previous, given_env, settings)
+        warnings = [*settings.warnings, *arrival.warnings]
+        if previous and settings.env is None:
+            warnings += _lost(previous.env, env)
+        found = await check(copy, env, network, tried=tried)
+        return _Examined(previous, given_env, env, network, found, warnings)
 
     def _kept(
         self, previous: StoredAgent | None, env: dict[str, str] | None, settings: Deployment

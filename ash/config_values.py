@@ -1,8 +1,7 @@
 """One option of the settings, and how its value is read from a file, a variable or a flag."""
 
 import tomllib
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -11,6 +10,7 @@ from msgspec import Struct
 
 from ash.config_rules import bare_type
 from ash.errors import ConfigError
+from ash.typos import meant
 
 
 class Option(Struct, frozen=True):
@@ -43,10 +43,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
 
 
-def nearest(name: str, known: Mapping[str, Any] | set[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     """A hint for an error, empty if nothing is alike."""
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    close = meant(name, known)
+    return f"; did you mean {close}?" if close else ""
 
 
 def from_text(option: Option, text: str) -> Any:

@@ -268,6 +268,18 @@ async def test_env_file_replaces_the_environment_before_it(agents, store, folder
     assert {"A": "2"} == (await store.agent("default", "a")).env
 
 
+async def test_strict_keeps_the_environment_that_an_env_file_would_replace(agents, store):
+    """A deploy refuses what a check finds: a variable would be gone."""
+    await agents.deploy_files("default", "a", sent(FILES), Deployment(env={"OLD": "1"}))
+    files = sent({**FILES, ".ashignore": b".env", ".env": b"A=2"})
+    strict = Deployment(strict=True)
+    checked = await agents.check_files("default", "a", files, strict)
+    assert (False, [".env"]) == (checked.ok, [found.path for found in checked.findings])
+    with pytest.raises(BadRequest, match="without OLD"):
+        await agents.deploy_files("default", "a", files, strict)
+    assert {"OLD": "1"} == (await store.agent("default", "a")).env
+
+
 async def test_env_file_that_can_not_be_read_deploys_nothing(agents, data_dir):
     """A broken line refuses the deploy and leaves nothing."""
     with pytest.raises(BadRequest, match=r"\.env: line 2"):

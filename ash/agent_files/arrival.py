@@ -14,10 +14,9 @@ from ash.agent_files.sent_files import SentFile, write_sent
 from ash.agent_files.survey import FolderEntry, survey
 from ash.errors import BadRequest
 from ash.file_names import spelled
+from ash.folder_check import PROMPT_FILE
 from ash.workspaces.copy import check_links, remove_tree
 from ash.workspaces.safe_open import open_folder
-
-PROMPT_FILE = "CLAUDE.md"
 
 _UNREADABLE = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 

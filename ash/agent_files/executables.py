@@ -7,7 +7,6 @@ have stopped if it can't execute the hook. `root` is a descriptor of the agent's
 import json
 import os
 import re
-import shlex
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -16,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ash.errors import AshError
+from ash.folder_check import SETTINGS_FILES, path_in_folder, shell_words
 from ash.workspaces.files import open_file
 from ash.workspaces.safe_open import open_beneath
-
-SETTINGS = (".claude/settings.json", ".claude/settings.local.json")
 
 # Bounds for what a hostile agent may have us read: parsing holds the GIL for some 2 ms, and taking
 # all commands apart takes 0.2 s of a thread. No settings come near.
@@ -31,9 +29,6 @@ _MAX_COMMAND = 500
 _PROGRAMS = (b"#!", b"\x7fELF")
 
 _SCRIPT = re.compile(r"\.claude/(hooks|skills/[^/]+/scripts)/.+", re.DOTALL)
-
-# How the command of a hook names the agent's folder.
-_FOLDER = re.compile(r"(\$CLAUDE_PROJECT_DIR|\$\{CLAUDE_PROJECT_DIR\}|/workspace)/+")
 
 
 def find_scripts(folder: Path) -> list[str]:
@@ -54,14 +49,22 @@ def is_script(path: str) -> bool:
 
 def hook_programs(root: int) -> set[str]:
     """The paths of the folder that commands of hooks name, whether there are such files or not."""
-    words = (
-        os.path.normpath(_FOLDER.sub("", word, count=1))
-        for file in SETTINGS
+    found = (
+        path_in_folder(word)
+        for file in SETTINGS_FILES
         for command in islice(_commands(_settings(root, file)), _MAX_COMMANDS)
         for word in _words(command[:_MAX_COMMAND])
     )
-    # Opening a path does not check these on every kernel.
-    return {path for path in words if not path.startswith(("/", "..")) and "\0" not in path}
+    return {path for path in found if path and _can_be_inside(path)}
+
+
+def _can_be_inside(path: str) -> bool:
+    """Opening a path does not check this on every kernel."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON may hold
+        return False
+    return not path.startswith("..") and "\0" not in path
 
 
 def can_be_executed(content: bytes) -> bool:
@@ -123,10 +126,7 @@ def _at(value: Any, key: str) -> Any:
 
 
 def _words(command: str) -> list[str]:
-    """The words of a shell command."""
-    lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
-    lexer.whitespace_split = True
     try:
-        return list(lexer)
+        return shell_words(command)
     except ValueError:
         return command.split()

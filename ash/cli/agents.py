@@ -1,23 +1,25 @@
 """The commands `ash deploy` and `ash agent …`."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from ash.agent_files.env_file import ENV_FILE
 from ash.agent_files.ignore import IGNORE_FILE
 from ash.agent_files.survey import survey
 from ash.cli.folder_check import print_check
 from ash.cli.options import as_json, connected
-from ash.cli.output import one_line, print_fields, print_json, print_table
+from ash.cli.output import print_fields, print_json, print_table, warn
 from ash.client import AshApiError, AshClient, FileToSend
 from ash.client import agent_calls as calls
-from ash.client.request import Request
 from ash.errors import BadRequest
 from ash.file_names import spelled
-from ash.model import Agent
+from ash.folder_check import PROMPT_FILE
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,255}")
 # The server accepts bodies of 50 MB, and base64 turns three bytes into four.
@@ -27,6 +29,7 @@ _MOST_BYTES = 50_000_000 * 3 // 4 - 100_000
 @click.command()
 @click.argument("folder", metavar="PATH", type=click.Path(path_type=Path))
 @click.option("--name", help="The agent's name; the folder's if not given.")
+@click.option("--agent-config", help="The agent's config, as JSON; as it was if not given.")
 @click.option("--upload", is_flag=True, help="Send the files, also to a server on this machine.")
 @click.option("--check", is_flag=True, help="Only say what is wrong with the folder.")
 @click.option("--strict", is_flag=True, help="Count warnings as errors.")
@@ -38,6 +41,7 @@ def deploy(
     *,
     folder: Path,
     name: str | None,
+    agent_config: str | None,
     upload: bool,
     check: bool,
     strict: bool,
@@ -52,8 +56,8 @@ def deploy(
     A folder with errors is not deployed, such as settings that are not JSON.
     """
     root = folder.resolve()
-    if not (root / "CLAUDE.md").is_file():
-        raise BadRequest(f"{folder} is not an agent: there is no CLAUDE.md in it")
+    if not (root / PROMPT_FILE).is_file():
+        raise BadRequest(f"{folder} is not an agent: there is no {PROMPT_FILE} in it")
     name = _name(root, name)
     by_path = client.target.is_local and not upload
     what: dict[str, Any] = {"path": spelled(str(root))}
@@ -61,32 +65,49 @@ def deploy(
     if not by_path:
         files, said = upload_of(root)
         what = {"files": files}
-    if check:
-        asked = calls.check_agent(name, strict=strict or None, **what)
-        found = client.ask(asked).with_warnings(said, strict=strict)
-        print_check(found, as_json=as_json)
-        raise SystemExit(not found.ok)
-    if strict and said and not force:
-        raise BadRequest(f"{said[0]}. Nothing was deployed: --strict allows no warning.")
-    request = calls.deploy_agent(name, force=force or None, strict=strict or None, **what)
-    answer = _deploy_path(client, request) if by_path else client.ask_json(request)
+    what |= {"config": _config(agent_config), "strict": strict or None}
+    with _hint_at_upload(by_path=by_path):
+        if check:
+            found = client.ask(calls.check_agent(name, **what)).with_warnings(said, strict=strict)
+            print_check(found, as_json=as_json)
+            raise SystemExit(not found.ok)
+        if strict and said and not force:
+            raise BadRequest(f"{said[0]}. Nothing was deployed: --strict allows no warning.")
+        answer = client.ask_json(calls.deploy_agent(name, force=force or None, **what))
+    _print_deployed(answer, said, as_json=as_json)
+
+
+def _print_deployed(answer: dict[str, Any], said: list[str], *, as_json: bool) -> None:
+    """`said` are warnings about what stayed behind here; the server may have some of them too."""
     agent = answer["agent"]
-    # Of what was sent the server may say the same again.
     warnings = list(dict.fromkeys([*said, *answer.get("warnings", [])]))
     for warning in warnings:
-        click.echo(one_line(f"warning: {warning}"), err=True)
+        warn(warning)
     if as_json:
         print_json({**agent, "warnings": warnings} if warnings else agent)
     else:
         click.echo(f"deployed {agent['name']}, version {agent['version']}")
 
 
-def _deploy_path(client: AshClient, request: Request[Agent]) -> dict[str, Any]:
+def _config(text: str | None) -> dict[str, Any] | None:
+    """The value of --agent-config. Raises BadRequest."""
+    if text is None:
+        return None
     try:
-        return client.ask_json(request)
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError:
+        raise BadRequest(
+            """--agent-config must be a JSON object, such as '{"network": "none"}'"""
+        ) from None
+
+
+@contextmanager
+def _hint_at_upload(*, by_path: bool) -> Iterator[None]:
+    """A server behind a forwarded port may have another file system."""
+    try:
+        yield
     except AshApiError as error:
-        if error.status == BadRequest.status and error.text.startswith("path: "):
-            # A server behind a forwarded port may have another file system.
+        if by_path and error.status == BadRequest.status and error.text.startswith("path: "):
             raise BadRequest(f"{error.text} (--upload sends the files instead)") from None
         raise
 

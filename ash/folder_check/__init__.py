@@ -5,8 +5,21 @@ itself. The check only reads files. It starts nothing and looks nothing up.
 """
 
 from ash.folder_check.check import check_folder
+from ash.folder_check.commands import path_in_folder, shell_words
 from ash.folder_check.finding import errors
 from ash.folder_check.mcp import read_servers, report_servers
+from ash.folder_check.prompt import PROMPT_FILE
+from ash.folder_check.settings import SETTINGS_FILES
 from ash.folder_check.surroundings import Surroundings
 
-__all__ = ["Surroundings", "check_folder", "errors", "read_servers", "report_servers"]
+__all__ = [
+    "PROMPT_FILE",
+    "SETTINGS_FILES",
+    "Surroundings",
+    "check_folder",
+    "errors",
+    "path_in_folder",
+    "read_servers",
+    "report_servers",
+    "shell_words",
+]

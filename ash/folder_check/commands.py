@@ -38,6 +38,24 @@ class Fault(Struct, frozen=True):
     certain: bool = True
 
 
+def shell_words(command: str) -> list[str]:
+    """The words of a shell command. Raises ValueError if its quotes do not end."""
+    lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    return list(lexer)
+
+
+def path_in_folder(word: str, *, bare: bool = True) -> str | None:
+    """The path within the folder that a word of a command names; None if it names none.
+
+    A word without a slash is a path only if `bare`: as a command it is a program.
+    """
+    path = f"./{word[match.end() :]}" if (match := _ROOT.match(word)) else word
+    if "$" in path or "`" in path or path.startswith(("/", "~")) or not (bare or "/" in path):
+        return None
+    return os.path.normpath(path)
+
+
 class CommandChecker:
     def __init__(self, folder: Folder, around: Surroundings) -> None:
         self._folder = folder
@@ -49,9 +67,7 @@ class CommandChecker:
         if len(command) > _LONG:
             return None
         try:
-            lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
-            lexer.whitespace_split = True
-            words = list(lexer)
+            words = shell_words(command)
         except ValueError:
             return Fault("its quotes do not end")
         while words and (_ASSIGNMENT.fullmatch(words[0]) or words[0] in _STARTERS):
@@ -63,7 +79,7 @@ class CommandChecker:
         return self.program(words[0], words[1:])
 
     def program(self, program: str, args: Sequence[str]) -> Fault | None:
-        path = self._inside(program)
+        path = path_in_folder(program, bare=False)
         if path is not None:
             return self._script(path, started_by=None)
         if "$" in program or program.startswith("~") or "`" in program:
@@ -76,7 +92,7 @@ class CommandChecker:
         script = next((arg for arg in args if not arg.startswith("-")), None)
         if script is None or args[0] in {"-c", "-m", "-e"}:
             return None
-        path = self._inside(script, bare=True)
+        path = path_in_folder(script)
         return self._script(path, started_by=name) if path is not None else None
 
     def _missing(self, program: str) -> Fault:
@@ -86,13 +102,6 @@ class CommandChecker:
             certain=not self._installs,
         )
 
-    def _inside(self, word: str, *, bare: bool = False) -> str | None:
-        """The path within the folder that a word means, None if it means something else."""
-        path = f"./{word[match.end() :]}" if (match := _ROOT.match(word)) else word
-        if "$" in path or "`" in path or path.startswith(("/", "~")) or not (bare or "/" in path):
-            return None
-        return os.path.normpath(path)
-
     def _script(self, path: str, *, started_by: str | None) -> Fault | None:
         data = self._folder.head(path, _SCRIPT_BYTES)
         if data is None:
@@ -101,11 +110,7 @@ class CommandChecker:
         has_interpreter = data.startswith(b"#!")
         if started_by is None:
             real = self._folder.resolve(path)
-            if (
-                real is not None
-                and not os.access(real, os.X_OK)
-                and not real.stat().st_mode & 0o111
-            ):
+            if real is not None and not real.stat().st_mode & 0o111:
                 return Fault(f"{path} is not executable (chmod +x {path})")
             if has_interpreter:
                 return self._interpreter(path, first[:_SHEBANG_BYTES])

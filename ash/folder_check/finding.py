@@ -1,6 +1,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from ash.file_names import spelled
 from ash.model import Finding, Severity
 
 
@@ -27,7 +28,9 @@ class Report:
     ) -> None:
         self._counts[severity] += 1
         self.findings.append(
-            Finding(severity=severity, path=path, line=line, column=column, message=message)
+            Finding(
+                severity=severity, path=spelled(path), line=line, column=column, message=message
+            )
         )
 
 

@@ -9,9 +9,8 @@ from ash.folder_check.finding import Report
 # The CLI leaves out larger instructions.
 MAX_BYTES = 4 * 1024 * 1024
 
-# What a file that is not UTF-8 begins with, if it says what it is.
+# The first bytes of files in other encodings, if they have a mark.
 _OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Folder:

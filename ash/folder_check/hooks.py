@@ -93,9 +93,10 @@ class HookChecker:
             self._fault(
                 event, needed or hook, f'a hook of type {kind.value} needs "{name}", a text'
             )
-        elif not self._check_options(event, hook):
             return
-        elif kind.value == "command":
+        if not self._check_options(event, hook):
+            return
+        if kind.value == "command":
             self._check_command(event, hook, needed)
         if event in _REFUSING:
             self._check_failure(event, hook, kind.value)

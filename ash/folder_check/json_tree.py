@@ -83,6 +83,13 @@ def parse(text: str) -> Node:
     return node
 
 
+def _whole(text: str) -> str:
+    """JSON may hold half a surrogate pair, which UTF-8 can not carry: it becomes U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 class _Reader:
     def __init__(self, text: str) -> None:
         self.at = 0
@@ -165,7 +172,7 @@ class _Reader:
             self.at = error.pos
             text = error.msg.removesuffix(" at").removesuffix(" starting").rstrip(": ")
             raise self.fault(f"{text[0].lower()}{text[1:]}") from None
-        return str(text)
+        return _whole(str(text))
 
     def _word(self) -> Any:
         for word, value in _WORDS.items():

@@ -22,7 +22,7 @@ from ash.folder_check.surroundings import Surroundings
 from ash.model import Severity
 from ash.typos import meant
 
-FILES = (".claude/settings.json", ".claude/settings.local.json")
+SETTINGS_FILES = (".claude/settings.json", ".claude/settings.local.json")
 
 LOST = "the CLI would drop the whole file, its deny rules and hooks too"
 
@@ -40,7 +40,7 @@ NEEDS_A_PERSON = frozenset(("AskUserQuestion", "ExitPlanMode"))
 
 
 def check_settings(folder: Folder, around: Surroundings, report: Report) -> None:
-    for path in FILES:
+    for path in SETTINGS_FILES:
         if found := read_object(folder, path, report, lost=LOST):
             node, about = found
             _check_types(node, about)

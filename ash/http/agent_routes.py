@@ -4,7 +4,7 @@ import msgspec
 from quart import Blueprint, Response, g
 
 from ash.agents import Agents
-from ash.http.responses import created, json_response, read_json, read_with_warnings
+from ash.http.responses import created, json_response, read_with_warnings
 from ash.requests.agents import DeployAgent, check, deploy
 
 _deploy = msgspec.json.Decoder(DeployAgent)
@@ -16,15 +16,15 @@ def agent_routes(agents: Agents) -> Blueprint:
     @routes.post("")
     async def post() -> Response:
         wanted, unknown = await read_with_warnings(_deploy)
-        agent = await deploy(agents, g.tenant, wanted)
-        warnings = [*unknown, *agent.warnings]
+        agent = await deploy(agents, g.tenant, wanted, warnings=unknown)
+        more = {"warnings": agent.warnings} if agent.warnings else {}
         agent = msgspec.structs.replace(agent, warnings=[])
-        more = {"warnings": warnings} if warnings else {}
         return created(f"/api/agents/{agent.name}", agent=agent, **more)
 
     @routes.post("/check")
     async def check_folder() -> Response:
-        found = await check(agents, g.tenant, await read_json(_deploy))
+        wanted, unknown = await read_with_warnings(_deploy)
+        found = await check(agents, g.tenant, wanted, warnings=unknown)
         return json_response(ok=found.ok, findings=found.findings)
 
     @routes.get("")

@@ -17,8 +17,7 @@ from ash.http.asgi import (
     too_large,
 )
 from ash.log import get_logger
-from ash.requests.parsing import decode
-from ash.requests.unknown_fields import ignored
+from ash.requests.parsing import decode, decode_with_warnings
 
 T = TypeVar("T")
 
@@ -42,16 +41,18 @@ def created(location: str, /, **fields: Any) -> Response:
 
 async def read_json(shape: msgspec.json.Decoder[T]) -> T:
     """The request's body as that shape. Raises BadRequest, naming the field."""
-    check_encoding(request.headers.getlist("Content-Encoding"))
-    data: Any = await request.get_data()
-    return decode(data, shape)
+    return decode(await _body(), shape)
 
 
 async def read_with_warnings(shape: msgspec.json.Decoder[T]) -> tuple[T, list[str]]:
     """The body as `read_json` gives it, and a warning for each field that has no effect."""
-    wanted = await read_json(shape)
+    return decode_with_warnings(await _body(), shape)
+
+
+async def _body() -> bytes:
+    check_encoding(request.headers.getlist("Content-Encoding"))
     data: Any = await request.get_data()
-    return wanted, ignored(data, shape.type)
+    return bytes(data)
 
 
 def query_value(name: str) -> str | None:

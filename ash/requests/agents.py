@@ -6,11 +6,11 @@ import msgspec
 import trio
 from msgspec import Meta, structs
 
-from ash.agent_files.arrival import PROMPT_FILE
 from ash.agent_files.sent_files import SentFile
 from ash.agents import CLAUDE_CODE, AgentConfig, Agents, Deployment
 from ash.egress import parse as parse_network
 from ash.errors import BadRequest
+from ash.folder_check import PROMPT_FILE
 from ash.model import Agent, FolderCheck
 from ash.requests.base64_text import decoded, in_pieces
 from ash.requests.file_modes import Mode, file_mode
@@ -57,43 +57,52 @@ class DeployAgent(Body):
 
 
 async def deploy(
-    agents: Agents, tenant: str, wanted: DeployAgent, contents: Mapping[str, bytes] | None = None
+    agents: Agents,
+    tenant: str,
+    wanted: DeployAgent,
+    contents: Mapping[str, bytes] | None = None,
+    *,
+    warnings: Iterable[str] = (),
 ) -> Agent:
     """Deploys an agent. Raises BadRequest.
 
     A caller that has the files as bytes gives them as `contents`: those in `wanted` are base64.
+    `warnings` are those of the body, which `strict` refuses like all others.
     """
-    settings, unknown = _settings(wanted), unknown_in(wanted.config)
-    if unknown and wanted.strict and not wanted.force:
-        raise BadRequest(f"{unknown[0]}. Nothing was deployed: strict allows no warning.")
+    settings = _settings(wanted, warnings)
     if wanted.path is not None:
-        agent = await agents.deploy_path(tenant, wanted.name, wanted.path, settings)
-    else:
-        files = await _files(wanted, contents)
-        agent = await agents.deploy_files(tenant, wanted.name, files, settings)
-    return structs.replace(agent, warnings=[*agent.warnings, *unknown]) if unknown else agent
+        return await agents.deploy_path(tenant, wanted.name, wanted.path, settings)
+    files = await _files(wanted, contents)
+    return await agents.deploy_files(tenant, wanted.name, files, settings)
 
 
 async def check(
-    agents: Agents, tenant: str, wanted: DeployAgent, contents: Mapping[str, bytes] | None = None
+    agents: Agents,
+    tenant: str,
+    wanted: DeployAgent,
+    contents: Mapping[str, bytes] | None = None,
+    *,
+    warnings: Iterable[str] = (),
 ) -> FolderCheck:
     """What `deploy` would say, without a deploy. Raises BadRequest where the request is wrong."""
-    settings = _settings(wanted)
+    settings = _settings(wanted, warnings)
     if wanted.path is not None:
-        found = await agents.check_path(tenant, wanted.name, wanted.path, settings)
-    else:
-        files = await _files(wanted, contents)
-        found = await agents.check_files(tenant, wanted.name, files, settings)
-    return found.with_warnings(unknown_in(wanted.config), strict=wanted.strict)
+        return await agents.check_path(tenant, wanted.name, wanted.path, settings)
+    files = await _files(wanted, contents)
+    return await agents.check_files(tenant, wanted.name, files, settings)
 
 
-def _settings(wanted: DeployAgent) -> Deployment:
+def _settings(wanted: DeployAgent, warnings: Iterable[str]) -> Deployment:
     check_config(wanted.config)
     given = [wanted.path, wanted.files, wanted.system_prompt]
     if sum(part is not None for part in given) != 1:
         raise BadRequest("Give exactly one of path, files and systemPrompt")
     return Deployment(
-        env=wanted.env, config=wanted.config, force=wanted.force, strict=wanted.strict
+        env=wanted.env,
+        config=wanted.config,
+        force=wanted.force,
+        strict=wanted.strict,
+        warnings=[*warnings, *unknown_in(wanted.config)],
     )
 
 

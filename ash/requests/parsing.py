@@ -1,6 +1,7 @@
 """Reads the bodies and queries of requests."""
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_args, overload
 
@@ -10,15 +11,12 @@ from ash.errors import BadRequest
 from ash.model import SessionStatus
 from ash.protocol import with_whole_characters
 from ash.requests.loose_values import read_loosely
-from ash.requests.unknown_fields import refuse_typos
+from ash.requests.unknown_fields import unknown_fields
 
 T = TypeVar("T")
 
 # The largest whole number up to which JavaScript has them all.
 MAX_NUMBER = 2**53 - 1
-
-# Some editors and Windows tools write it at the start of a text; JSON does not have it.
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def decode(body: bytes | bytearray, shape: msgspec.json.Decoder[T], *, typos: bool = True) -> T:
@@ -26,23 +24,30 @@ def decode(body: bytes | bytearray, shape: msgspec.json.Decoder[T], *, typos: bo
 
     Unknown fields are ignored, but for `typos` of known ones, which are refused.
     """
-    body = body.removeprefix(_BYTE_ORDER_MARK)
+    return decode_with_warnings(body, shape, typos=typos)[0]
+
+
+def decode_with_warnings(
+    body: bytes | bytearray, shape: msgspec.json.Decoder[T], *, typos: bool = True
+) -> tuple[T, list[str]]:
+    """What `decode` gives, and a warning for each field that has no effect."""
+    # Some editors and Windows tools write the mark at the start of a text; JSON does not have it.
+    body = body.removeprefix(BOM_UTF8)
     try:
         decoded = shape.decode(body or b"{}")
-        if typos:
-            refuse_typos(body, shape.type)
+        warnings = unknown_fields(body, shape.type) if typos else []
     except msgspec.ValidationError as error:
         if (loose := read_loosely(body, error)) is not None:
-            return decode(loose, shape, typos=typos)
+            return decode_with_warnings(loose, shape, typos=typos)
         raise BadRequest(explain(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         mended = with_whole_characters(bytes(body))
         if mended != body:
-            return decode(mended, shape, typos=typos)
+            return decode_with_warnings(mended, shape, typos=typos)
         raise BadRequest(f"The body is not valid JSON: {error}") from None
     except RecursionError:
         raise BadRequest("The body is nested too deeply") from None
-    return decoded
+    return decoded, warnings
 
 
 def encode(fields: Mapping[str, Any]) -> bytes:

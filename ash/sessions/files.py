@@ -8,14 +8,10 @@ from typing import TypeVar
 import trio
 from msgspec import UNSET, Struct, UnsetType
 
-from ash.agent_files.executables import (
-    SETTINGS,
-    hook_programs,
-    is_script,
-    make_executable,
-)
+from ash.agent_files.executables import hook_programs, is_script, make_executable
 from ash.errors import AshError, BadRequest, Conflict, NotFound, TooLarge
 from ash.file_names import spelled, unspelled
+from ash.folder_check import SETTINGS_FILES
 from ash.store import Store
 from ash.workspaces.files import OpenFile, check_link, delete_file, open_file, write_file
 from ash.workspaces.listing import FileListing, list_files
@@ -203,7 +199,7 @@ def _make_executable(root: int, written: Sequence[tuple[Written, bool]]) -> None
     programs = hook_programs(root)
     paths = [(unspelled(file.path), free) for file, free in written if file.written]
     wanted = [path for path, free in paths if free or is_script(path) or path in programs]
-    if any(path in SETTINGS for path, _ in paths):
+    if any(path in SETTINGS_FILES for path, _ in paths):
         wanted += programs
     make_executable(root, wanted)
 

@@ -73,6 +73,13 @@ def test_program_outside_of_the_folder_is_not_a_hook_s(folder, root, path):
     assert {"in.sh"} == hook_programs(root)
 
 
+def test_program_with_half_a_character_is_no_file(folder, root):
+    """JSON can name it, a file system can't."""
+    hook = r'{"hooks": {"PreToolUse": [{"hooks": [{"command": "./a\ud800"}]}]}}'
+    folder.write(".claude/settings.json", hook)
+    assert set() == hook_programs(root)
+
+
 def test_only_what_the_kernel_can_execute_is_made_executable(folder, root):
     """Scripts and programs; no text, no folder, nothing that is missing or leads out."""
     folder.write("script", b"#!/bin/sh")

@@ -235,13 +235,34 @@ def test_deploy_folder_name_that_is_no_agent_name(client_ash, folder):
     assert "choose one with --name" in result.stderr
 
 
-def test_deploy_path_that_the_server_refuses(client_ash, server, folder):
+@pytest.mark.parametrize("options", [[], ["--check"]])
+def test_deploy_path_that_the_server_refuses(client_ash, server, folder, options):
     """If the server refuses the path, the error suggests --upload."""
-    server.sends("POST", "/api/agents", {"error": "path: no folder", "statusCode": 400}, 400)
+    for path in ("/api/agents", "/api/agents/check"):
+        server.sends("POST", path, {"error": "path: no folder", "statusCode": 400}, 400)
 
-    result = client_ash("deploy", folder)
+    result = client_ash("deploy", folder, *options)
 
     assert result.stderr == "ash: path: no folder (--upload sends the files instead)\n"
+
+
+@pytest.mark.parametrize("options", [[], ["--upload"], ["--check"]])
+def test_deploy_agent_config(client_ash, deployed, folder, options):
+    """--agent-config is the agent's config, also for a check."""
+    deployed.sends("POST", "/api/agents/check", {"ok": True, "findings": []})
+
+    client_ash("deploy", folder, "--agent-config", '{"systemPrompt": "claude-code"}', *options)
+
+    assert deployed.last_body["config"] == {"systemPrompt": "claude-code"}
+
+
+@pytest.mark.parametrize("text", ["", "x", "[1]", "null"])
+def test_deploy_agent_config_that_is_no_object(client_ash, deployed, folder, text):
+    """Nothing is sent, and the error shows what is expected."""
+    result = client_ash("deploy", folder, "--agent-config", text)
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("ash: --agent-config must be a JSON object, such as '{")
 
 
 def test_agent_list(client_ash, server):

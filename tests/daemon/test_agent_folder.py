@@ -27,11 +27,18 @@ for line in sys.stdin:
         print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}), flush=True)
 """
 
+PERMISSIONS = {
+    "allow": ["Bash(echo:*)"],
+    "deny": ["Bash(ls:*)"],
+    "ask": ["Bash(date:*)"],
+    "defaultMode": "acceptEdits",
+}
+
 FOLDER = {
     "CLAUDE.md": "You are terse.",
     "calendar.py": SERVER,
     ".mcp.json": '{"mcpServers": {"filed": {"command": "python3", "args": ["calendar.py"]}}}',
-    ".claude/settings.json": '{"permissions": {"allow": ["Bash(echo:*)"]}}',
+    ".claude/settings.json": json.dumps({"permissions": PERMISSIONS}),
     ".claude/skills/greet/SKILL.md": "---\nname: greet\ndescription: Greets.\n---\nSay hi.\n",
 }
 
@@ -125,16 +132,22 @@ async def test_guard_holds_though_its_permissions_were_lost(world):
     assert "hello" == result_of(await us.say(session, "BASH: echo $GREETING"))["content"]
 
 
+NO_RULE = 'BASH: python3 -c "print(1)"'
+EDIT = "WRITE: note.txt hello"
+
+
 @pytest.mark.parametrize(
-    ("mode", "written"),
-    [("bypassPermissions", True), ("permissionsByAgent", False), ("default", False)],
+    ("mode", "also_runs"),
+    [("bypassPermissions", {NO_RULE, EDIT}), ("permissionsByAgent", {EDIT}), ("default", set())],
 )
-async def test_permission_mode_decides_what_runs_unasked(world, mode, written):
-    """The agent's own rules hold unless they are bypassed; what would ask is refused."""
+async def test_permission_mode_decides_what_runs_without_a_rule(world, mode, also_runs):
+    """The agent's own rules hold in each mode; what a person would have to allow is refused."""
     us, _ = world
     session = await us.create(permissionMode=mode)
-    allowed = result_of(await us.say(session, "BASH: echo fine"))
-    assert ("fine", False) == (allowed["content"], bool(allowed["is_error"]))
-    await us.say(session, 'BASH: python3 -c \'open("made", "w")\'')
-    files = (await us.get(f"/api/sessions/{session}/files")).json()["files"]
-    assert written == ("made" in [file["path"] for file in files])
+    ran = set()
+    for tool in ("BASH: echo fine", "BASH: ls", "BASH: date", NO_RULE, EDIT):
+        frames = await us.say(session, tool)
+        assert "completed" == frames[-1].value["reason"]
+        if not result_of(frames).get("is_error"):
+            ran.add(tool)
+    assert {"BASH: echo fine", *also_runs} == ran

@@ -112,6 +112,30 @@ async def test_strict_refuses_files_that_are_left_out(us):
     assert (400, ".git: ") == (refused.status_code, refused.json()["error"][:6])
 
 
+@pytest.mark.parametrize("more", [{"team": "x"}, {"config": {"team": "x"}}])
+async def test_strict_refuses_fields_that_are_unknown(us, more):
+    """A check says so too; `force` deploys all the same."""
+    body = {"name": "a", "systemPrompt": "be kind", "strict": True, **more}
+    checked = (await us.post("/api/agents/check", json=body)).json()
+    assert (False, 1) == (checked["ok"], len(checked["findings"]))
+    assert 400 == (await us.post("/api/agents", json=body)).status_code
+    forced = await us.post("/api/agents", json={**body, "force": True})
+    assert (201, 1) == (forced.status_code, len(forced.json()["warnings"]))
+
+
+async def test_half_a_character_beside_an_unknown_field_is_no_fault_of_the_server(us):
+    """The body is mended before anything is looked for in it."""
+    body = rb'{"name": "a", "systemPrompt": "\ud800", "team": 1}'
+    answer = await us.post("/api/agents", content=body)
+    assert (201, 1) == (answer.status_code, len(answer.json()["warnings"]))
+
+
+async def test_check_of_the_longest_name(us):
+    """Whatever can be deployed can be checked."""
+    body = {"name": "a" * 255, "systemPrompt": "be kind"}
+    assert (await us.post("/api/agents/check", json=body)).json()["ok"]
+
+
 async def test_session_of_a_folder_deployed_by_force_says_so(us):
     """In its log, and in its timeline from the first event on."""
     files = [file("CLAUDE.md", "be kind"), file(".claude/settings.json", BROKEN)]

@@ -1,7 +1,9 @@
 """Folders that are made to hold the check up, or to break it."""
 
 import json
+import os
 
+import msgspec
 import pytest
 
 from ash.folder_check.finding import MOST
@@ -51,3 +53,15 @@ def test_json_that_is_too_large_to_check_is_an_error(check):
     """What is not read may be anything."""
     [said] = check({SETTINGS: b" " * (1024 * 1024 + 1)})
     assert f"error {SETTINGS}:1:1: larger than 1 MB; it can't be checked" == said
+
+
+def test_findings_can_be_sent_whatever_the_names_are(check):
+    """Half a character in a JSON text, and a name of a file that is not UTF-8."""
+    files = {
+        os.fsdecode(b".claude/rules/caf\xe9.md"): "@missing.md",
+        SETTINGS: r'{"permissions": {"deny": ["x\ud800 ("]}, "hooks": {"PreToolUs\ud800": []}}',
+        ".mcp.json": r'{"mcpServers": {"a\ud800": {"type": "x"}}}',
+    }
+    said = check(files)
+    assert 4 == len(msgspec.json.decode(msgspec.json.encode(said)))
+    assert said[-1].startswith("warning .claude/rules/caf\ufffdE9.md:1:1: @missing.md is not there")

@@ -8,11 +8,15 @@ import pytest
 from ash.errors import BadRequest
 from ash.requests.agents import DeployAgent, check_config, unknown_in
 from ash.requests.messages import SendMessage, message_query
-from ash.requests.parsing import decode
-from ash.requests.sessions import ConfigureSession, CreateSession, RunCommand
-from ash.requests.unknown_fields import MOST_UNKNOWN, ignored
+from ash.requests.parsing import decode, decode_with_warnings
+from ash.requests.sessions import ConfigureSession, CreateSession, RunCommand, UploadFiles
+from ash.requests.unknown_fields import MOST_UNKNOWN
 
 SERVER = {"command": "x"}
+
+
+def warnings(body, shape):
+    return decode_with_warnings(body, msgspec.json.Decoder(shape))[1]
 
 
 @pytest.mark.parametrize(
@@ -32,6 +36,11 @@ SERVER = {"command": "x"}
             CreateSession,
             {"agent": "a", "mcpServers": {"crm": {**SERVER, "arg": []}}},
             'mcpServers.crm: unknown field "arg"; did you mean "args"?',
+        ),
+        (
+            UploadFiles,
+            {"files": [{"path": "a", "content": ""}, {"path": "b", "content": "", "mod": "755"}]},
+            'files[1]: unknown field "mod"; did you mean "mode"?',
         ),
         (ConfigureSession, {"disalowedTools": []}, 'unknown field "disalowedTools"; did you mean '),
         (DeployAgent, {"name": "a", "confg": {}}, 'unknown field "confg"; did you mean "config"?'),
@@ -60,11 +69,16 @@ def test_other_unknown_fields_are_named():
         "subagents": {"modle": {}},
     }
     data = json.dumps(body).encode()
-    assert "a" == decode(data, msgspec.json.Decoder(CreateSession)).agent
     why = "this field is unknown and has no effect"
-    assert [f"colour: {why}", f"mcpServers.mode.icon: {why}"] == ignored(data, CreateSession)
-    assert [] == ignored(b"", ConfigureSession)
-    assert [f"x: {why}"] == ignored(b'\xef\xbb\xbf{"x": 1}', ConfigureSession)
+    assert [f"colour: {why}", f"mcpServers.mode.icon: {why}"] == warnings(data, CreateSession)
+    assert [] == warnings(b"", ConfigureSession)
+    assert [f"x: {why}"] == warnings(b'\xef\xbb\xbf{"x": 1}', ConfigureSession)
+
+
+def test_unknown_field_of_a_body_that_was_mended_is_named():
+    """Half a character, and a number in place of a text, do not hide it."""
+    body = rb'{"agent": "a", "colour": "\ud800", "model": "\ud800", "extraEnv": {"A": 1}}'
+    assert ["colour: this field is unknown and has no effect"] == warnings(body, CreateSession)
 
 
 def test_config_of_an_agent_keeps_what_is_its_owner_s():
@@ -81,8 +95,7 @@ def test_many_unknown_fields_cost_no_more_than_a_few():
     """The loop has no time to compare each with all that are known."""
     body = {"agent": "a", **{f"unknown{number}": 1 for number in range(50_000)}}
     data = json.dumps(body).encode()
-    decode(data, msgspec.json.Decoder(CreateSession))
-    assert MOST_UNKNOWN == len(ignored(data, CreateSession)) == len(unknown_in(body))
+    assert MOST_UNKNOWN == len(warnings(data, CreateSession)) == len(unknown_in(body))
 
 
 def test_large_message_is_not_read_twice():

@@ -27,6 +27,7 @@ def test_messages_are_the_lines_of_the_cli_byte_for_byte(start, tmp_path) -> Non
 
 
 def _is_message(line: bytes) -> bool:
-    """False for control messages, which are for the SDK only."""
+    """False for control messages, which are for the SDK only, and for what tells of our prompts."""
     message = msgspec.json.decode(line)
-    return message["type"] != "control_response" and message.get("sdk_host_only") is not True
+    ours = message["type"] in {"control_response", "command_lifecycle"}
+    return not ours and message.get("sdk_host_only") is not True

@@ -24,6 +24,7 @@ def with_(*arguments, **options):
 EXAMPLES = {
     "health": with_(),
     "deploy_agent": with_("helper", system_prompt="be kind"),
+    "check_agent": with_("helper", files={"CLAUDE.md": "be kind"}),
     "list_agents": with_(),
     "get_agent": with_("helper"),
     "create_session": with_("helper"),

@@ -3,6 +3,8 @@
 import msgspec
 from msgspec import Struct
 
+from ash.protocol import with_whole_characters
+
 # The messages that may tell of one.
 HOOK_SUBTYPES = ("hook_response", "informational")
 _QUOTED = 500
@@ -23,8 +25,8 @@ _decode = msgspec.json.Decoder(_HookMessage).decode
 def hook_trouble(line: bytes | memoryview) -> str:
     """A line for the log; empty if the hook did well."""
     try:
-        message = _decode(line)
-    except msgspec.DecodeError:
+        message = _decode(with_whole_characters(line))
+    except ValueError:
         return ""
     if message.tag == "hook_no_verdict":
         return f"{message.content} The action went on."

@@ -14,7 +14,7 @@ import trio
 from msgspec import structs
 
 from ash.protocol import McpServerState
-from bridge.engine import WriteLog
+from bridge.engine import EngineBusy, WriteLog
 from bridge.mcp_logs import McpLogs
 from bridge.turn_lines import TurnLines
 
@@ -38,6 +38,7 @@ class McpWatch:
     async def during(self, turn: TurnLines) -> AsyncIterator[None]:
         """Watches while the block runs, and raises what the block raises."""
         failure: Exception | None = None
+        known = self._known
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, turn)
             try:
@@ -45,6 +46,9 @@ class McpWatch:
             except Exception as error:  # noqa: BLE001 - raised below, out of the nursery's group
                 failure = error
             nursery.cancel_scope.cancel()
+        if isinstance(failure, EngineBusy):
+            # The daemon shows nothing of a turn that was refused.
+            self._known = known
         if failure is not None:
             raise failure
 

@@ -35,6 +35,7 @@ MODULES = (
     "ash/events.py",
     "ash/lifecycle.py",
     "ash/sessions/turn.py",
+    "ash/sessions/turn_reader.py",
     "ash/sessions/live_session.py",
     "ash/sessions/session_row.py",
     "ash/sessions/frame_ring.py",
@@ -50,6 +51,7 @@ MODULES = (
     "ash/workspaces/files.py",
     "ash/requests/*.py",
     "bridge/engine_worker.py",
+    "bridge/worker_answers.py",
     "bridge/raw_lines.py",
 )
 

@@ -230,6 +230,8 @@ class Turn:
 
     async def _give_up(self, batches: Batches) -> None:
         """Stops the agent, which has the prompt although it could not be stored; shows nothing."""
+        if any(map(is_last, self._admission.early)):
+            return
         with trio.move_on_after(STEP_SECONDS):
             await self._sent.wait()
             await self._send(Interrupt(turn=self._query.id))

@@ -2,12 +2,13 @@
 
 import json
 import os
+from contextlib import suppress
 
 import pytest
 import trio
 
 from ash.protocol import McpServerState
-from bridge.engine import EngineDied
+from bridge.engine import EngineBusy, EngineDied
 from bridge.mcp_watch import McpWatch
 from bridge.raw_lines import TurnLines
 
@@ -153,3 +154,16 @@ async def test_turn_that_ends_before_it_begins_tells_nothing(cli, autojump_clock
     async with cli.watch.during(cli.turn):
         await trio.sleep(1)
     assert [[WELL]] == cli.told
+
+
+async def test_what_was_told_in_a_refused_turn_is_told_again(cli, autojump_clock):
+    """The daemon shows nothing of a turn that the engine did not take."""
+    cli.servers = [FAILED]
+    with suppress(EngineBusy):
+        async with cli.watch.during(cli.turn):
+            await trio.sleep(5)
+            raise EngineBusy("busy")
+    cli.turn = TurnLines()
+    async with cli.watch.during(cli.turn):
+        await trio.sleep(5)
+    assert [[FAILED], [FAILED]] == cli.told

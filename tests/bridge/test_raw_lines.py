@@ -134,6 +134,19 @@ async def test_turn_that_ends_unclaimed_does_not_hold_the_reader(cli, monkeypatc
     assert [b'{"type":"c"}'] == emitted
 
 
+async def test_text_of_a_hook_that_is_cut_in_a_character_stops_no_line(cli) -> None:
+    """Neither as an escape nor as bytes: the hook's fault is logged if it can be read."""
+    emitted: list[bytes] = []
+    await cli.begin(emitted)
+    head = (
+        b'{"type":"system","subtype":"hook_response","hook_name":"Stop","outcome":"error","stderr":'
+    )
+    lines = [head + b'"a\\ud83d"}', head + b'"a\xff"}', b'{"type":"a"}']
+    await cli.write(*lines)
+    assert lines == emitted
+    assert ["hook Stop: error (exit code None): a\ufffd"] == cli.said
+
+
 async def test_line_that_is_too_long_ends_the_cli(nursery, monkeypatch) -> None:
     """The turn ends, and the reason names the limit."""
     monkeypatch.setattr("bridge.raw_lines.Lines", lambda: Lines(limit=50))

@@ -458,3 +458,22 @@ async def test_bridge_that_floods_a_message_that_waits_is_bounded(
     assert [("session_start", None), *[("mcp_status", None)] * 3] == await frames(live)
     await bridge.say_result()
     await wait_all_tasks_blocked()
+
+
+async def test_message_that_could_not_be_stored_costs_no_sandbox_if_its_turn_is_over(
+    live, bridge, autojump_clock, monkeypatch
+):
+    """All of the turn may come with the word that it was taken: then there is nothing to stop."""
+
+    async def fails(*_, **__):
+        raise Unavailable("The disk is full")
+
+    await runs_in_background(bridge, "sleep 9")
+    monkeypatch.setattr(live._dependencies.store, "begin_turn", fails)
+    turn = live.start_turn(Query(prompt=Raw(b'"hi"'), session_id="the session"))
+    done = TurnDone("the session", id=turn.id)
+    await bridge.say(PromptTaken(id=turn.id), SAID, done)
+    with pytest.raises(Unavailable):
+        await turn.accepted()
+    await trio.sleep(60)
+    assert (False, True) == (bridge.killed, live.is_up)

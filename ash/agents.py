@@ -36,7 +36,7 @@ from ash.workspaces.disk_errors import disk_in_words
 
 log = get_logger()
 
-# What an agent's config says instead of the CLAUDE.md that is its system prompt.
+# `systemPrompt` of a config has this value to ask for Claude Code's own prompt.
 CLAUDE_CODE = "claude-code"
 
 
@@ -288,7 +288,7 @@ class Agents:
         if source is None or not source.is_dir():
             raise BadRequest(f'path: there is no folder "{path}" on the server')
         if not (source / PROMPT_FILE).is_file():
-            raise BadRequest(f"path: {PROMPT_FILE} is missing in it, which makes a folder an agent")
+            raise BadRequest(f"path: {PROMPT_FILE} is missing in this folder; an agent needs it")
         # The server's own folders also hold what other tenants have deployed.
         own = (self._data_dir / name for name in FOLDERS)
         if self._data_dir.is_relative_to(source) or any(map(source.is_relative_to, own)):

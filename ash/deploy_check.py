@@ -26,7 +26,7 @@ async def check(
 def judge(
     found: Sequence[Finding], warnings: Sequence[str], *, force: bool, strict: bool
 ) -> list[str]:
-    """The warnings of a deploy that goes on, with what was found. Raises BadRequest if it must not.
+    """Returns all warnings of a deploy. Raises BadRequest if what was found refuses it.
 
     `warnings` are what else there is to say, such as which files were left out.
     """

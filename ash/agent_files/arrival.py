@@ -50,7 +50,7 @@ def take_sent(files: Sequence[SentFile], copy: Path) -> Arrival:
     try:
         write_sent(files, sent)
         if not (sent / PROMPT_FILE).is_file():
-            raise BadRequest(f"files: {PROMPT_FILE} is missing, an agent is told there what it is")
+            raise BadRequest(f"files: {PROMPT_FILE} is missing; an agent needs it")
         return take_folder(sent, copy)
     finally:
         remove_tree(sent)
@@ -63,7 +63,7 @@ def _take(source: Path, copy: Path) -> Arrival:
         _copy(entry, source, copy)
     check_links(copy)
     if not (copy / PROMPT_FILE).is_file():
-        raise BadRequest(f"{PROMPT_FILE} is left out, but an agent is told there what it is")
+        raise BadRequest(f"{PROMPT_FILE} is left out, but an agent needs it")
     return Arrival(found.warnings + _make_executable(copy), env)
 
 

@@ -100,7 +100,7 @@ def _make_executable(root: int, path: str) -> bool:
 
 
 def _settings(root: int, file: str) -> Any:
-    """What a settings file says; None if it can't be read, which is not for this module to say."""
+    """What a settings file says; None if it can't be read: the check of the folder reports that."""
     with suppress(AshError, ValueError, RecursionError):
         opened = open_file(root, file)
         try:

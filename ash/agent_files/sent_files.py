@@ -74,7 +74,7 @@ def _write(file: SentFile, target: Path) -> None:
 
 
 def _mode(file: SentFile) -> int:
-    """Its mode; a client that does not tell it would have made a script executable."""
+    """The mode that was sent. Without one, scripts and programs are executable."""
     if file.mode is not None:
         return file.mode
     return EXECUTABLE if can_be_executed(file.content) else PLAIN

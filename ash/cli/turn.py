@@ -10,6 +10,7 @@ import msgspec
 
 from ash.cli.output import dim, one_line, warn, write
 from ash.client import Event
+from ash.client.answer import text_of
 
 # A tool call is cut to this length, so that it takes about one line of a terminal.
 _TOOL_LINE = 100
@@ -123,12 +124,11 @@ class TextPrinter:
                 dim(f"→ {call}"[:_TOOL_LINE])
 
     def _show_whole(self, message: Any) -> None:
-        blocks = message.get("message", {}).get("content", [])
-        texts = [b["text"] for b in blocks if isinstance(b, dict) and b.get("type") == "text"]
-        if not texts:
+        text = text_of(message)
+        if not text:
             return
         if not self._streamed:
-            self._say("".join(texts))
+            self._say(text)
         if self._taken_back:
             # The new answer is shorter than what was printed of the first one.
             self._end_line()

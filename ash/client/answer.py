@@ -5,6 +5,12 @@ from typing import Any
 from ash.client.sse import Event
 
 
+def text_of(message: dict[str, Any]) -> str:
+    """The text of the agent's complete message; empty if it has only tool calls, for example."""
+    blocks = message.get("message", {}).get("content", [])
+    return "".join(b["text"] for b in blocks if isinstance(b, dict) and b.get("type") == "text")
+
+
 class AnswerText:
     """What the agent has said so far, from the events of one turn; subagents are left out.
 
@@ -56,11 +62,10 @@ class AnswerText:
             return False
         if message.get("parent_tool_use_id"):
             return False
-        blocks = message.get("message", {}).get("content", [])
-        texts = [b["text"] for b in blocks if isinstance(b, dict) and b.get("type") == "text"]
-        if not texts:
+        text = text_of(message)
+        if not text:
             return False
         before = self.texts
-        self._complete.append("".join(texts))
+        self._complete.append(text)
         self._deltas = []
         return before != self.texts

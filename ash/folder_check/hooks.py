@@ -9,10 +9,10 @@ from ash.folder_check.surroundings import Surroundings
 from ash.model import Severity
 from ash.typos import meant
 
-# If a hook of these has a wrong shape, the CLI drops the file.
+# If a hook of these events has a wrong shape, the CLI drops the file.
 GUARDS = frozenset(("PreToolUse", "PermissionRequest"))
 
-# If a hook of these can't run, it refuses.
+# If a hook of these events can't run, what it guards is refused.
 _REFUSING = GUARDS | {"UserPromptSubmit"}
 
 # What each type of hook needs, and the type of that.

@@ -12,7 +12,7 @@ def read_object(
 ) -> tuple[Node, FileReport] | None:
     """The JSON object in a file; None if it is missing, or if it is none and that is reported.
 
-    `lost` says what the CLI would do without if it can't read the file.
+    `lost` says what the CLI loses if it can't read the file.
     """
     text = folder.text(path, report, _MAX_BYTES)
     if text is None:

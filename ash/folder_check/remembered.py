@@ -10,7 +10,7 @@ from ash.folder_check.surroundings import Surroundings
 
 
 def deployed_faults(source: Path, env: Mapping[str, str]) -> list[str]:
-    """What was found in the folder, if any of it is an error; without one it was no force. Blocks.
+    """What was found in the folder, if there is an error; else it needed no force. Blocks.
 
     It is remembered, because a deployed version does not change and many sandboxes are made of it.
     """

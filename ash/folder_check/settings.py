@@ -93,7 +93,7 @@ def _check_choice(name: str, value: Node, choices: tuple[str, ...], about: FileR
 
 
 def _check_names(node: Node, about: FileReport, known: list[str]) -> None:
-    """The CLI ignores names that it does not know; one that looks mistyped is worth a word."""
+    """The CLI ignores names that it does not know; one that looks mistyped is reported."""
     unknown = [each for each in node.keys.items() if each[0] not in known]
     for name, at in unknown[:MOST]:
         if close := meant(name, known):
@@ -138,7 +138,7 @@ def _check_rules(kind: RuleKind, rules: Node, about: FileReport) -> None:
 
 
 def _check_rule(kind: RuleKind, rule: Node, about: FileReport) -> None:
-    """A deny or ask rule that is skipped opens a door; an allow rule that is skipped closes one."""
+    """Without a deny or ask rule a tool may run, so it is an error if one is skipped."""
     severity: Severity = "warning" if kind == "allow" else "error"
     if not isinstance(rule.value, str):
         about.add(severity, rule.at, f"the CLI skips this {kind} rule: it is not a string")

@@ -14,7 +14,7 @@ SYSTEM_PATH = (
 )
 
 
-def _everything(_url: str) -> None:
+def _always_reachable(_url: str) -> None:
     return None
 
 
@@ -29,7 +29,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     env: Mapping[str, str] = field(default_factory=dict)
     programs: Sequence[str] = SYSTEM_PATH
     tried: bool = False
-    unreachable: Callable[[str], str | None] = _everything
+    unreachable: Callable[[str], str | None] = _always_reachable
 
     def has_program(self, name: str) -> bool:
         """Whether a command of that name, or a program at that absolute path, is there."""

@@ -66,7 +66,7 @@ class Cors:
 def _preflight(scope: HTTPScope, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Allows the headers that the page asks for. Tracing adds some, which no route reads.
 
-    A browser whose origin is not allowed takes that for a no, whatever else stands there.
+    A browser whose origin is not allowed sends no request, whatever headers the answer has.
     """
     allowed = [pair for pair in headers if pair is not _EXPOSED]
     asked = header(scope, b"access-control-request-headers") or _READ

@@ -1,4 +1,4 @@
-"""Fields of a request that no shape names: a typo is refused, any other is worth a warning."""
+"""Finds unknown fields of a request: a typo is refused, any other field gets a warning."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache

@@ -1,5 +1,6 @@
 """Sessions whose agent has broken its memory or its home: they go on, and say what was broken."""
 
+import base64
 import json
 from contextlib import asynccontextmanager
 
@@ -184,3 +185,30 @@ async def test_transcript_that_is_removed_in_a_turn(cli):
     await change(cli, session, "stop")
     assert "has lost its beginning" in (await resumed(cli, session))["warnings"][0]
     assert "one" == (await says_and_knows(cli, session))[0]
+
+
+GUARDED = {
+    "CLAUDE.md": "You are terse.",
+    ".claude/settings.json": '{"permissions": {"deny": ["Bash(touch:*)"]}}',
+}
+
+
+@pytest.mark.cli
+async def test_settings_that_the_agent_breaks_are_put_back_and_said(cli):
+    """The folder's deny rule holds after a resume and in a fork; both answers have a warning."""
+    encoded = [(path, base64.b64encode(text.encode()).decode()) for path, text in GUARDED.items()]
+    files = [{"path": path, "content": content} for path, content in encoded]
+    await cli.deploy(name="guarded", systemPrompt=None, files=files)
+    session = await cli.create(agent="guarded")
+    await says(cli, session, "BASH: echo '{bad' > .claude/settings.json")
+    fork = await forked(cli, session)
+    await change(cli, session, "stop")
+    for each in (session, fork):
+        (warning,) = (await resumed(cli, each))["warnings"]
+        assert warning.startswith(".claude/settings.json:1:2: ")
+        assert "It was renamed to settings.json.broken; the deployed one is in its place" in warning
+        assert warning in await logged(cli, each)
+        assert [warning] == (await last_lifecycle(cli, each))["warnings"]
+        frames = await cli.say(each, "BASH: touch made")
+        assert [True] == [f.value["is_error"] for f in frames if f.event == "tool_result"]
+        assert 404 == (await cli.get(f"/api/sessions/{each}/files/made")).status_code

@@ -7,6 +7,7 @@ itself. The check only reads files. It starts nothing and looks nothing up.
 from ash.folder_check.check import check_folder
 from ash.folder_check.commands import path_in_folder, shell_words
 from ash.folder_check.finding import errors
+from ash.folder_check.lost_files import WHOLE_FILES, lost_files
 from ash.folder_check.mcp import read_servers, report_servers
 from ash.folder_check.prompt import PROMPT_FILE
 from ash.folder_check.settings import SETTINGS_FILES
@@ -15,9 +16,11 @@ from ash.folder_check.surroundings import Surroundings
 __all__ = [
     "PROMPT_FILE",
     "SETTINGS_FILES",
+    "WHOLE_FILES",
     "Surroundings",
     "check_folder",
     "errors",
+    "lost_files",
     "path_in_folder",
     "read_servers",
     "report_servers",

@@ -20,8 +20,9 @@ class Report:
         self.findings: list[Finding] = []
         self._counts: Counter[Severity] = Counter()
 
-    def is_full(self, severity: Severity) -> bool:
-        return self._counts[severity] >= MOST
+    def wants(self, severity: Severity, path: str, message: str) -> bool:
+        """Whether a finding about a text is worth the search for its line."""
+        return self._counts[severity] < MOST
 
     def add(
         self, severity: Severity, path: str, message: str, *, line: int = 1, column: int = 1
@@ -43,7 +44,7 @@ class FileReport:
         self._text = text
 
     def add(self, severity: Severity, at: int, message: str) -> None:
-        if self._report.is_full(severity):
+        if not self._report.wants(severity, self.path, message):
             return
         line = self._text.count("\n", 0, at) + 1
         column = at - self._text.rfind("\n", 0, at)

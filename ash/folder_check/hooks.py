@@ -38,7 +38,7 @@ _ALLOWS: dict[str, str | tuple[str, ...]] = {
     "timeout": "number",
 }
 
-_DROPPED = "the CLI would drop the whole file, its deny rules and other hooks too"
+DROPPED = "the CLI would drop the whole file, its deny rules and other hooks too"
 _IGNORED = "the CLI ignores it"
 
 
@@ -52,7 +52,7 @@ class HookChecker:
     def check(self, settings: Node) -> None:
         for name, at in settings.keys.items():
             if name in GUARDS:
-                self._about.error(at, f'"{name}" must stand in "hooks"; {_DROPPED}')
+                self._about.error(at, f'"{name}" must stand in "hooks"; {DROPPED}')
         hooks = settings.get("hooks")
         if hooks is None:
             return
@@ -155,5 +155,5 @@ class HookChecker:
         self._about.add(severity, command.at, f"this {event} hook can't run: {fault.text}; {then}")
 
     def _fault(self, event: str, node: Node, text: str) -> None:
-        then = _DROPPED if event in GUARDS else _IGNORED
+        then = DROPPED if event in GUARDS else _IGNORED
         self._about.error(node.at, f"{event}: {text}; {then}")

@@ -15,18 +15,18 @@ from ash.model import Finding
 
 FILE = ".mcp.json"
 
-_LOST = "the CLI would start none of its servers"
+LOST = "the CLI would start none of its servers"
 _REMOTE = frozenset(("http", "sse", "streamable-http", "ws"))
 
 
 def check_mcp(folder: Folder, around: Surroundings, report: Report) -> None:
-    found = read_object(folder, FILE, report, lost=_LOST)
+    found = read_object(folder, FILE, report, lost=LOST)
     if found is None:
         return
     node, about = found
     servers = node.get("mcpServers")
     if servers is None or servers.kind != "object":
-        about.error((servers or node).at, f'"mcpServers" must be an object; {_LOST}')
+        about.error((servers or node).at, f'"mcpServers" must be an object; {LOST}')
         return
     checker = _Servers(folder, around, about)
     for name, server in servers.members.items():
@@ -35,7 +35,7 @@ def check_mcp(folder: Folder, around: Surroundings, report: Report) -> None:
 
 def read_servers(root: Path) -> dict[str, Any]:
     """The servers that the CLI would use, as plain values. Blocks."""
-    found = read_object(Folder(root), FILE, Report(), lost=_LOST)
+    found = read_object(Folder(root), FILE, Report(), lost=LOST)
     servers = found[0].get("mcpServers") if found else None
     plain = servers.plain() if servers else None
     if not isinstance(plain, dict):
@@ -53,7 +53,7 @@ def _usable(server: Any) -> bool:
 def report_servers(root: Path, failed: Mapping[str, str]) -> list[Finding]:
     """A warning for each server that failed when it was tried, at its place. Blocks."""
     report = Report()
-    found = read_object(Folder(root), FILE, Report(), lost=_LOST)
+    found = read_object(Folder(root), FILE, Report(), lost=LOST)
     servers = found[0].get("mcpServers") if found else None
     if found is None or servers is None:
         return []

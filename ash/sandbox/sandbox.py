@@ -24,6 +24,7 @@ from ash.sandbox.network import SandboxNetwork
 from ash.sandbox.sandbox_process import Runtime, SandboxProcess, open_sandbox_process
 from ash.workspaces.disk_errors import disk_refusal
 from ash.workspaces.mend import mend
+from ash.workspaces.mend_settings import mend_settings
 from ash.workspaces.workspaces import HostPaths, Workspaces
 
 log = get_logger()
@@ -365,7 +366,7 @@ class Sandbox:
         workspaces = self._dependencies.workspaces
         if self.spec.restore and (kept := workspaces.restore(self.id)):
             self.source = self._local
-            self._mended = mend(kept)
+            self._mended = mend(kept) + mend_settings(kept.workspace, self.spec.source)
             return kept
         if not self.spec.source.is_dir():
             key = self.spec.key

@@ -26,26 +26,27 @@ def _mend(name: str, folder: Path) -> str:
         folder.mkdir(mode=0o700)
         return f"The session's {name} was gone; it is empty now"
     if not stat.S_ISDIR(mode):
-        kept = _set_aside(folder)
+        kept = set_aside(folder)
         folder.mkdir(mode=0o700)
         return f"The session's {name} was no folder and was renamed to {kept}; it is empty now"
     if mode & stat.S_IRWXU == stat.S_IRWXU:
         return ""
-    _open_up(folder, stat.S_IMODE(mode) | stat.S_IRWXU)
+    fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        open_up(fd, stat.S_IMODE(mode) | stat.S_IRWXU)
+    finally:
+        os.close(fd)
     return f"The session's {name} was closed to its owner and was opened again"
 
 
-def _set_aside(folder: Path) -> str:
+def set_aside(folder: Path) -> str:
+    """Renames what stands there; the last name that is tried may replace an older one."""
     names = [f"{folder.name}.broken{n or ''}" for n in range(_ASIDE)]
     free = next((name for name in names if not os.path.lexists(folder.with_name(name))), names[-1])
     folder.rename(folder.with_name(free))
     return free
 
 
-def _open_up(folder: Path, mode: int) -> None:
-    """By a descriptor, since chmod by a path follows links."""
-    fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        Path(f"/proc/self/fd/{fd}").chmod(mode)
-    finally:
-        os.close(fd)
+def open_up(fd: int, mode: int) -> None:
+    """By a descriptor with O_PATH, since chmod by a path follows links."""
+    Path(f"/proc/self/fd/{fd}").chmod(mode)

@@ -1,5 +1,6 @@
 """Sessions whose agent has broken its memory or its home: they go on, and say what was broken."""
 
+import base64
 import json
 from contextlib import asynccontextmanager
 
@@ -184,3 +185,57 @@ async def test_transcript_that_is_removed_in_a_turn(cli):
     await change(cli, session, "stop")
     assert "has lost its beginning" in (await resumed(cli, session))["warnings"][0]
     assert "one" == (await says_and_knows(cli, session))[0]
+
+
+GUARDED = {
+    "CLAUDE.md": "You are terse.",
+    ".claude/settings.json": '{"permissions": {"deny": ["Bash(touch:*)"]}}',
+}
+
+
+@pytest.mark.cli
+async def test_settings_that_the_agent_breaks_are_put_back_and_said(cli):
+    """The folder's deny rule holds after a resume and in a fork; both answers have a warning."""
+    encoded = [(path, base64.b64encode(text.encode()).decode()) for path, text in GUARDED.items()]
+    files = [{"path": path, "content": content} for path, content in encoded]
+    await cli.deploy(name="guarded", systemPrompt=None, files=files)
+    session = await cli.create(agent="guarded")
+    await says(cli, session, "BASH: echo '{bad' > .claude/settings.json")
+    fork = await forked(cli, session)
+    await change(cli, session, "stop")
+    for each in (session, fork):
+        (warning,) = (await resumed(cli, each))["warnings"]
+        assert warning.startswith(".claude/settings.json:1:2: ")
+        assert "It was renamed to settings.json.broken; the deployed one is in its place" in warning
+        assert warning in await logged(cli, each)
+        assert [warning] == (await last_lifecycle(cli, each))["warnings"]
+        frames = await cli.say(each, "BASH: touch made")
+        assert [True] == [f.value["is_error"] for f in frames if f.event == "tool_result"]
+        assert 404 == (await cli.get(f"/api/sessions/{each}/files/made")).status_code
+
+
+async def test_settings_that_cannot_be_put_back_refuse_the_start(scripted):
+    """In words, until a client writes good ones; the files of a stopped session can be written."""
+    session = await scripted.create()
+    names = "for n in '' $(seq 19); do mkdir -p .claude/settings.json.broken$n; done"
+    await breaks(scripted, session, f"{names}; echo '{{' > .claude/settings.json")
+    response = await scripted.post(f"/api/sessions/{session}/resume")
+    assert 502 == response.status_code
+    assert "replace or delete it, and resume the session" in response.json()["error"]
+    good = {"path": ".claude/settings.json", "content": base64.b64encode(b"{}").decode()}
+    files = await scripted.post(f"/api/sessions/{session}/files", json={"files": [good]})
+    assert 200 == files.status_code, files.text
+    assert "warnings" not in await resumed(scripted, session)
+
+
+async def test_servers_that_a_client_breaks_are_told_in_the_turn_that_resumes(scripted):
+    """As what the agent breaks is."""
+    session = await scripted.create()
+    bad = {"path": ".mcp.json", "content": base64.b64encode(b"{").decode()}
+    (
+        await scripted.post(f"/api/sessions/{session}/files", json={"files": [bad]})
+    ).raise_for_status()
+    await change(scripted, session, "stop")
+    frames = await scripted.say(session, "hello", options="?resume=auto")
+    (found,) = [frame.value for frame in frames if frame.event == "recovered"]
+    assert "renamed to .mcp.json.broken; the agent's folder has none" in found["warning"]

@@ -12,11 +12,11 @@ from ash.requests.sessions import (
     CreateSession,
     ForkSession,
     RunCommand,
+    changed_options,
     fork_when_busy,
     new_session,
     shell_command,
 )
-from ash.session_options import given
 from ash.sessions.service import Sessions
 
 _create = msgspec.json.Decoder(CreateSession)
@@ -31,8 +31,9 @@ def session_routes(sessions: Sessions) -> Blueprint:
     @routes.post("")
     async def create() -> Response:
         wanted, warnings = await read_with_warnings(_create)
-        session = await sessions.create(g.tenant, new_session(wanted))
-        more = {"warnings": warnings} if warnings else {}
+        new, doubts = new_session(wanted)
+        session = await sessions.create(g.tenant, new)
+        more = {"warnings": warnings + doubts} if warnings + doubts else {}
         return created(f"/api/sessions/{session.id}", session=session, **more)
 
     @routes.get("")
@@ -101,10 +102,10 @@ def lifecycle_routes(sessions: Sessions) -> Blueprint:
 
     @routes.patch("/<session_id>/config")
     async def configure(session_id: str) -> Response:
-        wanted = await read_json(_configure)
-        changes = given(wanted, "configure")
+        changes, doubts = changed_options(await read_json(_configure))
         session = await sessions.configure(g.tenant, session_id, changes)
-        return json_response(session=session)
+        more = {"warnings": doubts} if doubts else {}
+        return json_response(session=session, **more)
 
     return routes
 

@@ -27,6 +27,21 @@ async def test_session_is_active_when_it_is_there(us, agent):
     assert {"session": session} == (await us.get(f"/api/sessions/{session['id']}")).json()
 
 
+async def test_rule_for_an_unknown_tool_is_named_in_the_warnings(us, agent):
+    """When the session is made, and when its rules change; the rule of a typo is refused."""
+    said = 'disallowedTools: the rule "Teleport" may not match: there is no tool Teleport'
+    body = {"agent": "helper", "disallowedTools": ["Teleport"]}
+    made = await us.post("/api/sessions", json=body)
+    assert (201, [said]) == (made.status_code, made.json()["warnings"])
+    route = f"/api/sessions/{made.json()['session']['id']}/config"
+    changed = await us.patch(route, json={"disallowedTools": ["Teleport"]})
+    assert (200, [said]) == (changed.status_code, changed.json()["warnings"])
+    for rules in (["bash"], ["Bash(rm"]):
+        assert 400 == (await us.patch(route, json={"disallowedTools": rules})).status_code
+        refused = await us.post("/api/sessions", json={**body, "disallowedTools": rules})
+        assert 400 == refused.status_code
+
+
 async def test_sessions_are_listed_a_page_at_a_time(us, agent):
     """Newest first, filtered, with the count of all pages."""
     await us.deploy("other")

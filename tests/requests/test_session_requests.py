@@ -33,7 +33,8 @@ def test_server_that_is_neither_here_nor_there_is_refused(server):
 @pytest.mark.parametrize("server", [{"url": "http://tools"}, {"command": "tools"}])
 def test_server_with_an_address_or_a_program_is_taken(server):
     """One of the two says all that is needed."""
-    assert {"tools": server} == new_session(created(server)).options.mcp_servers
+    new, _ = new_session(created(server))
+    assert {"tools": server} == new.options.mcp_servers
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def options(asked: Mapping[str, Any]) -> Options:
 def message_query(session_id: str, body: bytes) -> Query:
     """Raises BadRequest, naming the field."""
     # The look for typos reads the whole body again, which the loop has no time for.
-    wanted = decode(body, _message, typos=len(body) <= _CHECKED_FOR_TYPOS)
+    wanted = decode(body, _message, typos=len(body) <= _CHECKED_FOR_TYPOS, mend=True)
     prompt = check_content(wanted.content)
     return Query(prompt=prompt, session_id=session_id, **given(wanted, "turn"))
 

@@ -49,10 +49,20 @@ def new_session(wanted: CreateSession) -> tuple[NewSession, list[str]]:
     values = given(wanted, "create")
     warnings = check_tool_rules(values)
     options = SessionOptions(**values)
+    _check_prompt(options.system_prompt)
     for name, server in (options.mcp_servers or {}).items():
         if ("url" in server) == ("command" in server):
             raise BadRequest(f"mcpServers.{name}: give exactly one of url and command")
     return NewSession(agent=wanted.agent, options=options), warnings
+
+
+def _check_prompt(prompt: str | None) -> None:
+    if prompt is None:
+        return
+    if not prompt.strip():
+        raise BadRequest("systemPrompt: it is empty; without it the agent's own prompt holds")
+    if "\0" in prompt:
+        raise BadRequest("systemPrompt: a NUL can't be part of a prompt")
 
 
 def changed_options(wanted: ConfigureSession) -> tuple[dict[str, Any], list[str]]:

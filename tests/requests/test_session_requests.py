@@ -38,6 +38,23 @@ def test_server_with_an_address_or_a_program_is_taken(server):
 
 
 @pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("systemPrompt", "", "systemPrompt: it is empty; without it the agent's own prompt holds"),
+        ("systemPrompt", " \n", "systemPrompt: it is empty"),
+        ("systemPrompt", "you\0", "systemPrompt: a NUL can't be part of a prompt"),
+        ("extraEnv", {"A": "x\0B=1"}, r"extraEnv\[...\]: a NUL can't be part of this value"),
+        ("extraEnv", {"A\0": "x"}, 'extraEnv: expected "str" matching regex'),
+    ],
+)
+def test_text_that_no_engine_can_be_given_is_refused(field, value, words):
+    """A NUL ends a variable, and without a word the agent would be Claude Code."""
+    body = msgspec.json.encode({"agent": "helper", field: value})
+    with pytest.raises(BadRequest, match=words):
+        new_session(decode(body, msgspec.json.Decoder(CreateSession)))
+
+
+@pytest.mark.parametrize(
     ("given", "expected"), [(None, "refuse"), ("queue", "queue"), ("interrupt", "interrupt")]
 )
 def test_fork_does_about_a_turn_what_is_said(given, expected):

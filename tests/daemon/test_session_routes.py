@@ -42,6 +42,26 @@ async def test_rule_for_an_unknown_tool_is_named_in_the_warnings(us, agent):
         assert 400 == refused.status_code
 
 
+async def test_mistyped_parameter_of_a_query_is_refused(us, agent):
+    """On each route that has some. One that is like none of them is ignored."""
+    session = f"/api/sessions/{await us.create()}"
+    for method, route, typo, meant in [
+        ("GET", "/api/sessions", "agnt", "agent"),
+        ("GET", f"{session}/messages", "Limit", "limit"),
+        ("GET", f"{session}/events", "aftr", "after"),
+        ("GET", f"{session}/logs", "aftre", "after"),
+        ("GET", f"{session}/files", "include_hidden", "includeHidden"),
+        ("GET", f"{session}/files/x", "fromat", "format"),
+        ("GET", f"{session}/stream", "afer", "after"),
+        ("POST", f"{session}/fork", "when_busy", "whenBusy"),
+        ("POST", f"{session}/messages", "onDisconect", "onDisconnect"),
+    ]:
+        answer = await us.request(method, f"{route}?{typo}=interrupt&_=1", json={"content": "x"})
+        error = f'unknown parameter "{typo}"; did you mean "{meant}"?'
+        assert (400, error) == (answer.status_code, answer.json()["error"])
+    assert 200 == (await us.get("/api/sessions?_=1&colour=red")).status_code
+
+
 async def test_sessions_are_listed_a_page_at_a_time(us, agent):
     """Newest first, filtered, with the count of all pages."""
     await us.deploy("other")

@@ -122,6 +122,11 @@ def content(value):
             {"name": "a", "files": [{"path": "x", "content": "", "mode": 755}]},
             'files[0].mode: expected "str | null", got "int"',
         ),
+        (
+            DeployAgent,
+            {"name": "a", "files": [{"path": "x", "content": "", "mode": "044"}]},
+            """files[0].mode: expected "str" matching regex '^0?[4-7][0-7]{2}$'""",
+        ),
     ],
 )
 def test_refusal_names_the_field_and_its_rule(shape, body, words):

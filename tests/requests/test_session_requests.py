@@ -95,3 +95,20 @@ def test_options_are_those_that_are_given():
     assert Options("queue", "continue", "auto") == options({"whenBusy": "queue", "resume": "auto"})
     with pytest.raises(BadRequest, match="onDisconnect"):
         options({"onDisconnect": "later"})
+
+
+@pytest.mark.parametrize(
+    ("typo", "meant"),
+    [
+        ("when_busy", "whenBusy"),
+        ("whenbusy", "whenBusy"),
+        ("onDisconect", "onDisconnect"),
+        ("resum", "resume"),
+    ],
+)
+def test_mistyped_option_is_refused(typo, meant):
+    """It would have no effect, and nobody would notice; a parameter of a proxy's has none."""
+    with pytest.raises(BadRequest) as refused:
+        options({"_": "1", typo: "interrupt"})
+    assert f'unknown parameter "{typo}"; did you mean "{meant}"?' == refused.value.text
+    assert Options() == options({"_": "1", "utm_source": "x"})

@@ -34,7 +34,9 @@ def judge(
     if force:
         return said
     if bad := errors(found):
-        raise BadRequest(f"{bad[0]}{_more(bad)}. Nothing was deployed; force deploys it as it is.")
+        raise BadRequest(
+            f"{bad[0]}{_more(bad)}. Nothing was deployed; `force` (--force) deploys it as it is."
+        )
     if strict and said:
         raise BadRequest(f"{said[0]}{_more(said)}. Nothing was deployed: strict allows no warning.")
     return said

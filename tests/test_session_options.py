@@ -53,7 +53,7 @@ def over_the_wire(command):
     return protocol.decode_command(protocol.encode(command))
 
 body = b'{"agent":"a","colour":"red","word":"xyzzy","pace":7}'
-wanted = new_session(msgspec.json.decode(body, type=CreateSession))
+wanted, _ = new_session(msgspec.json.decode(body, type=CreateSession))
 times = {"created_at": "", "updated_at": ""}
 agent = Agent(id="", name="a", tenant_id="", version=1, path="", **times)
 agent = StoredAgent(agent=agent, source="")

@@ -33,11 +33,11 @@ from ash.requests.sessions import (
     ForkSession,
     RunCommand,
     UploadFiles,
+    changed_options,
     fork_when_busy,
     new_session,
     shell_command,
 )
-from ash.session_options import given
 from ash.sessions.files import SessionFiles, Written
 from ash.sessions.service import Sessions
 
@@ -106,7 +106,7 @@ async def _session(
     """The calls that answer with the session as it is then."""
     match method, path:
         case "POST", []:
-            wanted = new_session(decode(_body(request), _create_body))
+            wanted, _ = new_session(decode(_body(request), _create_body))
             return await sessions.create(TENANT, wanted)
         case "GET", [session_id]:
             return await sessions.get(TENANT, session_id)
@@ -142,8 +142,8 @@ def _absolute(path: str) -> str:
 
 
 async def _configure(sessions: Sessions, session_id: str, request: Request[Any]) -> Session:
-    wanted = decode(_body(request), _configure_body)
-    return await sessions.configure(TENANT, session_id, given(wanted, "configure"))
+    changes, _ = changed_options(decode(_body(request), _configure_body))
+    return await sessions.configure(TENANT, session_id, changes)
 
 
 async def _fork(sessions: Sessions, session_id: str, request: Request[Any]) -> Session:

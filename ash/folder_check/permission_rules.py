@@ -33,7 +33,7 @@ _TOOLS = (
     " SendMessage SendUserFile Skill Task TaskCreate TaskGet TaskList TaskOutput TaskStop"
     " TaskUpdate TeamCreate TeamDelete TodoWrite ToolSearch WebFetch WebSearch Workflow Write"
 )
-_KNOWN = frozenset(_TOOLS.split())
+KNOWN_TOOLS = frozenset(_TOOLS.split())
 
 
 class Rule(Struct, frozen=True):
@@ -123,6 +123,10 @@ def never_matches(rule: Rule, kind: RuleKind) -> str | None:
             return f"before :* a * is no wildcard: write Bash({rule.content[:-2]}*)"
         if kind != "allow" and rule.tool == "Bash" and rule.content.startswith("command:"):
             return "write the command alone, without command:"
-    if kind != "allow" and not any(sign in rule.tool for sign in "_*") and rule.tool not in _KNOWN:
+    if (
+        kind != "allow"
+        and not any(sign in rule.tool for sign in "_*")
+        and rule.tool not in KNOWN_TOOLS
+    ):
         return f"there is no tool {rule.tool}"
     return None

@@ -20,8 +20,21 @@ _FILE_NAME = re.compile(r".*\.[A-Za-z0-9]{1,8}|.*/.*")
 
 
 def check_prompt(folder: Folder, report: Report) -> None:
+    _check_text(folder, report)
     for path in (PROMPT_FILE, *_OTHERS, *folder.files(".claude/rules", ".md")):
         _Imports(folder, report).follow(path, 0)
+
+
+def _check_text(folder: Folder, report: Report) -> None:
+    # What can't be read at all is reported where the imports are followed.
+    text = folder.text(PROMPT_FILE, Report())
+    if text is None:
+        return
+    about = FileReport(report, PROMPT_FILE, text)
+    if (at := text.find("\0")) >= 0:
+        about.error(at, "a NUL can't be part of a prompt; save the file without it")
+    elif not text.removeprefix("\ufeff").strip():
+        about.warning(0, "it is empty; the model gets Claude Code's own prompt")
 
 
 class _Imports:

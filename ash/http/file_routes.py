@@ -11,7 +11,7 @@ from quart.blueprints import BlueprintSetupState
 from quart.wrappers.response import ResponseBody
 from werkzeug.routing import BaseConverter
 
-from ash.http.responses import json_response, query_value
+from ash.http.responses import json_response, read_query
 from ash.http.uploads import read_uploads
 from ash.requests.parsing import choice
 from ash.sessions.files import SessionFiles
@@ -42,14 +42,14 @@ def file_routes(files: SessionFiles) -> Blueprint:
 
     @routes.get("")
     async def find(session_id: str) -> Response:
-        hidden = choice(query_value, "includeHidden", ("true", "false")) == "true"
+        hidden = read_query(lambda get: choice(get, "includeHidden", ("true", "false"))) == "true"
         listing, source = await files.find(g.tenant, session_id, hidden=hidden)
         truncated = {"truncated": True} if listing.truncated else {}
         return json_response(files=listing.files, source=source, **truncated)
 
     @routes.get("/<rest:path>")
     async def get(session_id: str, path: str) -> Response:
-        if choice(query_value, "format", ("raw", "json")) == "json":
+        if read_query(lambda get: choice(get, "format", ("raw", "json"))) == "json":
             content, size, source = await files.read_text(g.tenant, session_id, path)
             return json_response(path=path, content=content, size=size, source=source)
         file, source = await files.open(g.tenant, session_id, path)

@@ -32,6 +32,7 @@ from ash.http.asgi import (
 from ash.log import get_logger
 from ash.requests.messages import MAX_BODY, Options, message_query, options
 from ash.requests.parsing import MAX_NUMBER
+from ash.requests.unknown_fields import refuse_mistyped
 from ash.sessions.frame_ring import RingBroken
 from ash.sessions.watch import TurnFrames, Watch
 
@@ -165,6 +166,8 @@ async def _open_watch(
     services: Services, session_id: str, scope: HTTPScope
 ) -> AsyncIterator[Watch]:
     query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+    # First, as a ticket may be used only once.
+    refuse_mistyped(query, ("after", "ticket"))
     tenant = _watching_tenant(services, session_id, scope, query.get("ticket"))
     if scope["method"] != "GET":
         text = f"{scope['method']} is not allowed on {scope['path']}"

@@ -1,5 +1,6 @@
 """How the routes of Quart read requests and write responses, errors among them."""
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,7 +18,8 @@ from ash.http.asgi import (
     too_large,
 )
 from ash.log import get_logger
-from ash.requests.parsing import decode, decode_with_warnings
+from ash.requests.parsing import Get, decode, decode_with_warnings
+from ash.requests.unknown_fields import refuse_mistyped
 
 T = TypeVar("T")
 
@@ -55,9 +57,20 @@ async def _body() -> bytes:
     return bytes(data)
 
 
-def query_value(name: str) -> str | None:
-    """The value of a parameter in the query, None if it is not there."""
-    return request.args.get(name)
+def read_query(read: Callable[[Get], T]) -> T:
+    """What `read` makes of the query, whose parameters it asks for by their names.
+
+    Raises BadRequest for a parameter whose name looks like a typo of one of these.
+    """
+    known: list[str] = []
+
+    def get(name: str) -> str | None:
+        known.append(name)
+        return request.args.get(name)
+
+    found = read(get)
+    refuse_mistyped(request.args, known)
+    return found
 
 
 def add_error_handlers(app: QuartTrio) -> None:

@@ -4,7 +4,7 @@ import msgspec
 from quart import Blueprint, Response, g
 
 from ash.authentication import Tickets
-from ash.http.responses import created, json_response, query_value, read_json, read_with_warnings
+from ash.http.responses import created, json_response, read_json, read_query, read_with_warnings
 from ash.protocol import ExecResult
 from ash.requests.parsing import event_page, log_page, message_page, session_page
 from ash.requests.sessions import (
@@ -12,11 +12,11 @@ from ash.requests.sessions import (
     CreateSession,
     ForkSession,
     RunCommand,
+    changed_options,
     fork_when_busy,
     new_session,
     shell_command,
 )
-from ash.session_options import given
 from ash.sessions.service import Sessions
 
 _create = msgspec.json.Decoder(CreateSession)
@@ -31,13 +31,14 @@ def session_routes(sessions: Sessions) -> Blueprint:
     @routes.post("")
     async def create() -> Response:
         wanted, warnings = await read_with_warnings(_create)
-        session = await sessions.create(g.tenant, new_session(wanted))
-        more = {"warnings": warnings} if warnings else {}
+        new, doubts = new_session(wanted)
+        session = await sessions.create(g.tenant, new)
+        more = {"warnings": warnings + doubts} if warnings + doubts else {}
         return created(f"/api/sessions/{session.id}", session=session, **more)
 
     @routes.get("")
     async def find() -> Response:
-        found, total = await sessions.find(g.tenant, **session_page(query_value))
+        found, total = await sessions.find(g.tenant, **read_query(session_page))
         return json_response(sessions=found, total=total)
 
     @routes.get("/<session_id>")
@@ -50,17 +51,17 @@ def session_routes(sessions: Sessions) -> Blueprint:
 
     @routes.get("/<session_id>/messages")
     async def messages(session_id: str) -> Response:
-        found = await sessions.messages(g.tenant, session_id, **message_page(query_value))
+        found = await sessions.messages(g.tenant, session_id, **read_query(message_page))
         return json_response(messages=found)
 
     @routes.get("/<session_id>/events")
     async def events(session_id: str) -> Response:
-        found = await sessions.events(g.tenant, session_id, **event_page(query_value))
+        found = await sessions.events(g.tenant, session_id, **read_query(event_page))
         return json_response(events=found)
 
     @routes.get("/<session_id>/logs")
     async def logs(session_id: str) -> Response:
-        lines, source = await sessions.logs(g.tenant, session_id, **log_page(query_value))
+        lines, source = await sessions.logs(g.tenant, session_id, **read_query(log_page))
         return json_response(logs=lines, source=source)
 
     @routes.post("/<session_id>/exec")
@@ -90,7 +91,7 @@ def lifecycle_routes(sessions: Sessions) -> Blueprint:
     @routes.post("/<session_id>/fork")
     async def fork(session_id: str) -> Response:
         wanted = await read_json(_fork)
-        when_busy = fork_when_busy(query_value)
+        when_busy = read_query(fork_when_busy)
         session = await sessions.fork(g.tenant, session_id, wanted.after_sequence, when_busy)
         return created(f"/api/sessions/{session.id}", session=session)
 
@@ -101,10 +102,10 @@ def lifecycle_routes(sessions: Sessions) -> Blueprint:
 
     @routes.patch("/<session_id>/config")
     async def configure(session_id: str) -> Response:
-        wanted = await read_json(_configure)
-        changes = given(wanted, "configure")
+        changes, doubts = changed_options(await read_json(_configure))
         session = await sessions.configure(g.tenant, session_id, changes)
-        return json_response(session=session)
+        more = {"warnings": doubts} if doubts else {}
+        return json_response(session=session, **more)
 
     return routes
 

@@ -124,4 +124,4 @@ def _unescaped(text: memoryview) -> memoryview:
     r"""The JSON string without its escapes. Some clients write each slash as `\/`."""
     if not any(b"\\" in piece for piece in in_pieces(text)):
         return text
-    return memoryview(decode(b'"%s"' % text, _string, typos=False).encode())
+    return memoryview(decode(b'"%s"' % text, _string, typos=False, mend=True).encode())

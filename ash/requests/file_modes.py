@@ -10,7 +10,10 @@ from ash.errors import BadRequest
 # Octal, as text: the number 755 could mean either base. Its owner must be able to read it.
 Mode = Annotated[
     str,
-    Meta(pattern=r"^0?[4-7][0-7]{2}\Z", description='three octal digits as text, such as "755"'),
+    Meta(
+        pattern=r"^0?[4-7][0-7]{2}\Z",
+        description='three octal digits as text, such as "755"; the first is 4 to 7',
+    ),
 ]
 
 

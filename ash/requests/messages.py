@@ -2,11 +2,12 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 
 from ash.errors import BadRequest
 from ash.protocol import Query
 from ash.requests.parsing import decode, explain
+from ash.requests.unknown_fields import refuse_mistyped
 from ash.session_options import given, with_options
 from ash.sessions.session_entry import WhenBusy
 from ash.shapes import Body, one_of
@@ -37,13 +38,16 @@ class _Block(Struct):
     type: Annotated[str, one_of("text", "image", "document")]
 
 
+_OPTIONS = [each.encode_name for each in structs.fields(Options)]
+
 _message = msgspec.json.Decoder(SendMessage)
 _text = msgspec.json.Decoder(str)
 _blocks = msgspec.json.Decoder(list[_Block])
 
 
 def options(asked: Mapping[str, Any]) -> Options:
-    """Raises BadRequest for a word that an option does not know."""
+    """Raises BadRequest for a word that an option does not know, and for a mistyped option."""
+    refuse_mistyped(asked, _OPTIONS)
     try:
         return msgspec.convert(asked, Options)
     except msgspec.ValidationError as error:
@@ -53,7 +57,7 @@ def options(asked: Mapping[str, Any]) -> Options:
 def message_query(session_id: str, body: bytes) -> Query:
     """Raises BadRequest, naming the field."""
     # The look for typos reads the whole body again, which the loop has no time for.
-    wanted = decode(body, _message, typos=len(body) <= _CHECKED_FOR_TYPOS)
+    wanted = decode(body, _message, typos=len(body) <= _CHECKED_FOR_TYPOS, mend=True)
     prompt = check_content(wanted.content)
     return Query(prompt=prompt, session_id=session_id, **given(wanted, "turn"))
 

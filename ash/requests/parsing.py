@@ -10,6 +10,7 @@ import msgspec
 from ash.errors import BadRequest
 from ash.model import SessionStatus
 from ash.protocol import with_whole_characters
+from ash.requests.half_characters import half_character, refuse_half_characters
 from ash.requests.loose_values import read_loosely
 from ash.requests.unknown_fields import unknown_fields
 
@@ -19,16 +20,28 @@ T = TypeVar("T")
 MAX_NUMBER = 2**53 - 1
 
 
-def decode(body: bytes | bytearray, shape: msgspec.json.Decoder[T], *, typos: bool = True) -> T:
+def decode(
+    body: bytes | bytearray,
+    shape: msgspec.json.Decoder[T],
+    *,
+    typos: bool = True,
+    mend: bool = False,
+) -> T:
     """The body as that shape. An empty body means `{}`. Raises BadRequest, naming the field.
 
-    Unknown fields are ignored, but for `typos` of known ones, which are refused.
+    Unknown fields are ignored, but for `typos` of known ones, which are refused. Halves of
+    characters are refused too, unless they are to be replaced: to `mend` is right for what a model
+    reads, and wrong for a name or a value.
     """
-    return decode_with_warnings(body, shape, typos=typos)[0]
+    return decode_with_warnings(body, shape, typos=typos, mend=mend)[0]
 
 
 def decode_with_warnings(
-    body: bytes | bytearray, shape: msgspec.json.Decoder[T], *, typos: bool = True
+    body: bytes | bytearray,
+    shape: msgspec.json.Decoder[T],
+    *,
+    typos: bool = True,
+    mend: bool = False,
 ) -> tuple[T, list[str]]:
     """What `decode` gives, and a warning for each field that has no effect."""
     # Some editors and Windows tools write the mark at the start of a text; JSON does not have it.
@@ -38,12 +51,14 @@ def decode_with_warnings(
         warnings = unknown_fields(body, shape.type) if typos else []
     except msgspec.ValidationError as error:
         if (loose := read_loosely(body, error)) is not None:
-            return decode_with_warnings(loose, shape, typos=typos)
+            return decode_with_warnings(loose, shape, typos=typos, mend=mend)
         raise BadRequest(explain(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         mended = with_whole_characters(bytes(body))
         if mended != body:
-            return decode_with_warnings(mended, shape, typos=typos)
+            if not mend:
+                refuse_half_characters(body)
+            return decode_with_warnings(mended, shape, typos=typos, mend=mend)
         raise BadRequest(f"The body is not valid JSON: {error}") from None
     except RecursionError:
         raise BadRequest("The body is nested too deeply") from None
@@ -55,7 +70,7 @@ def encode(fields: Mapping[str, Any]) -> bytes:
     try:
         return msgspec.json.encode(fields)
     except UnicodeEncodeError:
-        raise BadRequest("A text has half a character in it") from None
+        raise half_character(fields) from None
     except (TypeError, ValueError) as error:
         raise BadRequest(f"This can't be sent as JSON: {error}") from None
     except RecursionError:
@@ -68,6 +83,8 @@ def explain(error: msgspec.ValidationError, prefix: str = "") -> str:
     path = (prefix + place.removeprefix("key` in `").removeprefix("$").rstrip("`")).lstrip(".")
     if missing := re.search(r"missing required field `(\w+)`", rule):
         return f"{path}.{missing[1]}".lstrip(".") + ": this field is required"
+    if r"matching regex '^[^\\0]*" in rule:
+        return f"{path}: a NUL can't be part of this value"
     if words := re.search(r"matching regex '\^\(([\w|]+)\)\$", rule):
         return f"{path}: expected one of {words[1].replace('|', ', ')}"
     return f"{path or 'body'}: {rule[0].lower()}{rule[1:]}".replace("`", '"')

@@ -1,5 +1,5 @@
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta
 
@@ -7,6 +7,7 @@ from ash.errors import BadRequest
 from ash.protocol import Exec
 from ash.requests.file_modes import Mode, file_mode
 from ash.requests.parsing import Get, choice
+from ash.requests.tool_rules import check_tool_rules
 from ash.session_options import SessionOptions, given, with_options
 from ash.sessions.files import Upload
 from ash.sessions.session_entry import WhenBusy
@@ -40,13 +41,34 @@ class RunCommand(Body):
     timeout: Annotated[int, Meta(ge=1, le=300_000)] = 30_000
 
 
-def new_session(wanted: CreateSession) -> NewSession:
-    """Raises BadRequest for an MCP server that is neither an address nor a program."""
-    options = SessionOptions(**given(wanted, "create"))
+def new_session(wanted: CreateSession) -> tuple[NewSession, list[str]]:
+    """The session that is asked for, and a warning for each option that may have no effect.
+
+    Raises BadRequest for options that no session can have.
+    """
+    values = given(wanted, "create")
+    warnings = check_tool_rules(values)
+    options = SessionOptions(**values)
+    _check_prompt(options.system_prompt)
     for name, server in (options.mcp_servers or {}).items():
         if ("url" in server) == ("command" in server):
             raise BadRequest(f"mcpServers.{name}: give exactly one of url and command")
-    return NewSession(agent=wanted.agent, options=options)
+    return NewSession(agent=wanted.agent, options=options), warnings
+
+
+def _check_prompt(prompt: str | None) -> None:
+    if prompt is None:
+        return
+    if not prompt.strip():
+        raise BadRequest("systemPrompt: it is empty; without it the agent's own prompt holds")
+    if "\0" in prompt:
+        raise BadRequest("systemPrompt: a NUL can't be part of a prompt")
+
+
+def changed_options(wanted: ConfigureSession) -> tuple[dict[str, Any], list[str]]:
+    """The options that change, and warnings as `new_session` has them. Raises BadRequest."""
+    changes = given(wanted, "configure")
+    return changes, check_tool_rules(changes)
 
 
 def fork_when_busy(get: Get) -> WhenBusy:

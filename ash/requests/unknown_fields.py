@@ -1,6 +1,9 @@
-"""Finds unknown fields of a request: a typo is refused, any other field gets a warning."""
+"""Finds unknown fields of a request: a typo is refused, any other field gets a warning.
 
-from collections.abc import Iterator, Mapping
+Unknown parameters of a query are ignored, but for typos: proxies and browsers add their own.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from itertools import islice
 from typing import Any
@@ -47,6 +50,14 @@ def refuse_typo(path: str, name: str, known: frozenset[str]) -> None:
     if close := meant(name, known):
         where = f"{path}: " if path else ""
         raise BadRequest(f'{where}unknown field "{name}"; did you mean "{close}"?')
+
+
+def refuse_mistyped(parameters: Iterable[str], known: Collection[str]) -> None:
+    """Raises BadRequest for a parameter of a query that was meant to be a known one."""
+    unknown = (name for name in parameters if name not in known)
+    for name in islice(unknown, MOST_UNKNOWN):
+        if close := meant(name, known):
+            raise BadRequest(f'unknown parameter "{name}"; did you mean "{close}"?')
 
 
 def _in_object(

@@ -123,11 +123,12 @@ async def test_strict_refuses_fields_that_are_unknown(us, more):
     assert (201, 1) == (forced.status_code, len(forced.json()["warnings"]))
 
 
-async def test_half_a_character_beside_an_unknown_field_is_no_fault_of_the_server(us):
-    """The body is mended before anything is looked for in it."""
+async def test_half_a_character_is_no_fault_of_the_server(us):
+    """The field that has it is named."""
     body = rb'{"name": "a", "systemPrompt": "\ud800", "team": 1}'
     answer = await us.post("/api/agents", content=body)
-    assert (201, 1) == (answer.status_code, len(answer.json()["warnings"]))
+    error = "systemPrompt: holds half of a surrogate pair, which is no text"
+    assert (400, error) == (answer.status_code, answer.json()["error"])
 
 
 async def test_check_of_the_longest_name(us):

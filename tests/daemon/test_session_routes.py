@@ -27,6 +27,41 @@ async def test_session_is_active_when_it_is_there(us, agent):
     assert {"session": session} == (await us.get(f"/api/sessions/{session['id']}")).json()
 
 
+async def test_rule_for_an_unknown_tool_is_named_in_the_warnings(us, agent):
+    """When the session is made, and when its rules change; the rule of a typo is refused."""
+    said = 'disallowedTools: the rule "Teleport" may not match: there is no tool Teleport'
+    body = {"agent": "helper", "disallowedTools": ["Teleport"]}
+    made = await us.post("/api/sessions", json=body)
+    assert (201, [said]) == (made.status_code, made.json()["warnings"])
+    route = f"/api/sessions/{made.json()['session']['id']}/config"
+    changed = await us.patch(route, json={"disallowedTools": ["Teleport"]})
+    assert (200, [said]) == (changed.status_code, changed.json()["warnings"])
+    for rules in (["bash"], ["Bash(rm"]):
+        assert 400 == (await us.patch(route, json={"disallowedTools": rules})).status_code
+        refused = await us.post("/api/sessions", json={**body, "disallowedTools": rules})
+        assert 400 == refused.status_code
+
+
+async def test_mistyped_parameter_of_a_query_is_refused(us, agent):
+    """On each route that has some. One that is like none of them is ignored."""
+    session = f"/api/sessions/{await us.create()}"
+    for method, route, typo, meant in [
+        ("GET", "/api/sessions", "agnt", "agent"),
+        ("GET", f"{session}/messages", "Limit", "limit"),
+        ("GET", f"{session}/events", "aftr", "after"),
+        ("GET", f"{session}/logs", "aftre", "after"),
+        ("GET", f"{session}/files", "include_hidden", "includeHidden"),
+        ("GET", f"{session}/files/x", "fromat", "format"),
+        ("GET", f"{session}/stream", "afer", "after"),
+        ("POST", f"{session}/fork", "when_busy", "whenBusy"),
+        ("POST", f"{session}/messages", "onDisconect", "onDisconnect"),
+    ]:
+        answer = await us.request(method, f"{route}?{typo}=interrupt&_=1", json={"content": "x"})
+        error = f'unknown parameter "{typo}"; did you mean "{meant}"?'
+        assert (400, error) == (answer.status_code, answer.json()["error"])
+    assert 200 == (await us.get("/api/sessions?_=1&colour=red")).status_code
+
+
 async def test_sessions_are_listed_a_page_at_a_time(us, agent):
     """Newest first, filtered, with the count of all pages."""
     await us.deploy("other")

@@ -189,7 +189,7 @@ def shown(error):
             {"system_prompt": "x", "config": {"network": "moon"}},
             "400 config.network",
         ),
-        ("deploy_agent", ["a"], {"system_prompt": "\ud800"}, "400 A text has half a character"),
+        ("deploy_agent", ["a"], {"system_prompt": "\ud800"}, "400 systemPrompt: holds half"),
         ("get_agent", ["nobody"], {}, '404 There is no agent "nobody"'),
         ("create_session", ["nobody"], {}, '404 There is no agent "nobody"'),
         ("create_session", ["helper"], {"permission_mode": "yolo"}, "400 permissionMode:"),

@@ -21,6 +21,19 @@ def test_prompt_of_four_megabytes_is_accepted(check):
     assert [] == check({"CLAUDE.md": b"x" * (4 * 1024 * 1024)})
 
 
+def test_prompt_with_a_nul_in_it_is_an_error(check):
+    """No model reads it."""
+    why = "a NUL can't be part of a prompt; save the file without it"
+    assert [f"error CLAUDE.md:2:4: {why}"] == check({"CLAUDE.md": "You\nare\0"})
+
+
+@pytest.mark.parametrize("content", ["", " \n\t\r\n", "\ufeff\n"])
+def test_prompt_without_a_word_is_a_warning(check, content):
+    """The agent would be Claude Code."""
+    said = "warning CLAUDE.md:1:1: it is empty; the model gets Claude Code's own prompt"
+    assert [said] == check({"CLAUDE.md": content})
+
+
 def test_imports_that_are_lost_are_warnings(check):
     """Those from outside of the folder, and those that are not there, also in imported files."""
     text = "See @../team.md and @~/rules.md.\n- @missing.md @docs/a.md @alice\n"

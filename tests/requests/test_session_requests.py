@@ -33,7 +33,25 @@ def test_server_that_is_neither_here_nor_there_is_refused(server):
 @pytest.mark.parametrize("server", [{"url": "http://tools"}, {"command": "tools"}])
 def test_server_with_an_address_or_a_program_is_taken(server):
     """One of the two says all that is needed."""
-    assert {"tools": server} == new_session(created(server)).options.mcp_servers
+    new, _ = new_session(created(server))
+    assert {"tools": server} == new.options.mcp_servers
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("systemPrompt", "", "systemPrompt: it is empty; without it the agent's own prompt holds"),
+        ("systemPrompt", " \n", "systemPrompt: it is empty"),
+        ("systemPrompt", "you\0", "systemPrompt: a NUL can't be part of a prompt"),
+        ("extraEnv", {"A": "x\0B=1"}, r"extraEnv\[...\]: a NUL can't be part of this value"),
+        ("extraEnv", {"A\0": "x"}, 'extraEnv: expected "str" matching regex'),
+    ],
+)
+def test_text_that_no_engine_can_be_given_is_refused(field, value, words):
+    """A NUL ends a variable, and without a word the agent would be Claude Code."""
+    body = msgspec.json.encode({"agent": "helper", field: value})
+    with pytest.raises(BadRequest, match=words):
+        new_session(decode(body, msgspec.json.Decoder(CreateSession)))
 
 
 @pytest.mark.parametrize(
@@ -77,3 +95,20 @@ def test_options_are_those_that_are_given():
     assert Options("queue", "continue", "auto") == options({"whenBusy": "queue", "resume": "auto"})
     with pytest.raises(BadRequest, match="onDisconnect"):
         options({"onDisconnect": "later"})
+
+
+@pytest.mark.parametrize(
+    ("typo", "meant"),
+    [
+        ("when_busy", "whenBusy"),
+        ("whenbusy", "whenBusy"),
+        ("onDisconect", "onDisconnect"),
+        ("resum", "resume"),
+    ],
+)
+def test_mistyped_option_is_refused(typo, meant):
+    """It would have no effect, and nobody would notice; a parameter of a proxy's has none."""
+    with pytest.raises(BadRequest) as refused:
+        options({"_": "1", typo: "interrupt"})
+    assert f'unknown parameter "{typo}"; did you mean "{meant}"?' == refused.value.text
+    assert Options() == options({"_": "1", "utm_source": "x"})

@@ -48,6 +48,11 @@ def new_session(wanted: CreateSession) -> tuple[NewSession, list[str]]:
     """
     values = given(wanted, "create")
     warnings = check_tool_rules(values)
+    # Forms of existing clients send their empty fields, too.
+    prompt = values.get("system_prompt")
+    if prompt is not None and not prompt.strip():
+        del values["system_prompt"]
+        warnings.append("systemPrompt: it is empty, so the agent's own prompt holds")
     options = SessionOptions(**values)
     _check_prompt(options.system_prompt)
     for name, server in (options.mcp_servers or {}).items():
@@ -57,11 +62,7 @@ def new_session(wanted: CreateSession) -> tuple[NewSession, list[str]]:
 
 
 def _check_prompt(prompt: str | None) -> None:
-    if prompt is None:
-        return
-    if not prompt.strip():
-        raise BadRequest("systemPrompt: it is empty; without it the agent's own prompt holds")
-    if "\0" in prompt:
+    if prompt is not None and "\0" in prompt:
         raise BadRequest("systemPrompt: a NUL can't be part of a prompt")
 
 

@@ -40,8 +40,6 @@ def test_server_with_an_address_or_a_program_is_taken(server):
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("systemPrompt", "", "systemPrompt: it is empty; without it the agent's own prompt holds"),
-        ("systemPrompt", " \n", "systemPrompt: it is empty"),
         ("systemPrompt", "you\0", "systemPrompt: a NUL can't be part of a prompt"),
         ("extraEnv", {"A": "x\0B=1"}, r"extraEnv\[...\]: a NUL can't be part of this value"),
         ("extraEnv", {"A\0": "x"}, 'extraEnv: expected "str" matching regex'),
@@ -52,6 +50,14 @@ def test_text_that_no_engine_can_be_given_is_refused(field, value, words):
     body = msgspec.json.encode({"agent": "helper", field: value})
     with pytest.raises(BadRequest, match=words):
         new_session(decode(body, msgspec.json.Decoder(CreateSession)))
+
+
+@pytest.mark.parametrize("empty", ["", " \n"])
+def test_empty_system_prompt_is_none(empty):
+    """Forms of existing clients send their empty fields, too; a warning says what holds."""
+    body = msgspec.json.encode({"agent": "helper", "systemPrompt": empty})
+    new, warnings = new_session(decode(body, msgspec.json.Decoder(CreateSession)))
+    assert (None, 1) == (new.options.system_prompt, len(warnings))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Tells an answer of a model endpoint from that of something else, by its head and its body."""
 
+import re
 from collections.abc import Iterable
 from urllib.parse import urljoin, urlsplit
 
@@ -9,6 +10,8 @@ from ash.egress.headers import Header
 TAIL = 4096
 # A whole message may be longer. What its first part does not show is not looked for.
 _HEAD = 256 * 1024
+
+_MESSAGE = re.compile(rb'"type"\s*:\s*"message"')
 
 
 def media_type(headers: Iterable[Header]) -> str:
@@ -61,7 +64,7 @@ class ModelAnswer:
     @property
     def is_whole(self) -> bool:
         if self.is_json:
-            return b'"message"' in self._kept
+            return _MESSAGE.search(self._kept) is not None
         # Some gateways leave out the very last event, and the CLI does not miss it.
         return b"message_stop" in self._kept or b"message_delta" in self._kept
 

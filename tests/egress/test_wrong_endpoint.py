@@ -118,6 +118,7 @@ async def test_secret_in_a_redirect_is_not_told(proxy, serve):
         (ERROR, "ended its answer with an error (too much)"),
         (b"event: ping\n\n", "ended its answer before it was whole"),
         (b'{"object":"list"}', "answers with JSON that is no message, not as a model endpoint"),
+        (b'{"type":"error","error":{"message":"no"}}', "ended its answer with an error (no)"),
         (b'{"error":"no"}', "ended its answer with an error (no)"),
     ],
 )

@@ -27,6 +27,14 @@ class Unreachable(AshError):
         self.timed_out = timed_out
 
 
+class NoModelEndpoint(Unreachable):
+    """What answers the call is no model endpoint, and will answer so again."""
+
+    def __init__(self, cause: str) -> None:
+        text = "The model endpoint answers in a way that is none of a model endpoint"
+        super().__init__(text, again=False, cause=cause)
+
+
 class NoKey(AshError):
     """The model endpoint wants a key, and there is none."""
 

@@ -11,6 +11,8 @@ NO_KEY = (
     " CLAUDE_CODE_OAUTH_TOKEN where the server starts, or give the session its own in extraEnv"
 )
 
+_CHECK_URL = "check anthropic_base_url (ANTHROPIC_BASE_URL)"
+
 
 class Caller(Struct, frozen=True):
     """Who calls which endpoint: with a key or without, which may be the session's `own`."""
@@ -24,6 +26,11 @@ def refused(caller: Caller, status: int, body: bytes, pause: float | None) -> st
     """For an answer that is an error; `pause` is how long the endpoint asks to wait."""
     if status == 401 and not caller.has_key:
         return NO_KEY
+    if status == 404 and body.lstrip().startswith(b"<"):
+        return (
+            f"The model endpoint {caller.endpoint} does not have the path of a model call (404,"
+            f" with a web page): {_CHECK_URL}"
+        )
     said = _message(body)
     what = f"({status}: {said})" if said else f"({status})"
     text, cure = _of_status(caller, status)
@@ -49,6 +56,41 @@ def silent(caller: Caller, seconds: float) -> str:
 
 def broke_off(caller: Caller) -> str:
     return f"The model endpoint {caller.endpoint} broke off in the middle of its answer"
+
+
+def redirected(caller: Caller, status: int, to: str) -> str:
+    """For an answer that sends the call elsewhere: `to`, a base URL, or empty if not said."""
+    if not to:
+        return _no_endpoint(caller, f"with a redirect to nowhere ({status})")
+    return (
+        f"The model endpoint {caller.endpoint} answers with a redirect to {to[:MAX_QUOTE]}:"
+        " set anthropic_base_url (ANTHROPIC_BASE_URL) to that, if it is right"
+    )
+
+
+def other_type(caller: Caller, media: str) -> str:
+    """For an answer of a content type that no model endpoint has."""
+    what = "a web page" if media in {"text/html", "application/xhtml+xml"} else "something else"
+    return _no_endpoint(caller, f"with {what} ({media[:MAX_QUOTE]})")
+
+
+def empty(caller: Caller, status: int) -> str:
+    return _no_endpoint(caller, f"with nothing ({status}, an empty body)")
+
+
+def not_whole(caller: Caller, last: bytes, *, is_json: bool) -> str:
+    """For an answer that ended without the end of a message; `last` may say why."""
+    if said := _message(last):
+        return f"The model endpoint {caller.endpoint} ended its answer with an error ({said})"
+    if is_json:
+        return _no_endpoint(caller, "with JSON that is no message")
+    return f"The model endpoint {caller.endpoint} ended its answer before it was whole"
+
+
+def _no_endpoint(caller: Caller, how: str) -> str:
+    return (
+        f"The model endpoint {caller.endpoint} answers {how}, not as a model endpoint: {_CHECK_URL}"
+    )
 
 
 def _of_status(caller: Caller, status: int) -> tuple[str, str]:

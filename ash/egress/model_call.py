@@ -2,15 +2,23 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NoReturn
 
 import h11
 import trio
 
 from ash.egress import fault_words
 from ash.egress.credentials import secrets
-from ash.egress.errors import NoKey, Unreachable
+from ash.egress.errors import NoKey, NoModelEndpoint, Unreachable
 from ash.egress.fault_words import Caller
 from ash.egress.headers import Header
+from ash.egress.model_answer import (
+    ModelAnswer,
+    is_of_api,
+    is_stream,
+    media_type,
+    redirect_target,
+)
 from ash.egress.model_faults import ModelFault, ModelFaults
 from ash.egress.proxy_connection import ProxyConnection
 from ash.egress.response import UpstreamResponse, each_chunk
@@ -47,6 +55,7 @@ class ModelCall:
         self._caller = Caller(
             upstream.endpoint, has_key=bool(secrets(headers)), own=headers is not upstream.headers
         )
+        self._answer = ModelAnswer()
         self._connected = False
         self._heard_at = trio.current_time()
 
@@ -55,14 +64,18 @@ class ModelCall:
         if self._upstream.is_anthropic and not self._caller.has_key:
             self._faults.failed(ModelFault(fault_words.NO_KEY, NoKey.status))
             raise NoKey(fault_words.NO_KEY)
+        self._end_tries()
         chunk = partial(self._chunk, client)
         try:
             async with self._upstream.call(self._request, chunk, self._headers) as answer:
                 self._heard_at = trio.current_time()
                 await self._pass_answer(client, answer)
+        except NoModelEndpoint:
+            raise
         except Unreachable as error:
             fault = self._fault(client, error)
             again = self._faults.failed(fault, begun=self._heard_at)
+            self._faults.given_up = client.answered and not again
             raise Unreachable(error.text, again=again, cause=fault.error) from None
 
     async def watch(self) -> None:
@@ -89,18 +102,65 @@ class ModelCall:
         return await client.chunk()
 
     async def _pass_answer(self, client: ProxyConnection, answer: UpstreamResponse) -> None:
-        if answer.status >= 400 and self._request.method == b"POST":
+        if self._request.method != b"POST":
+            await client.begin(answer.status, answer.headers)
+            await each_chunk(answer.chunks, client.send)
+            await client.end()
+        elif answer.status >= 400:
             await self._pass_error(client, answer)
-            return
+        else:
+            await self._pass_message(client, answer)
+
+    async def _pass_message(self, client: ProxyConnection, answer: UpstreamResponse) -> None:
+        """The head of a stream is passed on at once; another waits to see whether a body comes."""
+        if wrong := self._wrong(answer):
+            self._no_endpoint(wrong, answer.status)
+        if is_stream(media_type(answer.headers)):
+            await self._begin(client, answer)
+        await each_chunk(answer.chunks, partial(self._pass_chunk, client, answer))
+        if not client.answered:
+            self._no_endpoint(fault_words.empty(self._caller, answer.status), answer.status)
+        # Noted first, because the CLI acts on the end as soon as it has it.
+        if self._answer.is_whole:
+            self._faults.answered()
+        else:
+            last, is_json = self._answer.last, self._answer.is_json
+            fault = ModelFault(fault_words.not_whole(self._caller, last, is_json=is_json))
+            self._faults.given_up = not self._faults.failed(fault)
+        await client.end()
+
+    async def _pass_chunk(
+        self, client: ProxyConnection, answer: UpstreamResponse, chunk: bytes
+    ) -> None:
+        self._heard_at = trio.current_time()
+        self._answer.feed(chunk)
+        if not client.answered:
+            await self._begin(client, answer)
+        await client.send(chunk)
+
+    async def _begin(self, client: ProxyConnection, answer: UpstreamResponse) -> None:
         self._faults.answering()
         await client.begin(answer.status, answer.headers)
-        await each_chunk(answer.chunks, partial(self._pass_chunk, client))
-        await client.end()
-        self._faults.answered()
 
-    async def _pass_chunk(self, client: ProxyConnection, chunk: bytes) -> None:
-        self._heard_at = trio.current_time()
-        await client.send(chunk)
+    def _wrong(self, answer: UpstreamResponse) -> str:
+        """Why the answer is none of a model endpoint, as far as its head shows; else empty."""
+        if answer.status >= 300:
+            path = self._request.target.partition(b"?")[0].decode()
+            to = redirect_target(answer.headers, self._caller.endpoint, path)
+            return fault_words.redirected(self._caller, answer.status, to)
+        media = media_type(answer.headers)
+        return "" if is_of_api(media) else fault_words.other_type(self._caller, media)
+
+    def _no_endpoint(self, text: str, status: int) -> NoReturn:
+        self._faults.failed(ModelFault(text, status))
+        raise NoModelEndpoint(text)
+
+    def _end_tries(self) -> None:
+        """Refuses the call if the time was up when the answer before it broke off."""
+        if self._faults.given_up and self._faults.last is not None:
+            self._faults.given_up = False
+            cause = self._faults.last.error
+            raise Unreachable("The model endpoint broke off", again=False, cause=cause)
 
     async def _pass_error(self, client: ProxyConnection, answer: UpstreamResponse) -> None:
         """Reads the error first, because the CLI acts on it as soon as it has it."""
@@ -114,7 +174,7 @@ class ModelCall:
         text = fault_words.refused(self._caller, status, bytes(body), pause)
         again = self._faults.failed(ModelFault(text, status), pause=pause)
         ours = {b"content-length": str(len(body)).encode()}
-        if status in _FINAL or not again:
+        if status in _FINAL or status == 404 or not again:
             ours[b"x-should-retry"] = b"false"
         kept = [(name, value) for name, value in answer.headers if name.lower() not in ours]
         await client.begin(status, [*kept, *ours.items()])

@@ -28,29 +28,34 @@ class ModelFaults:
     """The faults of one sandbox's model calls in the running turn.
 
     `last` is the fault of the latest call that ended; None if that call was answered. `tell` gets
-    the faults that the CLI does not know of, because its call still waits.
+    the faults that the CLI does not know of, because its call still waits. `given_up` says that the
+    time is up, and that the CLI does not know it yet, because its answer had begun.
     """
 
     def __init__(self, patience: float) -> None:
         """After `patience` seconds of faults no call is tried again; 0 leaves that to the CLI."""
         self.last: ModelFault | None = None
         self.tell: Callable[[ModelFault], Awaitable[None]] = _ignore
+        self.given_up = False
         self._patience = patience
         self._since: float | None = None
+        self._waited = 0.0
         self._count = 0
 
     def begin(self) -> None:
         """A turn begins: what was before it does not count."""
-        self.last = None
-        self.answering()
+        self.answered()
 
     def answering(self) -> None:
-        """An answer has begun. If it breaks off, the call may be tried as long again."""
-        self._since, self._count = None, 0
+        """An answer has begun. The time that it takes does not count, even if it breaks off."""
+        if self._since is not None:
+            self._waited += trio.current_time() - self._since
+            self._since = None
 
     def answered(self) -> None:
-        self.last = None
-        self.answering()
+        """An answer has come to its end: what was before it does not count."""
+        self.last, self.given_up = None, False
+        self._since, self._waited, self._count = None, 0.0, 0
 
     def failed(
         self, fault: ModelFault, *, begun: float | None = None, pause: float | None = None
@@ -67,7 +72,8 @@ class ModelFaults:
             self._since = now if begun is None else begun
         if pause is None:
             pause = min(_FIRST_PAUSE * 2.0 ** (self._count - 1), _LONGEST_PAUSE)
-        return not self._patience or now + pause <= self._since + self._patience
+        waited = self._waited + now - self._since
+        return not self._patience or waited + pause <= self._patience
 
 
 async def _ignore(_: ModelFault) -> None:

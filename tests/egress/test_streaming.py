@@ -50,7 +50,7 @@ async def test_request_streams_as_it_comes(proxy, serve):
     async def reader(peer, request, server):
         while (part := await peer.chunk()) is not None:
             await got.send(part)
-        await peer.answer(200)
+        await peer.answer(200, b"{}")
 
     server = await serve(reader)
     framings = [[("Content-Length", "6")], [("Transfer-Encoding", "chunked")]]

@@ -83,7 +83,7 @@ PROXIES = {
     "lighttpd": Proxy(
         "lighttpd", lambda f, _: ["-D", "-f", f"{f}/recipe"], _lighttpd, reuses=False
     ),
-    "squid": Proxy("squid", lambda f, _: ["-N", "-f", f"{f}/recipe"], _squid),
+    "squid": Proxy("squid", lambda f, _: ["-N", "-f", f"{f}/recipe"], _squid, reuses=False),
 }
 
 

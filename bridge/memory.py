@@ -82,8 +82,11 @@ class Memory:
             await trio.to_thread.run_sync(transcripts.set_aside, found.path)
         if history:
             count = await trio.to_thread.run_sync(transcripts.write, launch.session_id, history)
-            text = f"The conversation's transcript {found.fault}. {count} messages were restored"
-            self._report(Recovered(text, memory="partial"))
+            # Without any of these the agent had said nothing yet, so there never was a transcript.
+            if launch.last is not None or launch.began or launch.fork or found.path is not None:
+                restored = "1 message was" if count == 1 else f"{count} messages were"
+                text = f"The conversation's transcript {found.fault}. {restored} restored"
+                self._report(Recovered(text, memory="partial"))
             return True
         # The daemon knows of no message: nothing was ever said, or all of it was cleared.
         if launch.last is not None or launch.began or found.speaks:

@@ -66,7 +66,7 @@ class LiveSession:
         self._sandbox = sandbox
         self._own_work = OwnWork(sandbox, dependencies.rules.background_limit)
         self._pausing = 0
-        self.entry = SessionEntry(lambda: self.turn)
+        self.entry = SessionEntry(sandbox, lambda: self.turn)
         self._row = SessionRow(dependencies.store, dependencies.clock, stored)
         self._started = trio.Event()
         self._was_up = False

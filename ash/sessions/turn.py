@@ -338,12 +338,14 @@ class Turn:
     def _log_error(self) -> None:
         """Logs no text that the agent or the model may have written: the timeline has the error."""
         fault = self._process.faults.last
+        # Without a status nothing was answered, so the fault's words are our own.
+        unanswered = fault.error if fault is not None and fault.status is None else None
         log.warning(
             "turn.ended_in_error",
             **self._context.stored.session.names,
             turn=self.id,
             seconds=round(trio.current_time() - self._began, 3),
-            why=self._hit or self.lost,
+            why=self._hit or self.lost or unanswered,
             model_status=None if fault is None else fault.status,
         )
 

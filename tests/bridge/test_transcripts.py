@@ -134,6 +134,25 @@ async def test_broken_transcript_is_restored_from_what_is_stored(data, fault):
     assert transcripts.look_at(SESSION, STORED[1]["uuid"]).complete
 
 
+async def test_fork_after_a_prompt_that_has_no_answer_yet_begins_with_that_prompt():
+    """There never was a transcript of it, so nothing is gone and nothing is said."""
+    daemon = Daemon(STORED[0])
+    assert await daemon.prepare()
+    (prompt,) = map(json.loads, transcripts.path_for(SESSION).read_bytes().splitlines())
+    assert ("hello", []) == (prompt["message"]["content"], daemon.recovered)
+
+
+@pytest.mark.parametrize(
+    "known", [{"last": "a1"}, {"began": True}, {"fork": [Branch(session_id=OTHER)]}]
+)
+async def test_only_message_that_is_stored_is_restored(known):
+    """There was a transcript, so the session says that it is gone."""
+    daemon = Daemon(STORED[0])
+    assert await daemon.prepare(**known)
+    text = "The conversation's transcript is gone. 1 message was restored"
+    assert [("partial", text)] == daemon.recovered
+
+
 async def test_transcript_that_the_cli_refuses_is_restored():
     """Its lines may be valid JSON all the same. Another failure of the CLI changes nothing."""
     daemon, path = Daemon(*STORED), keep(GOOD)

@@ -144,6 +144,17 @@ async def test_fork_at_an_earlier_message(us):
     assert ["one", "two", "RECALL"] == await recalls(us, parent)
 
 
+@pytest.mark.parametrize("after", [1, 2])
+async def test_fork_before_the_first_answer(us, after):
+    """It knows the prompt, and nothing is said to be broken."""
+    parent = await us.create()
+    await us.say(parent, "one")
+    fork = await forked(us, parent, afterSequence=after)
+    frames = await us.say(fork, "RECALL", options="?resume=auto")
+    assert "recovered" not in [frame.event for frame in frames]
+    assert ["one", "RECALL", "RECALL"] == await recalls(us, fork)
+
+
 async def test_fork_of_a_fork_that_never_ran(us):
     """It goes on from what the first parent had."""
     parent = await us.create()

@@ -22,10 +22,23 @@ async def world(tmp_path, monkeypatch):
         yield world
 
 
-async def _send(world, session_id, turns):
+async def _send(world, session_id, turns, when_busy="interrupt"):
     query = Query(prompt=Raw(b'"hi"'), session_id=session_id)
-    turn, _ = await world.sessions.send(TENANT, session_id, query, "interrupt")
+    turn, _ = await world.sessions.send(TENANT, session_id, query, when_busy)
     turns.append(turn)
+
+
+@pytest.fixture
+async def waiting(world, nursery, autojump_clock):
+    """A session whose turn runs, and two messages that wait for its end; the turns that began."""
+    session_id = (await world.sessions.create(TENANT, NewSession(agent="helper"))).id
+    turns = []
+    await _send(world, session_id, turns)
+    for _ in range(2):
+        nursery.start_soon(_send, world, session_id, turns, "queue")
+        await wait_all_tasks_blocked()
+    assert 1 == len(turns)
+    return session_id, turns
 
 
 async def test_interrupt_follows_its_query(scene):
@@ -52,6 +65,48 @@ async def test_messages_that_interrupt_at_once_follow_one_another(
     assert await world.sessions.interrupt(TENANT, session_id)
     assert ["interrupted"] * 3 == [turn.reason for turn in turns]
     assert "active" == (await world.sessions.get(TENANT, session_id)).status
+
+
+async def test_message_that_interrupts_ends_what_waits_before_it(world, waiting):
+    """Those messages begin first, in their order, and nobody waits until one completes."""
+    session_id, turns = waiting
+    begun = trio.current_time()
+    await _send(world, session_id, turns)
+    assert ["interrupted"] * 3 + [None] == [turn.reason for turn in turns]
+    assert trio.current_time() - begun < STEP_SECONDS
+    stored = await world.sessions.messages(TENANT, session_id, after=0, limit=100)
+    assert 4 == [message.role for message in stored].count("user")
+
+
+async def test_fork_that_interrupts_ends_what_waits_before_it(world, waiting):
+    """It has what they had said, and need not wait for more."""
+    session_id, turns = waiting
+    begun = trio.current_time()
+    await world.sessions.fork(TENANT, session_id, None, "interrupt")
+    assert ["interrupted"] * 3 == [turn.reason for turn in turns]
+    assert trio.current_time() - begun < STEP_SECONDS
+
+
+async def test_message_that_interrupts_ends_nothing_that_waits_behind_it(world, nursery, waiting):
+    """A message that comes later and waits lets it finish."""
+    session_id, turns = waiting
+    nursery.start_soon(_send, world, session_id, turns)
+    await wait_all_tasks_blocked()
+    await _send(world, session_id, turns, "queue")
+    assert ["interrupted"] * 3 + ["completed", None] == [turn.reason for turn in turns]
+
+
+async def test_message_that_interrupts_and_is_taken_back_lets_the_others_finish(world, waiting):
+    """It has ended the turn that ran; what waited before it is not ended for nothing."""
+    session_id, turns = waiting
+    bridge = world.bridges[session_id]
+    bridge.agent.stubborn = True
+    with trio.move_on_after(STEP_SECONDS / 2):
+        await _send(world, session_id, turns)
+    bridge.agent.stubborn = False
+    bridge.agent.interrupted.set()
+    await trio.sleep(45)
+    assert ["interrupted", "completed", None] == [turn.reason for turn in turns]
 
 
 @pytest.mark.parametrize("seed", range(6))

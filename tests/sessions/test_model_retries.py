@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import structlog.testing
 from msgspec import Raw
 from trio.testing import wait_all_tasks_blocked
 
@@ -158,6 +159,20 @@ async def test_fault_of_an_earlier_turn_is_not_the_cause(scene, end):
     await scene.sandbox.say(FAILED, end)
     await turn.finished.wait()
     assert ("error", {"error": "API Error"}) in await scene.shown(turn)
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"), [(ModelFault("It can't be reached"), "It can't be reached"), (FAULT, None)]
+)
+async def test_fault_of_the_endpoint_is_logged(scene, end, fault, why):
+    """In our words if it did not answer; else by its status alone, as the words may be its own."""
+    turn = await scene.accepted()
+    scene.sandbox.faults.failed(fault)
+    with structlog.testing.capture_logs() as logs:
+        await scene.sandbox.say(FAILED, end)
+        await turn.finished.wait()
+    (line,) = [line for line in logs if line["event"] == "turn.ended_in_error"]
+    assert (why, fault.status) == (line["why"], line["model_status"])
 
 
 async def test_retries_do_not_end_the_silence(scene, mock_clock):

@@ -4,8 +4,9 @@ The transcript lies in the agent's home, so it may be gone, empty, cut or full o
 daemon has stored of the conversation is then written into a new one.
 """
 
+import msgspec
 import trio
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from ash.protocol import History, HistoryWanted, Recovered, encode, is_uuid
 from bridge import home, transcripts
@@ -17,6 +18,10 @@ from bridge.transcripts import FoundTranscript
 HISTORY_SECONDS = 10.0
 # What the CLI says if it finds no message in a transcript, even if its lines are valid JSON.
 _REFUSAL = "No conversation found"
+
+
+class _Kind(Struct):
+    type: str = ""
 
 
 class Memory:
@@ -82,8 +87,9 @@ class Memory:
             await trio.to_thread.run_sync(transcripts.set_aside, found.path)
         if history:
             count = await trio.to_thread.run_sync(transcripts.write, launch.session_id, history)
-            # Without any of these the agent had said nothing yet, so there never was a transcript.
-            if launch.last is not None or launch.began or launch.fork or found.path is not None:
+            # An agent that had said nothing yet never had a transcript.
+            known = launch.last is not None or launch.began or launch.fork
+            if known or found.path is not None or any(map(_is_said_by_agent, history)):
                 restored = "1 message was" if count == 1 else f"{count} messages were"
                 text = f"The conversation's transcript {found.fault}. {restored} restored"
                 self._report(Recovered(text, memory="partial"))
@@ -104,6 +110,13 @@ class Memory:
     def _report(self, recovered: Recovered) -> None:
         self._write_log(recovered.text)
         self._outbox.put_now(encode(recovered))
+
+
+def _is_said_by_agent(message: Raw) -> bool:
+    try:
+        return msgspec.json.decode(message, type=_Kind).type == "assistant"
+    except msgspec.DecodeError:
+        return False
 
 
 def _in_words(error: OSError) -> str:

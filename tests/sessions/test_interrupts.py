@@ -87,7 +87,9 @@ async def test_fork_that_interrupts_ends_what_waits_before_it(world, waiting):
     assert trio.current_time() - begun < STEP_SECONDS
 
 
-async def test_message_that_interrupts_ends_nothing_that_waits_behind_it(world, nursery, waiting):
+async def test_message_that_interrupts_ends_nothing_that_waits_behind_it(
+    world, nursery, autojump_clock, waiting
+):
     """A message that comes later and waits lets it finish."""
     session_id, turns = waiting
     nursery.start_soon(_send, world, session_id, turns)
@@ -96,7 +98,9 @@ async def test_message_that_interrupts_ends_nothing_that_waits_behind_it(world, 
     assert ["interrupted"] * 3 + ["completed", None] == [turn.reason for turn in turns]
 
 
-async def test_message_that_interrupts_and_is_taken_back_lets_the_others_finish(world, waiting):
+async def test_message_that_interrupts_and_is_taken_back_lets_the_others_finish(
+    world, autojump_clock, waiting
+):
     """It has ended the turn that ran; what waited before it is not ended for nothing."""
     session_id, turns = waiting
     bridge = world.bridges[session_id]

@@ -19,7 +19,6 @@ if [ "${1:-}" = test ]; then
     has varnishd || missing="$missing varnish"
     has apache2 || missing="$missing apache2-bin"
     has lighttpd || missing="$missing lighttpd"
-    has squid || missing="$missing squid"
 fi
 [ -n "$missing" ] || exit 0
 
@@ -35,7 +34,7 @@ if [ -d /run/systemd/system ]; then
         case "$package" in
             nginx-light) services="$services nginx" ;;
             varnish) services="$services varnish varnishncsa" ;;
-            haproxy | caddy | lighttpd | squid) services="$services $package" ;;
+            haproxy | caddy | lighttpd) services="$services $package" ;;
         esac
     done
 fi

@@ -61,11 +61,6 @@ def _lighttpd(folder: Path, recipe: str) -> str:
     return f'server.document-root = "{folder}"\nserver.upload-dirs = ("{folder}")\n{recipe}'
 
 
-def _squid(folder: Path, recipe: str) -> str:
-    off = "pid_filename none\naccess_log none\nshutdown_lifetime 0 seconds\n"
-    return f"{recipe}{off}cache_log {folder}/log\ncoredump_dir {folder}\npinger_enable off\n"
-
-
 PROXIES = {
     "nginx": Proxy("nginx", lambda f, _: ["-p", str(f), "-c", f"{f}/recipe"], _nginx),
     "haproxy": Proxy("haproxy", lambda f, _: ["-db", "-f", f"{f}/recipe"]),
@@ -83,7 +78,6 @@ PROXIES = {
     "lighttpd": Proxy(
         "lighttpd", lambda f, _: ["-D", "-f", f"{f}/recipe"], _lighttpd, reuses=False
     ),
-    "squid": Proxy("squid", lambda f, _: ["-N", "-f", f"{f}/recipe"], _squid, reuses=False),
 }
 
 

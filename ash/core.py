@@ -17,7 +17,7 @@ from ash.clock import SystemClock
 from ash.config import Settings
 from ash.egress import Policy, parse
 from ash.errors import StartError
-from ash.limits import Limits, ResourceGroups, open_resource_groups
+from ash.limits import FreeSpace, Limits, ResourceGroups, SpaceAlarm, open_resource_groups
 from ash.log import get_logger
 from ash.model import StoredAgent
 from ash.pool.pool import Capacity, Pool
@@ -145,12 +145,14 @@ def _start(
     nursery: trio.Nursery,
 ) -> Core:
     data_dir, clock = settings.data_dir.absolute(), SystemClock()
+    space = FreeSpace(data_dir, settings.disk_free_mb)
     sandbox_dependencies = SandboxDependencies(
         runtime,
         Workspaces(data_dir),
         settings.engine_start_timeout,
         settings.script_timeout,
         snapshots=snapshots,
+        space=space,
     )
     capacity = Capacity(settings.max_sandboxes, settings.max_warm, settings.parallel_starts)
     pool = Pool(sandbox_dependencies, StoredSandboxRecords(store, OWNER, clock), nursery, capacity)
@@ -165,6 +167,7 @@ def _start(
     )
     sessions = Sessions(dependencies, nursery)
     nursery.start_soon(runtime.disk.run)
+    nursery.start_soon(SpaceAlarm(space, runtime.disk).run)
     nursery.start_soon(pool.run)
     nursery.start_soon(sessions.sweep)
     if snapshots is not None:
@@ -185,7 +188,13 @@ def _start(
             trial=Trial(sandbox_dependencies, dependencies.rules.limits),
         ),
         sessions=sessions,
-        files=SessionFiles(store, sandbox_dependencies.workspaces, runtime.disk.look_again),
+        files=SessionFiles(
+            store,
+            sandbox_dependencies.workspaces,
+            runtime.disk.look_again,
+            dependencies.limits_of,
+            space,
+        ),
         snapshots=snapshots,
         nursery=nursery,
         opened_at=trio.current_time(),

@@ -345,7 +345,7 @@ def fill(folder, megabytes):
 def reserve(request):
     """Asks for 600 MB by the ioctl `request`."""
     space = struct.pack("=hhqqiI16x", 0, 0, 0, 600 << 20, 0, 0)
-    with open(new_file(), "r+b") as file:
+    with Path(new_file()).open("r+b") as file:
         fcntl.ioctl(file, request, space)
         return os.fstat(file.fileno()).st_blocks
 

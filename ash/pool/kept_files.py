@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from ash.limits import Limits
-from ash.limits.disk_limit import check_kept
+from ash.limits.disk_limit import check_kept, is_over
 from ash.workspaces.workspaces import Workspaces
 
 
@@ -17,6 +17,17 @@ async def check_kept_files(workspaces: Workspaces, sandbox_id: str, limits: Limi
         check_kept(workspaces.folders(sandbox_id), limits.disk_mb)
 
     await trio.to_thread.run_sync(check)
+
+
+async def drop_files(workspaces: Workspaces, sandbox_id: str, over: Limits | None) -> None:
+    """See `Pool.drop_files`."""
+
+    def drop() -> None:
+        if over is None or is_over(workspaces.folders(sandbox_id), over.disk_mb):
+            workspaces.drop(sandbox_id)
+            workspaces.discard(sandbox_id)
+
+    await trio.to_thread.run_sync(drop)
 
 
 @asynccontextmanager

@@ -36,7 +36,7 @@ from ash.errors import Conflict, Unavailable
 from ash.limits import Limits
 from ash.log import get_logger
 from ash.model import PoolStats
-from ash.pool.kept_files import check_kept_files, forked_files
+from ash.pool.kept_files import check_kept_files, drop_files, forked_files
 from ash.pool.statistics import PoolStatistics, statistics_of
 from ash.pool.warm_targets import WarmTarget, WarmTargets
 from ash.protocol import Open
@@ -149,6 +149,10 @@ class Pool:
     async def check_files(self, sandbox_id: str, limits: Limits) -> None:
         """Raises InsufficientStorage if the files of a sandbox are over these limits."""
         await check_kept_files(self._dependencies.workspaces, sandbox_id, limits)
+
+    async def drop_files(self, sandbox_id: str, *, over: Limits | None) -> None:
+        """Removes the files of an ended sandbox, or only if they are over these limits."""
+        await drop_files(self._dependencies.workspaces, sandbox_id, over)
 
     def resumed(self, path: Literal["warm", "cold"], source: RestoredFrom | None = None) -> None:
         """Counts a resumed session, and where its files came from."""

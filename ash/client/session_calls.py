@@ -88,7 +88,7 @@ def fork_session(
 
 def end_session(session_id: str, *, keep_files: bool = True) -> Request[Session]:
     """Ends the session for good. Its files can be read on, unless they are not kept."""
-    params = {} if keep_files else {"keepFiles": "false"}
+    params: dict[str, str | int] = {} if keep_files else {"keepFiles": "false"}
     return _session("DELETE", session_id, params=params)
 
 

@@ -101,7 +101,7 @@ class WatchedSandbox:
         self.folders = folders
         self._limit_mb = limit_mb
         self._over = over
-        self._processes = processes
+        self.processes = processes
         self.cpu_used = cpu_used
         self.frozen = frozen
         self._schedule = LookSchedule()
@@ -118,7 +118,7 @@ class WatchedSandbox:
         """Yields what each file takes; blocks as it goes. Raises TooDeep, OSError."""
         yield from entry_sizes(self.folders)
         device = self.folders[0].stat().st_dev
-        yield from unlinked_sizes(self._processes(), device)
+        yield from unlinked_sizes(self.processes(), device)
 
     def judge(self, used: int, *, too_deep: bool = False) -> None:
         """Calls `over` when the limit is exceeded, and not again before `used` was below it."""

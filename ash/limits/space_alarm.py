@@ -6,6 +6,9 @@ long as less was taken than a sandbox had left at its last measuring, it can't b
 and need not be measured. If more was taken, and the sandbox used the CPU time for that, it is
 measured at once. It is frozen meanwhile, because a tree of many files takes a while.
 
+A call of the kernel goes on while its process is frozen, and can write gigabytes. So a sandbox that
+writes on, and fills the disk by as much, while it is being measured, is ended without a result.
+
 What is given back is not set off against what is taken: else one sandbox could hide behind
 another that deletes its files.
 
@@ -16,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import trio
 from msgspec import Struct
@@ -41,6 +45,9 @@ SLACK = 16 * MB
 # No program writes more in a ns of CPU time, so a sandbox that used less did not write so much.
 _BYTES_PER_NS = 10
 
+# How much a sandbox may write while it stands still and is measured: one call's worth of a program.
+_WRITTEN_ON = 32 * MB
+
 # How often a sandbox is looked for that fills the disk below its floor.
 _LOW_SECONDS = 1.0
 
@@ -51,6 +58,10 @@ class _Mark(Struct):
     taken: int
     cpu: int
     used: int
+
+
+class _WritesOn(Exception):
+    """Its kernel calls fill the disk faster than it can be measured."""
 
 
 class AlarmStatistics(Struct, frozen=True):
@@ -141,7 +152,15 @@ class SpaceAlarm:
         mark = _Mark(self._taken, watched.cpu_used() or 0, 0)
         with watched.frozen():
             try:
-                mark.used = add_up(watched.sizes(), watched.limit)
+                mark.used = add_up(watched.sizes(), watched.limit, self._write_check(watched))
+            except _WritesOn:
+                self._ended += 1
+                text = (
+                    "The agent filled the disk faster than it could be measured, with not much left"
+                    f" of its disk limit of {watched.limit // MB} MB"
+                )
+                tell(lambda: self._sweep.complain(watched, text))
+                return None
             except TooDeep:
                 # The sweep finds that out as well, and says so.
                 watched.look_again()
@@ -153,6 +172,19 @@ class SpaceAlarm:
                 tell(lambda: self._sweep.judge(watched, mark.used))
         self._marks[watched] = mark
         return mark
+
+    def _write_check(self, watched: WatchedSandbox) -> Callable[[], None]:
+        """Raises _WritesOn if it has written on since now."""
+        taken, written = self._space.taken(), _written(watched)
+
+        def check() -> None:
+            if (
+                self._space.taken() - taken >= _WRITTEN_ON
+                and _written(watched) - written >= _WRITTEN_ON
+            ):
+                raise _WritesOn
+
+        return check
 
     def _end_largest_writer(
         self, watched: list[WatchedSandbox], tell: Callable[[Callable[[], None]], None]
@@ -184,6 +216,17 @@ def _could_write(watched: WatchedSandbox, mark: _Mark, size: int) -> bool:
     """Whether it used the CPU time that this takes; true if that is not known."""
     cpu = watched.cpu_used()
     return cpu is None or (cpu - mark.cpu) * _BYTES_PER_NS >= size
+
+
+def _written(watched: WatchedSandbox) -> int:
+    """What its processes have written to disks so far, in bytes; 0 if the kernel does not say."""
+    total = 0
+    for pid in watched.processes():
+        with suppress(OSError, ValueError):
+            for line in Path(f"/proc/{pid}/io").read_bytes().splitlines():
+                if line.startswith(b"write_bytes: "):
+                    total += int(line.partition(b" ")[2])
+    return total
 
 
 def _in_loop(call: Callable[[], None]) -> None:

@@ -49,6 +49,26 @@ async def test_sessions_of_an_older_ash_keep_their_order(old, tmp_path):
     assert (["c", "b", "a"], 3) == ([session.id for session in found], total)
 
 
+async def test_conversation_of_an_older_ash_is_known(old, tmp_path):
+    """A session that had been cleared does not get back what was cleared."""
+    ids = ["11111111-0000-4000-8000-000000000000", "22222222-0000-4000-8000-000000000000"]
+    with old("0006_session_numbers") as connection:
+        connection.execute(NUMBERED_SESSION, ("s", "s", 1))
+        connection.execute(
+            "INSERT INTO turns (id, session_id, start_frame, created_at) VALUES ('t', 's', 1, 't')"
+        )
+        for number, conversation in enumerate(ids, 1):
+            init = {"type": "system", "subtype": "init", "session_id": conversation}
+            connection.execute(OLD_MESSAGE, (number, json.dumps(init), number))
+    async with open_store(tmp_path / "ash.db") as store:
+        assert ids[1] == (await store.session_by_id("s")).conversation
+
+
+OLD_MESSAGE = """
+INSERT INTO messages (session_id, sequence, id, turn_id, role, content, frame, created_at)
+VALUES ('s', ?, 'm', 't', 'assistant', ?, ?, 't')
+"""
+
 OLD_HISTORY = """
 INSERT INTO turns (id, session_id, start_frame, end_frame, error_frame, reason, error, version,
     origin, created_at, ended_at)

@@ -11,7 +11,6 @@ CREATE TABLE history (
     kind TEXT NOT NULL,
     -- Of a begin the version of ash, of a copy the role, of an event the type, of an end the reason.
     label TEXT,
-    content TEXT,
     -- What has begun the turn: `task` if a task in the background has ended, NULL if a message has.
     origin TEXT,
     -- The key of the turn's begin, as long as it has not ended.
@@ -22,7 +21,9 @@ CREATE TABLE history (
     events INTEGER NOT NULL,
     created_at TEXT NOT NULL,
     -- Of a row that an older ash has made. The id of any other is derived from its number.
-    id TEXT
+    id TEXT,
+    -- Last, so that no other column lies behind megabytes.
+    content TEXT
 );
 
 -- The turns that have not ended. A crash leaves them here.

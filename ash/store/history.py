@@ -9,7 +9,6 @@ The first row of a unit checks whether the writer still owns the session.
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
-from uuid import NAMESPACE_URL, uuid5
 
 from msgspec import Struct
 
@@ -253,7 +252,7 @@ _ROLES: dict[str, Role] = {"begin": "user", "message": "assistant"}
 def _message(row: Row) -> Message:
     sequence = row["messages"]
     return Message(
-        id=row["id"] or _derived_id(row["session_id"], "messages", sequence),
+        id=row["id"] or _derived_id(row["session_id"], "a", sequence),
         session_id=row["session_id"],
         tenant_id=row["tenant_id"],
         role=_ROLES.get(row["kind"], row["label"]),
@@ -268,7 +267,7 @@ def _timeline(row: Row) -> list[SessionEvent]:
     first = row["events"] - row["added"] + 1
     return [
         SessionEvent(
-            id=row["id"] or _derived_id(row["session_id"], "events", sequence),
+            id=row["id"] or _derived_id(row["session_id"], "e", sequence),
             session_id=row["session_id"],
             tenant_id=row["tenant_id"],
             type=kind,
@@ -291,8 +290,9 @@ def _events_of(row: Row) -> Sequence[tuple[EventType, str | None]]:
     return events.read(row["content"].encode()).timeline
 
 
-def _derived_id(session_id: str, what: str, number: int) -> str:
-    return str(uuid5(NAMESPACE_URL, f"{session_id}/{what}/{number}"))
+def _derived_id(session_id: str, mark: str, number: int) -> str:
+    """The session's UUID with another end: `mark` is one hexadecimal digit."""
+    return f"{session_id[:24]}{mark}{number:011x}"
 
 
 def _open_turn(row: Row) -> OpenTurn:

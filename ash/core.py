@@ -58,6 +58,7 @@ class Core(Struct, frozen=True):
     sessions: Sessions
     files: SessionFiles
     snapshots: SessionSnapshots | None
+    space: FreeSpace
     nursery: trio.Nursery
     opened_at: float
 
@@ -90,6 +91,7 @@ class Core(Struct, frozen=True):
             "remoteRunners": 0,
             "uptime": int(trio.current_time() - self.opened_at),
             "pool": stats,
+            "disk": self.space.health(),
             "engine": runtime.engine,
             "isolation": {
                 "level": self.settings.isolation,
@@ -186,6 +188,8 @@ def _start(
             snapshots,
             network=dependencies.rules.network,
             trial=Trial(sandbox_dependencies, dependencies.rules.limits),
+            disk_mb=settings.sandbox_disk_mb,
+            space=space,
         ),
         sessions=sessions,
         files=SessionFiles(
@@ -196,6 +200,7 @@ def _start(
             space,
         ),
         snapshots=snapshots,
+        space=space,
         nursery=nursery,
         opened_at=trio.current_time(),
     )
@@ -210,6 +215,8 @@ def _agents(
     *,
     network: Policy,
     trial: Trial,
+    disk_mb: int,
+    space: FreeSpace,
 ) -> Agents:
     """The agents; a deploy or delete also updates warm sandboxes and snapshots."""
 
@@ -224,7 +231,15 @@ def _agents(
             snapshots.agent_changed(tenant, name)
 
     return Agents(
-        store, data_dir, SystemClock(), on_deploy, on_delete, network=network, trial=trial
+        store,
+        data_dir,
+        SystemClock(),
+        on_deploy,
+        on_delete,
+        network=network,
+        trial=trial,
+        disk_mb=disk_mb,
+        space=space,
     )
 
 

@@ -73,6 +73,8 @@ def check_upload(
 ) -> None:
     """Raises TooLarge if files of these sizes are too much; they replace `replaced` bytes."""
     new = sum(-(-size // _BLOCK) * _BLOCK for size in sizes)
+    if new <= replaced:
+        return
     try:
         used = add_up(_each(folders), limit_mb * MB + replaced, check)
     except TooDeep:

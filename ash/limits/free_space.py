@@ -37,6 +37,13 @@ class FreeSpace:
         """Raises OSError."""
         return self.free_mb() < self.floor_mb()
 
+    def health(self) -> dict[str, int]:
+        """For `GET /health`; empty if the disk does not say."""
+        try:
+            return {"freeMb": self.free_mb(), "floorMb": self.floor_mb()}
+        except OSError:
+            return {}
+
     def check(self) -> None:
         """Raises Unavailable if there is less room than the floor."""
         try:

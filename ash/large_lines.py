@@ -19,8 +19,16 @@ from msgspec import Raw, Struct
 
 from ash import events
 from ash.events import Ending, Frame, Reading
+from ash.failure_words import MAX_TEXT
 from ash.model_retry import Retry
-from ash.protocol import ExecResult, Failed, decode_event, message_in, with_whole_characters
+from ash.protocol import (
+    ExecResult,
+    Failed,
+    McpStatus,
+    decode_event,
+    message_in,
+    with_whole_characters,
+)
 
 # With -P, as for the bridge: a module in the current folder can't replace one of ours.
 ARGV = (sys.executable, "-P", "-m", "ash.large_lines")
@@ -74,15 +82,15 @@ class _Read(Struct, tag=True):
     parent: str | None
 
 
-class _Command(Struct, tag=True):
-    result: ExecResult
+class _Other(Struct, tag=True):
+    event: ExecResult | McpStatus | Failed
 
 
 class _Refused(Struct, tag=True):
     why: str
 
 
-_Answer: TypeAlias = _Read | _Command | _Refused
+_Answer: TypeAlias = _Read | _Other | _Refused
 _decode = msgspec.msgpack.Decoder(_Answer).decode
 _check_json = msgspec.json.Decoder(Raw).decode
 
@@ -106,7 +114,7 @@ class LargeLines:
         pid = None if self._process is None else self._process.pid
         return LargeLinesStatistics(self._started, pid)
 
-    async def read(self, line: memoryview) -> LargeMessage | ExecResult | Failed:
+    async def read(self, line: memoryview) -> LargeMessage | ExecResult | McpStatus | Failed:
         """What the line says. If it can't be read, an error for the running turn."""
         answer: _Answer = _Refused(NOT_READ)
         async with self._turn:
@@ -158,11 +166,11 @@ class LargeLines:
                     await pipe.aclose()
 
 
-def _event(answer: _Answer, line: memoryview) -> LargeMessage | ExecResult | Failed:
+def _event(answer: _Answer, line: memoryview) -> LargeMessage | ExecResult | McpStatus | Failed:
     if isinstance(answer, _Refused):
         return Failed(answer.why)
-    if isinstance(answer, _Command):
-        return answer.result
+    if isinstance(answer, _Other):
+        return answer.event
     data = message_in(line)
     assert data is not None
     frames = [Frame(event, frame) for event, frame in answer.frames]
@@ -240,8 +248,10 @@ def _message(data: memoryview) -> _Answer:
 
 def _other(line: bytes) -> _Answer:
     event = decode_event(line)
-    if isinstance(event, ExecResult):
-        return _Command(event)
+    if isinstance(event, Failed):
+        return _Other(Failed(event.error[:MAX_TEXT], event.id))
+    if isinstance(event, ExecResult | McpStatus):
+        return _Other(event)
     return _Refused(NOT_READ)
 
 

@@ -169,9 +169,7 @@ async def test_large_output_of_a_command_holds_nobody_up(large_lines, nursery):
     assert steps.longest < LONGEST_STEP, steps.task
 
 
-@pytest.mark.parametrize(
-    "event", [b"opened", b"mcp_status", b"log", b"own_turn", b"background", b"x"]
-)
+@pytest.mark.parametrize("event", [b"opened", b"log", b"own_turn", b"background", b"x"])
 async def test_large_event_that_is_no_message_is_left_out(large_lines, nursery, event):
     """No other event of a bridge is large."""
     data = b'{"ev":"%s","x":"%s"}\n' % (event, b"x" * (LARGE + 1))

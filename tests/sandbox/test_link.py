@@ -58,9 +58,16 @@ class Bridge:
 
 
 @pytest.fixture
-def pair():
+async def large_lines(nursery):
+    lines = LargeLines()
+    nursery.start_soon(lines.run)
+    return lines
+
+
+@pytest.fixture
+def pair(large_lines):
     ours, theirs = memory_stream_pair()
-    return Link(ours, LargeLines()), Bridge(theirs)
+    return Link(ours, large_lines), Bridge(theirs)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from msgspec import Raw, structs
 
 from ash.egress import ModelFault
 from ash.errors import AshError, EngineFailed
+from ash.large_lines import LARGE, LargeLines, LargeMessage
 from ash.protocol import (
     BackgroundTasks,
     BridgeCommand,
@@ -42,8 +43,12 @@ from ash.protocol import (
 
 CHUNK = 64 * 1024
 
+# How many lines are handled before other sessions get their turn: 100 messages take 3 ms.
+AT_ONCE = 100
+
 TurnEvent = (
     EngineMessage
+    | LargeMessage
     | McpStatus
     | Failed
     | TurnDone
@@ -59,6 +64,7 @@ def is_last(event: TurnEvent) -> bool:
     return isinstance(event, TurnDone | PromptRefused)
 
 
+LinkEvent: TypeAlias = BridgeEvent | LargeMessage
 Batches: TypeAlias = trio.MemoryReceiveChannel[list[TurnEvent]]
 Remember: TypeAlias = Callable[[], Awaitable[list[Raw]]]
 
@@ -88,8 +94,9 @@ class Link:
     `turn_is_over` says that the turn that listens has its last event.
     """
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: trio.abc.Stream, large_lines: LargeLines) -> None:
         self._stream = stream
+        self._large_lines = large_lines
         self._sending = trio.StrictFIFOLock()
         self._ids = count(1)
         self._answers: dict[str, _Answer] = {}
@@ -112,7 +119,7 @@ class Link:
         try:
             async with self._stream:
                 while chunk := await self._stream.receive_some(CHUNK):
-                    await self._dispatch(_decode(lines, bytes(chunk)))
+                    await self._read(_split(lines, bytes(chunk)))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         finally:
@@ -201,7 +208,23 @@ class Link:
         finally:
             del self._answers[command.id]
 
-    async def _dispatch(self, events: list[BridgeEvent]) -> None:
+    async def _read(self, lines: list[memoryview | Failed]) -> None:
+        """Handles lines that came together, a few at a time: others get their turn in between."""
+        for start in range(0, len(lines), AT_ONCE):
+            await self._dispatch([await self._event(at) for at in lines[start : start + AT_ONCE]])
+
+    async def _event(self, line: memoryview | Failed) -> LinkEvent:
+        """A line that can't be read becomes an error of the running turn; the link goes on."""
+        if isinstance(line, Failed):
+            return line
+        if len(line) > LARGE:
+            return await self._large_lines.read(line)
+        try:
+            return decode_event(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return Failed("The bridge sent a line that can't be read")
+
+    async def _dispatch(self, events: list[LinkEvent]) -> None:
         batch: list[TurnEvent] = []
         for event in events:
             match event:
@@ -211,7 +234,14 @@ class Link:
                     pass
                 case McpStatus():
                     batch.append(_bounded(event))
-                case EngineMessage() | Failed() | TurnDone() | PromptTaken() | PromptRefused():
+                case (
+                    EngineMessage()
+                    | LargeMessage()
+                    | Failed()
+                    | TurnDone()
+                    | PromptTaken()
+                    | PromptRefused()
+                ):
                     batch.append(event)
                 case OwnTurn():
                     await self._give(batch)
@@ -306,20 +336,12 @@ def _bounded(status: McpStatus) -> McpStatus:
     )
 
 
-def _decode(lines: Lines, chunk: bytes) -> list[BridgeEvent]:
-    """A line that can't be read becomes an error of the running turn; the link goes on."""
+def _split(lines: Lines, chunk: bytes) -> list[memoryview | Failed]:
+    """The lines that the chunk completed, and an error in the place of one that is too long."""
     try:
-        return [_decode_line(line) for line in lines.feed(chunk)]
+        return list(lines.feed(chunk))
     except LineTooLong as error:
-        events = [_decode_line(line) for line in error.lines]
-        return [Failed(f"The bridge sent too much: {error}"), *events]
-
-
-def _decode_line(line: memoryview) -> BridgeEvent:
-    try:
-        return decode_event(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Failed("The bridge sent a line that can't be read")
+        return [Failed(f"The bridge sent too much: {error}"), *error.lines]
 
 
 # The bridge ends a command that takes too long. This is the extra time before the daemon gives up

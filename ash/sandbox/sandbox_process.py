@@ -11,6 +11,7 @@ from msgspec import Struct
 from ash.egress import SOCKET_NAME, Egress, ModelFaults, ModelUpstream, open_listener
 from ash.isolation import Isolation
 from ash.isolation.code import PYTHON
+from ash.large_lines import LargeLines
 from ash.limits import DiskSweep, Limits, ResourceGroup, ResourceGroups
 from ash.model import LogSink
 from ash.protocol import BridgeCommand
@@ -31,6 +32,7 @@ class Runtime(Struct, frozen=True):
     isolation: Isolation
     groups: ResourceGroups
     disk: DiskSweep
+    large_lines: LargeLines
     engine: str
     upstream: ModelUpstream
     environment: dict[str, str]
@@ -111,7 +113,8 @@ async def open_sandbox_process(
         runtime.groups.open(limits) as group,
     ):
         ours, theirs = socket.socketpair()
-        link = Link(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+        link = Link(stream, runtime.large_lines)
         egress.faults.tell = link.tell
         with theirs:
             process = await _start(runtime, acquired, env, group, theirs.fileno())

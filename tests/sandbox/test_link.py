@@ -6,6 +6,7 @@ from msgspec import Raw
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from ash.errors import EngineFailed
+from ash.large_lines import LargeLines
 from ash.protocol import (
     EngineExited,
     EngineMessage,
@@ -57,9 +58,16 @@ class Bridge:
 
 
 @pytest.fixture
-def pair():
+async def large_lines(nursery):
+    lines = LargeLines()
+    nursery.start_soon(lines.run)
+    return lines
+
+
+@pytest.fixture
+def pair(large_lines):
     ours, theirs = memory_stream_pair()
-    return Link(ours), Bridge(theirs)
+    return Link(ours, large_lines), Bridge(theirs)
 
 
 @pytest.fixture
@@ -143,11 +151,11 @@ async def test_turn_gets_what_came_together_together(running):
 async def test_turn_gets_no_more_than_one_read_at_once(running, nursery):
     """What came in two reads is two batches, so that the first can be shown."""
     link, bridge = running
-    large = message("x" * CHUNK)
+    half = message("x" * (CHUNK * 2 // 3))
     async with link.turn() as batches:
-        nursery.start_soon(bridge.say, message("a"), large, TurnDone("s"))
-        assert [message("a")] == await batches.receive()
-        assert [large, TurnDone("s")] == await batches.receive()
+        nursery.start_soon(bridge.say, message("a"), half, half, TurnDone("s"))
+        assert [message("a"), half] == await batches.receive()
+        assert [half, TurnDone("s")] == await batches.receive()
 
 
 async def test_turn_is_not_told_what_is_not_its(running):
@@ -208,7 +216,7 @@ async def test_line_too_long_is_an_error_of_the_turn(running, monkeypatch):
     """A line past the limit costs that line, and the link reads on."""
     monkeypatch.setattr("ash.sandbox.link.Lines", lambda: Lines(limit=60))
     ours, theirs = memory_stream_pair()
-    link, bridge = Link(ours), Bridge(theirs)
+    link, bridge = Link(ours, LargeLines()), Bridge(theirs)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(link.run)
         async with link.turn() as batches:

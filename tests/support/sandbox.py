@@ -10,6 +10,7 @@ from msgspec import Raw
 from trio.testing import memory_stream_pair
 
 from ash.egress import ModelFaults
+from ash.large_lines import LargeLines
 from ash.protocol import (
     EngineExited,
     EngineMessage,
@@ -47,6 +48,7 @@ RUNTIME = Runtime(
     isolation=None,
     groups=None,
     disk=None,
+    large_lines=None,
     engine="fake",
     upstream=Upstream(),
     environment={},
@@ -61,7 +63,7 @@ class FakeSandboxProcess:
 
     def __init__(self, agent=None):
         ours, self._theirs = memory_stream_pair()
-        self.link = Link(ours)
+        self.link = Link(ours, LargeLines())
         self.died = self.link.closed
         self.faults = ModelFaults(0)
         self.faults.tell = self.link.tell

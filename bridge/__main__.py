@@ -28,9 +28,12 @@ def _serve(link: socket.socket, engine: str) -> None:
     import trio
 
     from bridge.import_stubs import leave_out
+    from bridge.inspection import refuse_inspection
     from bridge.processes import kill_marked, mark_children
     from bridge.server import serve
 
+    # Before the first command: until then no code of the agent runs.
+    refuse_inspection()
     leave_out("mcp", "jsonschema")
     mark = mark_children()
 

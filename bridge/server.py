@@ -25,6 +25,7 @@ from ash.protocol import (
     encode,
 )
 from bridge import forward, git_identity
+from bridge.children import CHILDREN
 from bridge.engine import Engine
 from bridge.engine_worker import EngineWorker
 from bridge.memory import Memory
@@ -58,6 +59,7 @@ class Server:
                 await self._start_forward()
                 git_identity.set_default(_write_log)
                 self._work.start_soon(self._worker.run)
+                self._work.start_soon(CHILDREN.reap_orphans)
                 self._work.start_soon(self._watch_signals)
                 self._work.start_soon(self._read)
             with trio.move_on_after(_FLUSH_SECONDS):

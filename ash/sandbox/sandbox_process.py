@@ -171,7 +171,7 @@ async def _start(
         "ASH_EGRESS_SOCKET": f"{inside.sockets}/{SOCKET_NAME}",
     }
     # -P: Python must not import a module from the workspace in place of ours.
-    wrapped = runtime.isolation.wrap([PYTHON, "-P", "-m", "bridge"], paths, full)
+    wrapped = runtime.isolation.wrap([PYTHON, "-P", "-m", "bridge"], paths, full, is_init=True)
     try:
         return await runtime.spawner.start(
             [*group.prefix, *wrapped.argv],

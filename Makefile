@@ -3,6 +3,8 @@ VENV   := .venv
 # The Python that .venv is made with. Default: python3.
 PYTHON ?=
 export PYTHON
+# A file of tests stays in one process. More than four would only wait for each other.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help setup setup-test demo test test-fast test-setup coverage docs mutate check lint \
         format lock clean
@@ -32,7 +34,7 @@ demo: setup
 	@$(VENV)/bin/ash demo $(ARGS)
 
 test: setup-test
-	@$(VENV)/bin/pytest -m "not setup" --took "make test" $(ARGS)
+	@$(VENV)/bin/pytest -m "not setup" $(PARALLEL) --took "make test" $(ARGS)
 
 test-fast: setup-test
 	@$(VENV)/bin/pytest -q -m fast --took "make test-fast" $(ARGS)
@@ -41,7 +43,7 @@ test-setup: setup-test
 	@$(VENV)/bin/pytest -v -m setup --took "make test-setup" $(ARGS)
 
 coverage: setup-test
-	@$(VENV)/bin/pytest -m "not setup" --cov --cov-report=term $(ARGS)
+	@$(VENV)/bin/pytest -m "not setup" $(PARALLEL) --cov --cov-report=term $(ARGS)
 
 lint: setup-test
 	$(VENV)/bin/ruff check .

@@ -13,7 +13,7 @@ from bridge import transcripts
 from bridge.engine import EngineError, Launch
 from bridge.memory import Memory
 
-SESSION, OTHER = str(uuid4()), str(uuid4())
+SESSION, OTHER = "0b0c1d2e-aaaa-4aaa-8aaa-000000000001", "0b0c1d2e-aaaa-4aaa-8aaa-000000000002"
 
 
 @pytest.fixture(autouse=True)

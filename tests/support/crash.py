@@ -8,6 +8,7 @@ go on.
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -49,12 +50,17 @@ class Memory:
         mark = f"{self.number}"
         kinds = (
             f"hello {mark}",
-            f"BASH: echo {mark} >> log.txt; sleep 0.1 # {mark}",
+            f"BASH: echo {mark} >> log.txt && echo wrote-{mark}; sleep 0.1 # {mark}",
             f"WRITE: file-{mark}.txt {mark}",
             "SLOW: 20 0.4",
             "BIG: 40",
         )
         return choose.choice(kinds)
+
+    def wrote(self):
+        """The marks of the lines of which a tool said that it has written them."""
+        said = b"".join(frame.data for frame in self.frames if frame.event == "tool_result")
+        return re.findall(r"wrote-(\d+)", said.decode())
 
 
 class Ashd:
@@ -214,7 +220,7 @@ class Crash:
             assert before == await _files(us, memory.session)
             log = await us.get(f"/api/sessions/{memory.session}/files/log.txt")
             lines = log.text.splitlines() if log.status_code == 200 else []
-            wrote = [_mark(prompt) for prompt in memory.completed if "log.txt" in prompt]
+            wrote = memory.wrote()
             assert set(wrote) <= set(lines), "a line that was written is gone"
             assert len(set(lines)) == len(lines), "a line was written twice"
             frames = await us.say(memory.session, "RECALL")
@@ -259,10 +265,6 @@ def _is_within(some, all_):
     """Whether `some` are among `all_`, in their order."""
     rest = iter(all_)
     return all(each in rest for each in some)
-
-
-def _mark(prompt):
-    return prompt.rpartition("# ")[2]
 
 
 def _result(frames):

@@ -24,7 +24,8 @@ def pytest_configure(config):
         settings.load_profile("fast")
         # Each HTTP client loads the CA certificates, which takes 20 ms and is not needed here.
         ssl.create_default_context = cache(ssl.create_default_context)
-    if command := config.option.took:
+    is_worker = hasattr(config, "workerinput")
+    if (command := config.option.took) and not is_worker:
         config.pluginmanager.register(_Took(command))
 
 

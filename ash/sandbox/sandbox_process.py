@@ -83,6 +83,8 @@ class SandboxProcess:
         """How the process ended, for the error that its session gets."""
         if hit := self.take_limit_report():
             return hit
+        if self.link.fault:
+            return self.link.fault
         with trio.move_on_after(LAST_WORDS_SECONDS):
             status = await self._process.wait()
             how = f"signal {-status}" if status < 0 else f"exit code {status}"

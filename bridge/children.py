@@ -1,7 +1,7 @@
 """The processes that the bridge starts, and the orphans that it reaps.
 
-In a sandbox with process numbers of its own the bridge is number 1. The kernel gives number 1 no
-signal from inside for which it has no handler, so the agent's code can't stop or kill the bridge.
+In a sandbox with process numbers of its own the bridge is number 1. From inside, the kernel gives
+number 1 no signal for which it has no handler. So the agent's code can't stop or kill the bridge.
 In return the bridge has to reap every process that has lost its parent.
 """
 
@@ -14,6 +14,11 @@ from typing import Protocol, TypeVar
 import trio
 
 _FIRST = 1
+
+
+def is_init() -> bool:
+    """Whether the bridge is process 1 of its sandbox."""
+    return os.getpid() == _FIRST
 
 
 class _Child(Protocol):
@@ -49,7 +54,7 @@ class Children:
 
     async def reap_orphans(self) -> None:
         """Runs until cancelled, or ends at once if orphans are somebody else's."""
-        if os.getpid() != _FIRST:
+        if not is_init():
             return
         with trio.open_signal_receiver(signal.SIGCHLD) as signals:
             self.reap()
@@ -58,7 +63,7 @@ class Children:
 
     def reap(self) -> None:
         # A child that is just being started is not known yet.
-        if self._starting or os.getpid() != _FIRST:
+        if self._starting or not is_init():
             return
         with suppress(ChildProcessError):
             while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):

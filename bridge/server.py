@@ -25,7 +25,7 @@ from ash.protocol import (
     encode,
 )
 from bridge import forward, git_identity
-from bridge.children import CHILDREN
+from bridge.children import CHILDREN, is_init
 from bridge.engine import Engine
 from bridge.engine_worker import EngineWorker
 from bridge.memory import Memory
@@ -82,6 +82,10 @@ class Server:
             self._end()
 
     async def _watch_signals(self) -> None:
+        """Process 1 of a sandbox watches none: then the kernel keeps those of agents from it."""
+        if is_init():
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            return
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for _ in signals:
                 self._end()

@@ -14,7 +14,7 @@ from ash.isolation.code import PYTHON
 from ash.limits import DiskSweep, Limits, ResourceGroup, ResourceGroups
 from ash.model import LogSink
 from ash.protocol import BridgeCommand
-from ash.sandbox.environment import environment
+from ash.sandbox.environment import environment, for_bridge
 from ash.sandbox.link import Link
 from ash.sandbox.logs import pump
 from ash.sandbox.process import Process, Spawner
@@ -167,13 +167,15 @@ async def _start(
 ) -> Process:
     inside, isolated = runtime.isolation.inside(paths), runtime.isolation.name != "none"
     full = {
-        **environment(inside, env, runtime.environment, isolated=isolated),
+        **for_bridge(environment(inside, env, runtime.environment, isolated=isolated)),
         "ASH_ENGINE": runtime.engine,
         "ASH_BRIDGE_FD": str(fd),
         "ASH_EGRESS_SOCKET": f"{inside.sockets}/{SOCKET_NAME}",
     }
-    # -P: Python must not import a module from the workspace in place of ours.
-    wrapped = runtime.isolation.wrap([PYTHON, "-P", "-m", "bridge"], paths, full, is_init=True)
+    # -P, -s: Python must not import a module from the workspace, or from the agent's home.
+    wrapped = runtime.isolation.wrap(
+        [PYTHON, "-P", "-s", "-m", "bridge"], paths, full, is_init=True
+    )
     try:
         return await runtime.spawner.start(
             [*group.prefix, *wrapped.argv],

@@ -87,7 +87,7 @@ def say(host, session_id):
 def interrupted(session):
     """The frames of a turn that would run long."""
     frames = []
-    asking = threading.Thread(target=lambda: frames.append(session.say("SLOW: 1000 0.1")))
+    asking = threading.Thread(target=lambda: frames.append(session.say("SLOW: 100 20")))
     asking.start()
     block_until(lambda: session.host.post(session.path("interrupt"), {})["interrupted"])
     asking.join()

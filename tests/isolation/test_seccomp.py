@@ -15,6 +15,7 @@ ALLOWED, KILLED = "allowed", "killed"
 
 # Each call with its numbers, as in seccomp.py, and its arguments.
 SOCKET, CLONE, UNSHARE, IOCTL = (41, 198), (56, 220), (272, 97), (16, 29)
+PRLIMIT = (302, 261)
 READ, OPENAT, EXECVE, FUTEX = (0, 63), (257, 56), (59, 221), (202, 98)
 
 
@@ -150,6 +151,11 @@ def test_terminals_are_not_typed_into(judged, request_number):
     assert "EPERM" == judged(IOCTL, 0, request_number)
     assert "EPERM" == judged(IOCTL, 0, request_number | 1 << 32)
     assert ALLOWED == judged(IOCTL, 0, 0x5413)
+
+
+def test_limits_of_other_processes_are_not_set(judged):
+    """A process sets its own limits; those of the bridge are not an agent's to lower."""
+    assert (ALLOWED, "EPERM") == (judged(PRLIMIT, 0, 7), judged(PRLIMIT, 1, 0))
 
 
 def test_filter_holds_inside(isolation, host_paths):

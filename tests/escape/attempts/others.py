@@ -63,6 +63,12 @@ _TAKEOVER = [
         *SHUT,
     ),
     held(
+        "limit_bridge",
+        "It gives the bridge no CPU time.",
+        "resource.prlimit(1, resource.RLIMIT_CPU, (1, 1))",
+        *NO,
+    ),
+    held(
         "stop_bridge",
         "It stops the bridge.",
         "os.kill(1, signal.SIGSTOP) or time.sleep(0.1) or state(1) in 'RSD'",

@@ -116,12 +116,13 @@ ABSENT: Mapping[str, Numbers] = {
     "_sysctl": (156, None),
 }
 
+# The caller's own limits are those of process 0. By limits of others an agent could end the bridge.
+_PRLIMIT: Numbers = (302, 261)
 _CLONE: Numbers = (56, 220)
 _UNSHARE: Numbers = (272, 97)
 _SOCKET: Numbers = (41, 198)
 _SOCKETPAIR: Numbers = (53, 199)
 _IOCTL: Numbers = (16, 29)
-_PRLIMIT: Numbers = (302, 261)
 
 # CLONE_NEW… of linux/sched.h: cgroup, uts, ipc, user, pid, net, mount. In a new user namespace a
 # process has all capabilities, and with them it can use most of the kernel.
@@ -139,9 +140,6 @@ _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 _PROTOCOLS = (0, 6, 17)
 # Lists the addresses of one's own interfaces, which libraries do before they resolve a name.
 _NETLINK_ROUTE = (0,)
-
-# In `prlimit64` the caller itself. By limits of CPU time or files it could end the bridge.
-_ITSELF = (0,)
 
 # linux/bpf_common.h: load a word, compare and jump, end.
 _LOAD, _EQUAL, _GREATER, _ANY_BIT, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
@@ -209,9 +207,8 @@ def _without_values(index: int, values: tuple[int, ...]) -> list[Instruction]:
     return [_argument(index), *_one_of(values, _refuse(errno.EPERM)), allow]
 
 
-def _only_values(index: int, values: tuple[int, ...]) -> list[Instruction]:
-    allow = (_RETURN, 0, 0, _ALLOW)
-    return [_argument(index), *_one_of(values, allow), _refuse(errno.EPERM)]
+def _only_value(index: int, value: int, error: int) -> list[Instruction]:
+    return [_argument(index), (_EQUAL, 1, 0, value), _refuse(error), (_RETURN, 0, 0, _ALLOW)]
 
 
 def _one_of(values: tuple[int, ...], verdict: Instruction) -> list[Instruction]:
@@ -234,10 +231,10 @@ def _sockets() -> list[Instruction]:
 
 
 _BY_ARGUMENT: list[tuple[Numbers, list[Instruction]]] = [
+    (_PRLIMIT, _only_value(0, 0, errno.EPERM)),
     (_CLONE, _without_bits(0, _NAMESPACES)),
     (_UNSHARE, _without_bits(0, _NAMESPACES | _TIME_NAMESPACE)),
     (_IOCTL, _without_values(1, _IOCTLS)),
-    (_PRLIMIT, _only_values(0, _ITSELF)),
     (_SOCKET, _sockets()),
     (_SOCKETPAIR, _sockets()),
 ]

@@ -80,6 +80,12 @@ MAX_SERVER_TEXT = 2000
 START_CUT = "The agent's process ended while it was starting"
 COMMAND_CUT = "The sandbox ended while the command ran"
 
+# The bridge ends a command that takes too long. This is the extra time before the daemon gives up
+# on a bridge that does not answer or does not read.
+PATIENCE_SECONDS = 10.0
+NO_ANSWER = "The sandbox does not answer"
+TAKES_NOTHING = "The agent's process did not read what it was sent, so its sandbox was ended"
+
 
 class Link:
     """Sends commands, and gives each answer to the caller that waits for it.
@@ -110,6 +116,8 @@ class Link:
         self._histories = 0
         self._recovered: list[Recovered] = []
         self.remember: Remember | None = None
+        # Why the daemon itself has ended the link, in words; empty if it has not.
+        self.fault = ""
         self.ready = trio.Event()
         self.closed = trio.Event()
 
@@ -126,11 +134,21 @@ class Link:
             self._close()
 
     async def send(self, command: BridgeCommand) -> None:
-        """Raises EngineFailed if the bridge is gone."""
+        """Raises EngineFailed if the bridge is gone.
+
+        A caller that gives up while its command is being written ends the link: half a line may
+        have been sent, so the bridge would not understand the next one.
+        """
         data = encode(command)
         try:
             async with self._sending:
-                await self._stream.send_all(data)
+                await trio.lowlevel.checkpoint_if_cancelled()
+                try:
+                    await self._stream.send_all(data)
+                except trio.Cancelled:
+                    self.fault = TAKES_NOTHING
+                    await trio.aclose_forcefully(self._stream)
+                    raise
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise EngineFailed("The agent's process is gone") from None
 
@@ -140,7 +158,11 @@ class Link:
 
     async def exec(self, command: Exec) -> ExecResult:
         """Runs a shell command beside the turn. Raises EngineFailed if it can't be run."""
-        result = await self._ask(command)
+        result = None
+        with trio.move_on_after(command.timeout / 1000 + PATIENCE_SECONDS):
+            result = await self._ask(command)
+        if result is None:
+            raise EngineFailed(NO_ANSWER)
         if not isinstance(result, ExecResult):
             raise EngineFailed("The bridge answered something else")
         return result
@@ -192,7 +214,8 @@ class Link:
         messages: list[Raw] = []
         if self.remember is not None and self._histories <= MAX_HISTORIES:
             messages = await self.remember()
-        with suppress(EngineFailed):
+        # Nothing is read meanwhile. A bridge that asks and then does not listen is broken.
+        with suppress(EngineFailed), trio.move_on_after(PATIENCE_SECONDS):
             await self.send(History(messages=messages, id=wanted.id))
 
     def next_id(self) -> str:
@@ -344,11 +367,6 @@ def _split(lines: Lines, chunk: bytes) -> list[memoryview | Failed]:
         return [Failed(f"The bridge sent too much: {error}"), *error.lines]
 
 
-# The bridge ends a command that takes too long. This is the extra time before the daemon gives up
-# on a bridge that does not answer.
-PATIENCE_SECONDS = 10.0
-
-
 class ShellCommand:
     """Runs as a task of its sandbox, so it goes on if the caller is cancelled."""
 
@@ -361,10 +379,7 @@ class ShellCommand:
     async def run(self) -> None:
         """Raises nothing but Cancelled."""
         try:
-            with trio.move_on_after(self._command.timeout / 1000 + PATIENCE_SECONDS) as patience:
-                self._outcome = await self._link.exec(self._command)
-            if patience.cancelled_caught:
-                self._outcome = EngineFailed("The sandbox does not answer")
+            self._outcome = await self._link.exec(self._command)
         except AshError as error:
             self._outcome = error
         finally:

@@ -472,6 +472,7 @@ async def test_message_that_could_not_be_stored_costs_no_sandbox_if_its_turn_is_
     monkeypatch.setattr(live._dependencies.store, "begin_turn", fails)
     turn = live.start_turn(Query(prompt=Raw(b'"hi"'), session_id="the session"))
     done = TurnDone("the session", id=turn.id)
+    await query_of(bridge)
     await bridge.say(PromptTaken(id=turn.id), SAID, done)
     with pytest.raises(Unavailable):
         await turn.accepted()

@@ -22,6 +22,7 @@ from ash.events import Ending, Frame, Reading
 from ash.failure_words import MAX_TEXT
 from ash.model_retry import Retry
 from ash.protocol import (
+    BackgroundTasks,
     ExecResult,
     Failed,
     McpStatus,
@@ -83,13 +84,14 @@ class _Read(Struct, tag=True):
 
 
 class _Other(Struct, tag=True):
-    event: ExecResult | McpStatus | Failed
+    event: BackgroundTasks | ExecResult | Failed | McpStatus
 
 
 class _Refused(Struct, tag=True):
     why: str
 
 
+LargeEvent: TypeAlias = LargeMessage | BackgroundTasks | ExecResult | Failed | McpStatus
 _Answer: TypeAlias = _Read | _Other | _Refused
 _decode = msgspec.msgpack.Decoder(_Answer).decode
 _check_json = msgspec.json.Decoder(Raw).decode
@@ -114,7 +116,7 @@ class LargeLines:
         pid = None if self._process is None else self._process.pid
         return LargeLinesStatistics(self._started, pid)
 
-    async def read(self, line: memoryview) -> LargeMessage | ExecResult | McpStatus | Failed:
+    async def read(self, line: memoryview) -> LargeEvent:
         """What the line says. If it can't be read, an error for the running turn."""
         answer: _Answer = _Refused(NOT_READ)
         async with self._turn:
@@ -166,7 +168,7 @@ class LargeLines:
                     await pipe.aclose()
 
 
-def _event(answer: _Answer, line: memoryview) -> LargeMessage | ExecResult | McpStatus | Failed:
+def _event(answer: _Answer, line: memoryview) -> LargeEvent:
     if isinstance(answer, _Refused):
         return Failed(answer.why)
     if isinstance(answer, _Other):
@@ -250,7 +252,7 @@ def _other(line: bytes) -> _Answer:
     event = decode_event(line)
     if isinstance(event, Failed):
         return _Other(Failed(event.error[:MAX_TEXT], event.id))
-    if isinstance(event, ExecResult | McpStatus):
+    if isinstance(event, BackgroundTasks | ExecResult | McpStatus):
         return _Other(event)
     return _Refused(NOT_READ)
 

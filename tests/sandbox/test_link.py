@@ -314,7 +314,7 @@ async def test_commands_are_not_mixed(running, nursery):
 async def deaf(nursery):
     """The link to a bridge that reads nothing, over a socket that takes as much as the real one."""
     ours, theirs = trio.socket.socketpair()
-    link = Link(trio.SocketStream(ours))
+    link = Link(trio.SocketStream(ours), LargeLines())
     nursery.start_soon(link.run)
     yield link, theirs
     theirs.close()

@@ -63,7 +63,8 @@ class FakeSandboxProcess:
 
     def __init__(self, agent=None):
         ours, self._theirs = memory_stream_pair()
-        self.link = Link(ours, LargeLines())
+        self.large_lines = LargeLines()
+        self.link = Link(ours, self.large_lines)
         self.died = self.link.closed
         self.faults = ModelFaults(0)
         self.faults.tell = self.link.tell
@@ -211,6 +212,7 @@ class FakeAgent:
 async def serving(process):
     """The process until the block is left, as `open_sandbox_process` has it."""
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(process.large_lines.run)
         await process.serve(nursery)
         yield process
         nursery.cancel_scope.cancel()

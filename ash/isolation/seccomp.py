@@ -117,6 +117,8 @@ ABSENT: Mapping[str, Numbers] = {
     "_sysctl": (156, None),
 }
 
+# The caller's own limits are those of process 0. By limits of others an agent could end the bridge.
+_PRLIMIT: Numbers = (302, 261)
 _CLONE: Numbers = (56, 220)
 _UNSHARE: Numbers = (272, 97)
 _SOCKET: Numbers = (41, 198)
@@ -238,6 +240,7 @@ def _sockets() -> list[Instruction]:
 
 
 _BY_ARGUMENT: list[tuple[Numbers, list[Instruction]]] = [
+    (_PRLIMIT, _only_value(0, 0, errno.EPERM)),
     (_CLONE, _without_bits(0, _NAMESPACES)),
     (_UNSHARE, _without_bits(0, _NAMESPACES | _TIME_NAMESPACE)),
     (_IOCTL, _without_values(1, _TERMINAL + _ROOM)),

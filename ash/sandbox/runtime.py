@@ -12,6 +12,7 @@ from ash.config_sources import CREDENTIALS, model_warnings
 from ash.egress import ModelUpstream, credential_headers, custom_headers
 from ash.errors import StartError
 from ash.isolation import detect
+from ash.large_lines import LargeLines
 from ash.limits import DiskSweep, ResourceGroups
 from ash.log import get_logger
 from ash.sandbox.process import Spawner
@@ -45,6 +46,7 @@ async def find_runtime(
         isolation=await trio.to_thread.run_sync(find),
         groups=groups,
         disk=DiskSweep(),
+        large_lines=LargeLines(),
         engine=settings.engine,
         upstream=upstream,
         environment=given,

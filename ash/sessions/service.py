@@ -266,6 +266,7 @@ class Sessions:
         event = events.lifecycle("ended")
         now = now_iso(self._dependencies.clock)
         await self._store.change_session(session_id, CHANGES["end"], now, event=event)
+        await self._store.shorten_logs(session_id)
         self._live_sessions.rings.end(session_id)
         pool = self._dependencies.pool
         limits = await self._dependencies.limits_of(stored) if keep_files else None

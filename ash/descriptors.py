@@ -4,11 +4,11 @@ import resource
 
 from msgspec import Struct
 
-# The store, listeners, the log, files that are read, written or copied at the moment, and up to 200
-# idle connections to the model.
-OWN = 328
-# The link, the process, the proxy's listener and what is open while a sandbox starts.
-A_SANDBOX = 8
+# The store, listeners, the log, and files that are read, written or copied at the moment.
+OWN = 128
+# The link, the process, the proxy's listener, up to four idle connections to the model, and what is
+# open while a sandbox starts.
+A_SANDBOX = 12
 # A client's connection needs a second one if the client closes its half, a proxied one for the
 # connection to the outside.
 A_CONNECTION = 2

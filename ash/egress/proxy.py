@@ -67,7 +67,8 @@ class Egress:
         A failure in one connection does not affect the others.
         """
         bounded = Bounded(listener, self._places)
-        await trio.serve_listeners(partial(self._serve_one, bounded), [bounded])
+        async with self._upstream.apart() as self._upstream:
+            await trio.serve_listeners(partial(self._serve_one, bounded), [bounded])
 
     async def _serve_one(self, bounded: Bounded, stream: trio.SocketStream) -> None:
         place = bounded.place_of(stream)

@@ -38,7 +38,7 @@ time.sleep(600)
     ("limit", "expected"),
     [
         (1_048_576, DescriptorPlan(clients=4096, proxied=4096)),
-        (20_000, DescriptorPlan(clients=2918, proxied=2918)),
+        (20_000, DescriptorPlan(clients=2500, proxied=2500)),
         (1024, DescriptorPlan(clients=128, proxied=128)),
         (600, DescriptorPlan(clients=75, proxied=75)),
     ],
@@ -114,7 +114,7 @@ def test_half_heads_and_proxied_connections_lock_nobody_out(daemon):
             hog,
             f"cat > hold.py <<'END'\n{HOLD}\nEND\n"
             "(setsid python3 hold.py > held 2>&1 </dev/null &) ; "
-            "for n in $(seq 100); do grep -q . held && break; sleep 0.1; done; cat held",
+            "for n in $(seq 100); do grep -qs . held && break; sleep 0.1; done; cat held",
         )
         assert "held\n" == said
     with ExitStack() as held:

@@ -50,6 +50,7 @@ async def proxy(nursery, tmp_path):
             egress = Egress(parse(network), upstream, sink, **given)
             async with open_listener(tmp_path / "run") as listener, trio.open_nursery() as serving:
                 serving.start_soon(egress.serve, listener)
+                await trio.testing.wait_all_tasks_blocked()
                 proxied = Proxied(egress, str(tmp_path / "run" / SOCKET_NAME), log)
                 try:
                     yield proxied

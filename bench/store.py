@@ -18,23 +18,16 @@ import trio
 
 from ash.model import Session, SessionSettings, StoredSession
 from ash.store import Store, open_store
+from ash.store.history import NewMessage
+from ash.store.schema import load
+from ash.store.sessions import add_row
 
 NOW = "2026-01-01T00:00:00.000Z"
 CONTENT = '{"type":"assistant","message":{"content":[{"type":"text","text":"' + "x" * 900 + '"}]}}'
 WRITERS = 100
 
-# The statements of one `append` of a message and an event, as the driver runs them.
-ADVANCE = "UPDATE sessions SET last_active_at = ? WHERE id = ? AND generation = 1"
-MESSAGE = (
-    "INSERT INTO messages (session_id, sequence, id, turn_id, role, content, frame, created_at)"
-    " SELECT ?, coalesce(max(sequence), 0) + 1, ?, 'turn-0', 'assistant', ?, 1, ?"
-    " FROM messages WHERE session_id = ?"
-)
-EVENT = (
-    "INSERT INTO events (session_id, sequence, id, type, data, created_at)"
-    " SELECT ?, coalesce(max(sequence), 0) + 1, ?, 'text', '{}', ?"
-    " FROM events WHERE session_id = ?"
-)
+# The statement of one `append` of a message, as the driver runs it.
+APPEND = load("history")["add_row"].text
 
 CLIENT = """
 import selectors, socket, sys
@@ -89,13 +82,11 @@ def bare_writes(path: Path, seconds: float) -> list[float]:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
-    me = "session-0"
+    row = add_row("session-0", "message", NOW, content=CONTENT, frame=1, messages=1).params
 
     def append() -> None:
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute(ADVANCE, (NOW, me))
-        connection.execute(MESSAGE, (me, "id", CONTENT, NOW, me))
-        connection.execute(EVENT, (me, "id", NOW, me))
+        connection.execute(APPEND, row).fetchall()
         connection.execute("COMMIT")
 
     times = timed(seconds, append)
@@ -112,14 +103,7 @@ def bare_reads(path: Path, sql: str, seconds: float) -> list[float]:
 
 async def appends(store: Store, number: int, end: float, times: list[float]) -> None:
     while (start := time.perf_counter()) < end:
-        await store.append(
-            f"session-{number}",
-            f"turn-{number}",
-            1,
-            messages=[(CONTENT, 1)],
-            events=[("text", "{}")],
-            now=NOW,
-        )
+        await store.append(f"session-{number}", 1, [NewMessage(CONTENT, 1, 1)], now=NOW)
         times.append(time.perf_counter() - start)
 
 
@@ -184,7 +168,6 @@ async def main(seconds: float) -> None:
             for number in range(WRITERS):
                 await store.create_session(session(number))
                 await store.begin_turn(
-                    f"turn-{number}",
                     f"session-{number}",
                     1,
                     "{}",
@@ -209,7 +192,10 @@ async def main(seconds: float) -> None:
             tell("read: bare sqlite3, one session", bare)
             times = await reads(seconds, lambda: store.session("default", "session-0"))
             tell("read: session, in the loop", times, bare)
-            sql = "SELECT * FROM messages WHERE session_id = ? ORDER BY sequence LIMIT 100"
+            sql = (
+                "SELECT history.* FROM sessions INNER JOIN history ON key > number << 32"
+                " WHERE sessions.id = ? ORDER BY key LIMIT 100"
+            )
             bare = bare_reads(path, sql, seconds)
             tell("read: bare sqlite3, 100 messages", bare)
             times = await reads(seconds, lambda: store.messages("default", "session-0"))

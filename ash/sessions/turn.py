@@ -28,9 +28,9 @@ from ash.sessions.admission import Admission
 from ash.sessions.deadlines import Deadlines
 from ash.sessions.frame_ring import FrameRing
 from ash.sessions.session_sandbox import AgentProcess
-from ash.sessions.turn_reader import TurnReader
+from ash.sessions.turn_reader import TurnBatch, TurnReader
 from ash.store import OwnershipLost, Store
-from ash.store.history import NewEvent
+from ash.store.history import TurnEnd
 from ash.store.sessions import StatusChange
 
 log = get_logger()
@@ -78,6 +78,8 @@ class Turn:
 
     def __init__(self, context: TurnContext, process: AgentProcess, query: Query | OwnTurn) -> None:
         self.id = str(uuid4())
+        self._stored_id = 0
+        self._rest = TurnBatch()
         self.first_frame = context.ring.next_id
         self.last_frame: int | None = None
         self.finished = trio.Event()
@@ -201,10 +203,9 @@ class Turn:
         context, query = self._context, self._query
         content = _user_content(query.prompt) if isinstance(query, Query) else None
         origin: TurnOrigin | None = "task" if self.is_own else None
-        reserve = context.ring.reservation() or context.ring.reserved
+        reserve = context.ring.reservation()
         try:
-            await context.store.begin_turn(
-                self.id,
+            self._stored_id = await context.store.begin_turn(
                 self._session_id,
                 context.stored.generation,
                 content,
@@ -222,7 +223,7 @@ class Turn:
             log.exception("turn.store_failed", session=self._session_id)
             self._refusal = Unavailable("The message could not be stored")
         else:
-            context.ring.reserved = reserve
+            context.ring.reserved = reserve or context.ring.reserved
             start = events.session_start(self._session_id, __version__, origin)
             context.ring.publish([start, *map(events.recovered, context.recovered)])
         self._accepted.set()
@@ -280,18 +281,20 @@ class Turn:
     async def _take(self, batch: Sequence[TurnEvent]) -> bool:
         """Stores the complete messages of the batch, then shows all of its frames in order.
 
+        What comes with the turn's last event is kept, because it is stored together with the end.
         Returns False if the agent only waits for the model.
         """
         context = self._context
         found = self._reader.read(batch, context.ring.next_id)
+        if any(map(is_last, batch)):
+            self._rest = found
+            return found.heard
         reserve = context.ring.reservation()
-        if found.messages or found.timeline or reserve:
+        if found.entries or reserve:
             await context.store.append(
                 self._session_id,
-                self.id,
                 context.stored.generation,
-                messages=found.messages,
-                events=found.timeline,
+                found.entries,
                 next_frame=reserve,
                 conversation=found.conversation,
                 now=now_iso(context.clock),
@@ -305,24 +308,20 @@ class Turn:
         ending = self._verdict()
         if self.lost is None and self._process.dying:
             self.lost = ending.error or await self._process.exit_reason()
-        frames = [events.done(self._session_id, ending.reason)]
-        timeline: list[NewEvent] = []
+        frames = [*self._rest.frames, events.done(self._session_id, ending.reason)]
         if ending.error is not None:
-            frames.insert(0, events.error(ending.error))
-            timeline.append(("error", bytes(frames[0].data).decode()))
-        end_frame = context.ring.next_id + len(frames) - 1
+            frames.insert(-1, events.error(ending.error))
+        end = TurnEnd(ending.reason, context.ring.next_id + len(frames) - 1, ending.error)
         now = now_iso(context.clock)
 
         async def write(status: StatusChange | None) -> StoredSession | None:
             return await context.store.end_turn(
-                self.id,
+                self._stored_id,
                 self._session_id,
                 context.stored.generation,
-                ending.reason,
-                error=ending.error,
-                error_frame=end_frame - 1 if ending.error is not None else None,
-                end_frame=end_frame,
-                events=timeline,
+                end,
+                entries=self._rest.entries,
+                conversation=self._rest.conversation,
                 now=now,
                 status=status,
             )
@@ -330,7 +329,7 @@ class Turn:
         self.reason, self._is_storing_end = ending.reason, True
         # Stored with the session's new status, so that the frame `done` is true when it is shown.
         await context.end(self, write)
-        self.last_frame = end_frame
+        self.last_frame = end.frame
         context.ring.publish(frames)
         if ending.reason == "error":
             self._log_error()

@@ -11,18 +11,17 @@ from ash.protocol import EngineMessage, Failed, McpStatus, PromptRefused, Recove
 from ash.sandbox.link import TurnEvent
 from ash.sessions.admission import OVERTAKEN
 from ash.sessions.model_retries import ModelRetries
-from ash.store.history import NewEvent, NewMessage
+from ash.store.history import NewEntry, NewEvent, NewMessage
 
 
 class TurnBatch(Struct):
     """What follows from events that came together. `frames` are shown in their order.
 
-    `heard` is False if the agent only waits for the model.
+    `entries` are what is stored of them. `heard` is False if the agent only waits for the model.
     """
 
     frames: list[Frame] = field(default_factory=list)
-    messages: list[NewMessage] = field(default_factory=list)
-    timeline: list[NewEvent] = field(default_factory=list)
+    entries: list[NewEntry] = field(default_factory=list)
     conversation: str | None = None
     heard: bool = False
 
@@ -51,10 +50,10 @@ class TurnReader:
                 case McpStatus():
                     frame = events.mcp_status(event.servers)
                     found.frames.append(frame)
-                    found.timeline.append(("mcp_status", bytes(frame.data).decode()))
+                    found.entries.append(NewEvent("mcp_status", bytes(frame.data).decode()))
                 case Recovered():
                     found.frames.append(events.recovered(event))
-                    found.timeline.append(("lifecycle", _mended(event)))
+                    found.entries.append(NewEvent("lifecycle", _mended(event)))
                 case Failed():
                     self._note(event.error)
                 case PromptRefused():
@@ -72,11 +71,11 @@ class TurnReader:
         found.heard |= reading.retry is None
         found.frames += self._retries.before(reading)
         found.frames += reading.frames
-        found.timeline += reading.timeline
         found.conversation = reading.conversation or found.conversation
         self.ending = self._retries.explained(reading.ending) or self.ending
         if reading.durable:
-            found.messages.append((content, next_id + len(found.frames) - 1))
+            frame = next_id + len(found.frames) - 1
+            found.entries.append(NewMessage(content, frame, len(reading.timeline)))
 
     def _note(self, fault: str) -> None:
         self.fault = self.fault or fault

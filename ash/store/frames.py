@@ -30,26 +30,32 @@ class FrameRepository(Repository):
     async def frames_after(
         self, tenant: str, session_id: str, *, after: int, limit: int = 100
     ) -> list[StoredFrame]:
-        """Frames after an id, in order; a message is included if its last frame is after it."""
+        """Frames after an id, in order; a message is included if its last frame is after it.
+
+        There are `limit` of them if there are so many, and a few more if turns ended in errors.
+        """
         params = {"tenant": tenant, "session_id": session_id, "after": after, "limit": limit}
-        return await self._driver.fetch(FRAMES_SQL["frames_after"], params, _frame)
+        rows = await self._driver.fetch(FRAMES_SQL["frames_after"], params, _frames)
+        return [frame for row in rows for frame in row if frame.id > after]
 
     async def in_turn(self, tenant: str, session_id: str, frame: int) -> bool:
         """Whether a turn was running when `frame` was the latest frame."""
-        params = {"tenant": tenant, "session_id": session_id, "upto": frame}
-        return bool(await self._driver.fetch_one(FRAMES_SQL["turns_between"], params, _total))
+        params = {"tenant": tenant, "session_id": session_id, "after": frame}
+        return bool(await self._driver.fetch_one(FRAMES_SQL["turn_at"], params, _running))
 
 
-def _frame(row: Row) -> StoredFrame:
-    return StoredFrame(
-        id=row["frame"],
-        event=row["event"],
-        text=row["text"],
-        sequence=row["sequence"],
-        origin=row["origin"],
-    )
+def _frames(row: Row) -> list[StoredFrame]:
+    last: int = row["frame"]
+    match row["kind"]:
+        case "begin":
+            return [StoredFrame(last, "session_start", row["label"], None, row["origin"])]
+        case "message":
+            return [StoredFrame(last, "message", None, row["messages"])]
+    done = StoredFrame(last, "done", row["label"], None)
+    if row["error"] is None:
+        return [done]
+    return [StoredFrame(last - 1, "error", row["error"], None), done]
 
 
-def _total(row: Row) -> int:
-    total: int = row["total"]
-    return total
+def _running(row: Row) -> bool:
+    return bool(row["running"])

@@ -1,14 +1,18 @@
-"""Turns, and the messages and timeline events that they store.
+"""The history of sessions: turns, the messages of both sides, and the timeline.
 
-Every unit first updates the session's row. That checks whether the writer still owns the session,
-and locks the row, so that sequence numbers are given out one by one on any database.
+All of it is one sequence of rows per session. A row says how many messages and timeline events the
+session has up to there, and the last frame, so that the same row serves every numbering. Timeline
+events that follow from a message are not stored: they are read out of it again.
+
+The first row of a unit checks whether the writer still owns the session.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from msgspec import Struct
 
+from ash import events
 from ash.model import (
     EventType,
     Message,
@@ -18,23 +22,47 @@ from ash.model import (
     TurnOrigin,
     TurnReason,
 )
-from ash.store.driver import Repository, Row, Statement, new_id
+from ash.store.driver import Repository, Row, Statement
 from ash.store.schema import load
-from ash.store.sessions import StatusChange, add_event, change_status, stored_session
+from ash.store.sessions import StatusChange, add_event, add_row, change_status, stored_session
 
 HISTORY_SQL = load("history")
 SESSIONS = load("sessions")
 
-# An SDK message as JSON, and the id of the last frame made of it.
-NewMessage: TypeAlias = tuple[str, int]
-# An event's type, and its data as JSON.
-NewEvent: TypeAlias = tuple[EventType, str | None]
+# How many rows are read at once to find timeline events in them.
+PAGE = 100
+
+
+class NewMessage(Struct, frozen=True):
+    """An SDK message as JSON, the id of the last frame made of it, and its timeline events."""
+
+    content: str
+    frame: int
+    events: int = 0
+
+
+class NewEvent(Struct, frozen=True):
+    """An event of the timeline alone, and its data as JSON."""
+
+    type: EventType
+    data: str | None
+
+
+NewEntry: TypeAlias = NewMessage | NewEvent
+
+
+class TurnEnd(Struct, frozen=True):
+    """How a turn ended, and the id of its last frame. An `error` has the frame before it."""
+
+    reason: TurnReason
+    frame: int
+    error: str | None = None
 
 
 class OpenTurn(Struct, frozen=True):
     """A turn without an end. `error_frame` and the id after it are free for its last two frames."""
 
-    id: str
+    id: int
     session_id: str
     generation: int
     error_frame: int
@@ -43,65 +71,47 @@ class OpenTurn(Struct, frozen=True):
 class HistoryRepository(Repository):
     async def begin_turn(
         self,
-        turn_id: str,
         session_id: str,
         generation: int,
         content: str | None,
         *,
         start_frame: int,
         version: str,
-        reserve_frames_to: int,
+        reserve_frames_to: int | None,
         now: str,
         origin: TurnOrigin | None = None,
-    ) -> Message | None:
-        """Stores the turn and the user's message, whose JSON is `content`.
+    ) -> int:
+        """Stores the begin of a turn with the user's message, whose JSON is `content`.
 
-        A turn with an `origin` has no such message, and None is returned. `version` is the version
-        of ash that the turn's first frame shows. The caller may give out frame ids below
-        `reserve_frames_to` from now on. Raises OwnershipLost if the session is not active or has
-        another generation.
+        Returns the turn's id. A turn with an `origin` has no message. `version` is the version of
+        ash that the turn's first frame shows. The caller may give out frame ids below
+        `reserve_frames_to` from now on, if that is given. Raises OwnershipLost if the session is
+        not active or has another generation.
         """
-        active = {
-            "id": session_id,
-            "generation": generation,
-            "next_frame": reserve_frames_to,
-            "now": now,
-        }
-        turn = {
-            "id": turn_id,
-            "session_id": session_id,
-            "start_frame": start_frame,
-            "version": version,
-            "origin": origin,
-            "now": now,
-        }
-        unit = [
-            Statement(SESSIONS["advance_active_session"], active, expect=1),
-            Statement(HISTORY_SQL["begin_turn"], turn),
-        ]
-        if content is None:
-            await self._driver.write(unit)
-            return None
-        unit.append(_add_message(session_id, turn_id, "user", content, frame=None, now=now))
-        (session,), _, (added,) = await self._driver.write(unit)
-        return Message(
-            id=added["id"],
-            session_id=session_id,
-            tenant_id=session["tenant_id"],
-            role="user",
+        begun = add_row(
+            session_id,
+            "begin",
+            now,
+            label=version,
             content=content,
-            sequence=added["sequence"],
-            created_at=now,
+            origin=origin,
+            frame=start_frame,
+            messages=int(content is not None),
+            generation=generation,
+            status="active",
         )
+        unit = [begun, Statement(HISTORY_SQL["open_turn"], {"session_id": session_id})]
+        unit += _noted(session_id, generation, reserve_frames_to, None)
+        (row,), *_ = await self._driver.write(unit)
+        turn: int = row["key"]
+        return turn
 
     async def append(
         self,
         session_id: str,
-        turn_id: str,
         generation: int,
+        entries: Iterable[NewEntry] = (),
         *,
-        messages: Iterable[NewMessage] = (),
-        events: Iterable[NewEvent] = (),
         next_frame: int | None = None,
         conversation: str | None = None,
         now: str,
@@ -110,48 +120,44 @@ class HistoryRepository(Repository):
 
         Raises OwnershipLost if the session has another generation.
         """
-        unit = [_advance(session_id, generation, next_frame, now, conversation)]
-        for content, frame in messages:
-            unit.append(
-                _add_message(session_id, turn_id, "assistant", content, frame=frame, now=now)
-            )
-        unit += [add_event(session_id, kind, data, now) for kind, data in events]
+        unit = _rows(session_id, generation, entries, now)
+        unit += _noted(session_id, generation, next_frame, conversation)
         await self._driver.write(unit)
 
     async def end_turn(
         self,
-        turn_id: str,
+        turn: int,
         session_id: str,
         generation: int,
-        reason: TurnReason,
+        end: TurnEnd,
         *,
-        end_frame: int,
-        now: str,
-        error: str | None = None,
-        error_frame: int | None = None,
-        events: Iterable[NewEvent] = (),
+        entries: Iterable[NewEntry] = (),
         next_frame: int | None = None,
+        conversation: str | None = None,
+        now: str,
         status: StatusChange | None = None,
     ) -> StoredSession | None:
-        """Stores the end of the turn and, with `status`, the change of its session in one unit.
+        """Stores the end of the turn behind `entries`, its last messages and events, in one unit.
 
-        Returns the changed session, or None if it stays as it is. Raises OwnershipLost if the
-        turn has ended, if the session has another generation, or if its status does not allow
-        the change.
+        With `status` the unit has the change of its session, too. Returns the changed session, or
+        None if it stays as it is. Raises OwnershipLost if the turn has ended, if the session has
+        another generation, or if its status does not allow the change.
         """
-        end = {
-            "id": turn_id,
-            "session_id": session_id,
-            "reason": reason,
-            "error": error,
-            "end_frame": end_frame,
-            "error_frame": error_frame,
-            "now": now,
-        }
+        ended = add_row(
+            session_id,
+            "end",
+            now,
+            label=end.reason,
+            content=end.error,
+            frame=end.frame,
+            events=int(end.error is not None),
+            generation=generation,
+        )
         unit = [
-            _advance(session_id, generation, next_frame, now),
-            Statement(HISTORY_SQL["end_turn"], end, expect=1),
-            *(add_event(session_id, kind, data, now) for kind, data in events),
+            Statement(HISTORY_SQL["close_turn"], {"turn": turn}, expect=1),
+            *_rows(session_id, generation, entries, now),
+            ended,
+            *_noted(session_id, generation, next_frame, conversation),
         ]
         if status is None:
             await self._driver.write(unit)
@@ -162,9 +168,7 @@ class HistoryRepository(Repository):
 
     async def add_event(self, session_id: str, kind: EventType, data: str | None, now: str) -> None:
         """Stores a timeline event. Raises OwnershipLost if there is no such session."""
-        await self._driver.write(
-            [_advance(session_id, None, None, now), add_event(session_id, kind, data, now)]
-        )
+        await self._driver.write([add_event(session_id, kind, data, now)])
 
     async def messages(
         self, tenant: str, session_id: str, *, after: int = 0, limit: int = 100
@@ -175,7 +179,7 @@ class HistoryRepository(Repository):
 
     async def latest_messages(self, session_id: str, *, before: int, limit: int) -> list[Message]:
         """The messages before that sequence, newest first."""
-        params = {"session_id": session_id, "before": before, "limit": limit}
+        params = {"session_id": session_id, "after": before - 1, "limit": limit}
         return await self._driver.fetch(HISTORY_SQL["latest_messages"], params, _message)
 
     async def finished_up_to(self, session_id: str) -> int:
@@ -193,14 +197,17 @@ class HistoryRepository(Repository):
         kind: EventType | None = None,
     ) -> list[SessionEvent]:
         """Oldest first; `after` is the sequence of the last one that the caller has."""
-        params = {
-            "tenant": tenant,
-            "session_id": session_id,
-            "after": after,
-            "limit": limit,
-            "type": kind,
-        }
-        return await self._driver.fetch(HISTORY_SQL["events"], params, _event)
+        found: list[SessionEvent] = []
+        while len(found) < limit:
+            params = {"tenant": tenant, "session_id": session_id, "after": after, "limit": PAGE}
+            query = HISTORY_SQL["rows_with_events"]
+            rows = await self._driver.fetch(query, params, _timeline)
+            events = [event for row in rows for event in row]
+            found += [e for e in events if e.sequence > after and kind in (None, e.type)]
+            if len(rows) < PAGE:
+                break
+            after = events[-1].sequence
+        return found[:limit]
 
     async def open_turns(self, owner: str, session_id: str | None = None) -> list[OpenTurn]:
         """Turns without an end in the sessions of `owner`, the oldest of each session first."""
@@ -208,65 +215,89 @@ class HistoryRepository(Repository):
         return await self._driver.fetch(HISTORY_SQL["open_turns"], params, _open_turn)
 
 
-def _advance(
-    session_id: str,
-    generation: int | None,
-    next_frame: int | None,
-    now: str,
-    conversation: str | None = None,
-) -> Statement:
-    params = {
-        "id": session_id,
-        "generation": generation,
-        "next_frame": next_frame,
-        "conversation": conversation,
-        "now": now,
-    }
-    return Statement(SESSIONS["advance_session"], params, expect=1)
+def _rows(
+    session_id: str, generation: int, entries: Iterable[NewEntry], now: str
+) -> list[Statement]:
+    return [
+        add_row(
+            session_id,
+            "message",
+            now,
+            content=entry.content,
+            frame=entry.frame,
+            messages=1,
+            events=entry.events,
+            generation=generation,
+        )
+        if isinstance(entry, NewMessage)
+        else add_event(session_id, entry.type, entry.data, now, generation)
+        for entry in entries
+    ]
 
 
-def _add_message(
-    session_id: str, turn_id: str, role: Role, content: str, *, frame: int | None, now: str
-) -> Statement:
-    params = {
-        "session_id": session_id,
-        "id": new_id(),
-        "turn_id": turn_id,
-        "role": role,
-        "content": content,
-        "frame": frame,
-        "now": now,
-    }
-    return Statement(HISTORY_SQL["add_message"], params)
+def _noted(
+    session_id: str, generation: int, next_frame: int | None, conversation: str | None
+) -> Iterator[Statement]:
+    """The changes of the session's own row, which most units don't need."""
+    session = {"id": session_id, "generation": generation}
+    if next_frame is not None:
+        yield Statement(SESSIONS["reserve_frames"], {**session, "next_frame": next_frame})
+    if conversation is not None:
+        yield Statement(SESSIONS["follow_conversation"], {**session, "conversation": conversation})
+
+
+_ROLES: dict[str, Role] = {"begin": "user", "message": "assistant"}
 
 
 def _message(row: Row) -> Message:
+    sequence = row["messages"]
     return Message(
-        id=row["id"],
+        id=row["id"] or _derived_id(row["session_id"], "a", sequence),
         session_id=row["session_id"],
         tenant_id=row["tenant_id"],
-        role=row["role"],
+        role=_ROLES.get(row["kind"], row["label"]),
         content=row["content"],
-        sequence=row["sequence"],
+        sequence=sequence,
         created_at=row["created_at"],
     )
 
 
-def _event(row: Row) -> SessionEvent:
-    return SessionEvent(
-        id=row["id"],
-        session_id=row["session_id"],
-        tenant_id=row["tenant_id"],
-        type=row["type"],
-        data=row["data"],
-        sequence=row["sequence"],
-        created_at=row["created_at"],
-    )
+def _timeline(row: Row) -> list[SessionEvent]:
+    """The timeline events of a row, in their order. It has `added` of them."""
+    first = row["events"] - row["added"] + 1
+    return [
+        SessionEvent(
+            id=row["id"] or _derived_id(row["session_id"], "e", sequence),
+            session_id=row["session_id"],
+            tenant_id=row["tenant_id"],
+            type=kind,
+            data=data,
+            sequence=sequence,
+            created_at=row["created_at"],
+        )
+        for sequence, (kind, data) in zip(
+            range(first, row["events"] + 1), _events_of(row), strict=False
+        )
+    ]
+
+
+def _events_of(row: Row) -> Sequence[tuple[EventType, str | None]]:
+    match row["kind"]:
+        case "event":
+            return [(row["label"], row["content"])]
+        case "end":
+            return [("error", bytes(events.error(row["content"]).data).decode())]
+    return events.read(row["content"].encode()).timeline
+
+
+def _derived_id(session_id: str, mark: str, number: int) -> str:
+    """The session's UUID with another end: `mark` is one hexadecimal digit."""
+    return f"{session_id[:24]}{mark}{number:011x}"
 
 
 def _open_turn(row: Row) -> OpenTurn:
     return OpenTurn(
-        id=row["id"],
+        id=row["turn"],
         session_id=row["session_id"],
         generation=row["generation"],
         error_frame=row["error_frame"],

@@ -1,11 +1,9 @@
 """Ends, in the store, what a daemon that crashed left running."""
 
-import msgspec
-
 from ash.lifecycle import Change
 from ash.model import Session, StoredSession, TurnReason
 from ash.store.driver import OwnershipLost
-from ash.store.history import HistoryRepository, OpenTurn
+from ash.store.history import HistoryRepository, OpenTurn, TurnEnd
 from ash.store.sessions import SessionRepository, StatusChange
 
 LOST = Change(("starting", "active"), "paused")
@@ -64,18 +62,14 @@ class RecoveryRepository(HistoryRepository, SessionRepository):
         now: str,
         status: StatusChange | None = None,
     ) -> StoredSession | None:
-        error = msgspec.json.encode({"error": text}).decode()
+        end = TurnEnd(reason, turn.error_frame + 1, text)
         try:
             return await self.end_turn(
                 turn.id,
                 turn.session_id,
                 turn.generation,
-                reason,
-                error=text,
-                error_frame=turn.error_frame,
-                end_frame=turn.error_frame + 1,
-                events=[("error", error)],
-                next_frame=turn.error_frame + 2,
+                end,
+                next_frame=end.frame + 1,
                 now=now,
                 status=status,
             )

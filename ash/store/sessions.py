@@ -1,7 +1,7 @@
 """Sessions, their settings and their status."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -14,12 +14,15 @@ from ash.model import (
     SessionSettings,
     SessionStatus,
     StoredSession,
+    TurnOrigin,
 )
-from ash.store.driver import OwnershipLost, Repository, Row, Statement, from_json, new_id, to_json
+from ash.store.driver import OwnershipLost, Repository, Row, Statement, from_json, to_json
 from ash.store.schema import load
 
 SESSIONS_SQL = load("sessions")
 HISTORY = load("history")
+
+RowKind: TypeAlias = Literal["begin", "message", "copy", "event", "end"]
 
 _settings = msgspec.json.Decoder(SessionSettings).decode
 
@@ -46,16 +49,17 @@ class SessionRepository(Repository):
         """Stores a session with copies of its parent's messages; the copies have no frames."""
         session = stored.session
         unit = [Statement(SESSIONS_SQL["create_session"], _params(stored))]
-        for message in messages:
-            params = {
-                "session_id": session.id,
-                "sequence": message.sequence,
-                "id": new_id(),
-                "role": message.role,
-                "content": message.content,
-                "created_at": message.created_at,
-            }
-            unit.append(Statement(HISTORY["copy_message"], params))
+        unit += [
+            add_row(
+                session.id,
+                "copy",
+                message.created_at,
+                label=message.role,
+                content=message.content,
+                messages=1,
+            )
+            for message in messages
+        ]
         unit.append(add_event(session.id, "lifecycle", event, session.created_at))
         await self._driver.write(unit)
 
@@ -150,10 +154,44 @@ def change_status(
     return unit
 
 
-def add_event(session_id: str, kind: EventType, data: str | None, now: str) -> Statement:
-    """For a unit that holds the session's row."""
-    params = {"session_id": session_id, "id": new_id(), "type": kind, "data": data, "now": now}
-    return Statement(HISTORY["add_event"], params)
+def add_row(
+    session_id: str,
+    kind: RowKind,
+    now: str,
+    *,
+    label: str | None = None,
+    content: str | None = None,
+    origin: TurnOrigin | None = None,
+    frame: int | None = None,
+    messages: int = 0,
+    events: int = 0,
+    generation: int | None = None,
+    status: SessionStatus | None = None,
+) -> Statement:
+    """For a unit: a row of the session's history, which has so many messages and events in it."""
+    params = {
+        "session_id": session_id,
+        "kind": kind,
+        "now": now,
+        "label": label,
+        "content": content,
+        "origin": origin,
+        "frame": frame,
+        "messages": messages,
+        "events": events,
+        "generation": generation,
+        "status": status,
+    }
+    return Statement(HISTORY["add_row"], params, expect=1)
+
+
+def add_event(
+    session_id: str, kind: EventType, data: str | None, now: str, generation: int | None = None
+) -> Statement:
+    """For a unit: an event of the timeline alone."""
+    return add_row(
+        session_id, "event", now, label=kind, content=data, events=1, generation=generation
+    )
 
 
 def _params(stored: StoredSession) -> dict[str, object]:
@@ -202,7 +240,7 @@ def _session(row: Row) -> Session:
         sandbox_id=row["sandbox_id"],
         status=row["status"],
         created_at=row["created_at"],
-        last_active_at=row["last_active_at"],
+        last_active_at=max(row["last_active_at"], row["last_written_at"]),
         runner_id=row["runner_id"],
         parent_session_id=row["parent_session_id"],
         model=row["model"],

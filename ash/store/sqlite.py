@@ -15,6 +15,7 @@ from typing import TypeVar
 import trio
 
 from ash.errors import AshError, StartError, Unavailable
+from ash.log import get_logger
 from ash.store.driver import (
     DAMAGED,
     FailureLog,
@@ -30,6 +31,8 @@ from ash.store.writer import Outcome, Writer
 
 T = TypeVar("T")
 
+log = get_logger()
+
 # The first version with RETURNING.
 OLDEST = (3, 35, 0)
 # How many lists are read at the same time; more would only compete for the interpreter lock.
@@ -39,6 +42,10 @@ READERS = 2
 BUSY_TIMEOUT = 5.0
 # The next checkpoint truncates a larger WAL to this size.
 WAL_LIMIT_BYTES = 64 * 1024 * 1024
+# A change of a few bytes writes whole pages to the log. Of a turn with 4 KB of messages, 14 KB are
+# written with pages of this size, and 30 KB with SQLite's usual 4096. Reading 20 MB takes 43 ms
+# instead of 23, a point read no longer than before (bench/store.py).
+PAGE_BYTES = 1024
 WAIT_OUT = {
     sqlite3.SQLITE_BUSY: "The database is busy: another program holds its lock",
     sqlite3.SQLITE_FULL: "The disk of the database is full: try again when there is room",
@@ -257,13 +264,32 @@ def _connect(path: Path, mode: str, timeout: float) -> sqlite3.Connection:
 
 def _set_up(connection: sqlite3.Connection) -> None:
     refuse_foreign(connection)
-    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-    if mode != "wal":
-        raise sqlite3.OperationalError("its file system allows no write-ahead log")
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    _use_log(connection)
     migrate(connection)
+    if connection.execute("PRAGMA page_size").fetchone() != (PAGE_BYTES,):
+        _rewrite(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+
+
+def _use_log(connection: sqlite3.Connection) -> None:
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise sqlite3.OperationalError("its file system allows no write-ahead log")
+
+
+def _rewrite(connection: sqlite3.Connection) -> None:
+    """Writes the file of an older ash anew, with our size of pages. It works without that, too."""
+    try:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        connection.execute("VACUUM")
+    except sqlite3.OperationalError as error:
+        log.warning("store.not_rewritten", why=str(error))
+    finally:
+        _use_log(connection)
 
 
 def _in_words(error: Exception) -> AshError | None:

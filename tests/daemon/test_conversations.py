@@ -2,8 +2,6 @@
 
 import os
 import signal
-import sqlite3
-from contextlib import closing
 
 import pytest
 
@@ -110,17 +108,3 @@ async def test_fork_at_a_message_before_a_compaction(cli):
     assert ["one"] == await knows(cli, fork)
     await change(cli, session, "stop")
     assert "three" == (await knows(cli, session))[-1]
-
-
-async def test_restart_keeps_the_conversation_of_a_database_without_ids(data_dir):
-    """Sessions that an older ash had cleared do not get back what was cleared."""
-    async with StubModel() as model:
-        async with daemon(data_dir, "scripted", model) as us:
-            await us.deploy()
-            session = await us.create()
-            await says(us, session, "one", "/clear", "two")
-        with closing(sqlite3.connect(data_dir / "ash.db")) as database, database:
-            database.execute("ALTER TABLE sessions DROP COLUMN conversation")
-            database.execute("DELETE FROM _sqlite_migrations WHERE name = '0007_conversations'")
-        async with daemon(data_dir, "scripted", model) as us:
-            assert ["two"] == await knows(us, session)

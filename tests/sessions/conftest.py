@@ -114,6 +114,10 @@ class Scene:
             written += b"".join(data)
         return written.decode()
 
+    async def timeline(self):
+        """The type and data of each event of the timeline."""
+        return [(e.type, e.data) for e in await self.store.events("default", SESSION)]
+
     def rows(self, query):
         """What the database has, read beside the store."""
         with closing(sqlite3.connect(self._path)) as connection:

@@ -273,15 +273,15 @@ async def test_timeline_tells_the_change_once(world, nursery, autojump_clock, ho
     session_id, turn, ring = await begin(world)
     await getattr(Ending(world, session_id, nursery), how)()
     await done(turn, ring)
-    told = "SELECT type, data FROM events WHERE session_id = ? ORDER BY sequence"
-    at_once = rows(world, told, session_id)
+    at_once = await world.store.events(TENANT, session_id)
     await trio.sleep(30)
-    assert at_once == rows(world, told, session_id)
-    assert ("lifecycle", expected) == (at_once[-1][0], msgspec.json.decode(at_once[-1][1]))
+    assert at_once == await world.store.events(TENANT, session_id)
+    last = at_once[-1]
+    assert ("lifecycle", expected) == (last.type, msgspec.json.decode(last.data))
     assert [("lifecycle", "created"), ("lifecycle", expected["action"])] == [
-        (kind, msgspec.json.decode(data)["action"]) for kind, data in at_once if kind == "lifecycle"
+        (e.type, msgspec.json.decode(e.data)["action"]) for e in at_once if e.type == "lifecycle"
     ]
-    assert ("error" in [kind for kind, _ in at_once]) == ("error" == expected["action"])
+    assert ("error" in [event.type for event in at_once]) == ("error" == expected["action"])
 
 
 async def test_end_that_could_not_be_stored_comes_with_its_session(

@@ -10,6 +10,7 @@ from ash.errors import BadRequest, Conflict, EngineFailed, Unavailable
 from ash.protocol import Open, Query, Resume
 from ash.session_options import SessionOptions
 from ash.sessions.session_spec import NewSession
+from ash.store.history import NewMessage
 from tests.support.world import opened
 
 TENANT = "default"
@@ -225,9 +226,8 @@ async def test_fork_of_a_session_whose_agent_sent_anything(world, autojump_clock
     await turn.finished.wait()
     for content in ('"a string"', "[1]", '{"type":"assistant","uuid":1}'):
         live = world.sessions.statistics().sessions[session_id]
-        await world.store.append(
-            session_id, turn.id, live.generation, messages=[(content, 1)], now="now"
-        )
+        said = [NewMessage(content, 1)]
+        await world.store.append(session_id, live.generation, said, now="now")
     upto = len(await world.store.messages(TENANT, session_id))
     await say(world, session_id)
     fork = await world.sessions.fork(TENANT, session_id, upto)

@@ -7,6 +7,7 @@ from msgspec import Raw
 
 from ash.sessions import remembered
 from ash.sessions.remembered import Said, history, last_said, last_stored
+from ash.store.history import NewMessage, TurnEnd
 from tests.sessions.conftest import SESSION
 
 CONVERSATION = "4f7f6bd5-4fd1-4a0c-9a4e-0f9c1d4be000"
@@ -26,17 +27,15 @@ def stored(scene):
 
     async def store(*turns, open_turn=False):
         for number, (prompt, *messages) in enumerate(turns):
-            turn, last = f"turn-{number}", number == len(turns) - 1
+            last = number == len(turns) - 1
             content = json.dumps({"type": "user", "content": prompt})
             begun = {"start_frame": 1, "version": "1", "reserve_frames_to": 1, "now": "2026"}
-            await scene.store.begin_turn(turn, SESSION, 1, content, **begun)
+            turn = await scene.store.begin_turn(SESSION, 1, content, **begun)
             texts = [text if isinstance(text, str) else json.dumps(text) for text in messages]
-            numbered = [(text, 1) for text in texts]
-            await scene.store.append(SESSION, turn, 1, messages=numbered, now="2026")
+            numbered = [NewMessage(text, 1) for text in texts]
+            await scene.store.append(SESSION, 1, numbered, now="2026")
             if not (last and open_turn):
-                await scene.store.end_turn(
-                    turn, SESSION, 1, "completed", end_frame=1, events=[], now="2026"
-                )
+                await scene.store.end_turn(turn, SESSION, 1, TurnEnd("completed", 1), now="2026")
         return scene.store
 
     return store

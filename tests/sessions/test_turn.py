@@ -74,7 +74,7 @@ async def test_turn_leaves_its_history(scene, delta, text, result, end):
         ("assistant", str(result.data, "utf-8")),
     ] == scene.rows("SELECT role, content FROM messages ORDER BY sequence")
     assert [("text", '{"text":"yes"}'), ("turn_complete", '{"numTurns":1,"result":"yes"}')] == (
-        scene.rows("SELECT type, data FROM events ORDER BY sequence")
+        await scene.timeline()
     )
     assert [("completed", None)] == scene.rows("SELECT reason, error FROM turns")
 
@@ -270,7 +270,7 @@ async def test_turn_ends_once_with_its_reason(scene, end, said, expected):
     assert expected == ending(await scene.shown(turn))
     reason, *error = expected
     assert [(reason, *(error or [None]))] == scene.rows("SELECT reason, error FROM turns")
-    kept = [data for (data,) in scene.rows("SELECT data FROM events WHERE type = 'error'")]
+    kept = [data for kind, data in await scene.timeline() if kind == "error"]
     assert [json.dumps({"error": text}, separators=(",", ":")) for text in error] == kept
 
 
@@ -519,7 +519,7 @@ async def test_turn_tells_what_was_mended(scene, text, result, end):
     _, first, second, *_ = await scene.shown(turn)
     assert ("recovered", {"memory": "partial", "warning": "before"}) == first
     assert ("recovered", {"warning": "meanwhile"}) == second
-    (event, *_) = scene.rows("SELECT type, data FROM events ORDER BY sequence")
+    (event, *_) = await scene.timeline()
     assert ("lifecycle", {"action": "recovered", "warnings": ["meanwhile"]}) == (
         event[0],
         json.loads(event[1]),
@@ -558,8 +558,9 @@ async def test_state_of_the_mcp_servers_is_shown_and_kept(scene, result, end):
         ]
     }
     assert ("mcp_status", data) == (await scene.shown(turn))[1]
-    kept = scene.rows("SELECT data FROM events WHERE type = 'mcp_status'")
-    assert [data] == [json.loads(text) for (text,) in kept]
+    assert [("mcp_status", data)] == [
+        (kind, json.loads(text)) for kind, text in await scene.timeline() if kind == "mcp_status"
+    ]
 
 
 async def test_turn_that_could_not_be_stored_leaves_what_was_mended_to_the_next(scene):

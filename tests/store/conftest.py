@@ -88,11 +88,10 @@ async def session_id(create):
 
 @pytest.fixture
 def begin(store):
-    """A function that begins turn `turn_id` of a session with plausible numbers."""
+    """A function that begins a turn of a session with plausible numbers, and returns its id."""
 
-    async def begin(session_id, turn_id="turn-1", generation=1, start_frame=1, frames=100):
+    async def begin(session_id, generation=1, start_frame=1, frames=100):
         return await store.begin_turn(
-            turn_id,
             session_id,
             generation,
             '{"type":"user","content":"hi"}',
@@ -107,8 +106,7 @@ def begin(store):
 
 @pytest.fixture
 async def turn_id(session_id, begin):
-    await begin(session_id)
-    return "turn-1"
+    return await begin(session_id)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ash.store.history import NewMessage, TurnEnd
 from tests.store.conftest import NOW
 
 
@@ -10,22 +11,12 @@ def turn(store, session_id, begin):
     """Stores a turn with two messages from frame `first` on; returns its last frame."""
 
     async def turn(first, error=None):
-        name = f"turn-{first}"
-        await begin(session_id, turn_id=name, start_frame=first)
-        messages = [("{}", first + 3), ("[]", first + 6)]
-        await store.append(session_id, name, 1, messages=messages, now=NOW)
-        end = first + 8
-        await store.end_turn(
-            name,
-            session_id,
-            1,
-            "error" if error else "completed",
-            error=error,
-            error_frame=end - 1 if error else None,
-            end_frame=end,
-            now=NOW,
-        )
-        return end
+        turn_id = await begin(session_id, start_frame=first)
+        messages = [NewMessage("{}", first + 3), NewMessage("[]", first + 6)]
+        await store.append(session_id, 1, messages, now=NOW)
+        end = TurnEnd("error" if error else "completed", first + 8, error)
+        await store.end_turn(turn_id, session_id, 1, end, now=NOW)
+        return end.frame
 
     return turn
 
@@ -90,6 +81,6 @@ async def test_store_knows_whether_an_id_was_in_a_turn(store, session_id, turn, 
     """An id is in a turn from its start to before its end."""
     await turn(5)
     await turn(30)
-    await begin(session_id, turn_id="open", start_frame=50)
+    await begin(session_id, start_frame=50)
     inside = [n for n in range(60) if await store.in_turn("default", session_id, n)]
     assert [*range(5, 13), *range(30, 38), *range(50, 60)] == inside

@@ -6,12 +6,16 @@ import trio
 from ash.lifecycle import CHANGES
 from ash.model import Message
 from ash.store import OwnershipLost
+from ash.store.history import NewEvent, NewMessage, TurnEnd
 from ash.store.sessions import StatusChange
+
+END, FAILED = TurnEnd("completed", 9), TurnEnd("error", 9, "oh")
 
 
 async def test_turn_begun(store, session_id, begin, now):
     """A turn begins with the user's message, the first of the session."""
-    message = await begin(session_id)
+    await begin(session_id)
+    (message,) = await store.messages("default", session_id)
     expected = Message(
         id=message.id,
         session_id=session_id,
@@ -22,7 +26,6 @@ async def test_turn_begun(store, session_id, begin, now):
         created_at=now,
     )
     assert expected == message
-    assert [message] == await store.messages("default", session_id)
 
 
 @pytest.mark.parametrize("status", ["starting", "paused", "stopped", "ended", "error"])
@@ -45,10 +48,10 @@ async def test_turn_begun_by_old_generation(store, session_id, begin):
 async def test_frames_reserved(store, session_id, begin):
     """Reserved frame ids are never given out again."""
     await begin(session_id, frames=500)
-    await store.append(session_id, "turn-1", 1, next_frame=300, now="2026")
+    await store.append(session_id, 1, next_frame=300, now="2026")
     assert 500 == (await store.session_by_id(session_id)).next_frame
-    await store.append(session_id, "turn-1", 1, next_frame=700, now="2027")
-    await store.append(session_id, "turn-1", 1, now="2028")
+    await store.append(session_id, 1, next_frame=700, now="2027")
+    await store.append(session_id, 1, [NewEvent("text", None)], now="2028")
     stored = await store.session_by_id(session_id)
     assert (700, "2028") == (stored.next_frame, stored.session.last_active_at)
 
@@ -56,8 +59,8 @@ async def test_frames_reserved(store, session_id, begin):
 async def test_messages_appended(store, session_id, turn_id, now):
     """Messages are stored byte for byte, in order, after the user's message."""
     said = ['{"text": "ä\\u2028 🦊 \\ud83d"}', '{"big":"' + "x" * 2_000_000 + '"}']
-    numbered = list(zip(said, (2, 3), strict=True))
-    await store.append(session_id, turn_id, 1, messages=numbered, now=now)
+    numbered = [NewMessage(text, frame) for frame, text in enumerate(said, 2)]
+    await store.append(session_id, 1, numbered, now=now)
     messages = await store.messages("default", session_id, after=1)
     assert said == [message.content for message in messages]
     assert [("assistant", 2), ("assistant", 3)] == [(m.role, m.sequence) for m in messages]
@@ -65,9 +68,9 @@ async def test_messages_appended(store, session_id, turn_id, now):
 
 async def test_messages_and_events_appended_by_old_generation(store, session_id, turn_id, now):
     """An append of an old generation stores neither messages nor events."""
-    said = {"messages": [("{}", 2)], "events": [("text", "{}")]}
+    said = [NewMessage("{}", 2), NewEvent("text", "{}")]
     with pytest.raises(OwnershipLost):
-        await store.append(session_id, turn_id, 2, **said, now=now)
+        await store.append(session_id, 2, said, now=now)
     assert 1 == len(await store.messages("default", session_id))
     assert [] == await store.events("default", session_id)
 
@@ -76,12 +79,11 @@ async def test_sequences_of_many_writers(store, create, begin, now):
     """A hundred concurrent appends give each session sequence numbers without a gap."""
     ids = [await create(), await create()]
     for session_id in ids:
-        await begin(session_id, f"turn of {session_id}")
+        await begin(session_id)
 
     async def append(session_id, number):
-        message, event = (f'"{number}"', 1), ("text", None)
-        turn = f"turn of {session_id}"
-        await store.append(session_id, turn, 1, messages=[message], events=[event], now=now)
+        said = [NewMessage(f'"{number}"', 1), NewEvent("text", None)]
+        await store.append(session_id, 1, said, now=now)
 
     async with trio.open_nursery() as nursery:
         for number in range(100):
@@ -96,36 +98,24 @@ async def test_sequences_of_many_writers(store, create, begin, now):
 
 async def test_turn_ended(store, session_id, turn_id, now):
     """The end of a turn and its events are stored together."""
-    await store.end_turn(
-        turn_id, session_id, 1, "completed", end_frame=9, events=[("turn_complete", "{}")], now=now
-    )
+    last = [NewEvent("turn_complete", "{}")]
+    await store.end_turn(turn_id, session_id, 1, END, entries=last, now=now)
     assert [] == await store.open_turns("me")
     assert ["turn_complete"] == [e.type for e in await store.events("default", session_id)]
 
 
 async def test_turn_ended_twice(store, session_id, turn_id, now):
     """A second end of a turn is refused with its events."""
-    await store.end_turn(turn_id, session_id, 1, "completed", end_frame=9, now=now)
+    await store.end_turn(turn_id, session_id, 1, END, now=now)
     with pytest.raises(OwnershipLost):
-        await store.end_turn(
-            turn_id, session_id, 1, "error", end_frame=9, events=[("error", "{}")], now=now
-        )
+        await store.end_turn(turn_id, session_id, 1, FAILED, now=now)
     assert [] == await store.events("default", session_id)
 
 
 async def test_turn_ended_with_its_session(store, session_id, turn_id, now):
     """What the end makes of the session is in the same unit, with its event behind the turn's."""
     error = StatusChange(CHANGES["fail"], '{"action":"error"}')
-    changed = await store.end_turn(
-        turn_id,
-        session_id,
-        1,
-        "error",
-        end_frame=9,
-        events=[("error", "{}")],
-        now=now,
-        status=error,
-    )
+    changed = await store.end_turn(turn_id, session_id, 1, FAILED, now=now, status=error)
     assert changed == await store.session_by_id(session_id)
     assert "error" == changed.session.status
     assert ["error", "lifecycle"] == [e.type for e in await store.events("default", session_id)]
@@ -138,28 +128,28 @@ async def test_turn_is_not_ended_when_its_session_can_not_be_changed(
     await store.change_session(session_id, CHANGES["pause"], now)
     status = StatusChange(CHANGES["pause"])
     with pytest.raises(OwnershipLost):
-        await store.end_turn(turn_id, session_id, 1, "error", end_frame=9, now=now, status=status)
+        await store.end_turn(turn_id, session_id, 1, FAILED, now=now, status=status)
     assert [turn_id] == [turn.id for turn in await store.open_turns("me")]
 
 
 async def test_turn_ended_by_old_generation(store, session_id, turn_id, now):
     """An end by an old generation is refused."""
     with pytest.raises(OwnershipLost):
-        await store.end_turn(turn_id, session_id, 2, "completed", end_frame=9, now=now)
+        await store.end_turn(turn_id, session_id, 2, END, now=now)
     assert [turn_id] == [turn.id for turn in await store.open_turns("me")]
 
 
 async def test_turn_ended_after_session(store, session_id, turn_id, end_session, now):
     """A turn can be ended after its session."""
     await end_session(session_id)
-    await store.end_turn(turn_id, session_id, 1, "stopped", end_frame=9, now=now)
+    await store.end_turn(turn_id, session_id, 1, END, now=now)
     assert [] == await store.open_turns("me")
 
 
 async def test_messages_in_pages(store, session_id, turn_id, now):
     """A page begins after `after` and has at most `limit` messages."""
-    said = [(str(number), number) for number in range(2, 8)]
-    await store.append(session_id, turn_id, 1, messages=said, now=now)
+    said = [NewMessage(str(number), number) for number in range(2, 8)]
+    await store.append(session_id, 1, said, now=now)
     page = await store.messages("default", session_id, after=3, limit=2)
     assert [4, 5] == [message.sequence for message in page]
     assert [] == await store.messages("default", session_id, after=7)

@@ -4,6 +4,7 @@ import pytest
 
 from ash.lifecycle import Change
 from ash.store import OwnershipLost
+from ash.store.history import NewMessage
 
 
 async def test_recover_ends_and_pauses(store, session_id, turn_id, now):
@@ -20,7 +21,7 @@ async def test_recover_ends_and_pauses(store, session_id, turn_id, now):
 
 async def test_recover_gives_frames(store, session_id, turn_id, begin, now):
     """The end of each lost turn gets two unused frame ids."""
-    await begin(session_id, "turn-2", start_frame=50)
+    await begin(session_id, start_frame=50)
     assert [100, 102] == [turn.error_frame for turn in await store.open_turns("me")]
     await store.recover("me", now)
     assert 104 == (await store.session_by_id(session_id)).next_frame
@@ -30,7 +31,7 @@ async def test_recover_locks_out_the_old_generation(store, session_id, turn_id, 
     """Whoever held the session before the crash can't write any more."""
     await store.recover("me", now)
     with pytest.raises(OwnershipLost):
-        await store.append(session_id, turn_id, 1, messages=[("{}", 1)], now=now)
+        await store.append(session_id, 1, [NewMessage("{}", 1)], now=now)
     resumed = Change(("paused",), "active")
     assert 2 == (await store.change_session(session_id, resumed, now)).generation
 
@@ -38,13 +39,13 @@ async def test_recover_locks_out_the_old_generation(store, session_id, turn_id, 
 async def test_recover_leaves_others_alone(store, create, begin, now):
     """Sessions of other owners, and those that do not run, are unchanged."""
     others = await create(owner="other")
-    await begin(others, "other's turn")
+    turn_id = await begin(others)
     idle = await create(status="stopped")
     assert [] == await store.recover("me", now)
     assert ["active", "stopped"] == [
         (await store.session_by_id(one)).session.status for one in (others, idle)
     ]
-    assert ["other's turn"] == [turn.id for turn in await store.open_turns("other")]
+    assert [turn_id] == [turn.id for turn in await store.open_turns("other")]
 
 
 async def test_recover_ends_turn_of_ended_session(store, session_id, turn_id, end_session, now):

@@ -15,7 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 from ash.errors import StartError, Unavailable
 from ash.store import open_store, schema
 from ash.store.driver import Statement
-from ash.store.schema import SqlQuery, load
+from ash.store.schema import SqlQuery
 
 CHILD = Path(__file__).with_name("writes_until_killed.py")
 
@@ -212,9 +212,8 @@ async def test_disk_full(store, create, lock, now):
 async def test_commit_refused(store, session_id, lock, now):
     """If a group's commit fails, its units are committed one by one."""
     later = SqlQuery("later", "", "PRAGMA defer_foreign_keys = ON")
-    orphan = {"id": "orphan", "session_id": "nobody", "start_frame": 1, "version": "1", "now": now}
-    orphan["origin"] = None
-    unit = [Statement(later, {}), Statement(load("history")["begin_turn"], orphan)]
+    orphan = SqlQuery("orphan", "", "INSERT INTO logs VALUES ('nobody', 1, 'system', '', '')")
+    unit = [Statement(later, {}), Statement(orphan, {})]
     with pytest.RaisesGroup(pytest.RaisesExc(sqlite3.IntegrityError, match="FOREIGN KEY")):
         async with trio.open_nursery() as nursery:
             with lock:

@@ -8,6 +8,7 @@ import trio
 
 from ash.model import Session, SessionSettings, StoredSession
 from ash.store import open_store
+from ash.store.history import NewEvent, NewMessage
 
 
 async def main(path):
@@ -27,7 +28,6 @@ async def main(path):
         await store.create_session(stored)
         for turn in ("a", "b", "c"):
             await store.begin_turn(
-                turn,
                 "session",
                 1,
                 '"0"',
@@ -41,10 +41,8 @@ async def main(path):
 
 async def append(store, turn):
     for number in count(1):
-        message = (f'"{turn}{number}"', number)
-        await store.append(
-            "session", turn, 1, messages=[message], events=[("text", None)], now="2026"
-        )
+        said = [NewMessage(f'"{turn}{number}"', number), NewEvent("text", None)]
+        await store.append("session", 1, said, now="2026")
         sys.stdout.write(f"{turn}{number}\n")
         sys.stdout.flush()
 

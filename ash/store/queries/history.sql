@@ -1,99 +1,171 @@
--- name: begin_turn
--- Stores a turn that has not ended.
-INSERT INTO turns (id, session_id, start_frame, version, origin, created_at)
-VALUES (:id, :session_id, :start_frame, :version, :origin, :now);
+-- name: add_row
+-- Adds the next row of a session's history if the session has the generation and status, when given.
+INSERT INTO history (
+    key, kind, label, content, origin, turn, frame, messages, events, created_at
+)
+SELECT
+    coalesce(last.key, sessions.number << 32) + 1,
+    :kind,
+    :label,
+    :content,
+    :origin,
+    CASE :kind
+        WHEN 'begin' THEN coalesce(last.key, sessions.number << 32) + 1
+        WHEN 'end' THEN NULL
+        ELSE last.turn
+    END,
+    coalesce(:frame, last.frame, 0),
+    coalesce(last.messages, 0) + :messages,
+    coalesce(last.events, 0) + :events,
+    :now
+FROM sessions
+LEFT JOIN history AS last
+    ON last.key = (
+        SELECT max(key) FROM history
+        WHERE key > sessions.number << 32 AND key < (sessions.number + 1) << 32
+    )
+WHERE
+    sessions.id = :session_id
+    AND (CAST(:generation AS INTEGER) IS NULL OR sessions.generation = :generation)
+    AND (CAST(:status AS TEXT) IS NULL OR sessions.status = :status)
+RETURNING key, messages;
 
--- name: end_turn
+-- name: open_turn
+-- Notes that the turn whose begin is the last row of a session has not ended.
+INSERT INTO open_turns (turn)
+SELECT (
+    SELECT max(key) FROM history
+    WHERE key > sessions.number << 32 AND key < (sessions.number + 1) << 32
+)
+FROM sessions
+WHERE id = :session_id;
+
+-- name: close_turn
 -- Ends a turn, once.
-UPDATE turns SET
-    reason = :reason,
-    error = :error,
-    end_frame = :end_frame,
-    error_frame = :error_frame,
-    ended_at = :now
-WHERE id = :id AND session_id = :session_id AND reason IS NULL;
+DELETE FROM open_turns WHERE turn = :turn;
 
 -- name: open_turns
 -- Turns of a daemon without an end, of one session if given; two frame ids are free for the end of each.
 SELECT
-    turns.id,
-    turns.session_id,
+    open_turns.turn,
+    sessions.id AS session_id,
     sessions.generation,
     sessions.next_frame - 2 + 2 * row_number() OVER (
-        PARTITION BY turns.session_id ORDER BY turns.start_frame
+        PARTITION BY sessions.id ORDER BY open_turns.turn
     ) AS error_frame
-FROM turns
-INNER JOIN sessions ON sessions.id = turns.session_id
+FROM open_turns
+INNER JOIN sessions ON sessions.number = open_turns.turn >> 32
 WHERE
-    turns.reason IS NULL
-    AND sessions.owner = :owner
+    sessions.owner = :owner
     AND (CAST(:session_id AS TEXT) IS NULL OR sessions.id = :session_id)
-ORDER BY turns.session_id, turns.start_frame;
-
--- name: add_message
--- Adds the next message of a session.
-INSERT INTO messages (session_id, sequence, id, turn_id, role, content, frame, created_at)
-SELECT
-    :session_id, coalesce(max(sequence), 0) + 1, :id, :turn_id, :role, :content, :frame, :now
-FROM messages
-WHERE session_id = :session_id
-RETURNING id, sequence;
-
--- name: add_event
--- Adds the next event of a session's timeline.
-INSERT INTO events (session_id, sequence, id, type, data, created_at)
-SELECT :session_id, coalesce(max(sequence), 0) + 1, :id, :type, :data, :now
-FROM events
-WHERE session_id = :session_id;
+ORDER BY open_turns.turn;
 
 -- name: messages
 -- A session's messages after a sequence number, oldest first.
-SELECT messages.*, sessions.tenant_id
-FROM messages
-INNER JOIN sessions ON sessions.id = messages.session_id
-WHERE
-    sessions.id = :session_id
-    AND sessions.tenant_id = :tenant
-    AND messages.sequence > :after
-ORDER BY messages.sequence
+WITH RECURSIVE
+span (session_id, tenant_id, first, last) AS (
+    SELECT id, tenant_id, number << 32, (
+        SELECT max(key) FROM history
+        WHERE key > sessions.number << 32 AND key < (sessions.number + 1) << 32
+    )
+    FROM sessions WHERE id = :session_id AND tenant_id = :tenant
+),
+search (low, high) AS (
+    SELECT first + 1, last + 1 FROM span
+    UNION ALL
+    SELECT
+        CASE WHEN middle.messages > :after THEN search.low ELSE middle.key + 1 END,
+        CASE WHEN middle.messages > :after THEN middle.key ELSE search.high END
+    FROM search
+    INNER JOIN history AS middle ON middle.key = (search.low + search.high) / 2
+    WHERE search.low < search.high
+)
+SELECT history.*, span.session_id, span.tenant_id
+FROM span
+INNER JOIN history
+    ON history.key >= (SELECT max(low) FROM search) AND history.key <= span.last
+WHERE history.kind IN ('begin', 'message', 'copy') AND history.content IS NOT NULL
+ORDER BY history.key
 LIMIT :limit;
 
 -- name: latest_messages
--- A session's messages before a sequence number, newest first; only for the daemon itself.
-SELECT messages.*, sessions.tenant_id
-FROM messages
-INNER JOIN sessions ON sessions.id = messages.session_id
-WHERE sessions.id = :session_id AND messages.sequence < :before
-ORDER BY messages.sequence DESC
+-- A session's messages up to a sequence number, newest first; only for the daemon itself.
+WITH RECURSIVE
+span (session_id, tenant_id, first, last) AS (
+    SELECT id, tenant_id, number << 32, (
+        SELECT max(key) FROM history
+        WHERE key > sessions.number << 32 AND key < (sessions.number + 1) << 32
+    )
+    FROM sessions WHERE id = :session_id
+),
+search (low, high) AS (
+    SELECT first + 1, last + 1 FROM span
+    UNION ALL
+    SELECT
+        CASE WHEN middle.messages > :after THEN search.low ELSE middle.key + 1 END,
+        CASE WHEN middle.messages > :after THEN middle.key ELSE search.high END
+    FROM search
+    INNER JOIN history AS middle ON middle.key = (search.low + search.high) / 2
+    WHERE search.low < search.high
+)
+SELECT history.*, span.session_id, span.tenant_id
+FROM span
+INNER JOIN history ON history.key > span.first AND history.key < (SELECT max(low) FROM search)
+WHERE history.kind IN ('begin', 'message', 'copy') AND history.content IS NOT NULL
+ORDER BY history.key DESC
 LIMIT :limit;
 
--- name: events
--- A session's timeline events after a sequence number, oldest first, of one type if given.
-SELECT events.*, sessions.tenant_id
-FROM events
-INNER JOIN sessions ON sessions.id = events.session_id
-WHERE
-    sessions.id = :session_id
-    AND sessions.tenant_id = :tenant
-    AND events.sequence > :after
-    AND (CAST(:type AS TEXT) IS NULL OR events.type = :type)
-ORDER BY events.sequence
+-- name: rows_with_events
+-- A session's rows that stand for timeline events after a sequence number, oldest first.
+WITH RECURSIVE
+span (session_id, tenant_id, first, last) AS (
+    SELECT id, tenant_id, number << 32, (
+        SELECT max(key) FROM history
+        WHERE key > sessions.number << 32 AND key < (sessions.number + 1) << 32
+    )
+    FROM sessions WHERE id = :session_id AND tenant_id = :tenant
+),
+search (low, high) AS (
+    SELECT first + 1, last + 1 FROM span
+    UNION ALL
+    SELECT
+        CASE WHEN middle.events > :after THEN search.low ELSE middle.key + 1 END,
+        CASE WHEN middle.events > :after THEN middle.key ELSE search.high END
+    FROM search
+    INNER JOIN history AS middle ON middle.key = (search.low + search.high) / 2
+    WHERE search.low < search.high
+)
+SELECT
+    history.*, span.session_id, span.tenant_id,
+    history.events - coalesce(before.events, 0) AS added
+FROM span
+INNER JOIN history
+    ON history.key >= (SELECT max(low) FROM search) AND history.key <= span.last
+LEFT JOIN history AS before ON before.key = history.key - 1
+WHERE history.events > coalesce(before.events, 0)
+ORDER BY history.key
 LIMIT :limit;
 
 -- name: finished_up_to
 -- The sequence of a session's last message before the running turn.
 SELECT coalesce(
     (
-        SELECT min(messages.sequence) - 1
-        FROM turns
-        INNER JOIN messages ON messages.turn_id = turns.id AND messages.session_id = turns.session_id
-        WHERE turns.session_id = :session_id AND turns.reason IS NULL
+        SELECT min(
+            CASE WHEN begun.content IS NULL THEN begun.messages ELSE begun.messages - 1 END
+        )
+        FROM open_turns
+        INNER JOIN history AS begun ON begun.key = open_turns.turn
+        WHERE
+            open_turns.turn > sessions.number << 32
+            AND open_turns.turn < (sessions.number + 1) << 32
     ),
-    (SELECT max(sequence) FROM messages WHERE session_id = :session_id),
+    (
+        SELECT messages FROM history
+        WHERE key > sessions.number << 32 AND key < (sessions.number + 1) << 32
+        ORDER BY key DESC
+        LIMIT 1
+    ),
     0
-) AS last;
-
--- name: copy_message
--- Copies a message of a session's parent, with its sequence number.
-INSERT INTO messages (session_id, sequence, id, role, content, created_at)
-VALUES (:session_id, :sequence, :id, :role, :content, :created_at);
+) AS last
+FROM sessions
+WHERE id = :session_id;

@@ -14,15 +14,15 @@ VALUES (
 
 -- name: session
 -- One session of a tenant.
-SELECT * FROM sessions WHERE id = :id AND tenant_id = :tenant;
+SELECT * FROM sessions_with_activity WHERE id = :id AND tenant_id = :tenant;
 
 -- name: session_by_id
 -- One session of any tenant; only for the daemon itself, never for a client.
-SELECT * FROM sessions WHERE id = :id;
+SELECT * FROM sessions_with_activity WHERE id = :id;
 
 -- name: sessions
 -- A page of a tenant's sessions, newest first, of one agent or status if given.
-SELECT * FROM sessions
+SELECT * FROM sessions_with_activity
 WHERE
     tenant_id = :tenant
     AND (CAST(:agent AS TEXT) IS NULL OR agent_name = :agent)
@@ -48,30 +48,22 @@ WHERE
     id = :id
     AND :sources LIKE '% ' || status || ' %'
     AND (CAST(:generation AS INTEGER) IS NULL OR generation = :generation)
-RETURNING *;
+RETURNING *, last_active_at AS last_written_at;
 
--- name: advance_session
--- Updates a session's activity; locks its row, so that sequence numbers are given out one by one.
-UPDATE sessions SET
-    last_active_at = :now,
-    conversation = coalesce(:conversation, conversation),
-    next_frame = CASE WHEN :next_frame > next_frame THEN :next_frame ELSE next_frame END
+-- name: reserve_frames
+-- Notes that a session's owner may give out the frame ids below `next_frame`.
+UPDATE sessions SET next_frame = :next_frame
+WHERE id = :id AND generation = :generation AND next_frame < :next_frame;
+
+-- name: follow_conversation
+-- Notes which conversation a session goes on with, if that is another one.
+UPDATE sessions SET conversation = :conversation
 WHERE
-    id = :id
-    AND (CAST(:generation AS INTEGER) IS NULL OR generation = :generation)
-RETURNING tenant_id;
-
--- name: advance_active_session
--- Like `advance_session`, but only for an active session.
-UPDATE sessions SET
-    last_active_at = :now,
-    next_frame = CASE WHEN :next_frame > next_frame THEN :next_frame ELSE next_frame END
-WHERE id = :id AND generation = :generation AND status = 'active'
-RETURNING tenant_id;
+    id = :id AND generation = :generation AND coalesce(conversation, '') <> :conversation;
 
 -- name: running_sessions
 -- The sessions of a daemon whose status says that they run.
-SELECT * FROM sessions WHERE status IN ('starting', 'active') AND owner = :owner;
+SELECT * FROM sessions_with_activity WHERE status IN ('starting', 'active') AND owner = :owner;
 
 -- name: configure_session
 -- Replaces the settings that a session's owner may change.

@@ -165,6 +165,7 @@ def _start(
     )
     sessions = Sessions(dependencies, nursery)
     nursery.start_soon(runtime.disk.run)
+    nursery.start_soon(runtime.large_lines.run)
     nursery.start_soon(pool.run)
     nursery.start_soon(sessions.sweep)
     if snapshots is not None:

@@ -12,6 +12,8 @@ _decode = msgspec.json.Decoder(str).decode
 # It names the address of our own proxy inside the sandbox.
 _GATEWAY = re.compile(r" If it persists, check your inference gateway \([^)]*\)\.")
 
+MAX_TEXT = 10_000
+
 # What a failure is called that comes without any text.
 _FAILURES = {
     "": "The agent failed, and does not say why",
@@ -24,11 +26,16 @@ _FAILURES = {
 
 
 def failure_text(subtype: str, errors: Sequence[Any], result: Raw) -> str:
-    """The CLI's own text: in `errors` if the CLI failed, in `result` if the endpoint did."""
+    """The CLI's own text: in `errors` if the CLI failed, in `result` if the endpoint did.
+
+    What is longer than MAX_TEXT is cut; the message has it all.
+    """
     if texts := [text for text in errors if isinstance(text, str) and text]:
-        return "; ".join(texts)
-    text = _GATEWAY.sub("", text_of(result))
-    return text or _FAILURES.get(subtype) or f"The agent failed, and says only: {subtype}"
+        return "; ".join(texts)[:MAX_TEXT]
+    text = _GATEWAY.sub("", text_of(result)[:MAX_TEXT])
+    return (
+        text or _FAILURES.get(subtype) or f"The agent failed, and says only: {subtype[:MAX_TEXT]}"
+    )
 
 
 def text_of(raw: Raw) -> str:

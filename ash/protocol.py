@@ -13,8 +13,8 @@ from msgspec import Raw, Struct, field
 
 from ash.session_options import EngineOptions
 
-# A line may carry a 50 MB request body as JSON string, escapes included.
-MAX_LINE = 128 * 1024 * 1024
+# A line carries one message, of 32 MiB at most: the model's API takes no more.
+MAX_LINE = 33 * 1024 * 1024
 
 
 class _WithOptions(EngineOptions, kw_only=True):
@@ -328,6 +328,16 @@ def encode(thing: BridgeCommand | BridgeEvent) -> bytes:
 def message_line(raw: bytes | memoryview) -> bytes:
     """The same bytes as `encode(EngineMessage(Raw(raw)))`, without making the object."""
     return b"".join((_MESSAGE_HEAD, raw, b"}\n"))
+
+
+def message_in(line: memoryview) -> memoryview | None:
+    """The SDK message in a line as `message_line` makes it, without reading it; None if it is none.
+
+    It may be no JSON.
+    """
+    if bytes(line[: len(_MESSAGE_HEAD)]) != _MESSAGE_HEAD or bytes(line[-1:]) != b"}":
+        return None
+    return line[len(_MESSAGE_HEAD) : -1]
 
 
 class LineTooLong(ValueError):

@@ -6,6 +6,9 @@ import sys
 
 from ash.protocol import Ready, encode
 
+# ash/sandbox/environment.py
+_HELD_BACK = "ASH_LATER_"
+
 
 def main() -> None:
     """Says `ready` before the slow imports; commands that come meanwhile wait in the socket."""
@@ -24,13 +27,26 @@ def main() -> None:
     _serve(link, engine)
 
 
+def _give_back_environment() -> None:
+    """Python, the C library and OpenSSL have started, so the agent's variables load nothing here.
+
+    The programs that the bridge starts get them.
+    """
+    for name in [name for name in os.environ if name.startswith(_HELD_BACK)]:
+        os.environ[name.removeprefix(_HELD_BACK)] = os.environ.pop(name)
+
+
 def _serve(link: socket.socket, engine: str) -> None:
     import trio
 
     from bridge.import_stubs import leave_out
+    from bridge.inspection import refuse_inspection
     from bridge.processes import kill_marked, mark_children
     from bridge.server import serve
 
+    # Before the first command: until then no code of the agent runs.
+    refuse_inspection()
+    _give_back_environment()
     leave_out("mcp", "jsonschema")
     mark = mark_children()
 

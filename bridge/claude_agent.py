@@ -9,13 +9,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
+import anyio
 import trio
 from claude_agent_sdk import AgentDefinition, ClaudeAgentOptions, ClaudeSDKClient
+from claude_agent_sdk._internal.transport import subprocess_cli
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
 from bridge import cli_settings
 from bridge.cli_conversation import CliConversation
 from bridge.cli_process import CliLog, end, read_control_messages
+from bridge.cli_start import open_cli
 from bridge.engine import Conversation, EngineDied, EngineError, Launch, WriteLog
 from bridge.launch_files import LaunchFiles, write_files
 from bridge.mcp_watch import McpWatch
@@ -23,6 +26,18 @@ from bridge.raw_lines import RawLines
 
 # The SDK logs an error when the CLI ends. The bridge reports that itself, with the reason.
 logging.getLogger("claude_agent_sdk").setLevel(logging.CRITICAL)
+
+
+class _Anyio:
+    """What the SDK's transport takes for `anyio`: the CLI is started our way."""
+
+    open_process = staticmethod(open_cli)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(anyio, name)
+
+
+setattr(subprocess_cli, "anyio", _Anyio())  # noqa: B010 - mypy would want a module
 
 
 class ClaudeAgent:

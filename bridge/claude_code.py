@@ -11,7 +11,6 @@ from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from subprocess import PIPE
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
@@ -26,6 +25,7 @@ from ash.protocol import Lines
 from bridge import cli_settings
 from bridge.cli_conversation import CliConversation
 from bridge.cli_process import CliLog, end, read_control_messages
+from bridge.cli_start import open_cli
 from bridge.engine import Conversation, EngineDied, EngineError, Launch, WriteLog
 from bridge.launch_files import LaunchFiles, write_files
 from bridge.mcp_watch import McpWatch
@@ -125,12 +125,10 @@ class _Transport(SubprocessCLITransport):
         self._writing = anyio.Lock()
 
     async def connect(self) -> None:
-        """Starts the CLI as the SDK does, but with a pipe for stderr."""
+        """Starts the CLI as the SDK does, but over sockets, and with one for stderr."""
         env = {**os.environ, **self._options.env, "CLAUDE_CODE_ENTRYPOINT": "sdk-py"}
         command = self._build_command()
-        self._process = await anyio.open_process(
-            command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=env
-        )
+        self._process = await open_cli(command, env=env)
         assert self._process.stdin is not None
         self._stdin_stream = TextSendStream(self._process.stdin)
         self._ready = True

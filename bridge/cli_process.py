@@ -47,7 +47,7 @@ async def read_control_messages(
     """Yields the SDK's messages. Raises EngineDied when the CLI has written its last line."""
     assert process is not None
     assert process.stdout is not None
-    with suppress(anyio.ClosedResourceError):
+    with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
         async for message in lines.control_messages(process.stdout):
             yield message
     lines.mark_dead(await _exit_reason(process, log))

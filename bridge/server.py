@@ -25,6 +25,7 @@ from ash.protocol import (
     encode,
 )
 from bridge import forward, git_identity
+from bridge.children import CHILDREN, is_init
 from bridge.engine import Engine
 from bridge.engine_worker import EngineWorker
 from bridge.memory import Memory
@@ -58,6 +59,7 @@ class Server:
                 await self._start_forward()
                 git_identity.set_default(_write_log)
                 self._work.start_soon(self._worker.run)
+                self._work.start_soon(CHILDREN.reap_orphans)
                 self._work.start_soon(self._watch_signals)
                 self._work.start_soon(self._read)
             with trio.move_on_after(_FLUSH_SECONDS):
@@ -80,6 +82,10 @@ class Server:
             self._end()
 
     async def _watch_signals(self) -> None:
+        """Process 1 of a sandbox watches none: then the kernel keeps those of agents from it."""
+        if is_init():
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            return
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for _ in signals:
                 self._end()

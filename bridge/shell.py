@@ -3,11 +3,13 @@
 import os
 import signal
 from contextlib import suppress
+from functools import partial
 from subprocess import DEVNULL, PIPE
 
 import trio
 
 from ash.protocol import Exec, ExecResult
+from bridge.children import CHILDREN
 
 # At most this many bytes are kept of each stream; the rest is read and dropped.
 MAX_OUTPUT = 1024 * 1024
@@ -25,9 +27,8 @@ async def run_shell(command: Exec) -> ExecResult:
     command can't be started.
     """
     argv = ["/bin/bash", "-c", command.command]
-    process = await trio.lowlevel.open_process(
-        argv, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, start_new_session=True
-    )
+    options = {"stdin": DEVNULL, "stdout": PIPE, "stderr": PIPE, "start_new_session": True}
+    process = await CHILDREN.start(partial(trio.lowlevel.open_process, argv, **options))
     assert process.stdout is not None
     assert process.stderr is not None
     out, err = _Capture(process.stdout), _Capture(process.stderr)

@@ -86,7 +86,14 @@ class Bubblewrap:
         if self._users is not None and paths.uid is not None:
             self._users.give_back(paths.uid)
 
-    def wrap(self, argv: Sequence[str], paths: HostPaths, env: Mapping[str, str]) -> WrappedCommand:
+    def wrap(
+        self,
+        argv: Sequence[str],
+        paths: HostPaths,
+        env: Mapping[str, str],
+        *,
+        is_init: bool = False,
+    ) -> WrappedCommand:
         """Gives bubblewrap its options, and the program's environment, through descriptors.
 
         On bubblewrap's command line, other users and the sandbox could read them. In bubblewrap's
@@ -95,6 +102,7 @@ class Bubblewrap:
         binds = [*self._root.binds, *_own(paths)]
         with _descriptors() as fds:
             options = [
+                *(["--as-pid-1"] if is_init else []),
                 *self._namespace_options(fds),
                 *self._mount_options(binds, staged=paths.uid is not None),
             ]

@@ -49,8 +49,19 @@ class Isolation(Protocol):
 
     def release(self, paths: HostPaths) -> None: ...
 
-    def wrap(self, argv: Sequence[str], paths: HostPaths, env: Mapping[str, str]) -> WrappedCommand:
-        """The command that runs `argv` in the workspace, with `env` as its whole environment."""
+    def wrap(
+        self,
+        argv: Sequence[str],
+        paths: HostPaths,
+        env: Mapping[str, str],
+        *,
+        is_init: bool = False,
+    ) -> WrappedCommand:
+        """The command that runs `argv` in the workspace, with `env` as its whole environment.
+
+        With `is_init` it becomes process 1 if it gets process numbers of its own. Then signals
+        from inside can't stop or kill it, and it has to reap orphans.
+        """
 
 
 class Bare:
@@ -76,5 +87,12 @@ class Bare:
     def release(self, paths: HostPaths) -> None:
         pass
 
-    def wrap(self, argv: Sequence[str], paths: HostPaths, env: Mapping[str, str]) -> WrappedCommand:
+    def wrap(
+        self,
+        argv: Sequence[str],
+        paths: HostPaths,
+        env: Mapping[str, str],
+        *,
+        is_init: bool = False,
+    ) -> WrappedCommand:
         return WrappedCommand(list(argv), dict(env))

@@ -116,6 +116,8 @@ ABSENT: Mapping[str, Numbers] = {
     "_sysctl": (156, None),
 }
 
+# The caller's own limits are those of process 0. By limits of others an agent could end the bridge.
+_PRLIMIT: Numbers = (302, 261)
 _CLONE: Numbers = (56, 220)
 _UNSHARE: Numbers = (272, 97)
 _SOCKET: Numbers = (41, 198)
@@ -205,6 +207,10 @@ def _without_values(index: int, values: tuple[int, ...]) -> list[Instruction]:
     return [_argument(index), *_one_of(values, _refuse(errno.EPERM)), allow]
 
 
+def _only_value(index: int, value: int, error: int) -> list[Instruction]:
+    return [_argument(index), (_EQUAL, 1, 0, value), _refuse(error), (_RETURN, 0, 0, _ALLOW)]
+
+
 def _one_of(values: tuple[int, ...], verdict: Instruction) -> list[Instruction]:
     return [step for value in values for step in ((_EQUAL, 0, 1, value), verdict)]
 
@@ -225,6 +231,7 @@ def _sockets() -> list[Instruction]:
 
 
 _BY_ARGUMENT: list[tuple[Numbers, list[Instruction]]] = [
+    (_PRLIMIT, _only_value(0, 0, errno.EPERM)),
     (_CLONE, _without_bits(0, _NAMESPACES)),
     (_UNSHARE, _without_bits(0, _NAMESPACES | _TIME_NAMESPACE)),
     (_IOCTL, _without_values(1, _IOCTLS)),

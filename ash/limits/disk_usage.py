@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
+from ash.limits.closed_process import held_by
 from ash.workspaces.copy_program import MAX_DEPTH
 
 # `st_blocks` is in units of 512 bytes, whatever block size the file system has.
@@ -40,9 +41,16 @@ def unlinked_sizes(pids: Iterable[int], device: int) -> Generator[int]:
     """
     seen: set[tuple[int, int]] = set()
     for pid in pids:
-        with suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
-            for entry in entries:
-                yield _unlinked_size(entry.path, device, seen)
+        try:
+            with os.scandir(f"/proc/{pid}/fd") as entries:
+                for entry in entries:
+                    yield _unlinked_size(entry.path, device, seen)
+        except PermissionError:
+            with suppress(OSError):
+                for found in held_by(pid):
+                    yield 0 if found is None else _unlinked(found, device, seen)
+        except OSError:
+            pass
         with suppress(OSError), Path(f"/proc/{pid}/maps").open("rb") as lines:
             for line in lines:
                 yield _mapped_size(pid, line, device, seen)
@@ -63,12 +71,17 @@ def _mapped_size(pid: int, line: bytes, device: int, seen: set[tuple[int, int]])
 def _unlinked_size(path: str, device: int, seen: set[tuple[int, int]]) -> int:
     with suppress(OSError):
         found = os.stat(path)  # noqa: PTH116 - it is called for each descriptor of each process
-        which = (found.st_dev, found.st_ino)
-        counts = found.st_dev == device and found.st_nlink == 0 and stat.S_ISREG(found.st_mode)
-        if counts and which not in seen:
-            seen.add(which)
-            return found.st_blocks * _BLOCK
+        return _unlinked(found, device, seen)
     return 0
+
+
+def _unlinked(found: os.stat_result, device: int, seen: set[tuple[int, int]]) -> int:
+    which = (found.st_dev, found.st_ino)
+    counts = found.st_dev == device and found.st_nlink == 0 and stat.S_ISREG(found.st_mode)
+    if not counts or which in seen:
+        return 0
+    seen.add(which)
+    return found.st_blocks * _BLOCK
 
 
 def _size(found: os.stat_result, seen: set[tuple[int, int]]) -> int:

@@ -24,6 +24,11 @@ AGENT = "ASH_AGENT"
 
 BASE_URL = "ANTHROPIC_BASE_URL"
 
+# Python, the C library and OpenSSL load code by these: none of the agent's may get into the bridge.
+_LOADING = ("LD_", "PYTHON", "GLIBC_", "MALLOC_", "GCONV_", "LOCPATH", "OPENSSL_")
+_OURS = "PYTHONPATH"
+HELD_BACK = f"{RESERVED}LATER_"
+
 
 # Debian's pip refuses to install beside the system's packages. These are read-only in a sandbox, so
 # pip goes below HOME. Without isolation they are the host's, and the refusal is right.
@@ -59,6 +64,17 @@ def environment(
         # As root inside, which only `isolation = none` is, the CLI asks for this word.
         "IS_SANDBOX": "1",
         "PYTHONPATH": inside.python_path,
+    }
+
+
+def for_bridge(env: Mapping[str, str]) -> dict[str, str]:
+    """The same, but what would load code into the bridge has other names.
+
+    The bridge gives it to the programs that it starts under its own name.
+    """
+    return {
+        f"{HELD_BACK}{name}" if name.startswith(_LOADING) and name != _OURS else name: value
+        for name, value in env.items()
     }
 
 

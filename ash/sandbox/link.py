@@ -11,6 +11,7 @@ from msgspec import Raw, structs
 
 from ash.egress import ModelFault
 from ash.errors import AshError, EngineFailed
+from ash.large_lines import LARGE, LargeLines, LargeMessage
 from ash.protocol import (
     BackgroundTasks,
     BridgeCommand,
@@ -42,8 +43,12 @@ from ash.protocol import (
 
 CHUNK = 64 * 1024
 
+# How many lines are handled before other sessions get their turn: 100 messages take 3 ms.
+AT_ONCE = 100
+
 TurnEvent = (
     EngineMessage
+    | LargeMessage
     | McpStatus
     | Failed
     | TurnDone
@@ -59,6 +64,7 @@ def is_last(event: TurnEvent) -> bool:
     return isinstance(event, TurnDone | PromptRefused)
 
 
+LinkEvent: TypeAlias = BridgeEvent | LargeMessage
 Batches: TypeAlias = trio.MemoryReceiveChannel[list[TurnEvent]]
 Remember: TypeAlias = Callable[[], Awaitable[list[Raw]]]
 
@@ -74,6 +80,12 @@ MAX_SERVER_TEXT = 2000
 START_CUT = "The agent's process ended while it was starting"
 COMMAND_CUT = "The sandbox ended while the command ran"
 
+# The bridge ends a command that takes too long. This is the extra time before the daemon gives up
+# on a bridge that does not answer or does not read.
+PATIENCE_SECONDS = 10.0
+NO_ANSWER = "The sandbox does not answer"
+TAKES_NOTHING = "The agent's process did not read what it was sent, so its sandbox was ended"
+
 
 class Link:
     """Sends commands, and gives each answer to the caller that waits for it.
@@ -88,8 +100,9 @@ class Link:
     `turn_is_over` says that the turn that listens has its last event.
     """
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: trio.abc.Stream, large_lines: LargeLines) -> None:
         self._stream = stream
+        self._large_lines = large_lines
         self._sending = trio.StrictFIFOLock()
         self._ids = count(1)
         self._answers: dict[str, _Answer] = {}
@@ -103,6 +116,8 @@ class Link:
         self._histories = 0
         self._recovered: list[Recovered] = []
         self.remember: Remember | None = None
+        # Why the daemon itself has ended the link, in words; empty if it has not.
+        self.fault = ""
         self.ready = trio.Event()
         self.closed = trio.Event()
 
@@ -112,18 +127,28 @@ class Link:
         try:
             async with self._stream:
                 while chunk := await self._stream.receive_some(CHUNK):
-                    await self._dispatch(_decode(lines, bytes(chunk)))
+                    await self._read(_split(lines, bytes(chunk)))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         finally:
             self._close()
 
     async def send(self, command: BridgeCommand) -> None:
-        """Raises EngineFailed if the bridge is gone."""
+        """Raises EngineFailed if the bridge is gone.
+
+        A caller that gives up while its command is being written ends the link: half a line may
+        have been sent, so the bridge would not understand the next one.
+        """
         data = encode(command)
         try:
             async with self._sending:
-                await self._stream.send_all(data)
+                await trio.lowlevel.checkpoint_if_cancelled()
+                try:
+                    await self._stream.send_all(data)
+                except trio.Cancelled:
+                    self.fault = TAKES_NOTHING
+                    await trio.aclose_forcefully(self._stream)
+                    raise
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise EngineFailed("The agent's process is gone") from None
 
@@ -133,7 +158,11 @@ class Link:
 
     async def exec(self, command: Exec) -> ExecResult:
         """Runs a shell command beside the turn. Raises EngineFailed if it can't be run."""
-        result = await self._ask(command)
+        result = None
+        with trio.move_on_after(command.timeout / 1000 + PATIENCE_SECONDS):
+            result = await self._ask(command)
+        if result is None:
+            raise EngineFailed(NO_ANSWER)
         if not isinstance(result, ExecResult):
             raise EngineFailed("The bridge answered something else")
         return result
@@ -185,7 +214,8 @@ class Link:
         messages: list[Raw] = []
         if self.remember is not None and self._histories <= MAX_HISTORIES:
             messages = await self.remember()
-        with suppress(EngineFailed):
+        # Nothing is read meanwhile. A bridge that asks and then does not listen is broken.
+        with suppress(EngineFailed), trio.move_on_after(PATIENCE_SECONDS):
             await self.send(History(messages=messages, id=wanted.id))
 
     def next_id(self) -> str:
@@ -201,7 +231,23 @@ class Link:
         finally:
             del self._answers[command.id]
 
-    async def _dispatch(self, events: list[BridgeEvent]) -> None:
+    async def _read(self, lines: list[memoryview | Failed]) -> None:
+        """Handles lines that came together, a few at a time: others get their turn in between."""
+        for start in range(0, len(lines), AT_ONCE):
+            await self._dispatch([await self._event(at) for at in lines[start : start + AT_ONCE]])
+
+    async def _event(self, line: memoryview | Failed) -> LinkEvent:
+        """A line that can't be read becomes an error of the running turn; the link goes on."""
+        if isinstance(line, Failed):
+            return line
+        if len(line) > LARGE:
+            return await self._large_lines.read(line)
+        try:
+            return decode_event(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return Failed("The bridge sent a line that can't be read")
+
+    async def _dispatch(self, events: list[LinkEvent]) -> None:
         batch: list[TurnEvent] = []
         for event in events:
             match event:
@@ -211,7 +257,14 @@ class Link:
                     pass
                 case McpStatus():
                     batch.append(_bounded(event))
-                case EngineMessage() | Failed() | TurnDone() | PromptTaken() | PromptRefused():
+                case (
+                    EngineMessage()
+                    | LargeMessage()
+                    | Failed()
+                    | TurnDone()
+                    | PromptTaken()
+                    | PromptRefused()
+                ):
                     batch.append(event)
                 case OwnTurn():
                     await self._give(batch)
@@ -306,25 +359,12 @@ def _bounded(status: McpStatus) -> McpStatus:
     )
 
 
-def _decode(lines: Lines, chunk: bytes) -> list[BridgeEvent]:
-    """A line that can't be read becomes an error of the running turn; the link goes on."""
+def _split(lines: Lines, chunk: bytes) -> list[memoryview | Failed]:
+    """The lines that the chunk completed, and an error in the place of one that is too long."""
     try:
-        return [_decode_line(line) for line in lines.feed(chunk)]
+        return list(lines.feed(chunk))
     except LineTooLong as error:
-        events = [_decode_line(line) for line in error.lines]
-        return [Failed(f"The bridge sent too much: {error}"), *events]
-
-
-def _decode_line(line: memoryview) -> BridgeEvent:
-    try:
-        return decode_event(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Failed("The bridge sent a line that can't be read")
-
-
-# The bridge ends a command that takes too long. This is the extra time before the daemon gives up
-# on a bridge that does not answer.
-PATIENCE_SECONDS = 10.0
+        return [Failed(f"The bridge sent too much: {error}"), *error.lines]
 
 
 class ShellCommand:
@@ -339,10 +379,7 @@ class ShellCommand:
     async def run(self) -> None:
         """Raises nothing but Cancelled."""
         try:
-            with trio.move_on_after(self._command.timeout / 1000 + PATIENCE_SECONDS) as patience:
-                self._outcome = await self._link.exec(self._command)
-            if patience.cancelled_caught:
-                self._outcome = EngineFailed("The sandbox does not answer")
+            self._outcome = await self._link.exec(self._command)
         except AshError as error:
             self._outcome = error
         finally:

@@ -13,6 +13,7 @@ from ash.descriptors import plan
 from ash.egress import ModelUpstream, Places, credential_headers, custom_headers
 from ash.errors import StartError
 from ash.isolation import detect
+from ash.large_lines import LargeLines
 from ash.limits import DiskSweep, ResourceGroups
 from ash.log import get_logger
 from ash.sandbox.process import Spawner
@@ -49,6 +50,7 @@ async def find_runtime(
         isolation=await trio.to_thread.run_sync(find),
         groups=groups,
         disk=DiskSweep(),
+        large_lines=LargeLines(),
         engine=settings.engine,
         upstream=upstream,
         environment=given,

@@ -12,10 +12,11 @@ from ash.descriptors import DescriptorPlan
 from ash.egress import SOCKET_NAME, Egress, ModelFaults, ModelUpstream, Places, open_listener
 from ash.isolation import Isolation
 from ash.isolation.code import PYTHON
+from ash.large_lines import LargeLines
 from ash.limits import DiskSweep, Limits, ResourceGroup, ResourceGroups
 from ash.model import LogSink
 from ash.protocol import BridgeCommand
-from ash.sandbox.environment import environment
+from ash.sandbox.environment import environment, for_bridge
 from ash.sandbox.link import Link
 from ash.sandbox.logs import pump
 from ash.sandbox.process import Process, Spawner
@@ -32,6 +33,7 @@ class Runtime(Struct, frozen=True):
     isolation: Isolation
     groups: ResourceGroups
     disk: DiskSweep
+    large_lines: LargeLines
     engine: str
     upstream: ModelUpstream
     environment: dict[str, str]
@@ -86,6 +88,8 @@ class SandboxProcess:
         """How the process ended, for the error that its session gets."""
         if hit := self.take_limit_report():
             return hit
+        if self.link.fault:
+            return self.link.fault
         with trio.move_on_after(LAST_WORDS_SECONDS):
             status = await self._process.wait()
             how = f"signal {-status}" if status < 0 else f"exit code {status}"
@@ -114,7 +118,8 @@ async def open_sandbox_process(
         runtime.groups.open(limits) as group,
     ):
         ours, theirs = socket.socketpair()
-        link = Link(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+        link = Link(stream, runtime.large_lines)
         egress.faults.tell = link.tell
         with theirs:
             process = await _start(runtime, acquired, env, group, theirs.fileno())
@@ -168,13 +173,15 @@ async def _start(
 ) -> Process:
     inside, isolated = runtime.isolation.inside(paths), runtime.isolation.name != "none"
     full = {
-        **environment(inside, env, runtime.environment, isolated=isolated),
+        **for_bridge(environment(inside, env, runtime.environment, isolated=isolated)),
         "ASH_ENGINE": runtime.engine,
         "ASH_BRIDGE_FD": str(fd),
         "ASH_EGRESS_SOCKET": f"{inside.sockets}/{SOCKET_NAME}",
     }
-    # -P: Python must not import a module from the workspace in place of ours.
-    wrapped = runtime.isolation.wrap([PYTHON, "-P", "-m", "bridge"], paths, full)
+    # -P, -s: Python must not import a module from the workspace, or from the agent's home.
+    wrapped = runtime.isolation.wrap(
+        [PYTHON, "-P", "-s", "-m", "bridge"], paths, full, is_init=True
+    )
     try:
         return await runtime.spawner.start(
             [*group.prefix, *wrapped.argv],

@@ -6,7 +6,8 @@ from msgspec import Struct, field
 
 from ash import events
 from ash.egress import ModelFault, ModelFaults
-from ash.events import Ending, Frame
+from ash.events import Ending, Frame, Reading
+from ash.large_lines import LargeMessage
 from ash.protocol import EngineMessage, Failed, McpStatus, PromptRefused, Recovered
 from ash.sandbox.link import TurnEvent
 from ash.sessions.admission import OVERTAKEN
@@ -45,6 +46,9 @@ class TurnReader:
             match event:
                 case EngineMessage():
                     self._read_message(event, found, next_id)
+                case LargeMessage():
+                    content = str(event.data, "utf-8")
+                    self._add(content, event.reading, found, next_id)
                 case ModelFault():
                     found.frames.append(self._retries.waiting(event))
                 case McpStatus():
@@ -67,7 +71,9 @@ class TurnReader:
         except UnicodeDecodeError:
             self._note("A message of the agent is lost: it is not UTF-8")
             return
-        reading = events.read(event.data)
+        self._add(content, events.read(event.data), found, next_id)
+
+    def _add(self, content: str, reading: Reading, found: TurnBatch, next_id: int) -> None:
         found.heard |= reading.retry is None
         found.frames += self._retries.before(reading)
         found.frames += reading.frames
@@ -75,7 +81,7 @@ class TurnReader:
         self.ending = self._retries.explained(reading.ending) or self.ending
         if reading.durable:
             frame = next_id + len(found.frames) - 1
-            found.entries.append(NewMessage(content, frame, len(reading.timeline)))
+            found.entries.append(NewMessage(content, frame, reading.events))
 
     def _note(self, fault: str) -> None:
         self.fault = self.fault or fault

@@ -25,6 +25,7 @@ from ash.model import (
 from ash.store.driver import Repository, Row, Statement
 from ash.store.schema import load
 from ash.store.sessions import StatusChange, add_event, add_row, change_status, stored_session
+from ash.timeline import timeline
 
 HISTORY_SQL = load("history")
 SESSIONS = load("sessions")
@@ -287,7 +288,7 @@ def _events_of(row: Row) -> Sequence[tuple[EventType, str | None]]:
             return [(row["label"], row["content"])]
         case "end":
             return [("error", bytes(events.error(row["content"]).data).decode())]
-    return events.read(row["content"].encode()).timeline
+    return timeline(row["content"].encode())
 
 
 def _derived_id(session_id: str, mark: str, number: int) -> str:

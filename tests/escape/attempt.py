@@ -7,6 +7,8 @@ GONE = ("ENOENT", "EACCES", "ENOTDIR")
 NO = ("EPERM",)
 READ_ONLY = ("EROFS", "EACCES")
 MISSING = ("ENOSYS",)
+# Closed to it, as if it were another user's.
+SHUT = ("EACCES",)
 
 
 class Attempt(Struct, frozen=True):

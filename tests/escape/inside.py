@@ -194,6 +194,11 @@ def leading_out():
     return found
 
 
+def state(pid):
+    """R, S, T and so on: see proc(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 def capabilities():
     """Who has any, or could get any."""
     found = set()

@@ -45,11 +45,11 @@ def bubblewrap(*, readable=(), hidden=(), users=None, filtered=True, own_user=Tr
     )
 
 
-def run(isolation, host_paths, command, env=ENV, prefix=()):
+def run(isolation, host_paths, command, env=ENV, prefix=(), **more):
     """The exit code and the output of a command in the sandbox."""
     argv = ["/bin/bash", "-c", command] if isinstance(command, str) else command
     with acquired(isolation, host_paths) as there:
-        wrapped = isolation.wrap(argv, there, env)
+        wrapped = isolation.wrap(argv, there, env, **more)
         try:
             return subprocess.run(
                 [*prefix, *wrapped.argv],

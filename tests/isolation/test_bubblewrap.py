@@ -54,10 +54,14 @@ def test_command_lines_say_nothing_of_the_host(isolation, host_paths):
     assert "bind" not in said
 
 
-def test_program_gets_no_descriptor_but_its_own(isolation, host_paths):
+@pytest.mark.parametrize("is_init", [False, True])
+def test_program_gets_no_descriptor_but_its_own(isolation, host_paths, is_init):
     """The descriptors for bubblewrap are closed in all processes inside."""
-    said = output(isolation, host_paths, "readlink /proc/1/fd/* /proc/2/fd/* || true")
-    assert {"pipe", "/dev/null", "anon_inode"} == {line.split(":")[0] for line in said.split()}
+    command = "readlink /proc/1/fd/* /proc/2/fd/* || true"
+    said = run(isolation, host_paths, command, is_init=is_init).stdout
+    of_bubblewrap = set() if is_init else {"anon_inode"}
+    found = {line.split(":")[0] for line in said.split()}
+    assert {"pipe", "/dev/null"} | of_bubblewrap == found
 
 
 def test_exit_code_is_the_program_s(isolation, host_paths):
@@ -196,12 +200,21 @@ def test_network_is_loopback_alone(isolation, host_paths):
     assert "['lo']" == output(isolation, host_paths, [sys.executable, "-c", code])
 
 
-def test_sandbox_ends_with_its_outer_process(isolation, host_paths):
+def test_program_may_be_the_first_process(isolation, host_paths):
+    """As number 1 it can't be stopped or killed from inside, and its exit code is that of all."""
+    attack = "for signal in STOP KILL TERM; do /bin/kill -$signal 1; done; sleep 0.1"
+    done = run(isolation, host_paths, f"echo $$; ({attack}); exit 7", is_init=True)
+    assert ("1\n", 7) == (done.stdout, done.returncode)
+
+
+@pytest.mark.parametrize("is_init", [False, True])
+def test_sandbox_ends_with_its_outer_process(isolation, host_paths, is_init):
     """Killing the outer process kills every process inside."""
     ours, theirs = os.pipe()
     command = ["/bin/bash", "-c", f"setsid sleep 30 & sleep 30 & echo >&{theirs}; wait"]
     with acquired(isolation, host_paths) as there:
-        wrapped = isolation.wrap(command, there, {"PATH": "/usr/bin:/bin"})
+        env = {"PATH": "/usr/bin:/bin"}
+        wrapped = isolation.wrap(command, there, env, is_init=is_init)
         outer = subprocess.Popen(wrapped.argv, env=wrapped.env, pass_fds=[theirs, *wrapped.fds])
         for fd in (theirs, *wrapped.fds):
             os.close(fd)

@@ -144,6 +144,12 @@ def test_sockets_by_family_and_protocol(judged, family, protocol, expected):
     assert expected == judged(SOCKET, family, 1, protocol)
 
 
+def test_limits_of_other_processes_are_not_set(judged):
+    """A process sets its own limits; those of the bridge are not an agent's to lower."""
+    prlimit = (302, 261)
+    assert (ALLOWED, "EPERM") == (judged(prlimit, 0, 7), judged(prlimit, 1, 0))
+
+
 @pytest.mark.parametrize("request_number", [0x5412, 0x541C, 0x5423])
 def test_terminals_are_not_typed_into(judged, request_number):
     """Forbidden ioctls are refused also with high bits that the kernel ignores."""

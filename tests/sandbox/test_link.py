@@ -6,9 +6,11 @@ from msgspec import Raw
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from ash.errors import EngineFailed
+from ash.large_lines import LargeLines
 from ash.protocol import (
     EngineExited,
     EngineMessage,
+    Exec,
     Failed,
     History,
     HistoryWanted,
@@ -34,6 +36,7 @@ from ash.sandbox.link import (
     MAX_SERVER_TEXT,
     MAX_SERVERS,
     MAX_TEXT,
+    TAKES_NOTHING,
     Link,
 )
 
@@ -57,9 +60,16 @@ class Bridge:
 
 
 @pytest.fixture
-def pair():
+async def large_lines(nursery):
+    lines = LargeLines()
+    nursery.start_soon(lines.run)
+    return lines
+
+
+@pytest.fixture
+def pair(large_lines):
     ours, theirs = memory_stream_pair()
-    return Link(ours), Bridge(theirs)
+    return Link(ours, large_lines), Bridge(theirs)
 
 
 @pytest.fixture
@@ -143,11 +153,11 @@ async def test_turn_gets_what_came_together_together(running):
 async def test_turn_gets_no_more_than_one_read_at_once(running, nursery):
     """What came in two reads is two batches, so that the first can be shown."""
     link, bridge = running
-    large = message("x" * CHUNK)
+    half = message("x" * (CHUNK * 2 // 3))
     async with link.turn() as batches:
-        nursery.start_soon(bridge.say, message("a"), large, TurnDone("s"))
-        assert [message("a")] == await batches.receive()
-        assert [large, TurnDone("s")] == await batches.receive()
+        nursery.start_soon(bridge.say, message("a"), half, half, TurnDone("s"))
+        assert [message("a"), half] == await batches.receive()
+        assert [half, TurnDone("s")] == await batches.receive()
 
 
 async def test_turn_is_not_told_what_is_not_its(running):
@@ -208,7 +218,7 @@ async def test_line_too_long_is_an_error_of_the_turn(running, monkeypatch):
     """A line past the limit costs that line, and the link reads on."""
     monkeypatch.setattr("ash.sandbox.link.Lines", lambda: Lines(limit=60))
     ours, theirs = memory_stream_pair()
-    link, bridge = Link(ours), Bridge(theirs)
+    link, bridge = Link(ours, LargeLines()), Bridge(theirs)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(link.run)
         async with link.turn() as batches:
@@ -298,6 +308,54 @@ async def test_commands_are_not_mixed(running, nursery):
     for each in ids:
         nursery.start_soon(link.send, Interrupt(id=each))
     assert sorted(ids) == sorted([(await bridge.hear()).id for _ in ids])
+
+
+@pytest.fixture
+async def deaf(nursery):
+    """The link to a bridge that reads nothing, over a socket that takes as much as the real one."""
+    ours, theirs = trio.socket.socketpair()
+    link = Link(trio.SocketStream(ours), LargeLines())
+    nursery.start_soon(link.run)
+    yield link, theirs
+    theirs.close()
+    await link.closed.wait()
+
+
+async def test_command_that_is_cut_ends_the_link(deaf):
+    """Half of it may have been sent: a bridge that reads on would not understand the next one."""
+    link, _ = deaf
+    with trio.move_on_after(0.1) as patience:
+        await link.send(Exec(command="x" * 10_000_000))
+    assert patience.cancelled_caught
+    await link.closed.wait()
+    assert TAKES_NOTHING == link.fault
+    with pytest.raises(EngineFailed, match="is gone"):
+        await link.send(Interrupt())
+
+
+async def test_command_that_is_not_begun_costs_no_link(deaf, nursery):
+    """Whoever gives up while another command is being written leaves that one alone."""
+    link, _ = deaf
+    nursery.start_soon(link.send, Exec(command="x" * 10_000_000))
+    await wait_all_tasks_blocked()
+    with trio.move_on_after(0.1):
+        await link.send(Interrupt())
+    assert ("", False) == (link.fault, link.closed.is_set())
+
+
+async def test_bridge_that_asks_for_the_history_and_reads_nothing_is_ended(deaf, monkeypatch):
+    """Nothing that it says is read meanwhile, so it would be waited for for ever."""
+    link, theirs = deaf
+    monkeypatch.setattr("ash.sandbox.link.PATIENCE_SECONDS", 0.1)
+
+    async def remember():
+        await trio.lowlevel.checkpoint()
+        return [Raw(b'"%b"' % (b"x" * 10_000_000))]
+
+    link.remember = remember
+    await theirs.send(encode(HistoryWanted("1")))
+    await link.closed.wait()
+    assert TAKES_NOTHING == link.fault
 
 
 async def test_end_of_an_idle_engine_is_told_each_time(running, nursery):

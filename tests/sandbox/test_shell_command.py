@@ -5,6 +5,7 @@ import trio
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from ash.errors import EngineFailed
+from ash.large_lines import LargeLines
 from ash.protocol import Exec, ExecResult, Failed, decode_command, encode
 from ash.sandbox.link import Link, ShellCommand
 
@@ -13,7 +14,7 @@ from ash.sandbox.link import Link, ShellCommand
 async def sandbox(nursery):
     """The link to a bridge, and the bridge's end of it."""
     ours, theirs = memory_stream_pair()
-    link = Link(ours)
+    link = Link(ours, LargeLines())
     nursery.start_soon(link.run)
     yield link, theirs
     await theirs.aclose()

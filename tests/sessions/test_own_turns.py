@@ -356,7 +356,7 @@ async def test_agent_that_works_while_its_session_is_paused_loses_its_sandbox(
 
 async def test_what_a_bridge_says_is_running_is_bounded(live, bridge):
     """In number and in length: it may say anything."""
-    await runs_in_background(bridge, *["x" * 10_000] * 10_000)
+    await runs_in_background(bridge, *["x" * 1000] * 30)
     assert [own_work.LONGEST_NAME] * own_work.MOST_TASKS == [*map(len, live._own_work.tasks)]
 
 
@@ -472,6 +472,7 @@ async def test_message_that_could_not_be_stored_costs_no_sandbox_if_its_turn_is_
     monkeypatch.setattr(live._dependencies.store, "begin_turn", fails)
     turn = live.start_turn(Query(prompt=Raw(b'"hi"'), session_id="the session"))
     done = TurnDone("the session", id=turn.id)
+    await query_of(bridge)
     await bridge.say(PromptTaken(id=turn.id), SAID, done)
     with pytest.raises(Unavailable):
         await turn.accepted()

@@ -43,7 +43,7 @@ TURNS = {
     "flood": f"BASH: exec >&-; for i in $(seq {FLOOD}); do (trap '' TERM; exec sleep 300) & done",
     "relay": "BASH: next() { (sleep 0.01; next) & }; next >/dev/null 2>&1; sleep 0.1",
     "sockets": f"BASH: {_SOCKET}\nsleep 0.1; echo x",
-    "killer": "BASH: kill -9 $PPID; sleep 5",
+    "killer": "BASH: kill -9 $PPID; kill -9 -1; sleep 5",
     "cut short": "SLOW: 100 10",
 }
 

@@ -11,6 +11,7 @@ from trio.testing import memory_stream_pair
 
 from ash.descriptors import DescriptorPlan
 from ash.egress import ModelFaults, Places
+from ash.large_lines import LargeLines
 from ash.protocol import (
     EngineExited,
     EngineMessage,
@@ -48,6 +49,7 @@ RUNTIME = Runtime(
     isolation=None,
     groups=None,
     disk=None,
+    large_lines=None,
     engine="fake",
     upstream=Upstream(),
     environment={},
@@ -64,7 +66,8 @@ class FakeSandboxProcess:
 
     def __init__(self, agent=None):
         ours, self._theirs = memory_stream_pair()
-        self.link = Link(ours)
+        self.large_lines = LargeLines()
+        self.link = Link(ours, self.large_lines)
         self.died = self.link.closed
         self.faults = ModelFaults(0)
         self.faults.tell = self.link.tell
@@ -212,6 +215,7 @@ class FakeAgent:
 async def serving(process):
     """The process until the block is left, as `open_sandbox_process` has it."""
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(process.large_lines.run)
         await process.serve(nursery)
         yield process
         nursery.cancel_scope.cancel()

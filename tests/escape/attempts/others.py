@@ -1,6 +1,6 @@
 """Whoever else there is: the daemon, the host, other sessions; and more power."""
 
-from tests.escape.attempt import GONE, MISSING, NO, held
+from tests.escape.attempt import GONE, MISSING, NO, SHUT, held
 
 _SIGNALS = [
     held("kill_daemon", "It ends the daemon.", "os.kill(daemon_pid, 0)", "ESRCH"),
@@ -20,17 +20,65 @@ _SIGNALS = [
 ]
 
 _PTRACE = [
-    held("ptrace", "It steers the first process.", "attach(1)", *NO),
-    held("ptrace_bridge", "It steers the bridge.", "attach(2)", *NO),
+    held("ptrace", "It steers the bridge, which is the first process.", "attach(1)", *NO),
     held("ptrace_daemon", "It steers the daemon.", "attach(daemon_pid)", *NO),
     held(
-        "read_memory", "It reads the memory of the bridge.", "call(310, 270, 2, 0, 0, 0, 0, 0)", *NO
+        "read_memory", "It reads the memory of the bridge.", "call(310, 270, 1, 0, 0, 0, 0, 0)", *NO
+    ),
+    held(
+        "write_memory",
+        "It writes to the memory of the bridge.",
+        "call(311, 271, 1, 0, 0, 0, 0, 0)",
+        *NO,
+    ),
+    held(
+        "compare", "It compares what it and the bridge hold.", "call(312, 272, 1, 1, 0, 0, 0)", *NO
     ),
     held(
         "steal_descriptor",
         "It takes the bridge's socket.",
-        "call(438, 438, call(434, 434, 2, 0), 3, 0)",
+        "call(438, 438, call(434, 434, 1, 0), 3, 0)",
         *NO,
+    ),
+]
+
+_TAKEOVER = [
+    held("memory_file", "It changes the bridge's memory as a file.", "write('/proc/1/mem')", *SHUT),
+    held(
+        "thread_memory_file",
+        "It does so by one of the bridge's threads.",
+        "write('/proc/1/task/1/mem')",
+        *SHUT,
+    ),
+    held("memory_map", "It learns where the bridge's code is.", "read('/proc/1/maps')", *SHUT),
+    held("bridge_descriptors", "It lists what the bridge holds.", "ls('/proc/1/fd')", *SHUT),
+    held("reopen", "It opens the bridge's log once more.", "write('/proc/1/fd/2')", *SHUT),
+    held(
+        "bridge_environment", "It reads how the bridge is set up.", "read('/proc/1/environ')", *SHUT
+    ),
+    held(
+        "oom_score",
+        "It has the kernel end the bridge first.",
+        "put('/proc/1/oom_score_adj', '1000')",
+        *SHUT,
+    ),
+    held(
+        "limit_bridge",
+        "It gives the bridge no CPU time.",
+        "resource.prlimit(1, resource.RLIMIT_CPU, (1, 1))",
+        *NO,
+    ),
+    held(
+        "stop_bridge",
+        "It stops the bridge.",
+        "os.kill(1, signal.SIGSTOP) or time.sleep(0.1) or state(1) in 'RSD'",
+        "True",
+    ),
+    held(
+        "kill_bridge",
+        "It kills the bridge.",
+        "os.kill(1, signal.SIGKILL) or time.sleep(0.1) or state(1) in 'RSD'",
+        "True",
     ),
 ]
 
@@ -77,7 +125,7 @@ _CAPABILITIES_AND_USERS = [
         "join",
         "It joins the first process's namespaces.",
         "call(308, 268, os.open('/proc/1/ns/mnt', 0), 0)",
-        *NO,
+        *SHUT,
     ),
 ]
 
@@ -128,6 +176,7 @@ _OTHER_SESSIONS = [
 ATTEMPTS = [
     *_SIGNALS,
     *_PTRACE,
+    *_TAKEOVER,
     *_CAPABILITIES_AND_USERS,
     *_ENVIRONMENT_AND_PROCESSES,
     *_OTHER_SESSIONS,

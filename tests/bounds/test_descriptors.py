@@ -1,18 +1,13 @@
 """A daemon with few descriptors: nobody can use them up, so that others are locked out."""
 
-import os
-import re
 import socket
-import subprocess
-from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
+from contextlib import ExitStack, closing
 
 import httpx
 import pytest
 
-from ash.cli import process
 from ash.descriptors import DescriptorPlan, divide
-from ash.testing import StubModel
+from tests.support.own_daemon import running
 
 # What the daemon may open. Its own half is 300.
 FEW = 600
@@ -48,54 +43,9 @@ def test_descriptors_are_divided(limit, expected):
     assert expected == divide(limit, max_sandboxes=1000, max_connections=4096)
 
 
-class Daemon:
-    def __init__(self, url, key, pid):
-        self.url, self.key, self.pid = url, key, pid
-        self.address = ("127.0.0.1", int(url.rpartition(":")[2]))
-
-    def call(self, method, path, body=None):
-        headers = {"Authorization": f"Bearer {self.key}"}
-        url = self.url + path
-        answer = httpx.request(method, url, json=body, headers=headers, timeout=60, trust_env=False)
-        assert answer.is_success, answer.text
-        return answer
-
-    def session(self):
-        return self.call("POST", "/api/sessions", {"agent": "a"}).json()["session"]["id"]
-
-    def execute(self, session, command):
-        answer = self.call("POST", f"/api/sessions/{session}/exec", {"command": command}).json()
-        return answer["stdout"] + answer["stderr"]
-
-    def opened(self):
-        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
-
-
-@contextmanager
-def running(folder, *flags):
-    data = folder / "data"
-    with StubModel.in_thread() as model:
-        environment = {
-            "PATH": os.environ["PATH"],
-            "ANTHROPIC_BASE_URL": model.url,
-            "ANTHROPIC_API_KEY": "sk-ant-of-the-test",
-        }
-        arguments = ["--port=0", f"--data-dir={data}", "--engine=scripted", *flags]
-        command = ["prlimit", f"--nofile={FEW}:{FEW}", "--", *process.command(arguments)]
-        daemon = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
-        try:
-            url = re.search(rb"http://\S+", daemon.stdout.readline())[0].decode()
-            found = Daemon(url, (data / "initial-api-key").read_text().strip(), daemon.pid)
-            found.call("POST", "/api/agents", {"name": "a", "systemPrompt": "x"})
-            yield found
-        finally:
-            daemon.terminate()
-            daemon.communicate(timeout=30)
-
-
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("few")) as found:
+    with running(tmp_path_factory.mktemp("few"), open_files=FEW) as found:
         yield found
 
 

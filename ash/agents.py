@@ -26,6 +26,7 @@ from ash.egress import parse as parse_network
 from ash.errors import BadRequest, NotFound
 from ash.file_names import spelled, unspelled
 from ash.folder_check import PROMPT_FILE
+from ash.limits import FreeSpace
 from ash.log import get_logger
 from ash.model import Agent, Finding, FolderCheck, StoredAgent
 from ash.sandbox.trial import Trial
@@ -105,11 +106,16 @@ class Agents:
         *,
         network: Policy = PUBLIC,
         trial: Trial | None = None,
+        disk_mb: int | None = None,
+        space: FreeSpace | None = None,
     ) -> None:
         """`on_deploy` is called with the new version, `on_delete` with the tenant and name.
 
-        `network` is what this server allows at most; a check tries in `trial` what can start.
+        `network` and `disk_mb` are what this server allows at most; a check tries in `trial` what
+        can start. Nothing is copied if `space` is low.
         """
+        self._disk_mb = disk_mb
+        self._space = space
         self._store = store
         self._on_deploy = on_deploy
         self._on_delete = on_delete
@@ -122,27 +128,30 @@ class Agents:
     async def deploy_path(self, tenant: str, name: str, path: str, settings: Deployment) -> Agent:
         """Deploys a folder of this machine; a relative path starts at the data directory."""
         source = await trio.to_thread.run_sync(self._resolve, path)
-        fill = partial(take_folder, source)
+        fill = partial(take_folder, source, most_mb=self._disk_mb)
         return await self._deploy(tenant, name, spelled(str(source)), fill, settings)
 
     async def deploy_files(
         self, tenant: str, name: str, files: Sequence[SentFile], settings: Deployment
     ) -> Agent:
         """Deploys files. Raises BadRequest for a path that leads out."""
-        return await self._deploy(tenant, name, None, partial(take_sent, files), settings)
+        fill = partial(take_sent, files, most_mb=self._disk_mb)
+        return await self._deploy(tenant, name, None, fill, settings)
 
     async def check_path(
         self, tenant: str, name: str, path: str, settings: Deployment
     ) -> FolderCheck:
         """What `deploy_path` would say; nothing is deployed."""
         source = await trio.to_thread.run_sync(self._resolve, path)
-        return await self._check(tenant, name, partial(take_folder, source), settings)
+        fill = partial(take_folder, source, most_mb=self._disk_mb)
+        return await self._check(tenant, name, fill, settings)
 
     async def check_files(
         self, tenant: str, name: str, files: Sequence[SentFile], settings: Deployment
     ) -> FolderCheck:
         """What `deploy_files` would say; nothing is deployed."""
-        return await self._check(tenant, name, partial(take_sent, files), settings)
+        fill = partial(take_sent, files, most_mb=self._disk_mb)
+        return await self._check(tenant, name, fill, settings)
 
     async def get(self, tenant: str, name: str) -> Agent:
         stored = await self._store.agent(tenant, name)
@@ -245,6 +254,8 @@ class Agents:
         tried: bool = False,
     ) -> _Examined:
         """Fills the copy and checks it. `tried`: its MCP servers will be started."""
+        if self._space is not None:
+            self._space.check()
         previous = await self._store.agent(tenant, name)
         arrival = await trio.to_thread.run_sync(_fill, copy, fill)
         given_env = _env(arrival, settings)

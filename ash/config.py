@@ -117,6 +117,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     sandbox_disk_mb: Annotated[
         DiskMb, Doc("ASH_SANDBOX_DISK_MB", "What a sandbox's files may take on disk, in MB.")
     ] = 1024
+    disk_free_mb: Annotated[
+        int,
+        Meta(ge=0, le=2**30),
+        Doc(
+            "ASH_DISK_FREE_MB",
+            "What has to stay free on the disk of the data directory, in MB, but never more than a"
+            " tenth of it. With less, nothing new begins there, and the sandbox that wrote the"
+            " most is ended. 0 = no such floor.",
+        ),
+    ] = 1024
     sandbox_max_processes: Annotated[
         MaxProcesses,
         Doc("ASH_SANDBOX_MAX_PROCESSES", "Processes and threads in a sandbox; the CLI has 15."),

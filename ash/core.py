@@ -17,7 +17,7 @@ from ash.clock import SystemClock
 from ash.config import Settings
 from ash.egress import Policy, parse
 from ash.errors import StartError
-from ash.limits import Limits, ResourceGroups, open_resource_groups
+from ash.limits import FreeSpace, Limits, ResourceGroups, SpaceAlarm, open_resource_groups
 from ash.log import get_logger
 from ash.model import StoredAgent
 from ash.pool.pool import Capacity, Pool
@@ -58,6 +58,7 @@ class Core(Struct, frozen=True):
     sessions: Sessions
     files: SessionFiles
     snapshots: SessionSnapshots | None
+    space: FreeSpace
     nursery: trio.Nursery
     opened_at: float
 
@@ -90,6 +91,7 @@ class Core(Struct, frozen=True):
             "remoteRunners": 0,
             "uptime": int(trio.current_time() - self.opened_at),
             "pool": stats,
+            "disk": self.space.health(),
             "engine": runtime.engine,
             "isolation": {
                 "level": self.settings.isolation,
@@ -145,12 +147,14 @@ def _start(
     nursery: trio.Nursery,
 ) -> Core:
     data_dir, clock = settings.data_dir.absolute(), SystemClock()
+    space = FreeSpace(data_dir, settings.disk_free_mb)
     sandbox_dependencies = SandboxDependencies(
         runtime,
         Workspaces(data_dir),
         settings.engine_start_timeout,
         settings.script_timeout,
         snapshots=snapshots,
+        space=space,
     )
     capacity = Capacity(settings.max_sandboxes, settings.max_warm, settings.parallel_starts)
     pool = Pool(sandbox_dependencies, StoredSandboxRecords(store, OWNER, clock), nursery, capacity)
@@ -165,6 +169,7 @@ def _start(
     )
     sessions = Sessions(dependencies, nursery)
     nursery.start_soon(runtime.disk.run)
+    nursery.start_soon(SpaceAlarm(space, runtime.disk).run)
     nursery.start_soon(runtime.large_lines.run)
     nursery.start_soon(pool.run)
     nursery.start_soon(sessions.sweep)
@@ -184,10 +189,19 @@ def _start(
             snapshots,
             network=dependencies.rules.network,
             trial=Trial(sandbox_dependencies, dependencies.rules.limits),
+            disk_mb=settings.sandbox_disk_mb,
+            space=space,
         ),
         sessions=sessions,
-        files=SessionFiles(store, sandbox_dependencies.workspaces, runtime.disk.look_again),
+        files=SessionFiles(
+            store,
+            sandbox_dependencies.workspaces,
+            runtime.disk.look_again,
+            dependencies.limits_of,
+            space,
+        ),
         snapshots=snapshots,
+        space=space,
         nursery=nursery,
         opened_at=trio.current_time(),
     )
@@ -202,6 +216,8 @@ def _agents(
     *,
     network: Policy,
     trial: Trial,
+    disk_mb: int,
+    space: FreeSpace,
 ) -> Agents:
     """The agents; a deploy or delete also updates warm sandboxes and snapshots."""
 
@@ -216,7 +232,15 @@ def _agents(
             snapshots.agent_changed(tenant, name)
 
     return Agents(
-        store, data_dir, SystemClock(), on_deploy, on_delete, network=network, trial=trial
+        store,
+        data_dir,
+        SystemClock(),
+        on_deploy,
+        on_delete,
+        network=network,
+        trial=trial,
+        disk_mb=disk_mb,
+        space=space,
     )
 
 

@@ -59,6 +59,12 @@ class Unavailable(AshError):
         super().__init__(text, headers={"Retry-After": str(retry_after)})
 
 
+class InsufficientStorage(AshError):
+    """The session takes more of the disk than its limit allows: its owner has to make room."""
+
+    status = 507
+
+
 class EngineFailed(AshError):
     """The bridge or its engine failed: it did not start, died, or broke the protocol."""
 

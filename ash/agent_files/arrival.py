@@ -12,7 +12,7 @@ from ash.agent_files.env_file import read_env
 from ash.agent_files.executables import find_scripts, hook_programs, make_executable
 from ash.agent_files.sent_files import SentFile, write_sent
 from ash.agent_files.survey import FolderEntry, survey
-from ash.errors import BadRequest
+from ash.errors import BadRequest, TooLarge
 from ash.file_names import spelled
 from ash.folder_check import PROMPT_FILE
 from ash.workspaces.copy import check_links, remove_tree
@@ -28,14 +28,15 @@ class Arrival(Struct):
     env: dict[str, str] | None = None
 
 
-def take_folder(source: Path, copy: Path) -> Arrival:
+def take_folder(source: Path, copy: Path, most_mb: int | None = None) -> Arrival:
     """Copies what travels of `source`, which must be resolved, to `copy`, which must not exist.
 
-    Raises BadRequest for a link that leads out of the folder, and then leaves nothing.
+    Raises BadRequest for a link that leads out of the folder, TooLarge for files of more than
+    `most_mb` together, and then leaves nothing.
     """
     _make_folder(copy)
     try:
-        return _take(source, copy)
+        return _take(source, copy, most_mb)
     except BaseException as error:
         remove_tree(copy)
         if isinstance(error, OSError) and (refusal := _refusal(error, source)):
@@ -43,7 +44,7 @@ def take_folder(source: Path, copy: Path) -> Arrival:
         raise
 
 
-def take_sent(files: Sequence[SentFile], copy: Path) -> Arrival:
+def take_sent(files: Sequence[SentFile], copy: Path, most_mb: int | None = None) -> Arrival:
     """Does the same with the files of an upload."""
     sent = copy.with_name(f"{copy.name}.sent")
     sent.mkdir(mode=0o700)
@@ -51,13 +52,15 @@ def take_sent(files: Sequence[SentFile], copy: Path) -> Arrival:
         write_sent(files, sent)
         if not (sent / PROMPT_FILE).is_file():
             raise BadRequest(f"files: {PROMPT_FILE} is missing; an agent needs it")
-        return take_folder(sent, copy)
+        return take_folder(sent, copy, most_mb)
     finally:
         remove_tree(sent)
 
 
-def _take(source: Path, copy: Path) -> Arrival:
+def _take(source: Path, copy: Path, most_mb: int | None) -> Arrival:
     found = survey(source)
+    if most_mb is not None:
+        _check_size(source, found.entries, most_mb)
     env = None if found.env is None else read_env(found.env)
     for entry in found.entries:
         _copy(entry, source, copy)
@@ -65,6 +68,16 @@ def _take(source: Path, copy: Path) -> Arrival:
     if not (copy / PROMPT_FILE).is_file():
         raise BadRequest(f"{PROMPT_FILE} is left out, but an agent needs it")
     return Arrival(found.warnings + _make_executable(copy), env)
+
+
+def _check_size(source: Path, entries: Sequence[FolderEntry], most_mb: int) -> None:
+    """Adds up lengths: a file's holes may take room in its copy."""
+    files = (source / entry.path for entry in entries if entry.kind == "file")
+    if sum(file.lstat().st_size for file in files) > most_mb * 1024**2:
+        raise TooLarge(
+            f"The folder has more than {most_mb} MB, which is what a sandbox of this server may"
+            " have (sandbox_disk_mb): leave some of it out (.ashignore)"
+        )
 
 
 def _make_folder(path: Path) -> None:

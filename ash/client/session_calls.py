@@ -86,9 +86,10 @@ def fork_session(
     )
 
 
-def end_session(session_id: str) -> Request[Session]:
-    """Ends the session for good."""
-    return _session("DELETE", session_id)
+def end_session(session_id: str, *, keep_files: bool = True) -> Request[Session]:
+    """Ends the session for good. Its files can be read on, unless they are not kept."""
+    params: dict[str, str | int] = {} if keep_files else {"keepFiles": "false"}
+    return _session("DELETE", session_id, params=params)
 
 
 def interrupt_session(session_id: str) -> Request[bool]:

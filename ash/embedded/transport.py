@@ -35,6 +35,7 @@ from ash.requests.sessions import (
     UploadFiles,
     changed_options,
     fork_when_busy,
+    keeps_files,
     new_session,
     shell_command,
 )
@@ -111,7 +112,8 @@ async def _session(
         case "GET", [session_id]:
             return await sessions.get(TENANT, session_id)
         case "DELETE", [session_id]:
-            return await sessions.end(TENANT, session_id)
+            keep = keeps_files(request.params.get)
+            return await sessions.end(TENANT, session_id, keep_files=keep)
         case "PATCH", [session_id, "config"]:
             return await _configure(sessions, session_id, request)
         case "POST", [session_id, "fork"]:

@@ -14,6 +14,7 @@ from ash.requests.sessions import (
     RunCommand,
     changed_options,
     fork_when_busy,
+    keeps_files,
     new_session,
     shell_command,
 )
@@ -47,7 +48,8 @@ def session_routes(sessions: Sessions) -> Blueprint:
 
     @routes.delete("/<session_id>")
     async def end(session_id: str) -> Response:
-        return json_response(session=await sessions.end(g.tenant, session_id))
+        keep = read_query(keeps_files)
+        return json_response(session=await sessions.end(g.tenant, session_id, keep_files=keep))
 
     @routes.get("/<session_id>/messages")
     async def messages(session_id: str) -> Response:

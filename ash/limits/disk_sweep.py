@@ -25,7 +25,7 @@ limited by RLIMIT_FSIZE.
 
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 
@@ -93,14 +93,17 @@ class WatchedSandbox:
         over: Callable[[str], None],
         processes: Callable[[], Iterable[int]],
         cpu_used: Callable[[], int | None],
+        *,
+        frozen: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self.used = 0
         self.complaint: str | None = None
         self.folders = folders
         self._limit_mb = limit_mb
         self._over = over
-        self._processes = processes
-        self._cpu_used = cpu_used
+        self.processes = processes
+        self.cpu_used = cpu_used
+        self.frozen = frozen
         self._schedule = LookSchedule()
 
     def look_again(self) -> None:
@@ -109,13 +112,13 @@ class WatchedSandbox:
 
     def start_look(self, now: float) -> bool:
         """Whether a look is due, which then has to follow; blocks for some µs."""
-        return self._schedule.start_look(self._cpu_used(), now)
+        return self._schedule.start_look(self.cpu_used(), now)
 
     def sizes(self) -> Generator[int]:
         """Yields what each file takes; blocks as it goes. Raises TooDeep, OSError."""
         yield from entry_sizes(self.folders)
         device = self.folders[0].stat().st_dev
-        yield from unlinked_sizes(self._processes(), device)
+        yield from unlinked_sizes(self.processes(), device)
 
     def judge(self, used: int, *, too_deep: bool = False) -> None:
         """Calls `over` when the limit is exceeded, and not again before `used` was below it."""
@@ -128,6 +131,17 @@ class WatchedSandbox:
         if self.complaint and not before:
             self._over(self.complaint)
 
+    def complain(self, text: str) -> None:
+        """Calls `over`, unless it was called already."""
+        if not self.complaint:
+            self.complaint = text
+            self._over(text)
+
+    @property
+    def limit(self) -> int:
+        """In bytes."""
+        return self._limit_mb * MB
+
     def is_over(self, used: int) -> bool:
         return used > self._limit_mb * MB
 
@@ -137,6 +151,16 @@ class DiskSweep:
 
     def __init__(self) -> None:
         self._watched: set[WatchedSandbox] = set()
+        self._some_watched = trio.Event()
+
+    @property
+    def watched(self) -> list[WatchedSandbox]:
+        """May be called in any thread."""
+        return list(self._watched)
+
+    async def some_watched(self) -> None:
+        """Returns once there is a sandbox to watch."""
+        await self._some_watched.wait()
 
     @contextmanager
     def watch(
@@ -146,18 +170,34 @@ class DiskSweep:
         over: Callable[[str], None],
         processes: Callable[[], Iterable[int]] = tuple,
         cpu_used: Callable[[], int | None] = _unknown,
+        *,
+        frozen: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> Iterator[WatchedSandbox]:
         """Calls `over` with a sentence, in the event loop, each time the folders go over.
 
         `processes` are those that may hold deleted files. `cpu_used` is the CPU time that all
         processes which can write to the folders have used so far, None if it is not known.
+        In the context `frozen`, none of them runs, if the kernel can do that.
         """
-        watched = WatchedSandbox(folders, limit_mb, over, processes, cpu_used)
+        watched = WatchedSandbox(folders, limit_mb, over, processes, cpu_used, frozen=frozen)
         self._watched.add(watched)
+        self._some_watched.set()
         try:
             yield watched
         finally:
             self._watched.remove(watched)
+            if not self._watched:
+                self._some_watched = trio.Event()
+
+    def judge(self, watched: WatchedSandbox, used: int, *, too_deep: bool = False) -> None:
+        """The outcome of a look. The sandbox may have ended meanwhile."""
+        if watched in self._watched:
+            watched.judge(used, too_deep=too_deep)
+
+    def complain(self, watched: WatchedSandbox, text: str) -> None:
+        """Calls `over` of a sandbox that has not ended."""
+        if watched in self._watched:
+            watched.complain(text)
 
     def look_again(self, folder: Path) -> None:
         """To be called after the daemon itself has written to `folder`."""
@@ -193,9 +233,7 @@ class DiskSweep:
         except OSError:
             watched.look_again()
             return
-        # The sandbox may have ended meanwhile.
-        if watched in self._watched:
-            watched.judge(used, too_deep=too_deep)
+        self.judge(watched, used, too_deep=too_deep)
 
 
 def _due(watched: Iterable[WatchedSandbox], now: float) -> list[WatchedSandbox]:

@@ -25,8 +25,7 @@ sandboxes, as most of a boot is the engine's own (docs/decisions/0010).
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol
 from uuid import uuid4
 
@@ -34,8 +33,10 @@ import trio
 from msgspec import Struct
 
 from ash.errors import Conflict, Unavailable
+from ash.limits import Limits
 from ash.log import get_logger
 from ash.model import PoolStats
+from ash.pool.kept_files import check_kept_files, drop_files, forked_files
 from ash.pool.statistics import PoolStatistics, statistics_of
 from ash.pool.warm_targets import WarmTarget, WarmTargets
 from ash.protocol import Open
@@ -116,6 +117,7 @@ class Pool:
         A claim that finds a warm one does not wait for claims that need room. Raises Unavailable
         if there is no room and nothing can be evicted.
         """
+        self._dependencies.space.check()
         try:
             sandbox = self._claim_warm(spec)
             if sandbox is None:
@@ -128,8 +130,11 @@ class Pool:
     async def claim_again(self, sandbox_id: str, spec: SandboxSpec) -> Sandbox:
         """A new sandbox with the files that were kept of the last one with that id.
 
-        Raises Conflict if that id has a sandbox already, Unavailable if there is no room.
+        Raises Conflict if that id has a sandbox already, Unavailable if there is no room, and as
+        `check_files`.
         """
+        self._dependencies.space.check()
+        await self.check_files(sandbox_id, spec.limits)
         async with self._making_room:
             await self._make_room()
             self._check_open()
@@ -141,26 +146,27 @@ class Pool:
             sandbox.claimed = True
         return sandbox
 
+    async def check_files(self, sandbox_id: str, limits: Limits) -> None:
+        """Raises InsufficientStorage if the files of a sandbox are over these limits."""
+        await check_kept_files(self._dependencies.workspaces, sandbox_id, limits)
+
+    async def drop_files(self, sandbox_id: str, *, over: Limits | None) -> None:
+        """Removes the files of an ended sandbox, or only if they are over these limits."""
+        await drop_files(self._dependencies.workspaces, sandbox_id, over)
+
     def resumed(self, path: Literal["warm", "cold"], source: RestoredFrom | None = None) -> None:
         """Counts a resumed session, and where its files came from."""
         self._resumed[path] += 1
         if source is not None:
             self._resumed[source] += 1
 
-    @asynccontextmanager
-    async def forked_files(self, sandbox_id: str, fork_id: str) -> AsyncIterator[None]:
+    def forked_files(self, sandbox_id: str, fork_id: str) -> AbstractAsyncContextManager[None]:
         """Copies the files of one sandbox for another. If the block raises, the copy is removed.
 
-        Raises NotFound if there are no files.
+        Raises NotFound if there are no files, Unavailable if there is no room.
         """
-        workspaces = self._dependencies.workspaces
-        try:
-            await trio.to_thread.run_sync(workspaces.fork, sandbox_id, fork_id)
-            yield
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(workspaces.drop, fork_id)
-            raise
+        self._dependencies.space.check()
+        return forked_files(self._dependencies.workspaces, sandbox_id, fork_id)
 
     def release(self, sandbox: Sandbox) -> None:
         """Takes back a claimed sandbox for which no session was stored."""

@@ -77,6 +77,11 @@ def fork_when_busy(get: Get) -> WhenBusy:
     return choice(get, "whenBusy", _FORK_WAITS) or "refuse"
 
 
+def keeps_files(get: Get) -> bool:
+    """Whether the files of a session that ends can be read on. Raises BadRequest."""
+    return choice(get, "keepFiles", ("true", "false")) != "false"
+
+
 def shell_command(wanted: RunCommand) -> Exec:
     """Raises BadRequest for a command that can't be an argument of a shell."""
     if "\0" in wanted.command:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from ash.errors import EngineFailed
 from ash.model import LogLevel, LogSink
 from ash.protocol import Exec, Open, Resume
+from ash.sandbox.logs import end_of
 from ash.sandbox.sandbox_process import SandboxProcess
 from ash.workspaces.workspaces import UNINSTALLED, HostPaths
 
@@ -72,8 +73,7 @@ class Boot(Struct, frozen=True):
         result = await self.process.link.exec(
             Exec(command=f"bash {script}", timeout=int(timeout * 1000))
         )
-        out: list[tuple[LogLevel, str]] = [("stdout", li) for li in result.stdout.splitlines()]
-        err: list[tuple[LogLevel, str]] = [("stderr", li) for li in result.stderr.splitlines()]
+        out, err = end_of("stdout", result.stdout), end_of("stderr", result.stderr)
         await self.log([*out, *err])
         if result.exit_code != 0:
             how = "took too long" if result.timed_out else f"failed ({result.exit_code})"

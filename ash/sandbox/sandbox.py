@@ -13,7 +13,8 @@ from msgspec import Raw, Struct, structs
 from ash.egress import Egress, Policy
 from ash.errors import AshError, EngineFailed, NotFound, Unavailable
 from ash.folder_check.remembered import deployed_faults
-from ash.limits import Limits
+from ash.limits import FreeSpace, Limits
+from ash.limits.disk_limit import check_agent
 from ash.log import get_logger
 from ash.model import LogLevel, LogSink
 from ash.sandbox.boot import Boot, EngineLaunch, RestoredFrom
@@ -90,6 +91,7 @@ class SandboxDependencies(Struct, frozen=True):
     script_timeout: float
     open: Opener = open_sandbox_process
     snapshots: SnapshotFiles | None = None
+    space: FreeSpace = FreeSpace(Path("/"))
 
 
 class SandboxEnd(Struct, frozen=True):
@@ -364,6 +366,7 @@ class Sandbox:
 
     def _prepare(self) -> HostPaths:
         workspaces = self._dependencies.workspaces
+        self._dependencies.space.check()
         if self.spec.restore and (kept := workspaces.restore(self.id)):
             self.source = self._local
             self._mended = mend(kept) + mend_settings(kept.workspace, self.spec.source)
@@ -374,6 +377,7 @@ class Sandbox:
                 f"The files of this session are gone, and so is version {key.version} of its agent"
                 f' "{key.agent}"'
             )
+        check_agent(self.spec.source, self.spec.limits.disk_mb)
         return workspaces.prepare(self.id, self.spec.source)
 
 

@@ -164,7 +164,14 @@ def _disk_watched(
         sandbox.kill()
 
     folders = [paths.workspace, paths.home]
-    with disk.watch(folders, group.limits.disk_mb, over, group.processes, group.cpu_used):
+    with disk.watch(
+        folders,
+        group.limits.disk_mb,
+        over,
+        group.processes,
+        group.cpu_used,
+        frozen=group.frozen,
+    ):
         yield
 
 

@@ -4,10 +4,11 @@ from msgspec import Struct
 
 from ash.clock import Clock, now_iso
 from ash.errors import NotFound
+from ash.limits import Limits
 from ash.model import StoredAgent, StoredSession
 from ash.pool.pool import Pool
 from ash.sandbox.sandbox import PoolKey
-from ash.sessions.session_spec import ServerRules, unknown_agent
+from ash.sessions.session_spec import ServerRules, sandbox_spec, unknown_agent
 from ash.sessions.snapshots import SessionSnapshots
 from ash.store import Store
 
@@ -53,6 +54,16 @@ class SessionDependencies(Struct, frozen=True, kw_only=True):
         if agent is None and self.snapshots is not None:
             agent = await self.snapshots.agent(session.tenant_id, session.agent_name)
         return agent or unknown_agent(stored)
+
+    async def limits_of(self, stored: StoredSession) -> Limits:
+        """What a sandbox of the session may take, as far as this daemon knows its agent."""
+        session = stored.session
+        made_from = stored.agent_source
+        agent = await self.store.deployed(made_from) if made_from is not None else None
+        agent = agent or await self.store.agent(session.tenant_id, session.agent_name)
+        return sandbox_spec(
+            self.rules, agent or unknown_agent(stored), stored.settings.limits
+        ).limits
 
 
 class StoredSandboxRecords:

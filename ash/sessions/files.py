@@ -1,9 +1,10 @@
 """The files of a session, whether its sandbox lives or was put away."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 import trio
 from msgspec import UNSET, Struct, UnsetType
@@ -12,8 +13,18 @@ from ash.agent_files.executables import hook_programs, is_script, make_executabl
 from ash.errors import AshError, BadRequest, Conflict, NotFound, TooLarge
 from ash.file_names import spelled, unspelled
 from ash.folder_check import SETTINGS_FILES
+from ash.limits import FreeSpace, Limits
+from ash.limits.disk_limit import check_upload
+from ash.model import StoredSession
 from ash.store import Store
-from ash.workspaces.files import OpenFile, check_link, delete_file, open_file, write_file
+from ash.workspaces.files import (
+    OpenFile,
+    check_link,
+    delete_file,
+    open_file,
+    size_on_disk,
+    write_file,
+)
 from ash.workspaces.listing import FileListing, list_files
 from ash.workspaces.safe_open import checked_path
 from ash.workspaces.workspaces import FilesLocation, Workspaces
@@ -59,13 +70,21 @@ class SessionFiles:
     """
 
     def __init__(
-        self, store: Store, workspaces: Workspaces, changed: Callable[[Path], None]
+        self,
+        store: Store,
+        workspaces: Workspaces,
+        changed: Callable[[Path], None],
+        limits: Callable[[StoredSession], Awaitable[Limits]],
+        space: FreeSpace,
     ) -> None:
         """`changed` is called with a live workspace that has been written to."""
         self._store = store
         self._workspaces = workspaces
         self._changed = changed
+        self._limits = limits
+        self._space = space
         self._threads = trio.CapacityLimiter(THREADS)
+        self._writes: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()
 
     async def find(
         self, tenant: str, session_id: str, *, hidden: bool
@@ -97,18 +116,41 @@ class SessionFiles:
         """Writes what it can, and says of each what came of it.
 
         Hooks and scripts of skills become executable. If all paths lead out or all files are too
-        much, nothing is written.
+        much, for the session's disk limit as well, nothing is written. Raises Unavailable if the
+        disk has less room than the floor.
         """
         if sum(upload.size for upload in uploads) > MAX_BATCH:
             raise TooLarge(f"The files have more than {MAX_BATCH // 1024**2} MB together")
         if folder not in {"", ".", "./"}:
             folder = checked_path(folder)
-        return await self._change(tenant, session_id, lambda root: _write(root, folder, uploads))
+        self._space.check()
+        limit = (await self._limits(await self._found(tenant, session_id))).disk_mb
+        wanted = [upload for upload in uploads if upload.size <= MAX_WRITTEN]
+
+        def write(root: int) -> list[Written]:
+            self._check_limit(session_id, root, folder, wanted, limit)
+            return _write(root, folder, uploads)
+
+        # One after the other: each finds what those before it have written.
+        async with self._writes.setdefault(session_id, trio.Lock()):
+            return await self._change(tenant, session_id, write)
 
     async def delete(self, tenant: str, session_id: str, path: str) -> None:
         """Raises NotFound if it is not there, BadRequest for a folder."""
         path = checked_path(path)
         await self._change(tenant, session_id, lambda root: delete_file(root, path))
+
+    def _check_limit(
+        self, session_id: str, root: int, folder: str, uploads: Sequence[Upload], limit: int
+    ) -> None:
+        paths = {_whole(folder, upload.path) for upload in uploads}
+        check_upload(
+            self._workspaces.folders(session_id),
+            limit,
+            [upload.size for upload in uploads],
+            sum(size_on_disk(root, path) for path in paths),
+            trio.from_thread.check_cancelled,
+        )
 
     async def _change(self, tenant: str, session_id: str, work: Callable[[int], T]) -> T:
         """Raises Conflict if what was changed is no longer what the session has."""
@@ -130,14 +172,19 @@ class SessionFiles:
         self, tenant: str, session_id: str, work: Callable[[int], T]
     ) -> tuple[T, FilesLocation]:
         """Does the work on the workspace's descriptor, in a thread."""
-        if await self._store.session(tenant, session_id) is None:
-            raise NotFound(f'There is no session "{session_id}"')
+        await self._found(tenant, session_id)
 
         def run() -> tuple[T, FilesLocation]:
             with self._workspaces.opened(session_id) as (root, source):
                 return work(root), source
 
         return await trio.to_thread.run_sync(run, limiter=self._threads)
+
+    async def _found(self, tenant: str, session_id: str) -> StoredSession:
+        stored = await self._store.session(tenant, session_id)
+        if stored is None:
+            raise NotFound(f'There is no session "{session_id}"')
+        return stored
 
 
 def _open(root: int, path: str, most: int, how: str) -> OpenFile:
@@ -171,13 +218,15 @@ def _write(root: int, folder: str, uploads: Sequence[Upload]) -> list[Written]:
 def _checked(root: int, folder: str, path: str) -> str | AshError:
     """The whole path, or the error if it leads out."""
     try:
-        whole = checked_path(path)
-        if folder not in {"", ".", "./"}:
-            whole = f"{folder}/{whole}"
+        whole = _whole(folder, checked_path(path))
         check_link(root, whole)
     except BadRequest as error:
         return error
     return whole
+
+
+def _whole(folder: str, path: str) -> str:
+    return path if folder in {"", ".", "./"} else f"{folder}/{path}"
 
 
 def _write_one(root: int, path: str | AshError, upload: Upload) -> Written:

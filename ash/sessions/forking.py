@@ -25,7 +25,7 @@ async def fork(
         parent, taken, whole=whole, owner=dependencies.owner, now=now_iso(dependencies.clock)
     )
     event = events.lifecycle("forked", **{"from": parent.session.id})
-    async with _files(dependencies, parent.session, live, made.session.id):
+    async with _files(dependencies, parent, live, made.session.id):
         await dependencies.store.fork_session(made, taken, event)
     return made.session
 
@@ -47,10 +47,14 @@ async def _taken(
 
 @asynccontextmanager
 async def _files(
-    dependencies: SessionDependencies, parent: Session, live: LiveSession | None, fork_id: str
+    dependencies: SessionDependencies,
+    parent: StoredSession,
+    live: LiveSession | None,
+    fork_id: str,
 ) -> AsyncIterator[None]:
     """Copies the parent's files for the fork. They are removed again if the block fails."""
     if live is None and dependencies.snapshots is not None:
-        await dependencies.snapshots.bring_session(parent.tenant_id, parent.id)
-    async with dependencies.pool.forked_files(parent.id, fork_id):
+        await dependencies.snapshots.bring_session(parent.session.tenant_id, parent.session.id)
+    await dependencies.pool.check_files(parent.session.id, await dependencies.limits_of(parent))
+    async with dependencies.pool.forked_files(parent.session.id, fork_id):
         yield

@@ -255,15 +255,22 @@ class Sessions:
             await live.configured()
         return await self.get(tenant, session_id)
 
-    async def end(self, tenant: str, session_id: str) -> Session:
-        """Ends the running turn, then the session for good. Its files are kept. Safe to repeat."""
-        await self._dependencies.known(tenant, session_id)
+    async def end(self, tenant: str, session_id: str, *, keep_files: bool = True) -> Session:
+        """Ends the running turn, then the session for good. Safe to repeat.
+
+        Its files are kept to be read, unless they are over its disk limit.
+        """
+        stored = await self._dependencies.known(tenant, session_id)
         if live := self._live_sessions.get(session_id):
             await self._live_sessions.close(live, "end")
         event = events.lifecycle("ended")
         now = now_iso(self._dependencies.clock)
         await self._store.change_session(session_id, CHANGES["end"], now, event=event)
+        await self._store.shorten_logs(session_id)
         self._live_sessions.rings.end(session_id)
+        pool = self._dependencies.pool
+        limits = await self._dependencies.limits_of(stored) if keep_files else None
+        await pool.drop_files(session_id, over=limits)
         session = await self.get(tenant, session_id)
         if self._dependencies.snapshots is not None:
             self._dependencies.snapshots.session_changed(session)

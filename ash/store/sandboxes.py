@@ -1,6 +1,7 @@
 """Sandboxes, and the logs of sessions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TypeAlias
 
 from ash.model import LogLevel, LogLine
@@ -10,8 +11,18 @@ from ash.store.schema import load
 SANDBOXES_SQL = load("sandboxes")
 LOGS_SQL = load("logs")
 
-# A few megabytes for a session that prints for weeks, and enough to see what went wrong last.
+# What is kept of a session's log: enough to see what went wrong last.
 KEPT_LINES = 10_000
+KEPT_BYTES = 8 * 1024 * 1024
+
+# What is kept of it when the session has ended.
+KEPT_AT_END = 64 * 1024
+
+# What a line takes in the database besides its text.
+LINE_BYTES = 100
+
+# So many take the writer 2 ms, for which others wait.
+LINES_AT_ONCE = 200
 
 # A line's level, text and time.
 NewLine: TypeAlias = tuple[LogLevel, str, str]
@@ -67,16 +78,29 @@ def _total(row: Row) -> int:
 
 class LogRepository(Repository):
     async def append_logs(self, session_id: str, lines: Iterable[NewLine]) -> None:
-        """Appends lines, and removes all but the session's last 10,000."""
-        unit = [
-            Statement(
-                LOGS_SQL["add_log"],
-                {"session_id": session_id, "level": level, "text": text, "ts": ts},
-            )
-            for level, text, ts in lines
-        ]
-        trim = {"session_id": session_id, "keep": KEPT_LINES}
-        await self._driver.write([*unit, Statement(LOGS_SQL["trim_logs"], trim)])
+        """Appends lines, and removes the oldest: see KEPT_LINES, KEPT_BYTES.
+
+        Many lines are written in several units, so that other writes get their turn.
+        """
+        for part in _parts(lines, LINES_AT_ONCE):
+            unit = [
+                Statement(
+                    LOGS_SQL["add_log"],
+                    {
+                        "session_id": session_id,
+                        "level": level,
+                        "text": text,
+                        "ts": ts,
+                        "size": len(text) + LINE_BYTES,
+                    },
+                )
+                for level, text, ts in part
+            ]
+            await self._driver.write([*unit, _trim(session_id, KEPT_LINES, KEPT_BYTES)])
+
+    async def shorten_logs(self, session_id: str) -> None:
+        """Leaves of an ended session's log what may tell why it ended."""
+        await self._driver.write([_trim(session_id, KEPT_LINES, KEPT_AT_END)])
 
     async def logs(
         self, tenant: str, session_id: str, *, after: int = -1, limit: int = 1000
@@ -88,3 +112,15 @@ class LogRepository(Repository):
 
 def _line(row: Row) -> LogLine:
     return LogLine(index=row["line"], level=row["level"], text=row["text"], ts=row["ts"])
+
+
+def _trim(session_id: str, lines: int, size: int) -> Statement:
+    return Statement(
+        LOGS_SQL["trim_logs"], {"session_id": session_id, "lines": lines, "bytes": size}
+    )
+
+
+def _parts(lines: Iterable[NewLine], size: int) -> Iterator[list[NewLine]]:
+    rest = iter(lines)
+    while part := list(islice(rest, size)):
+        yield part

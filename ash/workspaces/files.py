@@ -73,6 +73,20 @@ def write_file(root: int, path: str, content: Iterable[bytes], mode: int | None 
             os.close(parent)
 
 
+def size_on_disk(root: int, path: str) -> int:
+    """What would be given back if the file were replaced; 0 for anything else."""
+    try:
+        fd = open_beneath(root, path, os.O_PATH | os.O_NOFOLLOW)
+    except OSError:
+        return 0
+    try:
+        found = os.fstat(fd)
+    finally:
+        os.close(fd)
+    alone = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+    return found.st_blocks * 512 if alone else 0
+
+
 def delete_file(root: int, path: str) -> None:
     """Deletes a file, or a link but not its target; refuses folders."""
     folder, _, name = path.rpartition("/")

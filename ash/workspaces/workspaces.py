@@ -149,6 +149,13 @@ class Workspaces:
         finally:
             os.close(root)
 
+    def folders(self, session_id: str) -> list[Path]:
+        """What of a session counts against its disk limit; nothing if it has no files."""
+        for root in (self._live / session_id, self._kept / session_id):
+            if root.is_dir():
+                return [root / "workspace", root / "home"]
+        return []
+
     def live(self, session_id: str) -> Path:
         """Where the session's workspace is while it has a sandbox."""
         return _paths(self._live / session_id).workspace

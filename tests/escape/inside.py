@@ -339,6 +339,22 @@ def new_file(folder="."):
     return path
 
 
+def fill(folder, megabytes):
+    """Writes so much to a file without a name, which takes nothing once this has ended."""
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        for _ in range(megabytes):
+            file.write(bytes(1 << 20))
+    return megabytes
+
+
+def reserve(request):
+    """Asks for 600 MB by the ioctl `request`."""
+    space = struct.pack("=hhqqiI16x", 0, 0, 0, 600 << 20, 0, 0)
+    with Path(new_file()).open("r+b") as file:
+        fcntl.ioctl(file, request, space)
+        return os.fstat(file.fileno()).st_blocks
+
+
 def raise_limit(which):
     _, hard = resource.getrlimit(which)
     try:

@@ -18,6 +18,7 @@ from ash.authentication import ApiKeys
 from ash.clock import SystemClock
 from ash.http import uploads
 from ash.http.app import Services, make_app
+from ash.limits import FreeSpace, Limits
 from ash.model import Session, SessionSettings, StoredSession
 from ash.sessions import files
 from ash.sessions.files import SessionFiles
@@ -94,6 +95,10 @@ def tree(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
+async def limits_of(stored):
+    return Limits(disk_mb=1024)
+
+
 async def left_open():
     """What of the workspaces is open when all has come to rest."""
     await wait_all_tasks_blocked()
@@ -118,7 +123,7 @@ async def api(tmp_path, serving):
         await keys.load(data, KEYS["default"])
         keys._tenants[keys._digest(KEYS["other"])] = "other"
         changed = []
-        service = SessionFiles(store, Workspaces(data), changed.append)
+        service = SessionFiles(store, Workspaces(data), changed.append, limits_of, FreeSpace(data))
         server = await serving(make_app(Services(None, None, service, keys, None, dict)))
         api = Api(data, store, service, server)
         api.changed = changed

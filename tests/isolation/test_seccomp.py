@@ -16,6 +16,7 @@ ALLOWED, KILLED = "allowed", "killed"
 # Each call with its numbers, as in seccomp.py, and its arguments.
 SOCKET, CLONE, UNSHARE, IOCTL = (41, 198), (56, 220), (272, 97), (16, 29)
 READ, OPENAT, EXECVE, FUTEX = (0, 63), (257, 56), (59, 221), (202, 98)
+FALLOCATE = (285, 47)
 
 
 def verdict(machine, number, *arguments, architecture=None):
@@ -156,6 +157,33 @@ def test_terminals_are_not_typed_into(judged, request_number):
     assert "EPERM" == judged(IOCTL, 0, request_number)
     assert "EPERM" == judged(IOCTL, 0, request_number | 1 << 32)
     assert ALLOWED == judged(IOCTL, 0, 0x5413)
+
+
+@pytest.mark.parametrize("mode", [0x00, 0x01, 0x02, 0x08, 0x10, 0x11, 0x13, 0x20, 0x40])
+def test_room_is_not_taken_at_once(judged, mode):
+    """`fallocate` is answered as on a file system that lacks it, in each mode that takes room."""
+    assert "ENOTSUP" == judged(FALLOCATE, 0, mode)
+
+
+def test_room_may_be_given_back(judged):
+    """Punching a hole is allowed."""
+    assert ALLOWED == judged(FALLOCATE, 0, 0x03)
+
+
+@pytest.mark.parametrize("request_number", [0x40305828, 0x4030582A, 0x40305839, 0x401C5820])
+def test_room_is_not_taken_by_older_names(judged, request_number):
+    """The ioctls that do what `fallocate` does, or that set what XFS gives at once, are refused."""
+    assert "EPERM" == judged(IOCTL, 0, request_number)
+
+
+def test_program_that_reserves_room_writes_it_instead(isolation, host_paths):
+    """`posix_fallocate` works all the same: the C library writes zeros."""
+    code = (
+        "import os; fd = os.open('file', os.O_RDWR | os.O_CREAT)\n"
+        "os.posix_fallocate(fd, 0, 100_000)\n"
+        "print(os.fstat(fd).st_size, os.fstat(fd).st_blocks * 512 >= 100_000)"
+    )
+    assert "100000 True" == output(isolation, host_paths, f'exec $PYTHON -c "{code}"')
 
 
 def test_filter_holds_inside(isolation, host_paths):

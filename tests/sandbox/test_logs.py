@@ -8,7 +8,17 @@ from structlog.testing import capture_logs
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from ash.errors import Unavailable
-from ash.sandbox.logs import MAX_TEXT, SessionLogWriter, pump
+from ash.sandbox.logs import (
+    LINES_AT_ONCE,
+    LINES_PER_SECOND,
+    MAX_TEXT,
+    SCRIPT_BYTES,
+    SCRIPT_LINES,
+    LogRate,
+    SessionLogWriter,
+    end_of,
+    pump,
+)
 
 
 class Sink(list):
@@ -190,3 +200,41 @@ async def test_failing_log_is_one_line_of_the_server_s():
     assert [("sandbox.log_lost", "the-sandbox")] * 2 == [
         (line["event"], line["sandbox"]) for line in told
     ]
+
+
+def test_program_that_prints_without_end_is_cut():
+    """All that fits is kept; then all is left out until there is room for half as much again."""
+    rate = LogRate()
+    assert (0, [b""] * LINES_AT_ONCE) == rate.allowed([b""] * (LINES_AT_ONCE + 5), 0)
+    assert (0, []) == rate.allowed([b"x"], 1)
+    room_at = LINES_AT_ONCE / 2 / LINES_PER_SECOND
+    assert (6, [b"y"]) == rate.allowed([b"y"], room_at + 1)
+
+
+def test_large_lines_count_by_their_bytes():
+    """A megabyte a second is too much, however few lines it has."""
+    rate = LogRate()
+    kept = [rate.allowed([b"x" * MAX_TEXT], 0)[1] for _ in range(1000)]
+    assert 129 > sum(map(len, kept))
+
+
+async def test_lines_that_came_too_fast_are_counted():
+    """The log says how many are missing, and the program was not held up."""
+    texts = await pumped([b"\n" * (LINES_AT_ONCE + 7)])
+    assert LINES_AT_ONCE + 1 == len(texts)
+    assert "Lines missing here, as they came too fast: 7" == texts[-1]
+
+
+@pytest.mark.parametrize("printed", ["", "one", "one\ntwo\n", "one\n\n"])
+def test_what_a_script_printed_is_kept(printed):
+    """Line by line."""
+    assert printed.splitlines() == [text for _, text in end_of("stdout", printed)]
+
+
+@pytest.mark.parametrize("printed", ["\n" * 1_000_000, "x" * (SCRIPT_BYTES + 1)])
+def test_only_the_end_of_what_a_script_printed_is_kept(printed):
+    """The end tells why it failed."""
+    (level, said), *kept = end_of("stderr", printed)
+    assert ("system", f"Only the last {len(kept)} lines of stderr follow") == (level, said)
+    assert len(kept) <= SCRIPT_LINES
+    assert sum(len(text) for _, text in kept) <= SCRIPT_BYTES

@@ -43,9 +43,33 @@ async def test_logs_trimmed_for_one_session(store, create, monkeypatch):
     assert 1 == len(await store.logs("default", quiet))
 
 
-async def test_logs_kept():
-    """Ten thousand lines are kept."""
-    assert 10_000 == sandboxes.KEPT_LINES
+async def test_logs_trimmed_by_their_size(store, session_id, monkeypatch):
+    """Long lines take the place of more short ones."""
+    monkeypatch.setattr(sandboxes, "KEPT_BYTES", 900)
+    await store.append_logs(session_id, lines(*"abc"))
+    await store.append_logs(session_id, lines("d" * 700, "e"))
+    kept = await store.logs("default", session_id)
+    assert [3, 4] == [line.index for line in kept]
+
+
+async def test_logs_of_an_ended_session_are_shortened(store, session_id, monkeypatch):
+    """What tells why it ended stays."""
+    monkeypatch.setattr(sandboxes, "KEPT_AT_END", 200)
+    await store.append_logs(session_id, lines(*"abcd"))
+    await store.shorten_logs(session_id)
+    assert ["c", "d"] == [line.text for line in await store.logs("default", session_id)]
+
+
+async def test_many_lines_are_written_in_parts(store, session_id):
+    """So that other writes get their turn."""
+    await store.append_logs(session_id, lines(*map(str, range(1000))))
+    kept = await store.logs("default", session_id)
+    assert list(range(1000)) == [line.index for line in kept]
+
+
+def test_limits_of_a_log():
+    """What the documentation says is kept."""
+    assert (10_000, 8 * 1024 * 1024) == (sandboxes.KEPT_LINES, sandboxes.KEPT_BYTES)
 
 
 async def test_logs_of_another_tenant(store, session_id):

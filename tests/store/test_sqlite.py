@@ -212,7 +212,7 @@ async def test_disk_full(store, create, lock, now):
 async def test_commit_refused(store, session_id, lock, now):
     """If a group's commit fails, its units are committed one by one."""
     later = SqlQuery("later", "", "PRAGMA defer_foreign_keys = ON")
-    orphan = SqlQuery("orphan", "", "INSERT INTO logs VALUES ('nobody', 1, 'system', '', '')")
+    orphan = SqlQuery("orphan", "", "INSERT INTO logs VALUES ('nobody', 1, 'system', '', '', 0)")
     unit = [Statement(later, {}), Statement(orphan, {})]
     with pytest.RaisesGroup(pytest.RaisesExc(sqlite3.IntegrityError, match="FOREIGN KEY")):
         async with trio.open_nursery() as nursery:

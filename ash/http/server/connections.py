@@ -1,7 +1,6 @@
 """The clients' connections: how many there may be, and which one ends when there are too many."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import Counter
 from ipaddress import IPv6Address, ip_network
 from typing import Protocol
 
@@ -44,19 +43,23 @@ class Connections(set[Connection]):
         self._most_strangers = max(1, int(most * _STRANGERS))
         self._most_known = max(1, most - self._most_strangers)
         self._share = max(1, int(self._most_known * _A_TENANT))
-        self._strangers: dict[Connection, None] = {}
+        self._strangers = 0
+        # By address; the oldest first.
+        self._sites: dict[str, dict[Connection, None]] = {}
         self._tenants: dict[Connection, str] = {}
         self._counts: Counter[str] = Counter()
 
     def statistics(self) -> "ConnectionsStatistics":
-        return ConnectionsStatistics(len(self._tenants), len(self._strangers))
+        return ConnectionsStatistics(len(self._tenants), self._strangers)
 
     def admit(self, connection: Connection) -> None:
         """Adds a new connection; the oldest stranger's ends if there are too many."""
-        if len(self._strangers) >= self._most_strangers:
-            self._end(_crowding(self._strangers))
+        if self._strangers >= self._most_strangers:
+            crowd = max(self._sites.values(), key=len)
+            self._end(next(iter(crowd)))
         self.add(connection)
-        self._strangers[connection] = None
+        self._strangers += 1
+        self._sites.setdefault(connection.site, {})[connection] = None
 
     def identify(self, connection: Connection, tenant: str) -> None:
         """Notes whose connection it is. Raises Unavailable if there are too many already."""
@@ -89,17 +92,14 @@ class Connections(set[Connection]):
         connection.evict()
 
     def _forget(self, connection: Connection) -> None:
-        self._strangers.pop(connection, None)
         if tenant := self._tenants.pop(connection, None):
             self._counts[tenant] -= 1
-
-
-def _crowding(strangers: Iterable[Connection]) -> Connection:
-    """The oldest connection of the address that has the most."""
-    by_address: defaultdict[str, list[Connection]] = defaultdict(list)
-    for connection in strangers:
-        by_address[connection.site].append(connection)
-    return max(by_address.values(), key=len)[0]
+        beside = self._sites.get(connection.site, {})
+        if connection in beside:
+            self._strangers -= 1
+            del beside[connection]
+            if not beside:
+                del self._sites[connection.site]
 
 
 def site(address: str) -> str:

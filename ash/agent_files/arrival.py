@@ -2,8 +2,9 @@
 
 import errno
 import os
-import shutil
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec import Struct
@@ -16,8 +17,10 @@ from ash.errors import BadRequest, TooLarge
 from ash.file_names import spelled
 from ash.folder_check import PROMPT_FILE
 from ash.workspaces.copy import check_links, remove_tree
-from ash.workspaces.safe_open import open_folder
+from ash.workspaces.copy_program import copy_contents, copy_metadata
+from ash.workspaces.safe_open import open_folder, open_unlinked
 
+CHANGED = "path: the folder was changed while it was copied: deploy it again"
 _UNREADABLE = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
@@ -34,14 +37,17 @@ def take_folder(source: Path, copy: Path, most_mb: int | None = None) -> Arrival
     Raises BadRequest for a link that leads out of the folder, TooLarge for files of more than
     `most_mb` together, and then leaves nothing.
     """
-    _make_folder(copy)
+    folder = _open(source)
     try:
-        return _take(source, copy, most_mb)
+        _make_folder(copy)
+        return _take(source, folder, copy, most_mb)
     except BaseException as error:
         remove_tree(copy)
         if isinstance(error, OSError) and (refusal := _refusal(error, source)):
             raise refusal from None
         raise
+    finally:
+        os.close(folder)
 
 
 def take_sent(files: Sequence[SentFile], copy: Path, most_mb: int | None = None) -> Arrival:
@@ -57,13 +63,28 @@ def take_sent(files: Sequence[SentFile], copy: Path, most_mb: int | None = None)
         remove_tree(sent)
 
 
-def _take(source: Path, copy: Path, most_mb: int | None) -> Arrival:
-    found = survey(source)
+def _open(source: Path) -> int:
+    """A descriptor of the folder, from which all else is opened: its path may become another's.
+
+    Raises BadRequest if a part of the path has become a link meanwhile.
+    """
+    try:
+        folder = open_folder(source)
+    except OSError:
+        raise BadRequest(CHANGED) from None
+    if Path(f"/proc/self/fd/{folder}").readlink() != source:
+        os.close(folder)
+        raise BadRequest(CHANGED)
+    return folder
+
+
+def _take(source: Path, folder: int, copy: Path, most_mb: int | None) -> Arrival:
+    found = survey(source, folder)
     if most_mb is not None:
         _check_size(source, found.entries, most_mb)
     env = None if found.env is None else read_env(found.env)
     for entry in found.entries:
-        _copy(entry, source, copy)
+        _copy(entry, folder, copy)
     check_links(copy)
     if not (copy / PROMPT_FILE).is_file():
         raise BadRequest(f"{PROMPT_FILE} is left out, but an agent needs it")
@@ -86,19 +107,45 @@ def _make_folder(path: Path) -> None:
     path.chmod(0o755)
 
 
-def _copy(entry: FolderEntry, source: Path, copy: Path) -> None:
-    original, target = source / entry.path, copy / entry.path
+def _copy(entry: FolderEntry, folder: int, copy: Path) -> None:
+    target = copy / entry.path
     if entry.kind == "folder":
         _make_folder(target)
     elif entry.kind == "link":
         target.symlink_to(entry.target)
     else:
-        # Not followed: if the file has become a link, the copy is checked like any link.
-        shutil.copy2(original, target, follow_symlinks=False)
-        if not target.is_symlink():
-            # Without setuid and setgid: the copy's owner may be root. Its owner can read it: the
-            # CLI leaves out settings that it can't read, their deny rules too, without a word.
-            target.chmod(target.stat().st_mode & 0o777 | 0o400)
+        with _opened(folder, entry.path) as original:
+            _copy_file(original, target)
+
+
+@contextmanager
+def _opened(folder: int, path: str) -> Iterator[int]:
+    """A file of the source, by its own name: what has become a link is not followed."""
+    try:
+        fd = open_unlinked(folder, path, os.O_RDONLY)
+    except OSError as error:
+        if error.errno not in _UNREADABLE:
+            raise
+        raise BadRequest(f'"{spelled(path)}" can\'t be read: {error.strerror}') from None
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _copy_file(original: int, target: Path) -> None:
+    found = os.fstat(original)
+    if not stat.S_ISREG(found.st_mode):
+        raise BadRequest(CHANGED)
+    copy = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        copy_contents(original, copy, found)
+        copy_metadata(copy, found)
+        # Its owner can read it: the CLI leaves out settings that it can't read, their deny rules
+        # too, without a word.
+        os.fchmod(copy, found.st_mode & 0o777 | 0o400)
+    finally:
+        os.close(copy)
 
 
 def _refusal(error: OSError, source: Path) -> BadRequest | None:

@@ -14,7 +14,7 @@ from ash.errors import AshError, BadRequest
 from ash.file_names import spelled
 from ash.workspaces.copy_program import MAX_DEPTH
 from ash.workspaces.files import OpenFile, open_file
-from ash.workspaces.safe_open import open_folder
+from ash.workspaces.safe_open import FOLDER, open_beneath, open_unlinked
 
 # Of an `.ashignore` or `.env`; nobody writes a longer one.
 MAX_TEXT = 1024 * 1024
@@ -44,11 +44,14 @@ class Survey(Struct):
     env: bytes | None
 
 
-def survey(root: Path) -> Survey:
-    """Looks at the folder `root`, which must be resolved. Raises BadRequest and OSError."""
-    walk = _Walk(root, IgnoreRules(_ignore_text(root)))
+def survey(root: Path, folder: int) -> Survey:
+    """Looks at the folder `root`, which must be resolved; `folder` is its descriptor.
+
+    Whatever is renamed meanwhile, nothing outside of it is read. Raises BadRequest and OSError.
+    """
+    walk = _Walk(root, folder, IgnoreRules(_ignore_text(folder)))
     entries = list(walk.entries("", 0))
-    env = _env(root, walk)
+    env = _env(folder, walk)
     return Survey(entries, walk.warnings() + list(_cut_off(root, entries)), env)
 
 
@@ -63,21 +66,21 @@ def _cut_off(root: Path, entries: list[FolderEntry]) -> Iterator[str]:
                 yield f"{spelled(entry.path)}: leads nowhere, {spelled(path)} is left out"
 
 
-def _ignore_text(root: Path) -> str:
-    if not os.path.lexists(root / IGNORE_FILE):
+def _ignore_text(folder: int) -> str:
+    if not _exists(folder, IGNORE_FILE):
         return ""
     try:
-        return _read(_open(root, IGNORE_FILE), IGNORE_FILE).decode("utf-8-sig")
+        return _read(open_file(folder, IGNORE_FILE), IGNORE_FILE).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise BadRequest(f"{IGNORE_FILE}: it is not UTF-8") from None
 
 
-def _env(root: Path, walk: "_Walk") -> bytes | None:
+def _env(folder: int, walk: "_Walk") -> bytes | None:
     """The text of `.env`; None if there is none, or if that is the name of a folder."""
-    if not os.path.lexists(root / ENV_FILE) or (root / ENV_FILE).is_dir():
+    if not _exists(folder, ENV_FILE) or _is_folder(folder, ENV_FILE):
         return None
     try:
-        file = _open(root, ENV_FILE)
+        file = open_file(folder, ENV_FILE)
     except AshError:
         walk.say(f"{ENV_FILE}: not read, it is not a regular file of this folder")
         return None
@@ -86,13 +89,20 @@ def _env(root: Path, walk: "_Walk") -> bytes | None:
     return _read(file, ENV_FILE)
 
 
-def _open(root: Path, name: str) -> OpenFile:
-    """A file of the folder. Raises AshError, also for a link that leads out of the folder."""
-    folder = open_folder(root)
+def _exists(folder: int, name: str) -> bool:
     try:
-        return open_file(folder, name)
-    finally:
-        os.close(folder)
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _is_folder(folder: int, name: str) -> bool:
+    try:
+        os.close(open_beneath(folder, name, FOLDER))
+    except OSError:
+        return False
+    return True
 
 
 def _read(file: OpenFile, name: str) -> bytes:
@@ -107,8 +117,9 @@ def _read(file: OpenFile, name: str) -> bytes:
 class _Walk:
     """Goes through the folder, and gathers what there is to say on the way."""
 
-    def __init__(self, root: Path, rules: IgnoreRules) -> None:
+    def __init__(self, root: Path, folder: int, rules: IgnoreRules) -> None:
         self._root = root
+        self._folder = folder
         self._rules = rules
         self.env_left_out = False
         self._said: list[str] = []
@@ -129,23 +140,32 @@ class _Walk:
         """Raises BadRequest if folders are nested too deeply."""
         if depth > MAX_DEPTH:
             raise BadRequest("Its folders are nested too deeply")
-        with os.scandir(self._root / folder) as found:
-            inner = sorted(found, key=lambda entry: entry.name)
-        for entry in inner:
-            path = f"{folder}/{entry.name}" if folder else entry.name
-            if self._stays(path, entry):
+        for name, mode, target in self._listed(folder):
+            path = f"{folder}/{name}" if folder else name
+            if self._stays(path, mode):
                 continue
-            if entry.is_symlink():
-                yield FolderEntry(path, "link", self._target(path))
-            elif entry.is_dir():
+            if stat.S_ISLNK(mode):
+                yield FolderEntry(path, "link", self._inner_target(path, target))
+            elif stat.S_ISDIR(mode):
                 yield FolderEntry(path, "folder")
                 yield from self.entries(path, depth + 1)
             else:
                 yield FolderEntry(path, "file")
 
-    def _stays(self, path: str, entry: os.DirEntry[str]) -> bool:
+    def _listed(self, folder: str) -> list[tuple[str, int, str]]:
+        """The names in a folder, the mode of each, and where it leads if it is a link."""
+        fd = open_unlinked(self._folder, folder or ".", FOLDER)
+        try:
+            with os.scandir(fd) as found:
+                return sorted(_listed(fd, entry) for entry in found)
+        except OSError as error:
+            error.filename = error.filename or str(self._root / folder)
+            raise
+        finally:
+            os.close(fd)
+
+    def _stays(self, path: str, mode: int) -> bool:
         """Whether the entry stays behind."""
-        mode = entry.stat(follow_symlinks=False).st_mode
         ignored, pattern = self._rules.ignored(path, folder=stat.S_ISDIR(mode))
         worktree = path == ".git" and stat.S_ISREG(mode)
         if worktree and ignored is not Ignored.BY_OWNER:
@@ -167,9 +187,8 @@ class _Walk:
             self.say(f"{spelled(path)}: left out, it is {what}")
         return what is not None
 
-    def _target(self, path: str) -> str:
+    def _inner_target(self, path: str, target: str) -> str:
         """Where the link leads, from its own folder on if it leads into this one."""
-        target = str((self._root / path).readlink())
         parent = path.rpartition("/")[0]
         if not leaves(parent, target):
             return target
@@ -177,6 +196,12 @@ class _Walk:
         if not Path(end).is_relative_to(self._root):
             return target
         return os.path.relpath(end, self._root / parent)
+
+
+def _listed(folder: int, entry: os.DirEntry[str]) -> tuple[str, int, str]:
+    mode = entry.stat(follow_symlinks=False).st_mode
+    target = os.readlink(entry.name, dir_fd=folder) if stat.S_ISLNK(mode) else ""
+    return entry.name, mode, target
 
 
 def leaves(folder: str, target: str) -> bool:

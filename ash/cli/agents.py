@@ -1,5 +1,6 @@
 """The commands `ash deploy` and `ash agent …`."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from ash.client import agent_calls as calls
 from ash.errors import BadRequest
 from ash.file_names import spelled
 from ash.folder_check import PROMPT_FILE
+from ash.workspaces.safe_open import open_folder
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,255}")
 # The server accepts bodies of 50 MB, and base64 turns three bytes into four.
@@ -124,7 +126,11 @@ def _name(root: Path, given: str | None) -> str:
 
 def upload_of(root: Path) -> tuple[dict[str, FileToSend], list[str]]:
     """What of the folder travels, with the spelled paths, and what there is to say about it."""
-    found = survey(root)
+    folder = open_folder(root)
+    try:
+        found = survey(root, folder)
+    finally:
+        os.close(folder)
     files: dict[str, FileToSend] = {}
     if found.env is not None:
         files[ENV_FILE] = FileToSend(found.env)

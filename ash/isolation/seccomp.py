@@ -125,6 +125,7 @@ _SOCKET: Numbers = (41, 198)
 _SOCKETPAIR: Numbers = (53, 199)
 _IOCTL: Numbers = (16, 29)
 _FALLOCATE: Numbers = (285, 47)
+_FCNTL: Numbers = (72, 25)
 
 # FALLOC_FL_PUNCH_HOLE with FALLOC_FL_KEEP_SIZE, which it needs: this mode of `fallocate` gives
 # room back. All others take room, a terabyte in a millisecond, before anybody could measure it.
@@ -143,6 +144,10 @@ _TERMINAL = (0x5412, 0x541C, 0x5423)
 # FS_IOC_RESVSP, FS_IOC_RESVSP64 and FS_IOC_ZERO_RANGE are `fallocate` by older names.
 # FS_IOC_FSSETXATTR sets how much of the disk XFS gives a file at its first byte.
 _ROOM = (0x4030_5828, 0x4030_582A, 0x4030_5839, 0x401C_5820)
+
+# F_SETLEASE and F_NOTIFY of linux/fcntl.h. A lease keeps others from opening a file for up to a
+# minute, the daemon that copies it, too.
+_LEASES = (1024, 1026)
 
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 # The default of a socket's type, TCP and UDP. Asking for another one may load a kernel module.
@@ -244,6 +249,7 @@ _BY_ARGUMENT: list[tuple[Numbers, list[Instruction]]] = [
     (_CLONE, _without_bits(0, _NAMESPACES)),
     (_UNSHARE, _without_bits(0, _NAMESPACES | _TIME_NAMESPACE)),
     (_IOCTL, _without_values(1, _TERMINAL + _ROOM)),
+    (_FCNTL, _without_values(1, _LEASES)),
     (_SOCKET, _sockets()),
     (_SOCKETPAIR, _sockets()),
     # The answer of a file system that can't do it: `posix_fallocate` then writes zeros instead.

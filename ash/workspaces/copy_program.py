@@ -68,7 +68,7 @@ class _Copy:
             for inner in os.listdir(source):
                 with _vanished_left_out():
                     self._entry(source, target, inner, depth, path)
-            _copy_metadata(target, os.fstat(source))
+            copy_metadata(target, os.fstat(source))
 
     def _entry(self, source: int, into: int, name: str, depth: int, path: str) -> None:
         if os.getppid() != self._wanted_by:
@@ -94,8 +94,8 @@ class _Copy:
         self._first[which] = path + name
         target = os.open(name, WRITE, 0o600, dir_fd=into)
         try:
-            _contents(source, target, found)
-            _copy_metadata(target, found)
+            copy_contents(source, target, found)
+            copy_metadata(target, found)
         finally:
             os.close(target)
 
@@ -111,7 +111,7 @@ def _link(source: int, into: int, name: str) -> None:
     os.symlink(target, name, dir_fd=into)
 
 
-def _contents(source: int, target: int, found: os.stat_result) -> None:
+def copy_contents(source: int, target: int, found: os.stat_result) -> None:
     """Copies the content by sharing blocks, if the file system can, or else keeps the holes."""
     if found.st_size <= SMALL and found.st_blocks * 512 >= found.st_size:
         os.write(target, os.read(source, SMALL))
@@ -143,7 +143,7 @@ def _data(file: int, size: int) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def _copy_metadata(target: int, found: os.stat_result) -> None:
+def copy_metadata(target: int, found: os.stat_result) -> None:
     """Copies times and permissions, but not setuid and setgid: the copy's owner may be root."""
     os.fchmod(target, stat.S_IMODE(found.st_mode) & 0o777)
     os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))

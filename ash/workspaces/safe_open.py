@@ -72,7 +72,7 @@ def open_beneath(root: int, path: str, flags: int) -> int:
         flags |= os.O_NOCTTY | os.O_NONBLOCK
     if _kernel_resolves():
         return _openat2(root, path, flags)
-    return _open_stepwise(root, path, flags)
+    return open_unlinked(root, path, flags)
 
 
 def open_folder(path: str | os.PathLike[str]) -> int:
@@ -112,8 +112,14 @@ def _openat2(root: int, path: str, flags: int) -> int:
     raise OSError(number, os.strerror(number))
 
 
-def _open_stepwise(root: int, path: str, flags: int) -> int:
-    """Opens one component at a time; any link in the path is an error."""
+def open_unlinked(root: int, path: str, flags: int) -> int:
+    """As `open_beneath`, but any link in the path is an error, and it may lead through mounts.
+
+    It opens one component after the other.
+    """
+    flags |= os.O_CLOEXEC
+    if not flags & os.O_PATH:
+        flags |= os.O_NOCTTY | os.O_NONBLOCK
     *folders, name = path.split("/")
     here = os.dup(root)
     try:

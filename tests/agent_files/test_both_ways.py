@@ -283,10 +283,10 @@ def test_file_that_can_not_be_read_is_named(folder, arrive, tmp_path, monkeypatc
     """A file of the source that is closed to the server, or gone, refuses the deploy by name."""
     folder.write("sub/closed")
 
-    def closed(source, target, **_):
-        raise PermissionError(errno.EACCES, "Permission denied", str(source))
+    def closed(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("shutil.copy2", closed)
+    monkeypatch.setattr(taking, "open_unlinked", closed)
     with pytest.raises(BadRequest, match=r'"(CLAUDE\.md|sub/closed)" can\'t be read: Permission'):
         arrive()
     assert not (tmp_path / "copy").exists()
@@ -323,25 +323,25 @@ def test_fault_of_the_disk_is_not_the_caller_s(arrive, tmp_path, monkeypatch, fa
     def fail(*_, **__):
         raise OSError(number, os.strerror(number), str(tmp_path / where / "CLAUDE.md"))
 
-    monkeypatch.setattr("shutil.copy2", fail)
+    monkeypatch.setattr(taking, "copy_contents", fail)
     with pytest.raises(OSError, match=os.strerror(number)):
         arrive()
     assert ["folder"] == [path.name for path in tmp_path.iterdir()]
 
 
 def test_file_that_becomes_a_link_is_not_followed(folder, arrive, monkeypatch):
-    """A file that is replaced while the folder is copied is checked like any other link."""
+    """A file that is replaced while the folder is copied is refused by name."""
     folder.write("notes")
     look = taking.survey
 
-    def changed_afterwards(root):
-        found = look(root)
+    def changed_afterwards(root, descriptor):
+        found = look(root, descriptor)
         (root / "notes").unlink()
         (root / "notes").symlink_to("/etc/passwd")
         return found
 
     monkeypatch.setattr(taking, "survey", changed_afterwards)
-    with pytest.raises(BadRequest, match='The link "notes" leads out'):
+    with pytest.raises(BadRequest, match='"notes" can\'t be read: Too many levels'):
         arrive()
 
 

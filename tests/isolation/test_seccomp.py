@@ -16,7 +16,7 @@ ALLOWED, KILLED = "allowed", "killed"
 # Each call with its numbers, as in seccomp.py, and its arguments.
 SOCKET, CLONE, UNSHARE, IOCTL = (41, 198), (56, 220), (272, 97), (16, 29)
 READ, OPENAT, EXECVE, FUTEX = (0, 63), (257, 56), (59, 221), (202, 98)
-FALLOCATE = (285, 47)
+FALLOCATE, FCNTL = (285, 47), (72, 25)
 
 
 def verdict(machine, number, *arguments, architecture=None):
@@ -203,3 +203,10 @@ def test_filter_holds_inside(isolation, host_paths):
         f"print([n for n, (number, told) in {calls}.items() if tried(number) != told])"
     )
     assert "[]" == output(isolation, host_paths, f'exec $PYTHON -c "{code}"')
+
+
+@pytest.mark.parametrize("command", [1024, 1026])
+def test_leases_are_refused(judged, command):
+    """An agent could keep the daemon from opening a file; locks and flags of files are allowed."""
+    assert "EPERM" == judged(FCNTL, 3, command, 0)
+    assert [ALLOWED] * 4 == [judged(FCNTL, 3, other) for other in (1, 3, 6, 1030)]

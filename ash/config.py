@@ -131,6 +131,15 @@ class Settings(Struct, frozen=True, kw_only=True):
         MaxProcesses,
         Doc("ASH_SANDBOX_MAX_PROCESSES", "Processes and threads in a sandbox; the CLI has 15."),
     ] = 256
+    max_connections: Annotated[
+        int,
+        Meta(ge=16, le=100_000),
+        Doc(
+            "ASH_MAX_CONNECTIONS",
+            "Connections of clients at a time, each up to 0.1 MB of memory; fewer if `ulimit -n` is"
+            " low. A quarter is for clients that have not shown a key yet.",
+        ),
+    ] = 4096
     max_warm: Annotated[
         int,
         Meta(ge=0),

@@ -59,7 +59,10 @@ async def _serve(
         app = RequestLog(app)
     draining, answered = trio.Event(), trio.Event()
     grace = core.settings.grace_seconds
-    limits = ConnectionLimits(keep_alive_timeout=core.settings.keep_alive_timeout)
+    limits = ConnectionLimits(
+        keep_alive_timeout=core.settings.keep_alive_timeout,
+        max_connections=core.runtime.descriptors.clients,
+    )
 
     async def answer() -> None:
         try:
@@ -103,7 +106,7 @@ async def _listening(settings: Settings) -> AsyncIterator[list[trio.SocketListen
 
 
 def _take_descriptors() -> None:
-    """Raises the limit of open files to the maximum: one sandbox's proxy alone can need 256."""
+    """Raises the limit of open files to the maximum, which `ash.descriptors` divides."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

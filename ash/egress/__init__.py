@@ -4,6 +4,7 @@ from ash.egress.credentials import CREDENTIALS, credential_headers, custom_heade
 from ash.egress.listener import SOCKET_NAME, open_listener
 from ash.egress.mcp_hosts import not_expanded, unreachable, with_servers
 from ash.egress.model_faults import ModelFault, ModelFaults
+from ash.egress.places import Places
 from ash.egress.policy import MODEL_ONLY, NONE, PUBLIC, Policy, cap, parse
 from ash.egress.proxy import Egress
 from ash.egress.upstream import ModelUpstream
@@ -18,6 +19,7 @@ __all__ = [
     "ModelFault",
     "ModelFaults",
     "ModelUpstream",
+    "Places",
     "Policy",
     "cap",
     "credential_headers",

@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import trio
 
@@ -25,11 +25,32 @@ Resolve: TypeAlias = Callable[[str], Awaitable[Sequence[str]]]
 Connect: TypeAlias = Callable[[str, int], Awaitable[trio.SocketStream]]
 
 
+class _Both:
+    """Two limiters, both held by a thread until it ends, also if nobody waits for it any more."""
+
+    def __init__(self, own: trio.CapacityLimiter, of_all: trio.CapacityLimiter) -> None:
+        self._own = own
+        self._of_all = of_all
+
+    async def acquire_on_behalf_of(self, borrower: object) -> None:
+        await self._own.acquire_on_behalf_of(borrower)
+        try:
+            await self._of_all.acquire_on_behalf_of(borrower)
+        except BaseException:
+            self._own.release_on_behalf_of(borrower)
+            raise
+
+    def release_on_behalf_of(self, borrower: object) -> None:
+        self._own.release_on_behalf_of(borrower)
+        self._of_all.release_on_behalf_of(borrower)
+
+
 class Resolver:
     """Resolves names as the system does, with getaddrinfo in a thread."""
 
-    def __init__(self) -> None:
-        self._lookups = trio.CapacityLimiter(LOOKUPS_AT_ONCE)
+    def __init__(self, of_all: trio.CapacityLimiter | None = None) -> None:
+        own = trio.CapacityLimiter(LOOKUPS_AT_ONCE)
+        self._lookups = own if of_all is None else cast("trio.CapacityLimiter", _Both(own, of_all))
 
     async def __call__(self, host: str) -> list[str]:
         """The host's addresses, in the order to try them. Raises OSError if there are none."""

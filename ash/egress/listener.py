@@ -62,28 +62,6 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-class Bounded(trio.abc.Listener[trio.SocketStream]):
-    """Accepts at most `places` connections at a time; `release` ends one's claim to a place."""
-
-    def __init__(self, listener: trio.SocketListener, places: int) -> None:
-        self._listener = listener
-        self._places = trio.Semaphore(places)
-
-    async def accept(self) -> trio.SocketStream:
-        await self._places.acquire()
-        try:
-            return await self._listener.accept()
-        except BaseException:
-            self._places.release()
-            raise
-
-    def release(self) -> None:
-        self._places.release()
-
-    async def aclose(self) -> None:
-        await self._listener.aclose()
-
-
 async def join_streams(
     inner: trio.abc.HalfCloseableStream, outer: trio.abc.HalfCloseableStream, traffic: Traffic
 ) -> None:

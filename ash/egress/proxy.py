@@ -7,12 +7,13 @@ import h11
 import trio
 
 from ash.egress import model_calls, plain
-from ash.egress.dial import Dialer
+from ash.egress.dial import Dialer, Resolver
 from ash.egress.errors import EgressRefused, Malformed, Unreachable
 from ash.egress.headers import UPGRADE, Header, wants_websocket
-from ash.egress.listener import Bounded, join_streams
+from ash.egress.listener import join_streams
 from ash.egress.model_call import ModelCall
 from ash.egress.model_faults import ModelFaults
+from ash.egress.places import Bounded, Place, Places
 from ash.egress.policy import Policy
 from ash.egress.proxy_connection import ProxyConnection, Traffic
 from ash.egress.response import UpstreamResponse, each_chunk
@@ -23,9 +24,10 @@ from ash.model import LogSink
 
 log = get_logger()
 
-# Connections of one sandbox at a time; each takes two descriptors. A browser opens some 30
-# connections, npm 15, the CLI a few.
-CONNECTIONS = 128
+_ENDED = (
+    "network: a connection was ended, because this sandbox had the most of all and there was no"
+    " room for another's"
+)
 
 # A sandbox gets its refusals one at a time, with this pause before each. So a loop of refused
 # requests fills neither the log nor the daemon's time.
@@ -47,6 +49,7 @@ class Egress:
         *,
         headers: Sequence[Header] | None = None,
         dialer: Dialer | None = None,
+        places: Places | None = None,
     ) -> None:
         self.policy = policy
         self.headers: Sequence[Header] = upstream.headers if headers is None else headers
@@ -54,7 +57,8 @@ class Egress:
         self.faults = ModelFaults(upstream.patience)
         self._upstream = upstream
         self._log = log_sink
-        self._dialer = dialer or Dialer()
+        self._places = places or Places()
+        self._dialer = dialer or Dialer(Resolver(self._places.lookups))
         self._refusal_lock = trio.Lock()
 
     async def serve(self, listener: trio.SocketListener) -> None:
@@ -62,34 +66,45 @@ class Egress:
 
         A failure in one connection does not affect the others.
         """
-        bounded = Bounded(listener, CONNECTIONS)
-        await trio.serve_listeners(partial(self._serve_one, bounded), [bounded])
+        bounded = Bounded(listener, self._places)
+        async with self._upstream.apart() as self._upstream:
+            await trio.serve_listeners(partial(self._serve_one, bounded), [bounded])
 
     async def _serve_one(self, bounded: Bounded, stream: trio.SocketStream) -> None:
+        place = bounded.place_of(stream)
+        try:
+            with place.scope:
+                await self._serve_stream(stream, place)
+        finally:
+            place.give_back()
+        if place.ended:
+            await self._log([("system", _ENDED)])
+
+    async def _serve_stream(self, stream: trio.SocketStream, place: Place) -> None:
         try:
             async with stream:
-                await self._serve_requests(ProxyConnection(stream, self.traffic))
+                await self._serve_requests(ProxyConnection(stream, self.traffic), place)
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             pass
         except Exception:
             log.exception("egress.failed")
-        finally:
-            bounded.release()
 
-    async def _serve_requests(self, client: ProxyConnection) -> None:
+    async def _serve_requests(self, client: ProxyConnection, place: Place) -> None:
         more = True
         while more:
+            place.idle = True
             try:
-                more = await self._serve_request(client)
+                more = await self._serve_request(client, place)
             except AshError as error:
                 await self._refuse(client, error)
                 # After a malformed request we don't know where the next one begins.
                 more = not isinstance(error, Malformed)
         await client.linger()
 
-    async def _serve_request(self, client: ProxyConnection) -> bool:
+    async def _serve_request(self, client: ProxyConnection, place: Place) -> bool:
         """Serves the next request; returns False if no further one will come. Raises AshError."""
         request = await client.request()
+        place.idle = False
         if request is None:
             return False
         if request.method == b"CONNECT":

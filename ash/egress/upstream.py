@@ -1,9 +1,11 @@
-"""Sends model calls to the endpoint, over connections that all sandboxes of a daemon share."""
+"""Sends model calls to the endpoint, over connections that each sandbox has for itself."""
 
+import copy
 import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import ip_address
 from types import TracebackType
@@ -29,7 +31,7 @@ PATIENCE_SECONDS = 120.0
 
 # Connections at a time are bounded for each sandbox, not here. Idle ones are closed before common
 # servers and load balancers close them, which is after 60 s or more.
-LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=200, keepalive_expiry=55)
+LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=4, keepalive_expiry=55)
 
 # Ample: closing the connection of an unfinished answer takes a system call or two.
 CLOSE_SECONDS = 5
@@ -66,15 +68,19 @@ class ModelUpstream:
         self.endpoint = str(self._base).rstrip("/")
         self.is_anthropic = self.endpoint == ANTHROPIC
         self._path = self._base.raw_path.rstrip(b"/")
-        self._client = httpx.AsyncClient(
+        from_environment = not _on_loopback(self._base.host)
+        self._new_client = partial(
+            httpx.AsyncClient,
+            # Made once, as reading all certificates takes 20 ms.
+            verify=httpx.create_ssl_context(trust_env=from_environment),
             timeout=httpx.Timeout(
                 connect=CONNECT_SECONDS, read=silence or None, write=WRITE_SECONDS, pool=None
             ),
             limits=LIMITS,
-            trust_env=not _on_loopback(self._base.host),
+            trust_env=from_environment,
             follow_redirects=False,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
+        self._client = self._open_client()
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
@@ -87,6 +93,18 @@ class ModelUpstream:
         traceback: TracebackType | None,
     ) -> None:
         await self._client.__aexit__(kind, error, traceback)
+
+    @asynccontextmanager
+    async def apart(self) -> AsyncIterator["ModelUpstream"]:
+        """The same endpoint, by connections that only one sandbox uses.
+
+        On a shared one, a request that the endpoint reads in another way than we do could become
+        the beginning of another session's, and that session would get the wrong answer.
+        """
+        own = copy.copy(self)
+        own._client = self._open_client()  # noqa: SLF001 - a copy of this very object
+        async with own:
+            yield own
 
     @asynccontextmanager
     async def call(
@@ -117,6 +135,9 @@ class ModelUpstream:
             if response is not None:
                 with trio.move_on_after(CLOSE_SECONDS, shield=True):
                     await response.aclose()
+
+    def _open_client(self) -> httpx.AsyncClient:
+        return self._new_client(cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])))
 
     def _outgoing(
         self,

@@ -1,8 +1,9 @@
 """The Quart app: every route that does not stream."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
+from hypercorn.typing import HTTPScope
 from msgspec import Struct
 from quart import Blueprint, Response, g, request
 from quart_trio import QuartTrio
@@ -10,6 +11,7 @@ from quart_trio import QuartTrio
 from ash.agents import Agents
 from ash.authentication import ApiKeys, Tickets
 from ash.http import agent_routes, file_routes, session_routes
+from ash.http.asgi import identify
 from ash.http.responses import add_error_handlers, json_response
 from ash.http.uploads import AppRequest
 from ash.requests.messages import MAX_BODY
@@ -58,6 +60,7 @@ def make_app(services: Services) -> QuartTrio:
             header = request.headers.get("Authorization")
             # Quart decodes headers as Latin-1; encoding it again gives the bytes that were sent.
             g.tenant = services.keys.tenant_of(None if header is None else header.encode("latin-1"))
+            identify(cast("HTTPScope", request.scope), g.tenant)
 
     add_error_handlers(app)
     return app

@@ -39,6 +39,16 @@ HALF_CLOSED = "http.half_closed"
 PART_BYTES = 64 * 1024
 
 
+# Where the server puts, for the app, the function to say whose connection it is.
+IDENTIFY = "identify"
+
+
+def identify(scope: HTTPScope, tenant: str) -> None:
+    """Tells the server whose request this is. Raises Unavailable if he has too many connections."""
+    if (known := scope.get("state", {}).get(IDENTIFY)) is not None:
+        known(tenant)
+
+
 def header(scope: HTTPScope, name: bytes) -> bytes | None:
     """The first header of that name, which is in lower case."""
     return next((value for key, value in scope["headers"] if key == name), None)

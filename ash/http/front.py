@@ -23,6 +23,7 @@ from ash.http.asgi import (
     NO_STORE,
     check_encoding,
     header,
+    identify,
     public_error,
     send_empty,
     send_error,
@@ -80,6 +81,7 @@ class Front:
         """Starts a turn and sends its frames."""
         try:
             tenant = self._services.keys.tenant_of(header(scope, b"authorization"))
+            identify(scope, tenant)
             wanted = _message_options(scope["query_string"])
             check_encoding(
                 value.decode("latin-1")
@@ -169,6 +171,7 @@ async def _open_watch(
     # First, as a ticket may be used only once.
     refuse_mistyped(query, ("after", "ticket"))
     tenant = _watching_tenant(services, session_id, scope, query.get("ticket"))
+    identify(scope, tenant)
     if scope["method"] != "GET":
         text = f"{scope['method']} is not allowed on {scope['path']}"
         raise MethodNotAllowed(text, headers={"Allow": "GET"})

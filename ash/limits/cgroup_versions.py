@@ -15,6 +15,10 @@ _CPU_PERIOD = 100_000
 # The kernel allocates up to this much at a time, so a group is full when less than this is free.
 _HUGE_PAGE = 2 * MB
 
+# Version 1 does not count the buffers of sockets as memory, so they have a limit of their own. All
+# traffic of a sandbox is local, and needs little.
+_SOCKETS_SHARE, _SOCKETS_MOST = 4, 64 * MB
+
 
 class ControllerSetting(Struct, frozen=True):
     """A value for a controller's file. If it is `optional`, the kernel may not have the file."""
@@ -55,6 +59,10 @@ class V1:
             ControllerSetting("memory", "memory.limit_in_bytes", memory),
             # The sum of memory and swap, so there is no swap. It can't be less than the above.
             ControllerSetting("memory", self.swap_file, memory, optional=True),
+            # Once there is a limit, the kernel counts UDP here too.
+            ControllerSetting(
+                "memory", "memory.kmem.tcp.limit_in_bytes", _socket_buffers(limits), optional=True
+            ),
             ControllerSetting("pids", "pids.max", str(limits.max_processes)),
             ControllerSetting("cpu", "cpu.cfs_period_us", str(_CPU_PERIOD)),
             ControllerSetting("cpu", "cpu.cfs_quota_us", str(_quota(limits))),
@@ -88,6 +96,10 @@ class V2:
     def oom(self, memory: Path) -> OomCounts:
         events = memory / "memory.events"
         return OomCounts(cgroupfs.counter(events, "oom_kill"), cgroupfs.counter(events, "oom"))
+
+
+def _socket_buffers(limits: Limits) -> str:
+    return str(min(limits.memory_mb * MB // _SOCKETS_SHARE, _SOCKETS_MOST))
 
 
 def _quota(limits: Limits) -> int:

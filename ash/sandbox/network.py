@@ -20,7 +20,7 @@ class SandboxNetwork:
     def __init__(
         self, runtime: Runtime, policy: Policy, env: Mapping[str, str], log: LogSink
     ) -> None:
-        self.egress = Egress(policy, runtime.upstream, log)
+        self.egress = Egress(policy, runtime.upstream, log, places=runtime.places)
         self._runtime = runtime
         self._policy = policy
         self._env = env

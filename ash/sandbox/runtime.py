@@ -9,7 +9,8 @@ import trio
 
 from ash.config import Settings
 from ash.config_sources import CREDENTIALS, model_warnings
-from ash.egress import ModelUpstream, credential_headers, custom_headers
+from ash.descriptors import plan
+from ash.egress import ModelUpstream, Places, credential_headers, custom_headers
 from ash.errors import StartError
 from ash.isolation import detect
 from ash.large_lines import LargeLines
@@ -35,6 +36,9 @@ async def find_runtime(
         cli = _cli(settings)
         given["CLAUDE_CODE_EXECUTABLE"] = str(cli)
         readable = (_program(cli),)
+    descriptors = plan(
+        max_sandboxes=settings.max_sandboxes, max_connections=settings.max_connections
+    )
     find = partial(
         detect,
         settings.isolation,
@@ -50,6 +54,8 @@ async def find_runtime(
         engine=settings.engine,
         upstream=upstream,
         environment=given,
+        descriptors=descriptors,
+        places=Places(descriptors.proxied),
     )
 
 

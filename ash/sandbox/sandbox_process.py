@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager, contextmanager
 import trio
 from msgspec import Struct
 
-from ash.egress import SOCKET_NAME, Egress, ModelFaults, ModelUpstream, open_listener
+from ash.descriptors import DescriptorPlan
+from ash.egress import SOCKET_NAME, Egress, ModelFaults, ModelUpstream, Places, open_listener
 from ash.isolation import Isolation
 from ash.isolation.code import PYTHON
 from ash.large_lines import LargeLines
@@ -36,6 +37,8 @@ class Runtime(Struct, frozen=True):
     engine: str
     upstream: ModelUpstream
     environment: dict[str, str]
+    descriptors: DescriptorPlan
+    places: Places
 
 
 class SandboxProcess:

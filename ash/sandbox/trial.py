@@ -63,7 +63,7 @@ class Trial:
         self, folder: Path, env: Mapping[str, str], network: Policy, servers: dict[str, Any]
     ) -> "_Outcome":
         own, name = self._dependencies, str(uuid4())
-        egress = Egress(network, own.runtime.upstream, _drop)
+        egress = Egress(network, own.runtime.upstream, _drop, places=own.runtime.places)
         paths = await trio.to_thread.run_sync(own.workspaces.prepare, name, folder)
         outcome = _Outcome()
         try:

@@ -100,6 +100,7 @@ async def test_life_of_a_session(script, us):
     fork = await script.call("fork_session", made.id, 1)
     other = await script.call("configure_session", made.id, model=None, allowed_tools=["Bash"])
     ended = await script.call("end_session", made.id)
+    await script.call("end_session", fork.id, keep_files=False)
 
     assert isinstance(made, Session)
     states = [found.status for found in (made, paused, resumed, stopped)]
@@ -108,6 +109,9 @@ async def test_life_of_a_session(script, us):
     assert 1 == len(await script.call("list_messages", fork.id))
     assert (None, ["Bash"]) == (other.model, other.config["allowedTools"])
     assert "ended" == ended.status == (await script.call("get_session", made.id)).status
+    assert "snapshot" == (await script.call("list_files", made.id)).source
+    with pytest.raises(AshApiError, match="no files any more"):
+        await script.call("list_files", fork.id)
 
 
 async def test_lists_of_sessions(script, us, session):

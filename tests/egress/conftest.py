@@ -35,10 +35,10 @@ async def serve(listen):
 
 @pytest.fixture
 async def proxy(nursery, tmp_path):
-    """`async with proxy(network=…, model=port, dialer=…)`: a sandbox's proxy, being served."""
+    """`async with proxy(network=…, model=port, …)`: a sandbox's proxy, being served."""
 
     @asynccontextmanager
-    async def opened(network="public", model=1, *, key=KEY, custom=None, dialer=None, path=""):
+    async def opened(network="public", model=1, *, key=KEY, custom=None, path="", **given):
         log = []
 
         async def sink(lines):
@@ -47,9 +47,10 @@ async def proxy(nursery, tmp_path):
         url = f"http://127.0.0.1:{model}{path}"
         headers = credential_headers({"ANTHROPIC_API_KEY": key}, custom)
         async with ModelUpstream(url, headers) as upstream:
-            egress = Egress(parse(network), upstream, sink, dialer=dialer)
+            egress = Egress(parse(network), upstream, sink, **given)
             async with open_listener(tmp_path / "run") as listener, trio.open_nursery() as serving:
                 serving.start_soon(egress.serve, listener)
+                await trio.testing.wait_all_tasks_blocked()
                 proxied = Proxied(egress, str(tmp_path / "run" / SOCKET_NAME), log)
                 try:
                     yield proxied

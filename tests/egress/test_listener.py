@@ -1,13 +1,10 @@
-"""The socket of a sandbox's proxy, and the bound on its connections."""
+"""The socket of a sandbox's proxy."""
 
-import errno
 import stat
 
-import pytest
 import trio
 
 from ash.egress import SOCKET_NAME, open_listener
-from ash.egress.listener import Bounded
 
 
 async def test_listener_is_open_to_any_user_who_sees_its_folder(tmp_path):
@@ -40,23 +37,3 @@ async def test_listener_takes_a_path_longer_than_a_socket_may_have(tmp_path):
     folder.mkdir(parents=True)
     async with open_listener(folder):
         assert (folder / SOCKET_NAME).is_socket()
-
-
-async def test_place_of_a_connection_that_could_not_be_accepted_is_given_back():
-    """A failed accept does not use up a place."""
-
-    class Short:
-        failures = 3
-
-        async def accept(self):
-            self.failures -= 1
-            if self.failures >= 0:
-                raise OSError(errno.EMFILE, "Too many open files")
-            return "a stream"
-
-    bounded = Bounded(Short(), 1)
-    for _ in range(3):
-        with pytest.raises(OSError, match="Too many"):
-            await bounded.accept()
-    with trio.fail_after(1):
-        assert "a stream" == await bounded.accept()

@@ -263,7 +263,7 @@ async def test_endpoint_that_says_nothing_is_a_502_in_time(proxy, serve, autojum
 
 
 async def test_connections_to_the_endpoint_are_shared(proxy, serve):
-    """One connection to the endpoint serves several connections from inside."""
+    """One connection to the endpoint serves several connections from inside one sandbox."""
     opened = []
 
     async def count(peer, request, server):

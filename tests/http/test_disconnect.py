@@ -245,8 +245,8 @@ async def test_socket_is_closed_though_the_app_works_on(serving, monkeypatch, au
     served = []
     init = TCPServer.__init__
 
-    def note(server, *given):
-        init(server, *given)
+    def note(server, *given, **named):
+        init(server, *given, **named)
         served.append(given[-1].socket)
 
     async def app(scope, receive, send):

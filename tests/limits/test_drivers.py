@@ -1,6 +1,7 @@
 import pytest
 
 from ash.limits import Limits, cgroupfs
+from ash.limits.amounts import MB
 from ash.limits.cgroup_versions import V1, V2, OomCounts
 
 LIMITS = Limits(memory_mb=100, cpu_percent=150, disk_mb=1, max_processes=40)
@@ -11,10 +12,11 @@ def written(version):
 
 
 def test_v1_settings():
-    """Version 1 limits memory with swap, the CPU by a quota of each period, and processes."""
+    """Version 1 limits memory with swap, sockets, processes, and the CPU by a quota of a period."""
     expected = {
         "memory/memory.limit_in_bytes": "104857600",
         "memory/memory.memsw.limit_in_bytes": "104857600",
+        "memory/memory.kmem.tcp.limit_in_bytes": "26214400",
         "pids/pids.max": "40",
         "cpu/cpu.cfs_period_us": "100000",
         "cpu/cpu.cfs_quota_us": "150000",
@@ -40,11 +42,23 @@ def test_v2_settings():
     assert expected == written(V2())
 
 
-@pytest.mark.parametrize("version", [V1(), V2()])
-def test_only_the_swap_limit_is_optional(version):
+@pytest.mark.parametrize(
+    ("version", "optional"),
+    [
+        (V1(), ["memory.memsw.limit_in_bytes", "memory.kmem.tcp.limit_in_bytes"]),
+        (V2(), ["memory.swap.max"]),
+    ],
+)
+def test_only_limits_that_a_kernel_may_lack_are_optional(version, optional):
     """Kernels without swap accounting are common; without the others there is no limit."""
-    expected = [version.swap_file]
-    assert expected == [s.file for s in version.settings(LIMITS) if s.optional]
+    assert optional == [s.file for s in version.settings(LIMITS) if s.optional]
+
+
+def test_v1_bounds_the_buffers_of_sockets_whatever_the_memory():
+    """No sandbox needs more than 64 MB for connections that are all local."""
+    settings = V1().settings(Limits(memory_mb=8192, cpu_percent=1, disk_mb=1, max_processes=1))
+    files = {s.file: s.value for s in settings}
+    assert str(64 * MB) == files["memory.kmem.tcp.limit_in_bytes"]
 
 
 def test_v2_oom_is_read_from_memory_events(tmp_path):

@@ -9,7 +9,8 @@ import trio
 from msgspec import Raw
 from trio.testing import memory_stream_pair
 
-from ash.egress import ModelFaults
+from ash.descriptors import DescriptorPlan
+from ash.egress import ModelFaults, Places
 from ash.large_lines import LargeLines
 from ash.protocol import (
     EngineExited,
@@ -52,6 +53,8 @@ RUNTIME = Runtime(
     engine="fake",
     upstream=Upstream(),
     environment={},
+    descriptors=DescriptorPlan(clients=16, proxied=16),
+    places=Places(16),
 )
 
 

@@ -306,6 +306,14 @@ class H11Protocol(HypercornH11Protocol):
         await self._flush()
 
 
+def plain_error(status: int, text: str) -> bytes:
+    """A whole response, for a connection that ends with it."""
+    body = error_body(status, text)
+    ours = [(b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+    lines = b"".join(_line(name, value) for name, value in [*JSON_HEADERS, *ours])
+    return b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (status, _REASONS[status], lines, body)
+
+
 def _check(request: h11.Request) -> None:
     """Raises RemoteProtocolError for requests that h11 accepts and this server does not."""
     if request.http_version not in {b"1.0", b"1.1"}:

@@ -10,6 +10,7 @@ from hypercorn.trio.worker_context import EventWrapper, WorkerContext
 from hypercorn.typing import ASGIFramework
 from trio.socket import IPPROTO_TCP, TCP_USER_TIMEOUT
 
+from ash.http.server.connections import Connections
 from ash.http.server.tcp_server import DEFAULT_LIMITS, ConnectionLimits, TCPServer
 
 # For TCP_USER_TIMEOUT: how long a peer may acknowledge nothing.
@@ -33,24 +34,20 @@ async def serve(
     caller ends everything at once. The app gets `http` scopes only, no lifespan.
     """
     context = _Context(draining)
-    connections: set[TCPServer] = set()
+    connections = Connections(limits.max_connections)
 
     async def handle(stream: trio.SocketStream) -> None:
         try:
-            connection = TCPServer(app, config, context, limits, stream)
+            connection = TCPServer(app, config, context, limits, stream, connections=connections)
         except OSError:
             return  # the client has left already, so the socket has no peer address
-        connections.add(connection)
-        try:
-            await connection.run()
-        finally:
-            connections.remove(connection)
+        await connection.run()
 
     config = _configure(limits)
     async with trio.open_nursery() as nursery:
         await _accept(handle, listeners, nursery, draining, task_status)
         nursery.cancel_scope.deadline = trio.current_time() + grace
-        for connection in connections:
+        for connection in list(connections):
             connection.drain()
 
 

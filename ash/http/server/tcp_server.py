@@ -1,5 +1,6 @@
 """One client's connection."""
 
+import os
 from contextlib import suppress
 from math import inf
 from select import epoll
@@ -13,7 +14,9 @@ from hypercorn.typing import AppWrapper, ASGIFramework, ConnectionState
 from hypercorn.utils import parse_socket_addr
 from msgspec import Struct
 
-from ash.http.server.h11_protocol import H11Protocol
+from ash.http.asgi import IDENTIFY
+from ash.http.server.connections import Connections, site
+from ash.http.server.h11_protocol import H11Protocol, plain_error
 from ash.http.server.http_stream import TaskGroup
 from ash.http.server.sender import ClientGone, Sender
 from ash.log import get_logger
@@ -23,6 +26,8 @@ _HEAD_READ = 16 * 1024
 _BODY_READ = 64 * 1024
 # How much of later requests is read while an earlier one is being answered.
 _READ_AHEAD = 64 * 1024
+
+_CROWDED = "There are too many connections: send the request's head at once, with a key."
 
 _log = get_logger()
 
@@ -59,6 +64,9 @@ class ConnectionLimits(Struct, frozen=True, kw_only=True):
     max_head: int = 16 * 1024
     """Request line and headers, as in Node. One read, of 16 KiB, may exceed it."""
 
+    max_connections: int = 4096
+    """Of all clients, at a time."""
+
 
 DEFAULT_LIMITS = ConnectionLimits()
 
@@ -89,16 +97,21 @@ class TCPServer:
         context: WorkerContext,
         limits: ConnectionLimits,
         stream: trio.SocketStream,
+        *,
+        connections: Connections,
     ) -> None:
         self._app = app
         self._config = config
         self._context = context
         self._limits = limits
         self._stream = stream
+        self._connections = connections
         socket = stream.socket
         self._client = parse_socket_addr(socket.family, socket.getpeername())
         self._server = parse_socket_addr(socket.family, socket.getsockname())
+        self.site = site(self._client[0]) if self._client else ""
         self._protocol: H11Protocol
+        self._all = trio.CancelScope()
         self._reading = trio.CancelScope()
         self._reading_ahead = trio.CancelScope()
         self._lingering = trio.CancelScope()
@@ -110,6 +123,14 @@ class TCPServer:
 
     async def run(self) -> None:
         """Serves the client until one side ends the connection and the app has ended."""
+        self._connections.admit(self)
+        try:
+            with self._all:
+                await self._serve()
+        finally:
+            self._connections.leave(self)
+
+    async def _serve(self) -> None:
         async with trio.open_nursery() as nursery:
             try:
                 self._protocol = self._open_protocol(nursery)
@@ -128,13 +149,28 @@ class TCPServer:
         latest = trio.current_time() + self._limits.linger_timeout_draining
         self._lingering.deadline = min(self._lingering.deadline, latest)
 
+    @property
+    def idle_until(self) -> float | None:
+        """When the connection ends for want of a request; None if one is under way."""
+        return self._reading.deadline if self._protocol.idle else None
+
+    def evict(self) -> None:
+        """Ends the connection at once. A client that has begun a request is told why."""
+        if self._protocol.head_incomplete:
+            with suppress(OSError):
+                os.write(self._stream.socket.fileno(), plain_error(503, _CROWDED))
+        self._all.cancel()
+
+    def _identify(self, tenant: str) -> None:
+        self._connections.identify(self, tenant)
+
     def _open_protocol(self, nursery: trio.Nursery) -> H11Protocol:
         return H11Protocol(
             app=cast("AppWrapper", self._app),
             config=self._config,
             context=self._context,
             task_group=TaskGroup(nursery, self._want_body),
-            connection_state=ConnectionState({}),
+            connection_state=ConnectionState({IDENTIFY: self._identify}),
             ssl=False,
             client=self._client,
             server=self._server,

@@ -126,6 +126,7 @@ _SOCKETPAIR: Numbers = (53, 199)
 _IOCTL: Numbers = (16, 29)
 _FALLOCATE: Numbers = (285, 47)
 _FCNTL: Numbers = (72, 25)
+_CLOSE_RANGE: Numbers = (436, 436)
 
 # FALLOC_FL_PUNCH_HOLE with FALLOC_FL_KEEP_SIZE, which it needs: this mode of `fallocate` gives
 # room back. All others take room, a terabyte in a millisecond, before anybody could measure it.
@@ -137,6 +138,10 @@ _NAMESPACES = 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000
 _NAMESPACES |= 0x2000_0000 | 0x4000_0000 | 0x0002_0000
 # CLONE_NEWTIME of `unshare`. In `clone` this bit is part of the exit signal.
 _TIME_NAMESPACE = 0x80
+
+# CLONE_FILES and CLONE_THREAD. The disk sweep looks at the descriptors of a process once, so none
+# of its threads may have others: neither from the start nor by `unshare` or CLOSE_RANGE_UNSHARE.
+_SAME_FILES, _THREAD, _OWN_FILES = 0x400, 0x1_0000, 0x02
 
 # TIOCSTI types into a terminal that others read; TIOCLINUX does so through the clipboard. TIOCSETD
 # loads line disciplines for old modems and buses, whose code has holes.
@@ -229,6 +234,21 @@ def _one_of(values: tuple[int, ...], verdict: Instruction) -> list[Instruction]:
     return [step for value in values for step in ((_EQUAL, 0, 1, value), verdict)]
 
 
+def _clone() -> list[Instruction]:
+    """Refuses new namespaces, and threads that don't share the descriptors of their process."""
+    allow, refuse = (_RETURN, 0, 0, _ALLOW), _refuse(errno.EPERM)
+    return [
+        _argument(0),
+        (_ANY_BIT, 0, 1, _NAMESPACES),
+        refuse,
+        (_ANY_BIT, 1, 0, _THREAD),
+        allow,
+        (_ANY_BIT, 1, 0, _SAME_FILES),
+        refuse,
+        allow,
+    ]
+
+
 def _sockets() -> list[Instruction]:
     """Allows sockets by family and protocol; rarely used ones have most of the unmended holes.
 
@@ -246,8 +266,9 @@ def _sockets() -> list[Instruction]:
 
 _BY_ARGUMENT: list[tuple[Numbers, list[Instruction]]] = [
     (_PRLIMIT, _only_value(0, 0, errno.EPERM)),
-    (_CLONE, _without_bits(0, _NAMESPACES)),
-    (_UNSHARE, _without_bits(0, _NAMESPACES | _TIME_NAMESPACE)),
+    (_CLONE, _clone()),
+    (_UNSHARE, _without_bits(0, _NAMESPACES | _TIME_NAMESPACE | _SAME_FILES)),
+    (_CLOSE_RANGE, _without_bits(2, _OWN_FILES)),
     (_IOCTL, _without_values(1, _TERMINAL + _ROOM)),
     (_FCNTL, _without_values(1, _LEASES)),
     (_SOCKET, _sockets()),

@@ -5,7 +5,7 @@ projects, but only if they are mounted with that option; overlays have none. A f
 sandbox would take root. Watching changes with inotify would take a watch for each folder, and says
 nothing about how much a file grew.
 
-How it works: one task measures the sandboxes in turn, in slices, in a thread. It leaves out those
+How it works: the sandboxes are measured in slices, in a thread, and take turns. It leaves out those
 that can't have changed, so that idle ones cost nothing: only a process that runs can write, and
 the kernel counts the CPU time of each group (`ResourceGroup.cpu_used`; io_uring's threads are
 counted with their process). A sandbox is looked at
@@ -32,7 +32,13 @@ from pathlib import Path
 import trio
 
 from ash.limits.amounts import MB
-from ash.limits.disk_usage import TooDeep, entry_sizes, unlinked_sizes
+from ash.limits.disk_usage import (
+    MAX_HELD,
+    TooDeep,
+    TooManyHeld,
+    entry_sizes,
+    unlinked_sizes,
+)
 from ash.workspaces.copy_program import MAX_DEPTH
 
 # One entry takes about 4 µs, so the sweep takes less than a tenth of one CPU.
@@ -50,6 +56,8 @@ BUSY = 10_000_000
 
 # How long after a look the next one is due for the others: see above.
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0
+
+TOO_MANY_HELD = f"The agent's processes hold more than {MAX_HELD:,} files open"
 
 
 class LookSchedule:
@@ -151,6 +159,8 @@ class DiskSweep:
 
     def __init__(self) -> None:
         self._watched: set[WatchedSandbox] = set()
+        self._looked_at: set[WatchedSandbox] = set()
+        self._slice = trio.StrictFIFOLock()
         self._some_watched = trio.Event()
 
     @property
@@ -207,33 +217,52 @@ class DiskSweep:
 
     async def run(self) -> None:
         """Sweeps until cancelled."""
-        while True:
-            begun = trio.current_time()
-            await self.look_at_due()
-            await trio.sleep_until(begun + PASS_SECONDS)
+        async with trio.open_nursery() as nursery:
+            while True:
+                begun = trio.current_time()
+                await self._begin_looks(nursery)
+                await trio.sleep_until(begun + PASS_SECONDS)
 
     async def look_at_due(self) -> None:
-        """Makes one pass. A thread finds out which sandboxes are due, at 15 µs each."""
-        watched, now = list(self._watched), trio.current_time()
+        """Makes one pass."""
+        async with trio.open_nursery() as nursery:
+            await self._begin_looks(nursery)
+
+    async def _begin_looks(self, nursery: trio.Nursery) -> None:
+        """A thread finds out which sandboxes are due, at 15 µs each."""
+        watched, now = list(self._watched - self._looked_at), trio.current_time()
         for due in await trio.to_thread.run_sync(_due, watched, now):
-            await self._look(due)
+            self._looked_at.add(due)
+            nursery.start_soon(self._look, due)
 
     async def _look(self, watched: WatchedSandbox) -> None:
-        """Ends as soon as the limit is exceeded: the rest need not be measured."""
+        """Ends as soon as the limit is exceeded: the rest need not be measured.
+
+        All that are looked at take turns, a slice each, so a large one holds no small one up.
+        """
         used, too_deep = 0, False
         try:
             with closing(watched.sizes()) as sizes:
-                while some := await trio.to_thread.run_sync(_take, sizes):
+                while some := await self._next_slice(sizes):
                     used += sum(some)
-                    await trio.sleep(len(some) / ENTRIES_PER_SECOND)
                     if watched.is_over(used):
                         break
         except TooDeep:
             too_deep = True
+        except TooManyHeld:
+            self.complain(watched, TOO_MANY_HELD)
         except OSError:
             watched.look_again()
             return
+        finally:
+            self._looked_at.discard(watched)
         self.judge(watched, used, too_deep=too_deep)
+
+    async def _next_slice(self, sizes: Iterable[int]) -> list[int]:
+        async with self._slice:
+            some = await trio.to_thread.run_sync(_take, sizes)
+            await trio.sleep(len(some) / ENTRIES_PER_SECOND)
+            return some
 
 
 def _due(watched: Iterable[WatchedSandbox], now: float) -> list[WatchedSandbox]:

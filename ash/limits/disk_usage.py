@@ -17,14 +17,30 @@ _BLOCK = 512
 _LEAST = 1024
 
 
+# So many open files of a sandbox are looked at: 256 processes with 200 each.
+MAX_HELD = 50_000
+
+# Owner may list a folder, and look at what is in it.
+_OPEN = 0o500
+
+# What a mapping of memory that is no file is called in /proc/PID/maps.
+_NO_FILES = (b"/memfd:", b"/dev/zero", b"/SYSV", b"/[aio]", b"/dev/shm/")
+
+
+class TooManyHeld(Exception):
+    """The processes hold more than MAX_HELD files open."""
+
+
 class TooDeep(Exception):
     """The folders are nested more than MAX_DEPTH deep."""
 
 
 def entry_sizes(folders: Sequence[Path]) -> Iterator[int]:
-    """Yields the bytes that each entry takes on disk; a file with several names counts once.
+    """Yields the bytes that each entry takes on disk.
 
-    Blocks, a few µs an entry. Raises TooDeep. Holds descriptors until it is exhausted or closed.
+    A file with several names counts once, and its other names as much as an empty file: else a
+    sandbox could have millions of them. Blocks, a few µs an entry. Raises TooDeep. Holds
+    descriptors until it is exhausted or closed.
     """
     seen: set[tuple[int, int]] = set()
     for folder in folders:
@@ -37,23 +53,34 @@ def entry_sizes(folders: Sequence[Path]) -> Iterator[int]:
 def unlinked_sizes(pids: Iterable[int], device: int) -> Generator[int]:
     """Yields the bytes of files on `device` that were deleted and that a process still holds.
 
-    Also yields 0 for everything else that a process holds, as looking at it takes time, too.
+    Also yields 0 for everything else that a process holds, as looking at it takes time, too. All
+    threads of a process have its descriptors: the filter of system calls sees to that. Raises
+    TooManyHeld.
     """
     seen: set[tuple[int, int]] = set()
+    held = 0
     for pid in pids:
-        try:
-            with os.scandir(f"/proc/{pid}/fd") as entries:
-                for entry in entries:
-                    yield _unlinked_size(entry.path, device, seen)
-        except PermissionError:
-            with suppress(OSError):
-                for found in held_by(pid):
-                    yield 0 if found is None else _unlinked(found, device, seen)
-        except OSError:
-            pass
+        for size in _held_sizes(pid, device, seen):
+            held += 1
+            if held > MAX_HELD:
+                raise TooManyHeld
+            yield size
         with suppress(OSError), Path(f"/proc/{pid}/maps").open("rb") as lines:
             for line in lines:
                 yield _mapped_size(pid, line, device, seen)
+
+
+def _held_sizes(pid: int, device: int, seen: set[tuple[int, int]]) -> Generator[int]:
+    try:
+        with os.scandir(f"/proc/{pid}/fd") as entries:
+            for entry in entries:
+                yield _unlinked_size(entry.path, device, seen)
+    except PermissionError:
+        with suppress(OSError):
+            for found in held_by(pid):
+                yield 0 if found is None else _unlinked(found, device, seen)
+    except OSError:
+        pass
 
 
 def _mapped_size(pid: int, line: bytes, device: int, seen: set[tuple[int, int]]) -> int:
@@ -65,7 +92,30 @@ def _mapped_size(pid: int, line: bytes, device: int, seen: set[tuple[int, int]])
     if not line.endswith(b" (deleted)\n"):
         return 0
     addresses = line.partition(b" ")[0].decode()
-    return _unlinked_size(f"/proc/{pid}/map_files/{addresses}", device, seen)
+    try:
+        found = os.stat(f"/proc/{pid}/map_files/{addresses}")  # noqa: PTH116 - as below
+    except PermissionError:
+        return _length(line, device, seen)
+    except OSError:
+        return 0
+    return _unlinked(found, device, seen)
+
+
+def _length(line: bytes, device: int, seen: set[tuple[int, int]]) -> int:
+    """How much of a deleted file a process has mapped, for a daemon that may not look at the file.
+
+    The fields of a line: addresses, permissions, offset, device, inode, path.
+    """
+    addresses, _, offset, number, inode, path = line.split(maxsplit=5)
+    major, minor = number.split(b":")
+    if os.makedev(int(major, 16), int(minor, 16)) != device or path.startswith(_NO_FILES):
+        return 0
+    which = (device, int(inode))
+    if which in seen:
+        return 0
+    seen.add(which)
+    start, end = addresses.split(b"-")
+    return int(offset, 16) + int(end, 16) - int(start, 16)
 
 
 def _unlinked_size(path: str, device: int, seen: set[tuple[int, int]]) -> int:
@@ -88,7 +138,7 @@ def _size(found: os.stat_result, seen: set[tuple[int, int]]) -> int:
     if found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode):
         which = (found.st_dev, found.st_ino)
         if which in seen:
-            return 0
+            return _LEAST
         seen.add(which)
     return max(found.st_blocks * _BLOCK, _LEAST)
 
@@ -115,16 +165,33 @@ class _Level:
     """An open folder. Making it raises OSError if `name` is not, or no longer, a folder."""
 
     def __init__(self, name: str, parent: int | None) -> None:
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        self.fd = os.open(name, flags, dir_fd=parent)
+        self._mode: int | None = None
+        self.fd = self._open(name, parent)
         try:
             self.entries = os.scandir(self.fd)
         except OSError:
             os.close(self.fd)
             raise
 
+    def _open(self, name: str, parent: int | None) -> int:
+        """Opens it, also if it is closed to its owner, whom a daemon that is not root is for it."""
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        if os.geteuid() != 0:
+            place = os.open(name, flags | os.O_PATH, dir_fd=parent)
+            try:
+                mode = stat.S_IMODE(os.fstat(place).st_mode)
+                if mode & _OPEN != _OPEN:
+                    Path(f"/proc/self/fd/{place}").chmod(mode | _OPEN)
+                    self._mode = mode
+            finally:
+                os.close(place)
+        return os.open(name, flags, dir_fd=parent)
+
     def close(self) -> None:
         self.entries.close()
+        if self._mode is not None:
+            with suppress(OSError):
+                os.fchmod(self.fd, self._mode)
         os.close(self.fd)
 
 

@@ -16,7 +16,7 @@ ALLOWED, KILLED = "allowed", "killed"
 # Each call with its numbers, as in seccomp.py, and its arguments.
 SOCKET, CLONE, UNSHARE, IOCTL = (41, 198), (56, 220), (272, 97), (16, 29)
 READ, OPENAT, EXECVE, FUTEX = (0, 63), (257, 56), (59, 221), (202, 98)
-FALLOCATE, FCNTL = (285, 47), (72, 25)
+FALLOCATE, FCNTL, CLOSE_RANGE = (285, 47), (72, 25), (436, 436)
 
 
 def verdict(machine, number, *arguments, architecture=None):
@@ -110,10 +110,9 @@ def test_new_namespaces_are_forbidden(judged, bit):
 
 
 def test_children_and_threads_are_allowed(judged):
-    """Forks, threads and `unshare` of open files are allowed."""
+    """Forks and threads are allowed."""
     assert ALLOWED == judged(CLONE, 0x01200011)
     assert ALLOWED == judged(CLONE, 0x003D0F00)
-    assert ALLOWED == judged(UNSHARE, 0x400)
 
 
 def test_time_namespace_is_distinguished_from_a_signal(judged):
@@ -210,3 +209,13 @@ def test_leases_are_refused(judged, command):
     """An agent could keep the daemon from opening a file; locks and flags of files are allowed."""
     assert "EPERM" == judged(FCNTL, 3, command, 0)
     assert [ALLOWED] * 4 == [judged(FCNTL, 3, other) for other in (1, 3, 6, 1030)]
+
+
+def test_thread_has_the_descriptors_of_its_process(judged):
+    """What a thread alone holds open would not be measured. Usual threads are allowed."""
+    thread, files, vfork = 0x1_0000, 0x400, 0x4100
+    assert "EPERM" == judged(CLONE, thread)
+    assert "EPERM" == judged(UNSHARE, files)
+    assert "EPERM" == judged(CLOSE_RANGE, 3, 9, 0x02)
+    assert [ALLOWED] * 3 == [judged(CLONE, flags) for flags in (17, vfork, thread | files)]
+    assert ALLOWED == judged(CLOSE_RANGE, 3, 9, 0x04)

@@ -314,3 +314,34 @@ def test_schedule_after_a_change():
 def test_schedule_of_a_group_without_a_count():
     """Nothing is known of it, so it is looked at in each pass."""
     assert [0, 1, 2] == looks(LookSchedule(), [(now, None) for now in range(3)])
+
+
+async def test_a_large_one_holds_no_small_one_up(tmp_path, autojump_clock, monkeypatch, nursery):
+    """All that are measured take turns. The small one is told long before the large one is done."""
+    monkeypatch.setattr(disk_sweep, "SLICE", 10)
+    monkeypatch.setattr(disk_sweep, "ENTRIES_PER_SECOND", 100)
+    large, small = tmp_path / "large", tmp_path / "small"
+    large.mkdir()
+    small.mkdir()
+    for name in range(2000):
+        (large / str(name)).touch()
+    fill(small, 2)
+    ear, sweep = Ear(), DiskSweep()
+    with sweep.watch([large], 100, Ear()), sweep.watch([small], 1, ear):
+        nursery.start_soon(sweep.run)
+        assert OVER == await ear.heard()
+        assert trio.current_time() < 1
+
+
+async def test_one_that_is_still_being_measured_is_not_measured_twice(
+    tmp_path, autojump_clock, monkeypatch, nursery
+):
+    """The next look comes when this one is done."""
+    monkeypatch.setattr(disk_sweep, "ENTRIES_PER_SECOND", 1)
+    looks = counted(monkeypatch)
+    sweep = DiskSweep()
+    (tmp_path / "file").touch()
+    with sweep.watch([tmp_path], 1, Ear()):
+        nursery.start_soon(sweep.run)
+        await looks(2)
+        assert 1 < trio.current_time()

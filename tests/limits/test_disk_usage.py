@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ash.limits import disk_usage
 from ash.limits.disk_usage import TooDeep, entry_sizes, unlinked_sizes
 from ash.workspaces.copy_program import MAX_DEPTH
 
@@ -58,22 +59,22 @@ def test_entry_sizes_bound_empty_files(folder):
 
 
 def test_entry_sizes_count_hard_links_once(folder):
-    """A file with several names counts once."""
+    """A file with several names counts once, each other name as much as an empty file."""
     write(folder / "one", 100 * KB)
     before = used(folder)
     os.link(folder / "one", folder / "same")
     (folder / "below").mkdir()
     os.link(folder / "one", folder / "below" / "same")
-    assert before + taken(folder / "below") == used(folder)
+    assert before + taken(folder / "below") + 2 * KB == used(folder)
 
 
 def test_entry_sizes_count_hard_links_across_folders_once(tmp_path, folder):
-    """A file with a name in workspace and home counts once."""
+    """A file with a name in workspace and home counts once, but for the name."""
     write(folder / "one", 100 * KB)
     home = tmp_path / "home"
     home.mkdir()
     os.link(folder / "one", home / "same")
-    assert used(folder) == used(folder, home)
+    assert used(folder) + KB == used(folder, home)
 
 
 def test_entry_sizes_follow_no_links(tmp_path, folder):
@@ -181,3 +182,27 @@ def nest(folder, depth):
         os.close(at)
         at = below
     os.close(at)
+
+
+def test_processes_that_hold_too_much_open_are_told(folder, monkeypatch):
+    """Measuring them would take the time of all others."""
+    monkeypatch.setattr(disk_usage, "MAX_HELD", 2)
+    with pytest.raises(disk_usage.TooManyHeld):
+        list(unlinked_sizes([os.getpid()], 0))
+
+
+def test_deleted_file_counts_that_is_mapped_in_a_process_that_can_not_be_looked_at(
+    folder, monkeypatch
+):
+    """As much as is mapped of it: only root may look at the file itself."""
+    line = b"7f00000000-7f00100000 rw-s 00001000 08:01 77 /data/x (deleted)\n"
+    device = os.makedev(8, 1)
+
+    def closed(*_):
+        raise PermissionError
+
+    monkeypatch.setattr("os.stat", closed)
+    assert 0x101000 == disk_usage._mapped_size(1, line, device, set())
+    assert 0 == disk_usage._mapped_size(1, line.replace(b"08:01", b"08:02"), device, set())
+    memory = line.replace(b"/data/x", b"/memfd:x")
+    assert 0 == disk_usage._mapped_size(1, memory, device, set())

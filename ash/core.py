@@ -22,6 +22,7 @@ from ash.log import get_logger
 from ash.model import StoredAgent
 from ash.pool.pool import Capacity, Pool
 from ash.recovery import recover
+from ash.requests.large_messages import MessageReader
 from ash.sandbox.process import Spawner
 from ash.sandbox.runtime import find_runtime, model_upstream
 from ash.sandbox.sandbox import SandboxDependencies
@@ -59,6 +60,7 @@ class Core(Struct, frozen=True):
     files: SessionFiles
     snapshots: SessionSnapshots | None
     space: FreeSpace
+    message_reader: MessageReader
     nursery: trio.Nursery
     opened_at: float
 
@@ -172,6 +174,7 @@ def _start(
     alarm = SpaceAlarm(space, runtime.disk, works=lambda: pool.stats().running > 0)
     nursery.start_soon(alarm.run)
     nursery.start_soon(runtime.large_lines.run)
+    nursery.start_soon((message_reader := MessageReader()).run)
     nursery.start_soon(pool.run)
     nursery.start_soon(sessions.sweep)
     if snapshots is not None:
@@ -203,6 +206,7 @@ def _start(
         ),
         snapshots=snapshots,
         space=space,
+        message_reader=message_reader,
         nursery=nursery,
         opened_at=trio.current_time(),
     )

@@ -31,7 +31,7 @@ from ash.http.asgi import (
     too_large,
 )
 from ash.log import get_logger
-from ash.requests.messages import MAX_BODY, Options, message_query, options
+from ash.requests.messages import MAX_BODY, Options, options
 from ash.requests.parsing import MAX_NUMBER
 from ash.requests.unknown_fields import refuse_mistyped
 from ash.sessions.frame_ring import RingBroken
@@ -88,7 +88,8 @@ class Front:
                 for name, value in scope["headers"]
                 if name == b"content-encoding"
             )
-            query = message_query(session_id, await _read_body(receive))
+            body = await _read_body(receive)
+            query = await self._services.message_reader.read(session_id, body)
             turn, ring = await self._services.sessions.send(
                 tenant, session_id, query, wanted.when_busy, resume=wanted.resume
             )

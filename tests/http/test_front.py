@@ -14,6 +14,7 @@ from ash.http.app import Services
 from ash.http.asgi import PING_SECONDS
 from ash.http.cors import Cors
 from ash.http.front import MAX_BODY, Front
+from ash.requests.large_messages import MessageReader
 from ash.sessions.frame_ring import RING_BYTES, FrameRing
 from ash.store.frames import StoredFrame
 
@@ -142,7 +143,13 @@ def sessions():
 @pytest.fixture
 def request_(sessions, nursery):
     services = Services(
-        agents=None, sessions=sessions, files=None, keys=Keys(), tickets=None, health=dict
+        agents=None,
+        sessions=sessions,
+        files=None,
+        keys=Keys(),
+        tickets=None,
+        health=dict,
+        message_reader=MessageReader(),
     )
 
     async def rest(scope, receive, send):

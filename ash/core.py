@@ -3,6 +3,7 @@
 The daemon and `ash.Ash` open this core, and add HTTP or a Python API.
 """
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
@@ -37,6 +38,9 @@ from ash.store import Store, open_store
 from ash.workspaces.workspaces import Workspaces
 
 log = get_logger()
+
+# Anybody may ask for the daemon's health; the log has the paths of the machine.
+_HOST_PATH = re.compile(r"/[\w.@:/-]+")
 
 # The owner of sessions in the store. There is one server, which finds them again after a restart.
 OWNER = "standalone"
@@ -99,7 +103,7 @@ class Core(Struct, frozen=True):
                 "level": self.settings.isolation,
                 "name": runtime.isolation.name,
                 "limits": runtime.groups.name,
-                "missing": self.missing,
+                "missing": [_HOST_PATH.sub("…", text) for text in self.missing],
             },
         }
 

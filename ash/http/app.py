@@ -50,10 +50,10 @@ def make_app(services: Services) -> QuartTrio:
     ):
         app.register_blueprint(blueprint)
     # `Front` answers this route; it is known here for the `Allow` of a 405 on its path.
-    post_message = app.url_rule_class(
-        "/api/sessions/<session_id>/messages", methods=["POST"], endpoint="front"
+    messages = app.url_rule_class(
+        "/api/sessions/<session_id>/messages", methods=["GET", "POST"], endpoint="front"
     )
-    app.url_map.add(post_message)
+    app.url_map.add(messages)
 
     @app.before_request
     async def authenticate() -> None:

@@ -363,7 +363,7 @@ async def test_unexpected_failure_tells_nothing(request_, sessions, caplog):
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", PATH),
+        ("DELETE", PATH),
         ("POST", "/api/sessions"),
         ("POST", "/api/sessions/a/b/messages"),
         ("POST", "/api/sessions//messages"),
@@ -371,7 +371,7 @@ async def test_unexpected_failure_tells_nothing(request_, sessions, caplog):
     ],
 )
 async def test_every_other_route_is_the_app_s(request_, method, path):
-    """The front takes one route and hands on the rest."""
+    """The front takes the routes that stream and hands on the rest."""
     request_.begin(method=method, path=path)
     await request_.ended.wait()
     assert ("rest", path) == (request_.sent[0]["type"], request_.sent[0]["path"])

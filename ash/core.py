@@ -3,6 +3,7 @@
 The daemon and `ash.Ash` open this core, and add HTTP or a Python API.
 """
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
@@ -22,6 +23,7 @@ from ash.log import get_logger
 from ash.model import StoredAgent
 from ash.pool.pool import Capacity, Pool
 from ash.recovery import recover
+from ash.requests.large_messages import MessageReader
 from ash.sandbox.process import Spawner
 from ash.sandbox.runtime import find_runtime, model_upstream
 from ash.sandbox.sandbox import SandboxDependencies
@@ -36,6 +38,9 @@ from ash.store import Store, open_store
 from ash.workspaces.workspaces import Workspaces
 
 log = get_logger()
+
+# Anybody may ask for the daemon's health; the log has the paths of the machine.
+_HOST_PATH = re.compile(r"/[\w.@:/-]+")
 
 # The owner of sessions in the store. There is one server, which finds them again after a restart.
 OWNER = "standalone"
@@ -59,6 +64,7 @@ class Core(Struct, frozen=True):
     files: SessionFiles
     snapshots: SessionSnapshots | None
     space: FreeSpace
+    message_reader: MessageReader
     nursery: trio.Nursery
     opened_at: float
 
@@ -97,7 +103,7 @@ class Core(Struct, frozen=True):
                 "level": self.settings.isolation,
                 "name": runtime.isolation.name,
                 "limits": runtime.groups.name,
-                "missing": self.missing,
+                "missing": [_HOST_PATH.sub("…", text) for text in self.missing],
             },
         }
 
@@ -172,6 +178,7 @@ def _start(
     alarm = SpaceAlarm(space, runtime.disk, works=lambda: pool.stats().running > 0)
     nursery.start_soon(alarm.run)
     nursery.start_soon(runtime.large_lines.run)
+    nursery.start_soon((message_reader := MessageReader()).run)
     nursery.start_soon(pool.run)
     nursery.start_soon(sessions.sweep)
     if snapshots is not None:
@@ -203,6 +210,7 @@ def _start(
         ),
         snapshots=snapshots,
         space=space,
+        message_reader=message_reader,
         nursery=nursery,
         opened_at=trio.current_time(),
     )

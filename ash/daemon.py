@@ -53,7 +53,15 @@ async def _serve(
     core: Core, listeners: list[trio.SocketListener], keys: ApiKeys, tickets: Tickets
 ) -> None:
     """Serves HTTP in the core's nursery until a signal ends it."""
-    services = Services(core.agents, core.sessions, core.files, keys, tickets, core.health)
+    services = Services(
+        agents=core.agents,
+        sessions=core.sessions,
+        files=core.files,
+        keys=keys,
+        tickets=tickets,
+        health=core.health,
+        message_reader=core.message_reader,
+    )
     app: ASGIFramework = Cors(Front(services, make_app(services)), core.settings.allowed_origins)
     if core.settings.log_level == "debug":
         app = RequestLog(app)

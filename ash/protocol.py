@@ -13,8 +13,11 @@ from msgspec import Raw, Struct, field
 
 from ash.session_options import EngineOptions
 
-# A line carries one message, of 32 MiB at most: the model's API takes no more.
+# A line of an engine carries one message, of 32 MiB at most: the model's API takes no more.
 MAX_LINE = 33 * 1024 * 1024
+
+# A command carries the body of a request, of 50 MB at most.
+MAX_COMMAND_LINE = 51 * 1024 * 1024
 
 
 class _WithOptions(EngineOptions, kw_only=True):
@@ -315,6 +318,11 @@ def with_whole_characters(data: bytes | memoryview) -> bytes:
     # An escaped backslash begins no escape. Hide it behind NULs, which JSON can't contain.
     hidden = text.replace(rb"\\", b"\0\0")
     return _HALF.sub(rb"\\ufffd", hidden).replace(b"\0\0", rb"\\")
+
+
+def has_half_characters(data: bytes | bytearray) -> bool:
+    """Whether `with_whole_characters` would replace anything; it takes no longer than a search."""
+    return _HALF.search(bytes(data).replace(rb"\\", b"")) is not None
 
 
 def encode(thing: BridgeCommand | BridgeEvent) -> bytes:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast, get_args
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field, structs
 
-from ash.shapes import AskedLimits, Env, McpServer, OutputFormat, Thinking, one_of
+from ash.shapes import FEW, AskedLimits, Env, McpServer, Names, OutputFormat, Thinking, one_of
 
 Moment = Literal["create", "configure", "turn"]
 B = TypeVar("B", bound=Struct)
@@ -51,7 +51,8 @@ class EngineOptions(Struct, kw_only=True, rename="camel", omit_defaults=True):
     model: Annotated[str | None, OptionRules(LASTING | AT_TURN, fixed_at_spawn=False)] = None
     system_prompt: Annotated[str | None, OptionRules(AT_CREATE)] = None
     mcp_servers: Annotated[
-        dict[str, Any] | None, OptionRules(AT_CREATE, dict[str, McpServer], secret=True)
+        dict[str, Any] | None,
+        OptionRules(AT_CREATE, Annotated[dict[str, McpServer], Meta(max_length=FEW)], secret=True),
     ] = None
     permission_mode: Annotated[
         str | None,
@@ -63,10 +64,13 @@ class EngineOptions(Struct, kw_only=True, rename="camel", omit_defaults=True):
     extra_env: Annotated[dict[str, str], OptionRules(AT_CREATE, Env, secret=True)] = field(
         default_factory=dict
     )
-    allowed_tools: Annotated[list[str] | None, OptionRules(LASTING)] = None
-    disallowed_tools: Annotated[list[str] | None, OptionRules(LASTING)] = None
-    betas: Annotated[list[str] | None, OptionRules(LASTING)] = None
-    subagents: Annotated[dict[str, Any] | None, OptionRules(LASTING)] = None
+    allowed_tools: Annotated[list[str] | None, OptionRules(LASTING, Names)] = None
+    disallowed_tools: Annotated[list[str] | None, OptionRules(LASTING, Names)] = None
+    betas: Annotated[list[str] | None, OptionRules(LASTING, Names)] = None
+    subagents: Annotated[
+        dict[str, Any] | None,
+        OptionRules(LASTING, Annotated[dict[str, Any], Meta(max_length=FEW)]),
+    ] = None
     initial_agent: Annotated[str | None, OptionRules(LASTING)] = None
     include_partial_messages: Annotated[bool, OptionRules(AT_TURN, fixed_at_spawn=False)] = False
     max_turns: Annotated[int | None, OptionRules(AT_TURN, Annotated[int, Meta(ge=1)])] = None

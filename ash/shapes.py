@@ -9,7 +9,14 @@ VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*\Z"
 # The kernel ends a variable at a NUL: the program would take the rest for another one.
 VALUE = r"^[^\0]*\Z"
 
-Env = dict[Annotated[str, Meta(pattern=VARIABLE)], Annotated[str, Meta(pattern=VALUE)]]
+# Bounds that no real agent meets. What has millions of members would take seconds to read.
+FEW, MANY = 100, 1000
+Names = Annotated[list[str], Meta(max_length=MANY)]
+
+Env = Annotated[
+    dict[Annotated[str, Meta(pattern=VARIABLE)], Annotated[str, Meta(pattern=VALUE)]],
+    Meta(max_length=MANY),
+]
 
 # Below these nothing starts. The upper ends only keep a number from overflowing in the kernel.
 MemoryMb = Annotated[int, Meta(ge=64, le=2**24)]
@@ -40,9 +47,9 @@ class Body(Struct, rename="camel", kw_only=True):
 class McpServer(Body, omit_defaults=True):
     url: str | None = None
     type: Annotated[str, one_of("http", "sse", "stdio")] | None = None
-    headers: dict[str, str] | None = None
+    headers: Annotated[dict[str, str], Meta(max_length=FEW)] | None = None
     command: str | None = None
-    args: list[str] | None = None
+    args: Names | None = None
     env: Env | None = None
 
 

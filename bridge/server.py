@@ -11,6 +11,7 @@ import trio
 from msgspec import Struct
 
 from ash.protocol import (
+    MAX_COMMAND_LINE,
     BridgeCommand,
     Exec,
     Failed,
@@ -91,7 +92,7 @@ class Server:
                 self._end()
 
     async def _read(self) -> None:
-        lines = Lines()
+        lines = Lines(MAX_COMMAND_LINE)
         try:
             while chunk := await self._stream.receive_some(_CHUNK):
                 self._take(lines, bytes(chunk))

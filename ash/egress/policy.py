@@ -7,6 +7,7 @@ decides which addresses a name may resolve to.
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Any
 
@@ -21,6 +22,9 @@ _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 MAX_NAME = 253
+
+# So many take 5 ms to read.
+MAX_HOSTS = 1000
 
 
 class HostPattern(Struct, frozen=True):
@@ -99,9 +103,24 @@ def parse(value: Any) -> Policy:
         case str(word) | [str(word)] if word in _PRESETS:
             return _PRESETS[word]
         case list() | tuple():
-            hosts = [_entry(text) for text in value if text != "*"]
-            return Policy(public="*" in value, entries=tuple(dict.fromkeys(hosts)))
+            if len(value) > MAX_HOSTS:
+                raise ValueError(f"network may list up to {MAX_HOSTS} hosts, not {len(value)}")
+            return _listed(tuple(value))
     raise ValueError(f"network must be {FORMS}, not {value!r}")
+
+
+def _listed(hosts: tuple[Any, ...]) -> Policy:
+    try:
+        return _read_list(hosts)
+    except TypeError:  # something in it that can't be a key, so no text
+        return _read_list.__wrapped__(hosts)
+
+
+@lru_cache(maxsize=64)
+def _read_list(hosts: tuple[Any, ...]) -> Policy:
+    """An agent's list is read once, and not again for each of its sessions."""
+    entries = [_entry(text) for text in hosts if text != "*"]
+    return Policy(public="*" in hosts, entries=tuple(dict.fromkeys(entries)))
 
 
 def cap(agent: Policy, server: Policy) -> Policy:

@@ -4,10 +4,9 @@ import msgspec
 from quart import Blueprint, Response, g
 
 from ash.agents import Agents
-from ash.http.responses import created, json_response, read_with_warnings
-from ash.requests.agents import DeployAgent, check, deploy
-
-_deploy = msgspec.json.Decoder(DeployAgent)
+from ash.http.deploys import read_deploy
+from ash.http.responses import created, json_response
+from ash.requests.agents import check, deploy
 
 
 def agent_routes(agents: Agents) -> Blueprint:
@@ -15,16 +14,16 @@ def agent_routes(agents: Agents) -> Blueprint:
 
     @routes.post("")
     async def post() -> Response:
-        wanted, unknown = await read_with_warnings(_deploy)
-        agent = await deploy(agents, g.tenant, wanted, warnings=unknown)
+        wanted, contents, unknown = await read_deploy()
+        agent = await deploy(agents, g.tenant, wanted, contents, warnings=unknown)
         more = {"warnings": agent.warnings} if agent.warnings else {}
         agent = msgspec.structs.replace(agent, warnings=[])
         return created(f"/api/agents/{agent.name}", agent=agent, **more)
 
     @routes.post("/check")
     async def check_folder() -> Response:
-        wanted, unknown = await read_with_warnings(_deploy)
-        found = await check(agents, g.tenant, wanted, warnings=unknown)
+        wanted, contents, unknown = await read_deploy()
+        found = await check(agents, g.tenant, wanted, contents, warnings=unknown)
         return json_response(ok=found.ok, findings=found.findings)
 
     @routes.get("")

@@ -12,9 +12,9 @@ from ash.agents import Agents
 from ash.authentication import ApiKeys, Tickets
 from ash.http import agent_routes, file_routes, session_routes
 from ash.http.asgi import identify
+from ash.http.large_bodies import MAX_JSON, AppRequest
 from ash.http.responses import add_error_handlers, json_response
-from ash.http.uploads import AppRequest
-from ash.requests.messages import MAX_BODY
+from ash.requests.large_messages import MessageReader
 from ash.sessions.files import SessionFiles
 from ash.sessions.service import Sessions
 
@@ -30,12 +30,13 @@ class Services(Struct, frozen=True):
     keys: ApiKeys
     tickets: Tickets
     health: Health
+    message_reader: MessageReader
 
 
 def make_app(services: Services) -> QuartTrio:
     app = QuartTrio("ash", static_folder=None)
     app.request_class = AppRequest
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.config["MAX_CONTENT_LENGTH"] = MAX_JSON
     # No time limit in Quart: the connection has its own, and a command may run for minutes.
     app.config["RESPONSE_TIMEOUT"] = app.config["BODY_TIMEOUT"] = None
     app.url_map.strict_slashes = False
@@ -49,10 +50,10 @@ def make_app(services: Services) -> QuartTrio:
     ):
         app.register_blueprint(blueprint)
     # `Front` answers this route; it is known here for the `Allow` of a 405 on its path.
-    post_message = app.url_rule_class(
-        "/api/sessions/<session_id>/messages", methods=["POST"], endpoint="front"
+    messages = app.url_rule_class(
+        "/api/sessions/<session_id>/messages", methods=["GET", "POST"], endpoint="front"
     )
-    app.url_map.add(post_message)
+    app.url_map.add(messages)
 
     @app.before_request
     async def authenticate() -> None:

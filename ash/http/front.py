@@ -1,7 +1,8 @@
-"""The two routes that stream. They are answered in plain ASGI, in front of Quart.
+"""The routes that stream. They are answered in plain ASGI, in front of Quart.
 
-`POST /api/sessions/:id/messages` is the hot one: it runs a turn and sends its frames.
-`GET /api/sessions/:id/stream` sends the frames of all turns. Quart serves all other routes.
+`POST /api/sessions/:id/messages` is the hot one: it runs a turn and sends its frames; `GET` sends
+the session's messages. `GET /api/sessions/:id/stream` sends the frames of all turns. Quart serves
+all other routes.
 """
 
 import re
@@ -30,8 +31,9 @@ from ash.http.asgi import (
     send_frames,
     too_large,
 )
+from ash.http.message_list import MessageLists
 from ash.log import get_logger
-from ash.requests.messages import MAX_BODY, Options, message_query, options
+from ash.requests.messages import MAX_BODY, Options, options
 from ash.requests.parsing import MAX_NUMBER
 from ash.requests.unknown_fields import refuse_mistyped
 from ash.sessions.frame_ring import RingBroken
@@ -42,6 +44,7 @@ log = get_logger()
 # What `_PATH` finds, written as Quart writes its routes.
 ROUTES = [
     ("POST", "/api/sessions/<session_id>/messages"),
+    ("GET", "/api/sessions/<session_id>/messages"),
     ("GET", "/api/sessions/<session_id>/stream"),
 ]
 
@@ -59,6 +62,7 @@ class Front:
     def __init__(self, services: Services, rest: ASGIFramework) -> None:
         self._services = services
         self._rest = rest
+        self._lists = MessageLists(services)
 
     async def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
@@ -68,6 +72,8 @@ class Front:
             await self._get_stream(match[1], scope, receive, send)
         elif match and scope["type"] == "http" and scope["method"] == "POST":
             await self._post_message(match[1], scope, receive, send)
+        elif match and scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}:
+            await self._lists.send(match[1], scope, send)
         else:
             await self._rest(scope, receive, send)
 
@@ -88,7 +94,8 @@ class Front:
                 for name, value in scope["headers"]
                 if name == b"content-encoding"
             )
-            query = message_query(session_id, await _read_body(receive))
+            body = await _read_body(receive)
+            query = await self._services.message_reader.read(session_id, body)
             turn, ring = await self._services.sessions.send(
                 tenant, session_id, query, wanted.when_busy, resume=wanted.resume
             )

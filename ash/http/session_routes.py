@@ -6,7 +6,7 @@ from quart import Blueprint, Response, g
 from ash.authentication import Tickets
 from ash.http.responses import created, json_response, read_json, read_query, read_with_warnings
 from ash.protocol import ExecResult
-from ash.requests.parsing import event_page, log_page, message_page, session_page
+from ash.requests.parsing import event_page, log_page, session_page
 from ash.requests.sessions import (
     ConfigureSession,
     CreateSession,
@@ -50,11 +50,6 @@ def session_routes(sessions: Sessions) -> Blueprint:
     async def end(session_id: str) -> Response:
         keep = read_query(keeps_files)
         return json_response(session=await sessions.end(g.tenant, session_id, keep_files=keep))
-
-    @routes.get("/<session_id>/messages")
-    async def messages(session_id: str) -> Response:
-        found = await sessions.messages(g.tenant, session_id, **read_query(message_page))
-        return json_response(messages=found)
 
     @routes.get("/<session_id>/events")
     async def events(session_id: str) -> Response:

@@ -20,6 +20,8 @@ from ash.shapes import Body, Env
 
 _CONFIG = frozenset(each.encode_name for each in structs.fields(AgentConfig))
 
+MOST_FILES = 10_000
+
 AGENT_NAME = r"^[a-zA-Z0-9_-]+\Z"
 
 
@@ -48,7 +50,7 @@ class File(Body):
 class DeployAgent(Body):
     name: Annotated[str, Meta(pattern=AGENT_NAME, max_length=255)]
     path: Annotated[str, Meta(min_length=1)] | None = None
-    files: Annotated[list[File], Meta(min_length=1)] | None = None
+    files: Annotated[list[File], Meta(min_length=1, max_length=MOST_FILES)] | None = None
     system_prompt: Annotated[str, Meta(min_length=1)] | None = None
     env: Env | None = None
     config: dict[str, Any] | None = None

@@ -7,7 +7,7 @@ from typing import Any
 from ash.errors import BadRequest
 
 # A larger body is not read again to find the field: the loop has no time for it.
-_SEARCHED = 1024 * 1024
+_SEARCHED = 128 * 1024
 
 
 def refuse_half_characters(body: bytes | bytearray) -> None:

@@ -17,6 +17,8 @@ MAX_BLOCKS = 20
 # Bytes of the whole body.
 MAX_BODY = 50 * 1024 * 1024
 _CHECKED_FOR_TYPOS = 1024 * 1024
+# Of a message: a document of many pages, say.
+MAX_PARTS = 200_000
 
 
 @with_options("turn")
@@ -57,7 +59,9 @@ def options(asked: Mapping[str, Any]) -> Options:
 def message_query(session_id: str, body: bytes) -> Query:
     """Raises BadRequest, naming the field."""
     # The look for typos reads the whole body again, which the loop has no time for.
-    wanted = decode(body, _message, typos=len(body) <= _CHECKED_FOR_TYPOS, mend=True)
+    wanted = decode(
+        body, _message, typos=len(body) <= _CHECKED_FOR_TYPOS, mend=True, parts=MAX_PARTS
+    )
     prompt = check_content(wanted.content)
     return Query(prompt=prompt, session_id=session_id, **given(wanted, "turn"))
 

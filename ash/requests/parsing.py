@@ -9,12 +9,15 @@ import msgspec
 
 from ash.errors import BadRequest
 from ash.model import SessionStatus
-from ash.protocol import with_whole_characters
+from ash.protocol import has_half_characters, with_whole_characters
 from ash.requests.half_characters import half_character, refuse_half_characters
 from ash.requests.loose_values import read_loosely
 from ash.requests.unknown_fields import unknown_fields
 
 T = TypeVar("T")
+
+# No real body has so many. A megabyte of empty lists would take 30 ms of the event loop.
+MAX_PARTS = 20_000
 
 # The largest whole number up to which JavaScript has them all.
 MAX_NUMBER = 2**53 - 1
@@ -26,14 +29,15 @@ def decode(
     *,
     typos: bool = True,
     mend: bool = False,
+    parts: int = MAX_PARTS,
 ) -> T:
     """The body as that shape. An empty body means `{}`. Raises BadRequest, naming the field.
 
     Unknown fields are ignored, but for `typos` of known ones, which are refused. Halves of
     characters are refused too, unless they are to be replaced: to `mend` is right for what a model
-    reads, and wrong for a name or a value.
+    reads, and wrong for a name or a value. More objects and lists than `parts` are refused.
     """
-    return decode_with_warnings(body, shape, typos=typos, mend=mend)[0]
+    return decode_with_warnings(body, shape, typos=typos, mend=mend, parts=parts)[0]
 
 
 def decode_with_warnings(
@@ -42,23 +46,25 @@ def decode_with_warnings(
     *,
     typos: bool = True,
     mend: bool = False,
+    parts: int = MAX_PARTS,
 ) -> tuple[T, list[str]]:
     """What `decode` gives, and a warning for each field that has no effect."""
     # Some editors and Windows tools write the mark at the start of a text; JSON does not have it.
     body = body.removeprefix(BOM_UTF8)
+    if body.count(b"{") + body.count(b"[") > parts:
+        raise BadRequest(f"The body has more than {parts:,} objects and lists")
     try:
         decoded = shape.decode(body or b"{}")
         warnings = unknown_fields(body, shape.type) if typos else []
     except msgspec.ValidationError as error:
         if (loose := read_loosely(body, error)) is not None:
-            return decode_with_warnings(loose, shape, typos=typos, mend=mend)
+            return decode_with_warnings(loose, shape, typos=typos, mend=mend, parts=parts)
         raise BadRequest(explain(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        mended = with_whole_characters(bytes(body))
-        if mended != body:
-            if not mend:
-                refuse_half_characters(body)
-            return decode_with_warnings(mended, shape, typos=typos, mend=mend)
+        if not mend and has_half_characters(body):
+            refuse_half_characters(body)
+        if mend and (mended := with_whole_characters(bytes(body))) != body:
+            return decode_with_warnings(mended, shape, typos=typos, mend=mend, parts=parts)
         raise BadRequest(f"The body is not valid JSON: {error}") from None
     except RecursionError:
         raise BadRequest("The body is nested too deeply") from None

@@ -22,7 +22,7 @@ MAX_COMMAND = 128 * 1024 - 1
 
 @with_options("create")
 class CreateSession(Body):
-    agent: Annotated[str, Meta(min_length=1)]
+    agent: Annotated[str, Meta(min_length=1, max_length=255)]
 
 
 @with_options("configure")

@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 from ash import events
 from ash.clock import now_iso
 from ash.errors import BadRequest
-from ash.model import Message, Session, StoredSession
+from ash.model import Session, StoredSession
 from ash.sessions import session_spec
 from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.live_session import LiveSession
+from ash.sessions.remembered import last_said
 
 
 async def fork(
@@ -19,30 +20,28 @@ async def fork(
     after: int | None,
 ) -> Session:
     """See `Sessions.fork`. `live` is the parent, if it is live in this daemon."""
-    taken, is_all = await _taken(dependencies, parent, after)
+    upto, is_all = await _taken(dependencies, parent, after)
     whole = is_all and (live is None or live.turn is None)
+    said = await last_said(dependencies.store, parent.session.id, upto + 1)
     made = session_spec.forked(
-        parent, taken, whole=whole, owner=dependencies.owner, now=now_iso(dependencies.clock)
+        parent, said, whole=whole, owner=dependencies.owner, now=now_iso(dependencies.clock)
     )
     event = events.lifecycle("forked", **{"from": parent.session.id})
     async with _files(dependencies, parent, live, made.session.id):
-        await dependencies.store.fork_session(made, taken, event)
+        await dependencies.store.fork_session(made, parent.session.id, upto, event)
     return made.session
 
 
 async def _taken(
     dependencies: SessionDependencies, parent: StoredSession, after: int | None
-) -> tuple[list[Message], bool]:
-    """The messages that the fork takes over, and whether they are all those of finished turns."""
+) -> tuple[int, bool]:
+    """Up to which message the fork takes over, and whether that is all of the finished turns."""
     session = parent.session
     finished = await dependencies.store.finished_up_to(session.id)
     upto = finished if after is None else after
     if upto > finished:
         raise BadRequest(f"afterSequence: the last finished message is {finished}, not {upto}")
-    if not upto:
-        return [], not finished
-    taken = await dependencies.store.messages(session.tenant_id, session.id, limit=upto)
-    return taken, upto == finished
+    return upto, upto == finished
 
 
 @asynccontextmanager

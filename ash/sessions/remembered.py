@@ -3,7 +3,6 @@
 The messages are what the agent's CLI wrote, so their fields may hold anything.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -64,16 +63,13 @@ class _Head(Struct):
 _decode = msgspec.json.Decoder(_Head).decode
 
 
-def last_said(newest_first: Iterable[Message]) -> Said:
-    for message in newest_first:
-        if (said := _said(message)) is not None:
-            return said
-    return Said()
-
-
 async def last_stored(store: Store, session_id: str) -> Said:
     """The last that the agent said in a finished turn."""
-    before = await store.finished_up_to(session_id) + 1
+    return await last_said(store, session_id, await store.finished_up_to(session_id) + 1)
+
+
+async def last_said(store: Store, session_id: str, before: int) -> Said:
+    """The last that the agent said before the message with that sequence."""
     stop = max(before - SEARCHED, 1)
     while before > stop:
         page = await store.latest_messages(session_id, before=before, limit=PAGE)

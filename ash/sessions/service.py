@@ -32,6 +32,7 @@ from ash.sessions.session_entry import WhenBusy
 from ash.sessions.session_spec import NewSession
 from ash.sessions.turn import Turn
 from ash.sessions.watch import Watch
+from ash.store.history import is_cut
 
 # Whether a message resumes its session if that is not active.
 Resuming = Literal["no", "auto"]
@@ -279,6 +280,20 @@ class Sessions:
     async def messages(
         self, tenant: str, session_id: str, *, after: int, limit: int
     ) -> list[Message]:
+        """All of them together, however large they are."""
+        found: list[Message] = []
+        page = await self.message_page(tenant, session_id, after=after, limit=limit)
+        found += page
+        while is_cut(page) and len(found) < limit:
+            after, left = page[-1].sequence, limit - len(found)
+            page = await self.message_page(tenant, session_id, after=after, limit=left)
+            found += page
+        return found
+
+    async def message_page(
+        self, tenant: str, session_id: str, *, after: int, limit: int
+    ) -> list[Message]:
+        """The first of them, some megabytes in all. Raises NotFound."""
         await self._dependencies.known(tenant, session_id)
         return await self._store.messages(tenant, session_id, after=after, limit=limit)
 

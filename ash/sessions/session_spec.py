@@ -1,6 +1,6 @@
 """Derives what a session is made of: its row, its sandbox, the options of its engine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,11 +13,11 @@ from ash.egress import Policy
 from ash.egress import cap as cap_network
 from ash.egress import parse as parse_network
 from ash.limits import Limits, cap
-from ash.model import Agent, Message, Session, SessionSettings, StoredAgent, StoredSession
+from ash.model import Agent, Session, SessionSettings, StoredAgent, StoredSession
 from ash.protocol import Branch, Open, Query, Resume, is_uuid
 from ash.sandbox.sandbox import PoolKey, SandboxSpec
 from ash.session_options import API_NAMES, OPTIONS, EngineOptions, SessionOptions
-from ash.sessions.remembered import NOTHING, Said, last_said
+from ash.sessions.remembered import NOTHING, Said
 from ash.shapes import AskedLimits
 
 # The options that a session's config shows, by their API names. The model stands beside it.
@@ -124,11 +124,12 @@ def unknown_agent(stored: StoredSession) -> StoredAgent:
 
 
 def forked(
-    parent: StoredSession, taken: Sequence[Message], *, whole: bool, owner: str, now: str
+    parent: StoredSession, said: Said, *, whole: bool, owner: str, now: str
 ) -> StoredSession:
-    """The row of a paused session that continues after the `taken` messages of its parent.
+    """The row of a paused session that continues after messages of its parent.
 
-    If these are not the `whole` conversation, the engine is told the last message to take over.
+    The agent has `said` the last of them. If these are not the `whole` conversation, the engine is
+    told the last message to take over.
     """
     session = structs.replace(
         parent.session,
@@ -139,7 +140,7 @@ def forked(
         created_at=now,
         last_active_at=now,
     )
-    branches = _branches_after(parent, last_said(reversed(taken)), whole=whole)
+    branches = _branches_after(parent, said, whole=whole)
     settings = structs.replace(parent.settings, fork=msgspec.to_builtins(branches) or None)
     return StoredSession(
         session=session,

@@ -66,8 +66,17 @@ class Driver(Protocol):
         """The one row for a unique key, or None. It sees every write that has returned."""
         ...
 
-    async def fetch(self, query: SqlQuery, params: Params, build: Callable[[Row], T]) -> list[T]:
-        """All rows. `build` may run in another thread, so it must only make an object of a row."""
+    async def fetch(
+        self,
+        query: SqlQuery,
+        params: Params,
+        build: Callable[[Row], T],
+        until: Callable[[T], bool] | None = None,
+    ) -> list[T]:
+        """All rows, or those up to the first for which `until` is true.
+
+        Both functions may run in another thread, so `build` must only make an object of a row.
+        """
         ...
 
     async def write(self, unit: Unit) -> Result:

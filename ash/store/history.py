@@ -33,6 +33,9 @@ SESSIONS = load("sessions")
 # How many rows are read at once to find timeline events in them.
 PAGE = 100
 
+# How many bytes of messages are read at once.
+PAGE_BYTES = 4 * 1024 * 1024
+
 
 class NewMessage(Struct, frozen=True):
     """An SDK message as JSON, the id of the last frame made of it, and its timeline events."""
@@ -174,14 +177,19 @@ class HistoryRepository(Repository):
     async def messages(
         self, tenant: str, session_id: str, *, after: int = 0, limit: int = 100
     ) -> list[Message]:
-        """Oldest first; `after` is the sequence of the last one that the caller has."""
+        """Oldest first; `after` is the sequence of the last one that the caller has.
+
+        Ends after the first with which they have PAGE_BYTES or more: see `is_cut`.
+        """
         params = {"tenant": tenant, "session_id": session_id, "after": after, "limit": limit}
-        return await self._driver.fetch(HISTORY_SQL["messages"], params, _message)
+        query = HISTORY_SQL["messages"]
+        return await self._driver.fetch(query, params, _message, _Full())
 
     async def latest_messages(self, session_id: str, *, before: int, limit: int) -> list[Message]:
-        """The messages before that sequence, newest first."""
+        """The messages before that sequence, newest first; they end as `messages` do."""
         params = {"session_id": session_id, "after": before - 1, "limit": limit}
-        return await self._driver.fetch(HISTORY_SQL["latest_messages"], params, _message)
+        query = HISTORY_SQL["latest_messages"]
+        return await self._driver.fetch(query, params, _message, _Full())
 
     async def finished_up_to(self, session_id: str) -> int:
         """The sequence of the last message of a finished turn, or 0."""
@@ -202,10 +210,11 @@ class HistoryRepository(Repository):
         while len(found) < limit:
             params = {"tenant": tenant, "session_id": session_id, "after": after, "limit": PAGE}
             query = HISTORY_SQL["rows_with_events"]
-            rows = await self._driver.fetch(query, params, _timeline)
+            full = _FullTimeline()
+            rows = await self._driver.fetch(query, params, _timeline, full)
             events = [event for row in rows for event in row]
             found += [e for e in events if e.sequence > after and kind in (None, e.type)]
-            if len(rows) < PAGE:
+            if len(rows) < PAGE and not full.reached:
                 break
             after = events[-1].sequence
         return found[:limit]
@@ -214,6 +223,35 @@ class HistoryRepository(Repository):
         """Turns without an end in the sessions of `owner`, the oldest of each session first."""
         params = {"owner": owner, "session_id": session_id}
         return await self._driver.fetch(HISTORY_SQL["open_turns"], params, _open_turn)
+
+
+def is_cut(messages: Sequence[Message]) -> bool:
+    """Whether a page ended because of its bytes, so that there may be more."""
+    return sum(len(message.content) for message in messages) >= PAGE_BYTES
+
+
+class _Full:
+    """Is true for the message with which a page is full."""
+
+    def __init__(self) -> None:
+        self._room = PAGE_BYTES
+
+    def __call__(self, message: Message) -> bool:
+        self._room -= len(message.content)
+        return self._room <= 0
+
+
+class _FullTimeline:
+    """Is true for the row with whose events a page is full. It has `reached` it then."""
+
+    def __init__(self) -> None:
+        self._room = PAGE_BYTES
+        self.reached = False
+
+    def __call__(self, row: Sequence[SessionEvent]) -> bool:
+        self._room -= sum(len(event.data or "") for event in row)
+        self.reached = self._room <= 0
+        return self.reached
 
 
 def _rows(

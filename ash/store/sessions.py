@@ -1,6 +1,5 @@
 """Sessions, their settings and their status."""
 
-from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -9,7 +8,6 @@ from msgspec import Struct
 from ash.lifecycle import Change
 from ash.model import (
     EventType,
-    Message,
     Session,
     SessionSettings,
     SessionStatus,
@@ -44,23 +42,16 @@ class SessionRepository(Repository):
         await self._driver.write(unit)
 
     async def fork_session(
-        self, stored: StoredSession, messages: Iterable[Message], event: str
+        self, stored: StoredSession, parent_id: str, upto: int, event: str
     ) -> None:
         """Stores a session with copies of its parent's messages; the copies have no frames."""
         session = stored.session
-        unit = [Statement(SESSIONS_SQL["create_session"], _params(stored))]
-        unit += [
-            add_row(
-                session.id,
-                "copy",
-                message.created_at,
-                label=message.role,
-                content=message.content,
-                messages=1,
-            )
-            for message in messages
+        copied = {"fork_id": session.id, "session_id": parent_id, "upto": upto}
+        unit = [
+            Statement(SESSIONS_SQL["create_session"], _params(stored)),
+            Statement(HISTORY["copy_messages"], copied),
+            add_event(session.id, "lifecycle", event, session.created_at),
         ]
-        unit.append(add_event(session.id, "lifecycle", event, session.created_at))
         await self._driver.write(unit)
 
     async def session(self, tenant: str, session_id: str) -> StoredSession | None:

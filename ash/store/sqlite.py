@@ -85,19 +85,31 @@ class SqliteDriver:
         found = self._read(self._loop_reader, query, params, build)
         return found[0] if found else None
 
-    async def fetch(self, query: SqlQuery, params: Params, build: Callable[[Row], T]) -> list[T]:
+    async def fetch(
+        self,
+        query: SqlQuery,
+        params: Params,
+        build: Callable[[Row], T],
+        until: Callable[[T], bool] | None = None,
+    ) -> list[T]:
         return await trio.to_thread.run_sync(
-            self._fetch, query, params, build, limiter=self._reading
+            self._fetch, query, params, build, until, limiter=self._reading
         )
 
-    def _fetch(self, query: SqlQuery, params: Params, build: Callable[[Row], T]) -> list[T]:
+    def _fetch(
+        self,
+        query: SqlQuery,
+        params: Params,
+        build: Callable[[Row], T],
+        until: Callable[[T], bool] | None,
+    ) -> list[T]:
         try:
             connection = self._idle_readers.pop()
         except IndexError:
             # The limiter admits as many calls as there are connections, so they are closed.
             raise StoreClosed from None
         try:
-            return self._read(connection, query, params, build)
+            return self._read(connection, query, params, build, until)
         finally:
             self._give_back(connection)
 
@@ -107,13 +119,17 @@ class SqliteDriver:
         query: SqlQuery,
         params: Params,
         build: Callable[[Row], T],
+        until: Callable[[T], bool] | None = None,
     ) -> list[T]:
-        """Fetches all rows at once: an open cursor would keep the connection on an old snapshot."""
+        """Leaves no cursor open: it would keep the connection on an old snapshot."""
         try:
-            rows = connection.execute(query.text, params).fetchall()
+            rows = connection.execute(query.text, params)
+            if until is None:
+                return [build(row) for row in rows.fetchall()]
+            with closing(rows):
+                return _up_to(map(build, rows), until)
         except sqlite3.Error as error:
             raise self._explain(error) from error
-        return [build(row) for row in rows]
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         self._idle_readers.append(connection)
@@ -218,6 +234,15 @@ class SqliteDriver:
         with suppress(IndexError):
             while True:
                 self._idle_readers.pop().close()
+
+
+def _up_to(found: Iterator[T], until: Callable[[T], bool]) -> list[T]:
+    taken = []
+    for each in found:
+        taken.append(each)
+        if until(each):
+            break
+    return taken
 
 
 def _open(path: Path) -> tuple[sqlite3.Connection, list[sqlite3.Connection]]:

@@ -159,9 +159,15 @@ async def test_byte_order_mark_before_a_body_is_ignored(us, session):
 
 
 async def test_body_that_is_too_large_is_refused(us):
-    """50 MB are the most, on every route."""
-    for path in ("/api/agents", "/api/sessions/x/messages"):
-        response = await us.post(path, content=b" " * (50 * 1024 * 1024 + 1))
+    """50 MB are the most where files or pictures may be in it, 1 MB on any other route."""
+    for path, most in (
+        ("/api/agents", 50),
+        ("/api/agents/check", 50),
+        ("/api/sessions/x/messages", 50),
+        ("/api/sessions", 1),
+        ("/api/sessions/x/exec", 1),
+    ):
+        response = await us.post(path, content=b" " * (most * 1024 * 1024 + 1))
         assert (413, 413) == (response.status_code, response.json()["statusCode"]), path
 
 

@@ -124,7 +124,7 @@ async def api(tmp_path, serving):
         keys._tenants[keys._digest(KEYS["other"])] = "other"
         changed = []
         service = SessionFiles(store, Workspaces(data), changed.append, limits_of, FreeSpace(data))
-        server = await serving(make_app(Services(None, None, service, keys, None, dict)))
+        server = await serving(make_app(Services(None, None, service, keys, None, dict, None)))
         api = Api(data, store, service, server)
         api.changed = changed
         yield await api.connect()

@@ -14,6 +14,7 @@ from ash.http.app import Services
 from ash.http.asgi import PING_SECONDS
 from ash.http.cors import Cors
 from ash.http.front import MAX_BODY, Front
+from ash.requests.large_messages import MessageReader
 from ash.sessions.frame_ring import RING_BYTES, FrameRing
 from ash.store.frames import StoredFrame
 
@@ -142,7 +143,13 @@ def sessions():
 @pytest.fixture
 def request_(sessions, nursery):
     services = Services(
-        agents=None, sessions=sessions, files=None, keys=Keys(), tickets=None, health=dict
+        agents=None,
+        sessions=sessions,
+        files=None,
+        keys=Keys(),
+        tickets=None,
+        health=dict,
+        message_reader=MessageReader(),
     )
 
     async def rest(scope, receive, send):
@@ -356,7 +363,7 @@ async def test_unexpected_failure_tells_nothing(request_, sessions, caplog):
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", PATH),
+        ("DELETE", PATH),
         ("POST", "/api/sessions"),
         ("POST", "/api/sessions/a/b/messages"),
         ("POST", "/api/sessions//messages"),
@@ -364,7 +371,7 @@ async def test_unexpected_failure_tells_nothing(request_, sessions, caplog):
     ],
 )
 async def test_every_other_route_is_the_app_s(request_, method, path):
-    """The front takes one route and hands on the rest."""
+    """The front takes the routes that stream and hands on the rest."""
     request_.begin(method=method, path=path)
     await request_.ended.wait()
     assert ("rest", path) == (request_.sent[0]["type"], request_.sent[0]["path"])

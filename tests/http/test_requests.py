@@ -414,3 +414,12 @@ async def test_last_request_of_a_connection_costs_nothing_while_it_is_answered(
     client = await (await serving(app)).connect()
     assert 204 == (await client.ask(headers="Connection: close\r\n")).status
     assert 5 == trio.current_time()
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b""])
+async def test_head_of_very_many_lines_is_refused(serving, nursery, end):
+    """Parsing them would hold up all others. It is refused before it is complete, too."""
+    client = await (await serving(echo, tcp=True)).connect()
+    head = b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 3000 + end
+    nursery.start_soon(client.send, head)
+    assert 431 == (await client.answer()).status

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ash.errors import BadRequest
-from ash.http import uploads
-from ash.http.uploads import LONG, STEP, _parse, lift
+from ash.http import large_bodies
+from ash.http.large_bodies import LONG, STEP, lift
+from ash.http.uploads import _parse
 from ash.requests.base64_text import PIECE
 
 MARK = b"mark"
@@ -45,12 +46,12 @@ json_values = st.recursive(
 def test_what_is_lifted_can_be_put_back(value, ascii_only, long, step):
     """Whatever the JSON, its long strings and the rest are all of it, escapes and all."""
     body = json.dumps(value, ensure_ascii=ascii_only).encode()
-    before = uploads.LONG, uploads.STEP
-    uploads.LONG, uploads.STEP = long, step
+    before = large_bodies.LONG, large_bodies.STEP
+    large_bodies.LONG, large_bodies.STEP = long, step
     try:
         rest, lifted = lift(bytearray(body), MARK)
     finally:
-        uploads.LONG, uploads.STEP = before
+        large_bodies.LONG, large_bodies.STEP = before
     assert body == put_back(rest, lifted)
     assert all(len(text) >= long for text in lifted)
 
@@ -58,12 +59,12 @@ def test_what_is_lifted_can_be_put_back(value, ascii_only, long, step):
 @given(body=st.binary() | st.text(alphabet='"\\a[').map(str.encode))
 def test_what_is_no_json_is_left_as_it_is(body):
     """Broken bytes are not made whole: the decoder finds them as they came."""
-    before = uploads.LONG
-    uploads.LONG = 3
+    before = large_bodies.LONG
+    large_bodies.LONG = 3
     try:
         rest, lifted = lift(bytearray(body), MARK)
     finally:
-        uploads.LONG = before
+        large_bodies.LONG = before
     assert body == put_back(rest, lifted)
 
 
@@ -83,7 +84,7 @@ def test_string_longer_than_a_step_is_lifted():
 
 def test_quotes_without_end_are_given_up(monkeypatch):
     """A body of nothing but quotes doesn't keep a thread busy for long."""
-    monkeypatch.setattr(uploads, "MAX_STRINGS", 10)
+    monkeypatch.setattr(large_bodies, "MAX_STRINGS", 10)
     body = bytearray(b'"",' * 10 + b'"' + b"x" * LONG + b'"')
     rest, lifted = lift(body, MARK)
     assert (body, []) == (rest, lifted)
@@ -180,7 +181,7 @@ def test_marks_are_different_each_time(monkeypatch):
         marks.append(mark)
         return lift(body, mark)
 
-    monkeypatch.setattr("ash.http.uploads.lift", spy)
+    monkeypatch.setattr("ash.http.large_bodies.lift", spy)
     for _ in range(3):
         parse(one(""))
     assert all(first != second for first, second in pairwise(marks))

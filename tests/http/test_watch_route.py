@@ -53,7 +53,7 @@ class Request:
     """A GET, and what it is answered."""
 
     def __init__(self, sessions, nursery):
-        services = Services(None, sessions, None, Keys(), None, dict)
+        services = Services(None, sessions, None, Keys(), None, dict, None)
         self._app = Front(services, None)
         self._to_app, self._received = trio.open_memory_channel(100)
         self.sent = []

@@ -169,3 +169,27 @@ SELECT coalesce(
 ) AS last
 FROM sessions
 WHERE id = :session_id;
+
+-- name: copy_messages
+-- Copies a session's messages up to a sequence number into a new one, with their numbers.
+INSERT INTO history (key, kind, label, content, frame, messages, events, created_at)
+SELECT
+    (forked.number << 32) + row_number() OVER (ORDER BY history.key),
+    'copy',
+    CASE history.kind
+        WHEN 'begin' THEN 'user' WHEN 'message' THEN 'assistant' ELSE history.label
+    END,
+    history.content,
+    0,
+    history.messages,
+    0,
+    history.created_at
+FROM sessions AS parent
+INNER JOIN sessions AS forked ON forked.id = :fork_id
+INNER JOIN history
+    ON history.key > parent.number << 32 AND history.key < (parent.number + 1) << 32
+WHERE
+    parent.id = :session_id
+    AND history.kind IN ('begin', 'message', 'copy')
+    AND history.content IS NOT NULL
+    AND history.messages <= :upto;

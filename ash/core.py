@@ -171,6 +171,7 @@ def _start(
         owner=OWNER,
         rules=_rules(settings),
         silence_timeout=settings.turn_silence_timeout,
+        large_lines=runtime.large_lines,
         snapshots=snapshots,
     )
     sessions = Sessions(dependencies, nursery)

@@ -123,12 +123,15 @@ class FrameFeed:
         """The next frames; none at the end. Raises Unavailable if they could not be stored."""
         while True:
             try:
-                return await self._frames.read_frames()
+                frames = await self._frames.read_frames()
+                self._frames.close()
             except RingBroken:
                 if self._turn is not None and self._turn.broken:
                     text = "What the agent did could not be stored: the session's events say more"
                     raise Unavailable(text) from None
                 await self.begin(self._frames.cursor - 1)
+            else:
+                return frames
 
 
 @asynccontextmanager

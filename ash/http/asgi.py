@@ -1,5 +1,6 @@
 """Responses in plain ASGI: errors, and streams of events. Nothing in here knows Quart."""
 
+import math
 from collections.abc import Iterable
 from typing import Protocol, cast
 
@@ -38,6 +39,9 @@ HALF_CLOSED = "http.half_closed"
 # copy no more of it, and the copying holds up no other session.
 PART_BYTES = 64 * 1024
 
+
+# How long a client may take for frames of more than LARGE bytes. Others wait for it meanwhile.
+LARGE, LARGE_SECONDS = 1024 * 1024, 60.0
 
 # Where the server puts, for the app, the function to say whose connection it is.
 IDENTIFY = "identify"
@@ -139,7 +143,7 @@ async def send_frames(
     """Sends `first` and the frames as they come, until they end or the client leaves.
 
     Raises in a group what the reader raises. The body then has no end, by which the client knows
-    that it has to come back.
+    that it has to come back; so it is if the client takes too long for a large frame.
     """
     await start_response(send, 200, EVENT_STREAM)
     async with trio.open_nursery() as nursery:
@@ -148,8 +152,12 @@ async def send_frames(
         if first:
             await send_part(send, first)
         while chunk := await _next_or_ping(frames, silence):
-            for start in range(0, len(chunk), PART_BYTES):
-                await send_part(send, chunk[start : start + PART_BYTES])
+            with trio.move_on_after(LARGE_SECONDS if len(chunk) > LARGE else math.inf) as patience:
+                for start in range(0, len(chunk), PART_BYTES):
+                    await send_part(send, chunk[start : start + PART_BYTES])
+            if patience.cancelled_caught:
+                nursery.cancel_scope.cancel()
+                return
         await end_response(send)
         nursery.cancel_scope.cancel()
 

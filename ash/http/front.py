@@ -150,6 +150,8 @@ class Front:
         except* AshError:
             # The store can't be read.
             log.exception("http.stream_failed", session=session_id)
+        finally:
+            frames.close()
 
 
 def _message_options(query: bytes) -> Options:

@@ -1,9 +1,10 @@
 """What all sessions of a daemon share."""
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from ash.clock import Clock, now_iso
 from ash.errors import NotFound
+from ash.large_lines import LargeLines
 from ash.limits import Limits
 from ash.model import StoredAgent, StoredSession
 from ash.pool.pool import Pool
@@ -26,6 +27,7 @@ class SessionDependencies(Struct, frozen=True, kw_only=True):
     rules: ServerRules
     silence_timeout: float
     snapshots: SessionSnapshots | None = None
+    large_lines: LargeLines = field(default_factory=LargeLines)
 
     async def known(self, tenant: str, session_id: str) -> StoredSession:
         """Raises NotFound."""

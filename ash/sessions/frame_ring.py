@@ -22,6 +22,8 @@ import trio
 from msgspec import Struct
 
 from ash.events import Frame, sse
+from ash.large_lines import LargeLines
+from ash.sessions.large_frames import LargeFrames
 
 # How far a slow follower may lag behind before it misses deltas. All followers share the ring, so
 # this is also all the memory that the frames of a running session take, unless frames are very
@@ -71,7 +73,8 @@ class FrameRing:
     The store has reserved all ids below `reserved`. One turn at a time publishes.
     """
 
-    def __init__(self, next_id: int) -> None:
+    def __init__(self, next_id: int, large: LargeFrames | None = None) -> None:
+        self.large = large or LargeFrames(LargeLines())
         self.next_id = next_id
         self.reserved = next_id
         self._frames: list[bytes] = []
@@ -80,6 +83,10 @@ class FrameRing:
         self._followers = trio.lowlevel.ParkingLot()
         self.broken = False
         self.ended = False
+
+    @property
+    def kept_bytes(self) -> int:
+        return self._bytes
 
     @property
     def earliest(self) -> int:
@@ -111,7 +118,8 @@ class FrameRing:
             self._bytes += len(data)
             self._largest = max(self._largest, len(data))
             self.next_id += 1
-        self._trim()
+        self._trim(max(RING_BYTES, RING_LARGEST * self._largest))
+        self.large.published(self)
         self._followers.unpark_all()
 
     def break_off(self) -> None:
@@ -147,9 +155,12 @@ class FrameRing:
             stop += 1
         return self._frames[start:stop], cursor + stop - start
 
-    def _trim(self) -> None:
+    def shrink(self) -> None:
+        """Drops large frames that were kept for those who follow at once."""
+        self._trim(RING_BYTES)
+
+    def _trim(self, bound: int) -> None:
         """Drops the oldest frames down to half of the bound, if the ring is over it."""
-        bound = max(RING_BYTES, RING_LARGEST * self._largest)
         if self._bytes <= bound:
             return
         drop = 0
@@ -157,7 +168,7 @@ class FrameRing:
             self._bytes -= len(self._frames[drop])
             drop += 1
         del self._frames[:drop]
-        self._largest = max(map(len, self._frames))
+        self._largest = max(map(len, self._frames), default=0)
 
 
 class _Held(Struct, eq=False):
@@ -172,7 +183,8 @@ class FrameRings:
     nobody holds is dropped: the frames that last are in the store.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, large: LargeFrames | None = None) -> None:
+        self._large = large or LargeFrames(LargeLines())
         self._held: dict[str, _Held] = {}
         self._shut = False
 
@@ -194,7 +206,7 @@ class FrameRings:
         """For a watcher. `next_frame` is used only if nobody holds the ring yet."""
         held = self._held.get(session_id)
         if held is None or held.ring.broken:
-            held = self._held[session_id] = _Held(FrameRing(next_frame))
+            held = self._held[session_id] = _Held(FrameRing(next_frame, self._large))
         if self._shut:
             held.ring.end()
         held.holders += 1
@@ -202,6 +214,8 @@ class FrameRings:
             yield held.ring
         finally:
             held.holders -= 1
+            if not held.holders:
+                self._large.dropped(held.ring)
             if not held.holders and self._held.get(session_id) is held:
                 del self._held[session_id]
 

@@ -14,6 +14,7 @@ from ash.sandbox.sandbox import EngineLaunch, Sandbox
 from ash.sessions import session_spec
 from ash.sessions.dependencies import SessionDependencies
 from ash.sessions.frame_ring import FrameRings
+from ash.sessions.large_frames import LargeFrames
 from ash.sessions.live_session import LiveSession, LiveSessionStatistics
 from ash.sessions.remembered import last_stored
 from ash.sessions.session_sandbox import Work
@@ -31,7 +32,7 @@ class LiveSessions:
     """Runs each live session as a task of `nursery`."""
 
     def __init__(self, dependencies: SessionDependencies, nursery: trio.Nursery) -> None:
-        self.rings = FrameRings()
+        self.rings = FrameRings(LargeFrames(dependencies.large_lines))
         self._dependencies = dependencies
         self._nursery = nursery
         self._live: dict[str, LiveSession] = {}

@@ -7,6 +7,7 @@ from ash import __version__, events
 from ash.events import Frame, sse
 from ash.model import TurnReason
 from ash.sessions.frame_ring import WRITE_BYTES, FrameRing, Lagged, RingEnded
+from ash.sessions.large_frames import LARGE_WRITE
 from ash.sessions.turn import Turn
 from ash.store import Store
 from ash.store.frames import StoredFrame
@@ -39,6 +40,7 @@ class Watch:
         self._boundary = 0
         self._written: list[bytes] = []
         self._written_size = 0
+        self._has_place = False
 
     @property
     def is_ending(self) -> bool:
@@ -46,8 +48,36 @@ class Watch:
         return self._ring.ended
 
     async def read(self) -> bytes:
-        """What `read_frames` gives, as it goes over the wire."""
-        return b"".join(await self.read_frames())
+        """What `read_frames` gives, as it goes over the wire. What it gave before is then sent.
+
+        Of what is large, few readers hold something at a time. The last read is followed by
+        `close`.
+        """
+        self.close()
+        while True:
+            cursor = self.cursor
+            data = b"".join(await self.read_frames())
+            if len(data) <= LARGE_WRITE:
+                self.close()
+                return data
+            if self._has_place or self._ring.large.try_place(self):
+                self._has_place = True
+                return data
+            # Many that wait must not hold a large frame each.
+            del data
+            self.cursor = cursor
+            await self._take_place()
+
+    def close(self) -> None:
+        """Says that what was read has been sent."""
+        if self._has_place:
+            self._has_place = False
+            self._ring.large.leave(self)
+
+    async def _take_place(self) -> None:
+        if not self._has_place:
+            await self._ring.large.place(self)
+            self._has_place = True
 
     async def read_frames(self) -> list[bytes]:
         """Returns the next frames, about as many as fit into one write. Waits until there is one.
@@ -128,10 +158,12 @@ class Watch:
             case "done":
                 return [events.done(self._session_id, cast("TurnReason", text))]
         after = cast("int", stored.sequence) - 1
+        await self._take_place()
         (message,) = await self._store.messages(
             self._tenant, self._session_id, after=after, limit=1
         )
-        return events.read(message.content.encode()).frames
+        content = message.content.encode()
+        return await self._ring.large.frames_of(content) or events.read(content).frames
 
     def _show(self, stored: StoredFrame, frames: list[Frame]) -> None:
         """Writes the frames that the watcher has not had and that are not in the ring.

@@ -75,7 +75,10 @@ class HelperProcess:
             process = self._process = await self._start()
         assert process.stdin is not None
         await process.stdin.send_all(len(request).to_bytes(_LENGTH))
-        await process.stdin.send_all(request)
+        # In pieces: a pipe whose reader is quick takes all of it in one step of the loop.
+        with memoryview(request) as view:
+            for start in range(0, len(view), _PIECE):
+                await process.stdin.send_all(view[start : start + _PIECE])
         return await _receive(process, int.from_bytes(await _receive(process, _LENGTH)))
 
     async def _start(self) -> trio.Process:

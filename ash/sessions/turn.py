@@ -12,7 +12,8 @@ from msgspec import Raw, Struct
 from ash import __version__, events
 from ash.clock import Clock, now_iso
 from ash.errors import AshError, Conflict, EngineFailed, Unavailable
-from ash.events import Ending
+from ash.events import Ending, Frame
+from ash.large_lines import LARGE
 from ash.log import get_logger
 from ash.model import StoredSession, TurnOrigin, TurnReason
 from ash.protocol import (
@@ -300,7 +301,7 @@ class Turn:
                 now=now_iso(context.clock),
             )
             context.ring.reserved = reserve or context.ring.reserved
-        context.ring.publish(found.frames)
+        await self._show(found.frames)
         return found.heard
 
     async def _end(self) -> None:
@@ -330,9 +331,22 @@ class Turn:
         # Stored with the session's new status, so that the frame `done` is true when it is shown.
         await context.end(self, write)
         self.last_frame = end.frame
-        context.ring.publish(frames)
+        await self._show(frames)
         if ending.reason == "error":
             self._log_error()
+
+    async def _show(self, frames: Sequence[Frame]) -> None:
+        """Each large frame takes a while, so others get their turn before it."""
+        small: list[Frame] = []
+        for frame in frames:
+            if len(frame.data) > LARGE:
+                self._context.ring.publish(small)
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                self._context.ring.publish([frame])
+                small = []
+            else:
+                small.append(frame)
+        self._context.ring.publish(small)
 
     def _log_error(self) -> None:
         """Logs no text that the agent or the model may have written: the timeline has the error."""

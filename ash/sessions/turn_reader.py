@@ -47,8 +47,7 @@ class TurnReader:
                 case EngineMessage():
                     self._read_message(event, found, next_id)
                 case LargeMessage():
-                    content = str(event.data, "utf-8")
-                    self._add(content, event.reading, found, next_id)
+                    self._add(event.data, event.reading, found, next_id)
                 case ModelFault():
                     found.frames.append(self._retries.waiting(event))
                 case McpStatus():
@@ -73,7 +72,9 @@ class TurnReader:
             return
         self._add(content, events.read(event.data), found, next_id)
 
-    def _add(self, content: str, reading: Reading, found: TurnBatch, next_id: int) -> None:
+    def _add(
+        self, content: str | memoryview, reading: Reading, found: TurnBatch, next_id: int
+    ) -> None:
         found.heard |= reading.retry is None
         found.frames += self._retries.before(reading)
         found.frames += reading.frames

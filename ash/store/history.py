@@ -38,9 +38,12 @@ PAGE_BYTES = 4 * 1024 * 1024
 
 
 class NewMessage(Struct, frozen=True):
-    """An SDK message as JSON, the id of the last frame made of it, and its timeline events."""
+    """An SDK message as JSON, the id of the last frame made of it, and its timeline events.
 
-    content: str
+    A large one is given as it came, as UTF-8: each copy of it takes time of the event loop.
+    """
+
+    content: str | memoryview
     frame: int
     events: int = 0
 

@@ -151,7 +151,7 @@ def add_row(
     now: str,
     *,
     label: str | None = None,
-    content: str | None = None,
+    content: str | memoryview | None = None,
     origin: TurnOrigin | None = None,
     frame: int | None = None,
     messages: int = 0,

@@ -292,7 +292,8 @@ def _set_up(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     _use_log(connection)
     migrate(connection)
-    if connection.execute("PRAGMA page_size").fetchone() != (PAGE_BYTES,):
+    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    if page_bytes != PAGE_BYTES:
         _rewrite(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")

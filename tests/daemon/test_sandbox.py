@@ -86,12 +86,12 @@ async def test_disk_limit_holds_for_an_agent(us, agent):
 
 
 async def test_disk_limit_holds_for_uploads(us, agent):
-    """Files that a client uploads count as the agent's own do, while its sandbox does nothing."""
+    """Files that a client uploads count as the agent's own do; too much is not written at all."""
     session = await us.create(limits={"diskMb": 1})
     content = base64.b64encode(bytes(2 * 1024 * 1024)).decode()
     body = {"files": [{"path": "large", "content": content}]}
-    (await us.post(f"/api/sessions/{session}/files", json=body)).raise_for_status()
-    await us.becomes(session, "error")
+    assert 413 == (await us.post(f"/api/sessions/{session}/files", json=body)).status_code
+    assert "active" == await us.status(session)
 
 
 async def test_room_for_sandboxes_is_limited(data_dir):

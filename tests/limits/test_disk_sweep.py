@@ -330,7 +330,7 @@ async def test_a_large_one_holds_no_small_one_up(tmp_path, autojump_clock, monke
     with sweep.watch([large], 100, Ear()), sweep.watch([small], 1, ear):
         nursery.start_soon(sweep.run)
         assert OVER == await ear.heard()
-        assert trio.current_time() < 1
+        assert trio.current_time() < 10
 
 
 async def test_one_that_is_still_being_measured_is_not_measured_twice(

@@ -164,3 +164,22 @@ async def test_pages_of_an_older_database_are_made_smaller(store, tmp_path):
     with closing(sqlite3.connect(tmp_path / "ash.db")) as connection:
         assert (sqlite.PAGE_BYTES,) == connection.execute("PRAGMA page_size").fetchone()
         assert ("wal",) == connection.execute("PRAGMA journal_mode").fetchone()
+
+
+async def test_database_is_written_anew_once(store, tmp_path, monkeypatch):
+    """Neither at the next start nor if it was made with small pages."""
+    monkeypatch.setattr(sqlite, "_rewrite", None)
+    async with open_store(tmp_path / "new.db"):
+        pass
+    async with open_store(tmp_path / "new.db"):
+        pass
+
+
+async def test_database_that_can_not_be_written_anew_works(old, tmp_path, monkeypatch):
+    """There may be no room for a copy."""
+    with old("0007_conversations") as connection:
+        connection.execute(NUMBERED_SESSION, ("s", "s", 1))
+    monkeypatch.setattr(sqlite, "PAGE_BYTES", 1000)  # no size that SQLite knows
+    async with open_store(tmp_path / "ash.db") as store:
+        await store.add_event("s", "lifecycle", None, "t9")
+        assert 1 == len(await store.events("default", "s"))

@@ -73,9 +73,9 @@ class Driver(SqliteDriver):
         self._send, self._jobs = trio.open_memory_channel(inf)
         self.write, self.run = self._write, self._run
 
-    async def fetch(self, query, params, build):
+    async def fetch(self, query, params, build, until=None):
         await self._delays.wait(0.1)
-        return self._fetch(query, params, build)
+        return self._fetch(query, params, build, until)
 
     async def _write(self, unit):
         await trio.lowlevel.checkpoint_if_cancelled()

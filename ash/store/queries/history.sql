@@ -7,7 +7,7 @@ SELECT
     coalesce(last.key, sessions.number << 32) + 1,
     :kind,
     :label,
-    :content,
+    CAST(:content AS TEXT),
     :origin,
     CASE :kind
         WHEN 'begin' THEN coalesce(last.key, sessions.number << 32) + 1

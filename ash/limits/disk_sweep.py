@@ -34,6 +34,7 @@ import trio
 from ash.limits.amounts import MB
 from ash.limits.disk_usage import (
     MAX_HELD,
+    UNREADABLE,
     TooDeep,
     TooManyHeld,
     entry_sizes,
@@ -134,6 +135,8 @@ class WatchedSandbox:
         self.complaint = None
         if too_deep:
             self.complaint = f"The agent's folders are nested more than {MAX_DEPTH} deep"
+        elif used >= UNREADABLE:
+            self.complaint = "The agent keeps a folder closed while its disk use is measured"
         elif self.is_over(used):
             self.complaint = f"The agent went over its disk limit of {self._limit_mb} MB"
         if self.complaint and not before:
@@ -251,6 +254,7 @@ class DiskSweep:
             too_deep = True
         except TooManyHeld:
             self.complain(watched, TOO_MANY_HELD)
+            return
         except OSError:
             watched.look_again()
             return

@@ -20,6 +20,12 @@ _LEAST = 1024
 # So many open files of a sandbox are looked at: 256 processes with 200 each.
 MAX_HELD = 50_000
 
+# What a folder counts that can't be looked into: more than any limit. Else it would hide files.
+UNREADABLE = 1 << 62
+
+# So often a folder is opened to its owner that an agent closes again meanwhile.
+_TRIES = 10
+
 # Owner may list a folder, and look at what is in it.
 _OPEN = 0o500
 
@@ -39,15 +45,19 @@ def entry_sizes(folders: Sequence[Path]) -> Iterator[int]:
     """Yields the bytes that each entry takes on disk.
 
     A file with several names counts once, and its other names as much as an empty file: else a
-    sandbox could have millions of them. Blocks, a few µs an entry. Raises TooDeep. Holds
-    descriptors until it is exhausted or closed.
+    sandbox could have millions of them. A folder that stays closed counts as UNREADABLE. Blocks, a
+    few µs an entry. Raises TooDeep, and OSError if the daemon itself can't go on. Holds descriptors
+    until it is exhausted or closed.
     """
     seen: set[tuple[int, int]] = set()
     for folder in folders:
-        with closing(_entries(folder)) as entries:
-            for entry in entries:
-                with suppress(OSError):
-                    yield _size(entry.stat(follow_symlinks=False), seen)
+        try:
+            with closing(_entries(folder)) as entries:
+                for level, entry in entries:
+                    with suppress(FileNotFoundError):
+                        yield _size(level.stat(entry), seen)
+        except PermissionError:
+            yield UNREADABLE
 
 
 def unlinked_sizes(pids: Iterable[int], device: int) -> Generator[int]:
@@ -70,16 +80,29 @@ def unlinked_sizes(pids: Iterable[int], device: int) -> Generator[int]:
                 yield _mapped_size(pid, line, device, seen)
 
 
+def family(pid: int) -> set[int]:
+    """The process and all below it. Blocks, some µs for each."""
+    found, due = set[int](), [pid]
+    while due:
+        each = due.pop()
+        found.add(each)
+        with suppress(OSError):
+            for task in Path(f"/proc/{each}/task").iterdir():
+                children = (task / "children").read_text()
+                due += set(map(int, children.split())) - found
+    return found
+
+
 def _held_sizes(pid: int, device: int, seen: set[tuple[int, int]]) -> Generator[int]:
     try:
         with os.scandir(f"/proc/{pid}/fd") as entries:
             for entry in entries:
                 yield _unlinked_size(entry.path, device, seen)
     except PermissionError:
-        with suppress(OSError):
+        with suppress(FileNotFoundError, ProcessLookupError):
             for found in held_by(pid):
                 yield 0 if found is None else _unlinked(found, device, seen)
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         pass
 
 
@@ -143,8 +166,8 @@ def _size(found: os.stat_result, seen: set[tuple[int, int]]) -> int:
     return max(found.st_blocks * _BLOCK, _LEAST)
 
 
-def _entries(root: Path) -> Generator[os.DirEntry[str]]:
-    """Yields everything below `root`; each folder is opened from the one that contains it."""
+def _entries(root: Path) -> Generator[tuple["_Level", os.DirEntry[str]]]:
+    """Yields everything below `root` with its folder; each is opened from the one above it."""
     levels: list[_Level] = []
     try:
         _descend(levels, os.fspath(root))
@@ -153,7 +176,7 @@ def _entries(root: Path) -> Generator[os.DirEntry[str]]:
             if entry is None:
                 levels.pop().close()
                 continue
-            yield entry
+            yield levels[-1], entry
             if entry.is_dir(follow_symlinks=False):
                 _descend(levels, entry.name)
     finally:
@@ -176,16 +199,29 @@ class _Level:
     def _open(self, name: str, parent: int | None) -> int:
         """Opens it, also if it is closed to its owner, whom a daemon that is not root is for it."""
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        if os.geteuid() != 0:
+        for _ in range(_TRIES):
+            with suppress(PermissionError):
+                return os.open(name, flags, dir_fd=parent)
             place = os.open(name, flags | os.O_PATH, dir_fd=parent)
             try:
-                mode = stat.S_IMODE(os.fstat(place).st_mode)
-                if mode & _OPEN != _OPEN:
-                    Path(f"/proc/self/fd/{place}").chmod(mode | _OPEN)
-                    self._mode = mode
+                self._open_to_owner(place)
             finally:
                 os.close(place)
         return os.open(name, flags, dir_fd=parent)
+
+    def _open_to_owner(self, fd: int) -> None:
+        mode = stat.S_IMODE(os.fstat(fd).st_mode)
+        if mode & _OPEN != _OPEN:
+            Path(f"/proc/self/fd/{fd}").chmod(mode | _OPEN)
+            self._mode = mode if self._mode is None else self._mode
+
+    def stat(self, entry: os.DirEntry[str]) -> os.stat_result:
+        """Raises PermissionError if the folder stays closed, though it was opened to its owner."""
+        for _ in range(_TRIES):
+            with suppress(PermissionError):
+                return entry.stat(follow_symlinks=False)
+            self._open_to_owner(self.fd)
+        return entry.stat(follow_symlinks=False)
 
     def close(self) -> None:
         self.entries.close()
@@ -198,6 +234,6 @@ class _Level:
 def _descend(levels: list[_Level], name: str) -> None:
     if len(levels) > MAX_DEPTH:
         raise TooDeep
-    # If it is gone, replaced, or not to be opened, there is nothing in it that could be counted.
-    with suppress(OSError):
+    # If it is gone or replaced, there is nothing in it that could be counted.
+    with suppress(FileNotFoundError, NotADirectoryError):
         levels.append(_Level(name, levels[-1].fd if levels else None))

@@ -27,7 +27,7 @@ from msgspec import Struct
 from ash.limits.amounts import MB
 from ash.limits.disk_limit import add_up
 from ash.limits.disk_sweep import DiskSweep, WatchedSandbox
-from ash.limits.disk_usage import TooDeep
+from ash.limits.disk_usage import TooDeep, TooManyHeld
 from ash.limits.free_space import FreeSpace
 from ash.log import get_logger
 
@@ -171,7 +171,7 @@ class SpaceAlarm:
                 )
                 tell(lambda: self._sweep.complain(watched, text))
                 return None
-            except TooDeep:
+            except (TooDeep, TooManyHeld):
                 # The sweep finds that out as well, and says so.
                 watched.look_again()
                 return None

@@ -14,6 +14,7 @@ from ash.isolation import Isolation
 from ash.isolation.code import PYTHON
 from ash.large_lines import LargeLines
 from ash.limits import DiskSweep, Limits, ResourceGroup, ResourceGroups
+from ash.limits.disk_usage import family
 from ash.model import LogSink
 from ash.protocol import BridgeCommand
 from ash.sandbox.environment import environment, for_bridge
@@ -163,12 +164,16 @@ def _disk_watched(
         group.note(text)
         sandbox.kill()
 
+    def processes() -> set[int]:
+        """Without cgroups all are below the outermost: its pid namespace keeps them there."""
+        return group.processes() or family(sandbox.pid)
+
     folders = [paths.workspace, paths.home]
     with disk.watch(
         folders,
         group.limits.disk_mb,
         over,
-        group.processes,
+        processes,
         group.cpu_used,
         frozen=group.frozen,
     ):

@@ -1,5 +1,6 @@
 """The command `ashd`: its flags, and its one line if it can't start."""
 
+import gc
 import json
 import sys
 from types import SimpleNamespace
@@ -115,3 +116,18 @@ def test_ashd_unknown_variable(started):
 
     assert "ASH_PROT is not a setting of ash; did you mean ASH_PORT?" in json.dumps(logs)
     assert len(started) == 1
+
+
+def test_imports_are_left_out_of_the_collection_of_garbage(started, monkeypatch):
+    """A full collection would look at all of them, which holds the loop for 50 ms."""
+    frozen = []
+
+    async def note(_):
+        frozen.append(gc.get_freeze_count())
+
+    monkeypatch.setattr("ash.daemon.run", note)
+    try:
+        assert 0 == run().exit_code
+    finally:
+        gc.unfreeze()
+    assert [True] == [count > 10_000 for count in frozen]

@@ -1,3 +1,4 @@
+import errno
 import mmap
 import os
 from contextlib import closing, suppress
@@ -206,3 +207,26 @@ def test_deleted_file_counts_that_is_mapped_in_a_process_that_can_not_be_looked_
     assert 0 == disk_usage._mapped_size(1, line.replace(b"08:01", b"08:02"), device, set())
     memory = line.replace(b"/data/x", b"/memfd:x")
     assert 0 == disk_usage._mapped_size(1, memory, device, set())
+
+
+@pytest.mark.parametrize("what", ["open", "stat"])
+def test_entry_sizes_of_a_folder_that_stays_closed(folder, monkeypatch, what):
+    """It counts as more than any limit, as it could hide any size."""
+    write(folder / "file", 1)
+
+    def closed(*_, **__):
+        raise PermissionError
+
+    monkeypatch.setattr(disk_usage._Level, f"_{what}" if what == "open" else what, closed)
+    assert used(folder) >= disk_usage.UNREADABLE
+
+
+def test_entry_sizes_without_a_descriptor_left(folder, monkeypatch):
+    """That says nothing of the folder, so it does not count as an empty one."""
+
+    def full(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(disk_usage._Level, "_open", full)
+    with pytest.raises(OSError, match="Too many open files"):
+        used(folder)

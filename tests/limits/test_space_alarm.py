@@ -262,3 +262,12 @@ async def test_frozen_group_stands_still(groups, start):
             events = next(folder for folder in group.folders if (folder / "cgroup.freeze").exists())
             assert "1" == (events / "cgroup.freeze").read_text().strip()
         assert "0" == (events / "cgroup.freeze").read_text().strip()
+
+
+def test_sandbox_that_holds_too_much_open_does_not_end_the_alarm(alarm, space, watch, monkeypatch):
+    """The sweep tells it in its next pass."""
+    one = watch()
+    monkeypatch.setattr("ash.limits.disk_usage.MAX_HELD", 2)
+    filled(space, one, 18)
+    assert 18 * MB == look(alarm)
+    assert (1, []) == (alarm.statistics().looks, one.said)

@@ -39,7 +39,7 @@ class Daemon:
 
 
 @contextmanager
-def running(folder, *flags, open_files=20_000):
+def running(folder, *flags, open_files=20_000, prefix=()):
     data = folder / "data"
     with StubModel.in_thread() as model:
         environment = {
@@ -48,7 +48,8 @@ def running(folder, *flags, open_files=20_000):
             "ANTHROPIC_API_KEY": "sk-ant-of-the-test",
         }
         arguments = ["--port=0", f"--data-dir={data}", "--engine=scripted", *flags]
-        command = ["prlimit", f"--nofile={open_files}", "--", *process.command(arguments)]
+        limited = ["prlimit", f"--nofile={open_files}", "--"]
+        command = [*limited, *prefix, *process.command(arguments)]
         daemon = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
         try:
             url = re.search(rb"http://\S+", daemon.stdout.readline())[0].decode()

@@ -4,6 +4,7 @@ The daemon runs in the loop of the test, which measures its steps. The victim ta
 thread, so that the client takes nothing of the loop's time.
 """
 
+import gc
 import json
 import os
 import socket
@@ -63,6 +64,9 @@ class Victim:
     @asynccontextmanager
     async def beside(self):
         stop, times = threading.Event(), []
+        # As the daemon does it. Else the collection of pytest's own garbage would be a step.
+        gc.collect()
+        gc.freeze()
         before, database = _peak(), self._database()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.to_thread.run_sync, self._talk, stop, times)
@@ -71,6 +75,7 @@ class Victim:
                     yield
                 finally:
                     stop.set()
+                    gc.unfreeze()
         self.figures = Figures(
             len(times),
             max(times),

@@ -155,13 +155,24 @@ _ROOM = (0x4030_5828, 0x4030_582A, 0x4030_5839, 0x401C_5820)
 _LEASES = (1024, 1026)
 
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
+# SOCK_STREAM, SOCK_DGRAM, SOCK_RAW and SOCK_SEQPACKET; the bits above are flags of the descriptor.
+_STREAM, _DATAGRAM, _RAW, _PACKETS = 1, 2, 3, 5
+_TYPE = 0xF
+# The types of each family. Another one may load a kernel module, DCCP for example.
+_TYPES = {
+    _AF_UNIX: (_STREAM, _DATAGRAM, _PACKETS),
+    _AF_INET: (_STREAM, _DATAGRAM),
+    _AF_INET6: (_STREAM, _DATAGRAM),
+    _AF_NETLINK: (_RAW, _DATAGRAM),
+}
 # The default of a socket's type, TCP and UDP. Asking for another one may load a kernel module.
 _PROTOCOLS = (0, 6, 17)
 # Lists the addresses of one's own interfaces, which libraries do before they resolve a name.
 _NETLINK_ROUTE = (0,)
 
-# linux/bpf_common.h: load a word, compare and jump, end.
+# linux/bpf_common.h: load a word, compare and jump, end, keep some bits.
 _LOAD, _EQUAL, _GREATER, _ANY_BIT, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
+_AND = 0x54
 
 # linux/seccomp.h: offsets in the data of a call, and the possible verdicts.
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
@@ -250,18 +261,30 @@ def _clone() -> list[Instruction]:
 
 
 def _sockets() -> list[Instruction]:
-    """Allows sockets by family and protocol; rarely used ones have most of the unmended holes.
+    """Allows sockets by family, type and protocol; rare ones have most of the unmended holes.
 
     Among the refused ones are raw packets, channels of the host (netlink, vsock) and the kernel's
     cryptography (AF_ALG).
     """
     allow = (_RETURN, 0, 0, _ALLOW)
-    rule: list[Instruction] = [_argument(0), *_one_of((_AF_UNIX,), allow)]
     protocols = {_AF_INET: _PROTOCOLS, _AF_INET6: _PROTOCOLS, _AF_NETLINK: _NETLINK_ROUTE}
-    for family, known in protocols.items():
-        checked = [_argument(2), *_one_of(known, allow), _refuse(errno.EPROTONOSUPPORT)]
-        rule += _on(family, checked)
+    rule: list[Instruction] = []
+    for family, types in _TYPES.items():
+        checked = [allow]
+        if family in protocols:
+            refuse = _refuse(errno.EPROTONOSUPPORT)
+            checked = [_argument(2), *_one_of(protocols[family], allow), refuse]
+        rule += [_argument(0), *_on(family, _of_types(types, checked))]
     return [*rule, _refuse(errno.EAFNOSUPPORT)]
+
+
+def _of_types(types: tuple[int, ...], checked: list[Instruction]) -> list[Instruction]:
+    """Goes on with `checked` for sockets of these types, and refuses the others."""
+    masked: list[Instruction] = [_argument(1), (_AND, 0, 0, _TYPE)]
+    # Each comparison skips those after it, and the refusal.
+    left = range(len(types), 0, -1)
+    found = [(_EQUAL, after, 0, kind) for kind, after in zip(types, left, strict=True)]
+    return [*masked, *found, _refuse(errno.ESOCKTNOSUPPORT), *checked]
 
 
 _BY_ARGUMENT: list[tuple[Numbers, list[Instruction]]] = [

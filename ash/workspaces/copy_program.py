@@ -116,10 +116,14 @@ def copy_contents(source: int, target: int, found: os.stat_result) -> None:
     if found.st_size <= SMALL and found.st_blocks * 512 >= found.st_size:
         os.write(target, os.read(source, SMALL))
         return
+    cloned = False
     with suppress(OSError):
         fcntl.ioctl(target, FICLONE, source)
-        return
+        cloned = True
+    # A clone also has what was appended since `found`.
     os.ftruncate(target, found.st_size)
+    if cloned:
+        return
     for start, end in _data(source, found.st_size):
         at = start
         while at < end:

@@ -15,6 +15,7 @@ ALLOWED, KILLED = "allowed", "killed"
 
 # Each call with its numbers, as in seccomp.py, and its arguments.
 SOCKET, CLONE, UNSHARE, IOCTL = (41, 198), (56, 220), (272, 97), (16, 29)
+SOCKETPAIR = (53, 199)
 READ, OPENAT, EXECVE, FUTEX = (0, 63), (257, 56), (59, 221), (202, 98)
 FALLOCATE, FCNTL, CLOSE_RANGE = (285, 47), (72, 25), (436, 436)
 
@@ -37,6 +38,9 @@ def verdict(machine, number, *arguments, architecture=None):
                 taken = if_true if value > operand else if_false
             case 0x45:
                 taken = if_true if value & operand else if_false
+            case 0x54:
+                value &= operand
+                taken = 0
             case 0x06:
                 return _meaning(operand)
         at += 1 + taken
@@ -141,7 +145,39 @@ def test_time_namespace_is_distinguished_from_a_signal(judged):
 )
 def test_sockets_by_family_and_protocol(judged, family, protocol, expected):
     """Unix, TCP, UDP and route sockets are allowed, and others are not."""
-    assert expected == judged(SOCKET, family, 1, protocol)
+    assert expected == judged(SOCKET, family, 2, protocol)
+
+
+@pytest.mark.parametrize("call", [SOCKET, SOCKETPAIR])
+@pytest.mark.parametrize("flags", [0, 0x800, 0x80000, 0x80800])
+@pytest.mark.parametrize(
+    ("family", "allowed"), [(1, {1, 2, 5}), (2, {1, 2}), (10, {1, 2}), (16, {2, 3})]
+)
+def test_sockets_by_type(judged, call, family, allowed, flags):
+    """Other types are refused: for SOCK_DCCP, 6, the kernel would load a module."""
+    verdicts = {kind: judged(call, family, kind | flags, 0) for kind in range(16)}
+    assert allowed == {kind for kind, said in verdicts.items() if said == ALLOWED}
+    assert {ALLOWED, "ESOCKTNOSUPPORT"} == set(verdicts.values())
+
+
+def test_protocol_is_checked_for_each_type(judged):
+    """A known type does not let an unknown protocol pass."""
+    assert "EPROTONOSUPPORT" == judged(SOCKET, 2, 1, 132)
+    assert "EPROTONOSUPPORT" == judged(SOCKET, 16, 3, 4)
+
+
+def test_kernel_refuses_odd_sockets(isolation, host_paths):
+    """What programs use works, and what they don't use is unknown to them."""
+    code = (
+        "import errno, socket\n"
+        "def tried(*kind):\n"
+        "    try: return socket.socket(*kind).close()\n"
+        "    except OSError as error: return errno.errorcode[error.errno]\n"
+        "print([tried(*kind) for kind in "
+        "[(1, 1), (1, 2), (1, 5), (2, 1), (2, 2), (16, 3), (2, 6), (10, 6), (2, 3, 6), (2, 5)]])"
+    )
+    refused = ["ESOCKTNOSUPPORT"] * 4
+    assert str([None] * 6 + refused) == output(isolation, host_paths, f'exec $PYTHON -c "{code}"')
 
 
 def test_limits_of_other_processes_are_not_set(judged):

@@ -78,7 +78,7 @@ _SOCKETS = [
         "raw",
         "It makes packets by hand.",
         "open_socket(socket.AF_INET, socket.SOCK_RAW, 255)",
-        "EPROTONOSUPPORT",
+        "ESOCKTNOSUPPORT",
     ),
     held(
         "icmp",

@@ -84,9 +84,9 @@ def _answers(process: "subprocess.Popen[bytes]") -> bool:
     """Whether it answers before its output ends."""
     assert process.stdin is not None
     assert process.stdout is not None
+    # Past the buffer: what a program that has ended did not take would be tried again at the end.
     with suppress(BrokenPipeError):
-        process.stdin.write(json.dumps(_HELLO).encode() + b"\n")
-        process.stdin.flush()
+        os.write(process.stdin.fileno(), json.dumps(_HELLO).encode() + b"\n")
     for line in process.stdout:
         with suppress(ValueError):
             answer = json.loads(line)

@@ -11,10 +11,10 @@ from tests.support.users import NOBODY, python
 # As bubblewrap runs a sandbox for a daemon that is not root. It says when it is ready.
 SANDBOX = """
 import ctypes, os, sys
-hidden = open("/tmp/hidden", "wb")
+hidden = open("/mnt/hidden", "wb")
 hidden.write(bytes(5_000_000))
 hidden.flush()
-os.unlink("/tmp/hidden")
+os.unlink("/mnt/hidden")
 if sys.argv[1] == "closed":
     ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
 print("ready", flush=True)
@@ -28,7 +28,7 @@ from ash.limits.disk_usage import unlinked_sizes
 folder, code, how = sys.argv[1:]
 own = ["--unshare-user", "--disable-userns", "--cap-drop", "ALL"] if os.geteuid() else []
 sandbox = subprocess.Popen(
-    ["bwrap", "--bind", "/", "/", "--bind", folder, "/tmp", "--dev", "/dev", "--unshare-pid",
+    ["bwrap", "--bind", "/", "/", "--bind", folder, "/mnt", "--dev", "/dev", "--unshare-pid",
      "--proc", "/proc", "--as-pid-1", *own, sys.executable, "-P", "-c", code, how],
     stdin=subprocess.PIPE, stdout=subprocess.PIPE,
 )

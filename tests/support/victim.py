@@ -4,7 +4,6 @@ The daemon runs in the loop of the test, which measures its steps. The victim ta
 thread, so that the client takes nothing of the loop's time.
 """
 
-import gc
 import json
 import os
 import socket
@@ -64,9 +63,6 @@ class Victim:
     @asynccontextmanager
     async def beside(self):
         stop, times = threading.Event(), []
-        # As the daemon does it. Else the collection of pytest's own garbage would be a step.
-        gc.collect()
-        gc.freeze()
         before, database = _peak(), self._database()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.to_thread.run_sync, self._talk, stop, times)
@@ -75,7 +71,6 @@ class Victim:
                     yield
                 finally:
                     stop.set()
-                    gc.unfreeze()
         self.figures = Figures(
             len(times),
             max(times),

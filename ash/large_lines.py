@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from ash import events
+from ash.escapes import has_many_escapes
 from ash.events import Ending, Frame, Reading
 from ash.failure_words import MAX_TEXT
 from ash.helper_process import HelperProcess, serve
@@ -38,8 +39,8 @@ MAX_FRAMES = 2000
 READ_SECONDS = 15.0
 
 TOO_COMPLEX = (
-    f"A message of the agent was left out: it has more than {MAX_PARTS:,} parts, or more than"
-    f" {MAX_FRAMES:,} calls or results of tools"
+    f"A message of the agent was left out: it has more than {MAX_PARTS:,} parts, more than"
+    f" {MAX_FRAMES:,} calls or results of tools, or too many escapes"
 )
 NOT_JSON = "A message of the agent was left out: it is not valid JSON"
 NOT_READ = "A message of the agent was left out: it could not be read"
@@ -127,6 +128,8 @@ def _answer(line: bytes) -> _Answer:
 
 
 def _message(data: memoryview) -> _Answer:
+    if has_many_escapes(data):
+        return _Refused(TOO_COMPLEX)
     str(data, "utf-8")
     _check_json(with_whole_characters(data))
     reading = events.read(data)

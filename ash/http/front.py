@@ -31,6 +31,7 @@ from ash.http.asgi import (
     send_frames,
     too_large,
 )
+from ash.http.large_bodies import MAX_JSON, held
 from ash.http.message_list import MessageLists
 from ash.log import get_logger
 from ash.requests.messages import MAX_BODY, Options, options
@@ -94,11 +95,11 @@ class Front:
                 for name, value in scope["headers"]
                 if name == b"content-encoding"
             )
-            body = await _read_body(receive)
-            query = await self._services.message_reader.read(session_id, body)
-            turn, ring = await self._services.sessions.send(
-                tenant, session_id, query, wanted.when_busy, resume=wanted.resume
-            )
+            async with _body(receive) as body:
+                query = await self._services.message_reader.read(session_id, body)
+                turn, ring = await self._services.sessions.send(
+                    tenant, session_id, query, wanted.when_busy, resume=wanted.resume
+                )
         except Exception as error:  # noqa: BLE001 - every failure becomes a response
             await send_error(send, public_error(error, scope))
             return
@@ -158,18 +159,25 @@ def _message_options(query: bytes) -> Options:
     return options(dict(parse_qsl(query.decode("latin-1")))) if query else Options()
 
 
-async def _read_body(receive: ASGIReceiveCallable) -> bytes:
-    """The whole body. Raises TooLarge over 50 MB."""
+@asynccontextmanager
+async def _body(receive: ASGIReceiveCallable) -> AsyncIterator[bytes]:
+    """The whole body. Raises TooLarge over 50 MB, Unavailable if others take the room for it."""
     parts: list[bytes] = []
-    size = 0
-    while (event := await receive())["type"] == "http.request":
-        parts.append(event["body"])
-        size += len(event["body"])
-        if size > MAX_BODY:
-            raise too_large(MAX_BODY)
-        if not event["more_body"]:
-            break
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    size = counted = 0
+    try:
+        while (event := await receive())["type"] == "http.request":
+            parts.append(event["body"])
+            size += len(event["body"])
+            if size > MAX_BODY:
+                raise too_large(MAX_BODY)
+            if size > MAX_JSON:
+                held.add(size - counted)
+                counted = size
+            if not event["more_body"]:
+                break
+        yield parts[0] if len(parts) == 1 else b"".join(parts)
+    finally:
+        held.bytes -= counted
 
 
 @asynccontextmanager

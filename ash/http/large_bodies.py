@@ -34,7 +34,7 @@ MAX_UPLOAD_BODY = MAX_BATCH // 3 * 4 + 16 * 1024 * 1024
 # What is left of a body when the long strings are taken out.
 MAX_REST = 4 * 1024 * 1024
 
-# All bodies of that kind that are in memory at a time.
+# All large bodies that are in memory at a time, messages among them.
 MAX_HELD = 256 * 1024 * 1024
 
 # Strings of that many bytes are taken out of the JSON; the decoder gets the shorter ones.
@@ -78,7 +78,7 @@ class _Held:
         self.bytes += size
 
 
-_held = _Held()
+held = _Held()
 
 
 @asynccontextmanager
@@ -88,14 +88,14 @@ async def large_body(most: int) -> AsyncIterator[bytearray]:
     body = bytearray()
     try:
         async for part in request.body:
-            _held.add(len(part))
+            held.add(len(part))
             body += part
             # Quart counts only what it holds, and this loop takes out what came.
             if len(body) > most:
                 raise too_large(most)
         yield body
     finally:
-        _held.bytes -= len(body)
+        held.bytes -= len(body)
 
 
 class LiftedBody(Struct):

@@ -14,7 +14,7 @@ from ash.requests.messages import message_query
 # 15 ms.
 LARGE = 128 * 1024
 
-# How long reading one may take. What takes longest is 32 MB of escapes: 4 s.
+# How long reading one may take. The largest take a second.
 READ_SECONDS = 15.0
 
 

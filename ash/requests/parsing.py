@@ -8,13 +8,16 @@ from typing import Any, TypeVar, get_args, overload
 import msgspec
 
 from ash.errors import BadRequest
+from ash.escapes import has_half_characters, has_many_escapes
 from ash.model import SessionStatus
-from ash.protocol import has_half_characters, with_whole_characters
+from ash.protocol import with_whole_characters
 from ash.requests.half_characters import half_character, refuse_half_characters
 from ash.requests.loose_values import read_loosely
 from ash.requests.unknown_fields import unknown_fields
 
 T = TypeVar("T")
+
+TOO_MANY_ESCAPES = "The body has halves of characters, and too many escapes to mend them"
 
 # No real body has so many. A megabyte of empty lists would take 30 ms of the event loop.
 MAX_PARTS = 20_000
@@ -63,6 +66,10 @@ def decode_with_warnings(
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         if not mend and has_half_characters(body):
             refuse_half_characters(body)
+        if mend and has_many_escapes(body):
+            raise BadRequest(
+                "The body has halves of characters, and too many escapes to mend it"
+            ) from None
         if mend and (mended := with_whole_characters(bytes(body))) != body:
             return decode_with_warnings(mended, shape, typos=typos, mend=mend, parts=parts)
         raise BadRequest(f"The body is not valid JSON: {error}") from None

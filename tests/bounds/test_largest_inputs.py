@@ -125,7 +125,7 @@ def message(content):
 
 MESSAGES = {
     "a text that is too long": message(b'"%s"' % (b"x" * 600_000)),
-    "pictures": message(b'[{"type":"image","data":"%s"}]' % (b"x" * 40 * MB)),
+    "pictures": message(b'[{"type":"image","data":"%s"}]' % (b"x" * 16 * MB)),
     "blocks": message(listed(b'{"type":"text"}', 8 * MB)),
     "lists": message(b'[{"type":"text","x":%s}]' % listed(b"[]", 8 * MB)),
     "halves of characters": message(b'"%s"' % (b"\\ud800" * (8 * MB // 6))),

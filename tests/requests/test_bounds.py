@@ -3,9 +3,10 @@
 import pytest
 import trio
 
-from ash.errors import BadRequest, TooLarge
-from ash.http.front import _read_body
-from ash.requests.messages import MAX_BODY
+from ash.errors import BadRequest, TooLarge, Unavailable
+from ash.http.front import _body
+from ash.http.large_bodies import held
+from ash.requests.messages import MAX_BODY, message_query
 from ash.requests.parsing import (
     MAX_NUMBER,
     encode,
@@ -104,11 +105,35 @@ def body_of(*parts):
 @pytest.mark.parametrize("parts", [[MAX_BODY], [MAX_BODY - 1, 1], [1, MAX_BODY - 1, 0]])
 async def test_body_of_exactly_the_limit_is_read(parts):
     """50 MB, in one part or in several."""
-    assert MAX_BODY == len(await _read_body(body_of(*map(bytes, parts))))
+    async with _body(body_of(*map(bytes, parts))) as body:
+        assert MAX_BODY == len(body) == held.bytes
+    assert 0 == held.bytes
 
 
 @pytest.mark.parametrize("parts", [[MAX_BODY + 1], [MAX_BODY, 1]])
 async def test_body_of_one_byte_more_is_refused(parts):
     """With the limit in the error."""
     with pytest.raises(TooLarge, match="larger than 50 MB"):
-        await _read_body(body_of(*map(bytes, parts)))
+        async with _body(body_of(*map(bytes, parts))):
+            pass
+    assert 0 == held.bytes
+
+
+async def test_messages_that_take_too_much_memory_together_are_refused(monkeypatch):
+    """The client is told to come back, and what it sent is forgotten."""
+    monkeypatch.setattr("ash.http.large_bodies.MAX_HELD", 3 * 1024 * 1024)
+    two = bytes(2 * 1024 * 1024)
+    async with _body(body_of(two)):
+        with pytest.raises(Unavailable, match="too many large requests"):
+            async with _body(body_of(two)):
+                pass
+        async with _body(body_of(b"small")) as body:
+            assert b"small" == body
+    assert 0 == held.bytes
+
+
+def test_message_of_very_many_halves_of_characters_is_refused():
+    """Mending them would take seconds, for which others wait."""
+    body = b'{"content":"%s"}' % (b"\\ud800" * 600_000)
+    with pytest.raises(BadRequest, match="too many escapes"):
+        message_query("s", body)

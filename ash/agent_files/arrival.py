@@ -80,25 +80,31 @@ def _open(source: Path) -> int:
 
 def _take(source: Path, folder: int, copy: Path, most_mb: int | None) -> Arrival:
     found = survey(source, folder)
-    if most_mb is not None:
-        _check_size(source, found.entries, most_mb)
     env = None if found.env is None else read_env(found.env)
+    size = _Size(most_mb)
     for entry in found.entries:
-        _copy(entry, folder, copy)
+        _copy(entry, folder, copy, size)
     check_links(copy)
     if not (copy / PROMPT_FILE).is_file():
         raise BadRequest(f"{PROMPT_FILE} is left out, but an agent needs it")
     return Arrival(found.warnings + _make_executable(copy), env)
 
 
-def _check_size(source: Path, entries: Sequence[FolderEntry], most_mb: int) -> None:
-    """Adds up lengths: a file's holes may take room in its copy."""
-    files = (source / entry.path for entry in entries if entry.kind == "file")
-    if sum(file.lstat().st_size for file in files) > most_mb * 1024**2:
-        raise TooLarge(
-            f"The folder has more than {most_mb} MB, which is what a sandbox of this server may"
-            " have (sandbox_disk_mb): leave some of it out (.ashignore)"
-        )
+class _Size:
+    """Adds up what is copied, by lengths: a file's holes may take room in its copy."""
+
+    def __init__(self, most_mb: int | None) -> None:
+        self._most_mb = most_mb
+        self._copied = 0
+
+    def add(self, length: int) -> None:
+        """Raises TooLarge, before the file is copied."""
+        self._copied += length
+        if self._most_mb is not None and self._copied > self._most_mb * 1024**2:
+            raise TooLarge(
+                f"The folder has more than {self._most_mb} MB, which is what a sandbox of this"
+                " server may have (sandbox_disk_mb): leave some of it out (.ashignore)"
+            )
 
 
 def _make_folder(path: Path) -> None:
@@ -107,7 +113,7 @@ def _make_folder(path: Path) -> None:
     path.chmod(0o755)
 
 
-def _copy(entry: FolderEntry, folder: int, copy: Path) -> None:
+def _copy(entry: FolderEntry, folder: int, copy: Path, size: _Size) -> None:
     target = copy / entry.path
     if entry.kind == "folder":
         _make_folder(target)
@@ -115,7 +121,7 @@ def _copy(entry: FolderEntry, folder: int, copy: Path) -> None:
         target.symlink_to(entry.target)
     else:
         with _opened(folder, entry.path) as original:
-            _copy_file(original, target)
+            _copy_file(original, target, size)
 
 
 @contextmanager
@@ -133,10 +139,11 @@ def _opened(folder: int, path: str) -> Iterator[int]:
         os.close(fd)
 
 
-def _copy_file(original: int, target: Path) -> None:
+def _copy_file(original: int, target: Path, size: _Size) -> None:
     found = os.fstat(original)
     if not stat.S_ISREG(found.st_mode):
         raise BadRequest(CHANGED)
+    size.add(found.st_size)
     copy = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         copy_contents(original, copy, found)

@@ -65,7 +65,8 @@ class _Copy:
         path = f"{path}{name}/"
         os.mkdir(name, 0o700, dir_fd=into)
         with _open(name, into) as target:
-            for inner in os.listdir(source):
+            # A name that is renamed and back while the kernel lists the folder comes twice.
+            for inner in set(os.listdir(source)):
                 with _vanished_left_out():
                     self._entry(source, target, inner, depth, path)
             copy_metadata(target, os.fstat(source))
@@ -88,8 +89,7 @@ class _Copy:
         if not stat.S_ISREG(found.st_mode):
             return
         which = (found.st_dev, found.st_ino)
-        if found.st_nlink > 1 and which in self._first:
-            os.link(self._first[which], name, src_dir_fd=self._root, dst_dir_fd=into)
+        if found.st_nlink > 1 and self._linked(which, into, name):
             return
         self._first[which] = path + name
         target = os.open(name, WRITE, 0o600, dir_fd=into)
@@ -98,6 +98,19 @@ class _Copy:
             copy_metadata(target, found)
         finally:
             os.close(target)
+
+    def _linked(self, which: tuple[int, int], into: int, name: str) -> bool:
+        """Makes the file another name of its copy, if it has one; False if it has none."""
+        if which not in self._first:
+            return False
+        try:
+            os.link(self._first[which], name, src_dir_fd=self._root, dst_dir_fd=into)
+        except OSError as error:
+            # The path is longer than the kernel takes in one call: the file is copied again.
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            return False
+        return True
 
 
 def _link(source: int, into: int, name: str) -> None:

@@ -12,7 +12,7 @@ from typing import Literal
 from msgspec import Struct
 
 from ash.data_dir import SANDBOXES, SESSIONS
-from ash.errors import NotFound
+from ash.errors import Conflict, NotFound
 from ash.log import get_logger
 from ash.workspaces import copy_program
 from ash.workspaces.copy import copy_tree, remove_tree
@@ -30,6 +30,13 @@ UNINSTALLED = "uninstalled"
 # The suffix of a folder while it is being filled; it is renamed when complete. So a daemon that is
 # killed meanwhile leaves no incomplete folder under a session's id.
 FRESH = ".new"
+
+# Errors of a copy that only the agent whose files are copied can cause.
+_NOT_NOW = {
+    errno.EAGAIN: "A program of the session keeps others from opening a file (a lease): try again",
+    errno.ENAMETOOLONG: f"The session's folders are nested more than {copy_program.MAX_DEPTH} deep:"
+    " remove what is below, and try again",
+}
 
 # How often both places are tried, since a session's folders may move while we look for them.
 _LOOKS = 3
@@ -84,7 +91,8 @@ class Workspaces:
         """Copies the parent's folders for the session, sharing blocks if the file system can.
 
         The parent may be running: files that vanish during the copy are left out. Links are
-        copied as links. Raises NotFound if the parent has no files, and OSError.
+        copied as links. Raises NotFound if the parent has no files, Conflict for what its agent is
+        doing to them, and OSError.
         """
         for source in (self._live / parent_id, self._kept / parent_id) * _LOOKS:
             if not source.is_dir():
@@ -218,7 +226,10 @@ def _copy_parts(source: Path, target: Path) -> None:
     done = subprocess.run(copy, capture_output=True, text=True, check=False)
     if done.returncode:
         number, _, why = done.stderr.strip().partition(" ")
-        raise OSError(int(number) if number.isdecimal() else errno.EINVAL, why)
+        error = int(number) if number.isdecimal() else errno.EINVAL
+        if text := _NOT_NOW.get(error):
+            raise Conflict(text)
+        raise OSError(error, why)
 
 
 def _names(folder: Path) -> list[str]:

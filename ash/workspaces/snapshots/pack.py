@@ -11,7 +11,15 @@ from typing import IO, cast
 
 from msgspec import Struct
 
-from ash.workspaces.snapshots.walk import TreeEntry, TreeListing, Unfit, cost, listing, walk
+from ash.workspaces.snapshots.walk import (
+    TreeEntry,
+    TreeListing,
+    Unfit,
+    changes_unfit,
+    cost,
+    listing,
+    walk,
+)
 
 # zstd's default: packs at least 200 MB/s on one core, and text to about a third.
 LEVEL = 3
@@ -41,7 +49,7 @@ def pack(tops: Mapping[str, str], target: Path, *, left_out: frozenset[str], lim
         packer = zstandard.ZstdCompressor(LEVEL)
         with packer.stream_writer(cast("IO[bytes]", counted), closefd=False) as out:
             writer = _Writer(out, limit)
-            with closing(walk(tops, left_out)) as entries:
+            with changes_unfit(), closing(walk(tops, left_out)) as entries:
                 for entry in entries:
                     writer.add(entry)
             out.write(tarfile.NUL * tarfile.BLOCKSIZE * 2)

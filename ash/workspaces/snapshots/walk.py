@@ -1,10 +1,11 @@
 """Walks folders while an agent may change them, or replace them by links. Blocks."""
 
+import errno
 import hashlib
 import os
 import stat
-from collections.abc import Generator, Mapping
-from contextlib import closing
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import NamedTuple
 
 from ash.workspaces.copy_program import MAX_DEPTH
@@ -32,6 +33,21 @@ FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 class Unfit(Exception):
     """The files can't be packed, or not now. The text contains no path of the host."""
+
+
+# What opening or reading an entry gives when it has become something else, or is leased.
+_CHANGED = {errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EINVAL, errno.EAGAIN}
+
+
+@contextmanager
+def changes_unfit() -> Iterator[None]:
+    """Raises Unfit instead of an OSError that only a change of the files explains."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _CHANGED:
+            raise
+        raise Unfit("the files were changed while they were packed") from None
 
 
 class TreeEntry(NamedTuple):
@@ -86,7 +102,7 @@ class TreeListing:
 
 def listing(tops: Mapping[str, str], left_out: frozenset[str]) -> str:
     seen = TreeListing()
-    with closing(walk(tops, left_out)) as entries:
+    with changes_unfit(), closing(walk(tops, left_out)) as entries:
         for entry in entries:
             seen.add(entry)
     return seen.digest

@@ -69,7 +69,7 @@ def test_top_that_is_a_link_is_not_followed(generation, packed, tmp_path):
     """A top that is a link is refused, since an agent may replace its own workspace."""
     generation.workspace.rmdir()
     generation.workspace.symlink_to("/etc")
-    with pytest.raises(OSError, match="Not a directory"):
+    with pytest.raises(Unfit, match="changed while they were packed"):
         packed()
 
 

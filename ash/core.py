@@ -174,17 +174,14 @@ def _start(
         large_lines=runtime.large_lines,
         snapshots=snapshots,
     )
-    sessions = Sessions(dependencies, nursery)
-    nursery.start_soon(runtime.disk.run)
+    sessions, message_reader = Sessions(dependencies, nursery), MessageReader()
     alarm = SpaceAlarm(space, runtime.disk, works=lambda: pool.stats().running > 0)
-    nursery.start_soon(alarm.run)
-    nursery.start_soon(runtime.large_lines.run)
-    nursery.start_soon((message_reader := MessageReader()).run)
-    nursery.start_soon(pool.run)
-    nursery.start_soon(sessions.sweep)
+    tasks = [runtime.disk.run, runtime.large_lines.run, alarm.run, message_reader.run]
+    tasks += [pool.run, sessions.sweep]
     if snapshots is not None:
-        nursery.start_soon(snapshots.add_all)
-        nursery.start_soon(snapshots.uploader.run)
+        tasks += [snapshots.add_all, snapshots.uploader.run]
+    for task in tasks:
+        nursery.start_soon(task)
     return Core(
         settings=settings,
         store=store,

@@ -105,19 +105,18 @@ def parse(value: Any) -> Policy:
         case list() | tuple():
             if len(value) > MAX_HOSTS:
                 raise ValueError(f"network may list up to {MAX_HOSTS} hosts, not {len(value)}")
-            return _listed(tuple(value))
+            return _listed(tuple(map(_text, value)))
     raise ValueError(f"network must be {FORMS}, not {value!r}")
 
 
-def _listed(hosts: tuple[Any, ...]) -> Policy:
-    try:
-        return _read_list(hosts)
-    except TypeError:  # something in it that can't be a key, so no text
-        return _read_list.__wrapped__(hosts)
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} in network must be a text: a host, *.host or host:port")  # noqa: TRY004 - as for any other bad entry
+    return value
 
 
 @lru_cache(maxsize=64)
-def _read_list(hosts: tuple[Any, ...]) -> Policy:
+def _listed(hosts: tuple[str, ...]) -> Policy:
     """An agent's list is read once, and not again for each of its sessions."""
     entries = [_entry(text) for text in hosts if text != "*"]
     return Policy(public="*" in hosts, entries=tuple(dict.fromkeys(entries)))
@@ -128,13 +127,10 @@ def cap(agent: Policy, server: Policy) -> Policy:
     return structs.replace(agent, cap=server if agent.cap is None else cap(agent.cap, server))
 
 
-def _entry(text: Any) -> HostPattern:
-    match text:
-        case "none" | "model-only" | "public":
-            raise ValueError(f'"{text}" in network stands alone, not in a list')
-        case str():
-            return _host(text)
-    raise ValueError(f"{text!r} in network must be a text: a host, *.host or host:port")
+def _entry(text: str) -> HostPattern:
+    if text in _PRESETS:
+        raise ValueError(f'"{text}" in network stands alone, not in a list')
+    return _host(text)
 
 
 def _host(text: str) -> HostPattern:

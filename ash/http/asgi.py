@@ -149,15 +149,15 @@ async def send_frames(
     async with trio.open_nursery() as nursery:
         silence = _Silence()
         nursery.start_soon(_heed_client, receive, nursery.cancel_scope, silence)
-        if first:
-            await send_part(send, first)
-        while chunk := await _next_or_ping(frames, silence):
+        chunk = first or await _next_or_ping(frames, silence)
+        while chunk:
             with trio.move_on_after(LARGE_SECONDS if len(chunk) > LARGE else math.inf) as patience:
                 for start in range(0, len(chunk), PART_BYTES):
                     await send_part(send, chunk[start : start + PART_BYTES])
             if patience.cancelled_caught:
                 nursery.cancel_scope.cancel()
                 return
+            chunk = await _next_or_ping(frames, silence)
         await end_response(send)
         nursery.cancel_scope.cancel()
 

@@ -37,23 +37,33 @@ class LargeFrames:
     def __init__(self, lines: LargeLines) -> None:
         self._lines = lines
         self._places = trio.CapacityLimiter(PLACES)
-        self._rings: dict[KeepsFrames, None] = {}
+        self._rings: dict[KeepsFrames, int] = {}
+        self._kept = 0
 
     def published(self, ring: KeepsFrames) -> None:
         """Lets the rings that were published to longest ago shrink, if all keep too much."""
-        self._rings.pop(ring, None)
-        kept = sum(each.kept_bytes for each in self._rings)
-        for each in list(self._rings):
-            if kept <= KEPT_BYTES:
-                break
-            kept -= each.kept_bytes
-            each.shrink()
-            kept += each.kept_bytes
-        self._rings[ring] = None
+        self.dropped(ring)
+        if self._kept > KEPT_BYTES:
+            self._shrink()
+        self._count(ring)
 
     def dropped(self, ring: KeepsFrames) -> None:
         """Nobody holds the ring any more."""
-        self._rings.pop(ring, None)
+        self._kept -= self._rings.pop(ring, 0)
+
+    def _shrink(self) -> None:
+        for each in list(self._rings):
+            each.shrink()
+            self._kept -= self._rings[each]
+            self._rings[each] = each.kept_bytes
+            self._kept += each.kept_bytes
+            if self._kept <= KEPT_BYTES:
+                return
+
+    def _count(self, ring: KeepsFrames) -> None:
+        """As the one that was published to last."""
+        self._rings[ring] = ring.kept_bytes
+        self._kept += ring.kept_bytes
 
     def try_place(self, reader: object) -> bool:
         """Whether there is a place for a reader, who has it then."""

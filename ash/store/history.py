@@ -7,8 +7,8 @@ events that follow from a message are not stored: they are read out of it again.
 The first row of a unit checks whether the writer still owns the session.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Generic, TypeAlias, TypeVar
 
 from msgspec import Struct
 
@@ -26,6 +26,8 @@ from ash.store.driver import Repository, Row, Statement
 from ash.store.schema import load
 from ash.store.sessions import StatusChange, add_event, add_row, change_status, stored_session
 from ash.timeline import timeline
+
+T = TypeVar("T")
 
 HISTORY_SQL = load("history")
 SESSIONS = load("sessions")
@@ -186,13 +188,13 @@ class HistoryRepository(Repository):
         """
         params = {"tenant": tenant, "session_id": session_id, "after": after, "limit": limit}
         query = HISTORY_SQL["messages"]
-        return await self._driver.fetch(query, params, _message, _Full())
+        return await self._driver.fetch(query, params, _message, _Page(_message_size))
 
     async def latest_messages(self, session_id: str, *, before: int, limit: int) -> list[Message]:
         """The messages before that sequence, newest first; they end as `messages` do."""
         params = {"session_id": session_id, "after": before - 1, "limit": limit}
         query = HISTORY_SQL["latest_messages"]
-        return await self._driver.fetch(query, params, _message, _Full())
+        return await self._driver.fetch(query, params, _message, _Page(_message_size))
 
     async def finished_up_to(self, session_id: str) -> int:
         """The sequence of the last message of a finished turn, or 0."""
@@ -213,11 +215,12 @@ class HistoryRepository(Repository):
         while len(found) < limit:
             params = {"tenant": tenant, "session_id": session_id, "after": after, "limit": PAGE}
             query = HISTORY_SQL["rows_with_events"]
-            full = _FullTimeline()
-            rows = await self._driver.fetch(query, params, _timeline, full)
+            page = _Page(_events_size)
+            rows = await self._driver.fetch(query, params, _timeline, page)
             events = [event for row in rows for event in row]
             found += [e for e in events if e.sequence > after and kind in (None, e.type)]
-            if len(rows) < PAGE and not full.reached:
+            is_last = len(rows) < PAGE and not page.is_full
+            if is_last or not events or events[-1].sequence <= after:
                 break
             after = events[-1].sequence
         return found[:limit]
@@ -233,28 +236,28 @@ def is_cut(messages: Sequence[Message]) -> bool:
     return sum(len(message.content) for message in messages) >= PAGE_BYTES
 
 
-class _Full:
-    """Is true for the message with which a page is full."""
+class _Page(Generic[T]):
+    """Is true for the item with which a page of PAGE_BYTES is full; `size` is that of an item."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: Callable[[T], int]) -> None:
+        self._size = size
         self._room = PAGE_BYTES
 
-    def __call__(self, message: Message) -> bool:
-        self._room -= len(message.content)
+    @property
+    def is_full(self) -> bool:
         return self._room <= 0
 
+    def __call__(self, item: T) -> bool:
+        self._room -= self._size(item)
+        return self.is_full
 
-class _FullTimeline:
-    """Is true for the row with whose events a page is full. It has `reached` it then."""
 
-    def __init__(self) -> None:
-        self._room = PAGE_BYTES
-        self.reached = False
+def _message_size(message: Message) -> int:
+    return len(message.content)
 
-    def __call__(self, row: Sequence[SessionEvent]) -> bool:
-        self._room -= sum(len(event.data or "") for event in row)
-        self.reached = self._room <= 0
-        return self.reached
+
+def _events_size(row: Sequence[SessionEvent]) -> int:
+    return sum(len(event.data or "") for event in row)
 
 
 def _rows(
@@ -283,7 +286,8 @@ def _noted(
     """The changes of the session's own row, which most units don't need."""
     session = {"id": session_id, "generation": generation}
     if next_frame is not None:
-        yield Statement(SESSIONS["reserve_frames"], {**session, "next_frame": next_frame})
+        reserved = {**session, "next_frame": next_frame}
+        yield Statement(SESSIONS["reserve_frames"], reserved, expect=1)
     if conversation is not None:
         yield Statement(SESSIONS["follow_conversation"], {**session, "conversation": conversation})
 

@@ -34,7 +34,7 @@ class Sessions:
 
     async def message_page(self, tenant, session_id, *, after, limit):
         await trio.lowlevel.checkpoint()
-        full, page = history._Full(), []
+        full, page = history._Page(history._message_size), []
         for each in self.messages[after : after + limit]:
             page.append(each)
             if full(each):

@@ -56,6 +56,12 @@ async def test_frames_reserved(store, session_id, begin):
     assert (700, "2028") == (stored.next_frame, stored.session.last_active_at)
 
 
+async def test_frames_reserved_by_old_generation(store, session_id, turn_id):
+    """Else two daemons would give out the same ids."""
+    with pytest.raises(OwnershipLost):
+        await store.append(session_id, 2, next_frame=700, now="2027")
+
+
 async def test_messages_appended(store, session_id, turn_id, now):
     """Messages are stored byte for byte, in order, after the user's message."""
     said = ['{"text": "ä\\u2028 🦊 \\ud83d"}', '{"big":"' + "x" * 2_000_000 + '"}']

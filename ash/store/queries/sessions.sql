@@ -52,8 +52,9 @@ RETURNING *, last_active_at AS last_written_at;
 
 -- name: reserve_frames
 -- Notes that a session's owner may give out the frame ids below `next_frame`.
-UPDATE sessions SET next_frame = :next_frame
-WHERE id = :id AND generation = :generation AND next_frame < :next_frame;
+UPDATE sessions SET
+    next_frame = CASE WHEN :next_frame > next_frame THEN :next_frame ELSE next_frame END
+WHERE id = :id AND generation = :generation;
 
 -- name: follow_conversation
 -- Notes which conversation a session goes on with, if that is another one.

@@ -38,7 +38,7 @@ from ash.protocol import (
     Resume,
     TurnDone,
     decode_event,
-    encode,
+    encode_line,
 )
 
 CHUNK = 64 * 1024
@@ -139,7 +139,7 @@ class Link:
         A caller that gives up while its command is being written ends the link: half a line may
         have been sent, so the bridge would not understand the next one.
         """
-        data = encode(command)
+        data = encode_line(command)
         try:
             async with self._sending:
                 await trio.lowlevel.checkpoint_if_cancelled()

@@ -113,7 +113,7 @@ async def test_install_script_that_prints_much_harms_no_other(daemon, victim):
 async def test_large_message_harms_no_other(daemon, victim):
     """It is stored once, and is in memory a few times."""
     other = await daemon.us.create()
-    content = [{"type": "text", "text": "x" * 15 * MB}]
+    content = [{"type": "text", "text": "x" * 8 * MB}]
     async with victim.beside():
         await says(daemon, other, content)
     victim.figures.check(database=70 * MB)
